@@ -1,0 +1,124 @@
+/*
+ * base - what every file may use: ownership helpers, page arithmetic, clocks
+ *
+ * Descriptors: -1 is the only invalid one, every one is CLOEXEC at birth.
+ * Allocation: xcalloc() is for small, fixed amounts and aborts; whatever an
+ * outsider chooses the size of is bounded first and checked by its caller.
+ */
+#ifndef UFFDD_BASE_H
+#define UFFDD_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* The grain of snapshot files and of the smallest guest page, in bytes. */
+#define PAGE_4K ((uint64_t)4096)
+#define PAGE_2M ((uint64_t)2 << 20)
+
+static inline uint64_t align_down(uint64_t v, uint64_t a)
+{
+	return v & ~(a - 1);
+}
+
+/* The caller has checked that v + a does not wrap. */
+static inline uint64_t align_up(uint64_t v, uint64_t a)
+{
+	return align_down(v + a - 1, a);
+}
+
+static inline bool is_aligned(uint64_t v, uint64_t a)
+{
+	return (v & (a - 1)) == 0;
+}
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Monotonic microseconds: deadlines, back-off, rates. */
+static inline uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* Wall clock in milliseconds since 1970: what is stored and shown. */
+static inline int64_t wall_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static inline void *xcalloc(size_t n, size_t size)
+{
+	void *p = calloc(n, size);
+
+	if (!p) {
+		fputs("out of memory\n", stderr);
+		abort();
+	}
+	return p;
+}
+
+static inline void cleanup_fd_fn(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static inline void cleanup_free_fn(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void cleanup_file_fn(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+
+#define cleanup_fd __attribute__((cleanup(cleanup_fd_fn)))
+#define cleanup_free __attribute__((cleanup(cleanup_free_fn)))
+#define cleanup_file __attribute__((cleanup(cleanup_file_fn)))
+
+static inline int steal_fd(int *fd)
+{
+	int v = *fd;
+
+	*fd = -1;
+	return v;
+}
+
+/* Close and forget, safe to repeat. */
+static inline void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+#define steal_ptr(pp)                          \
+	__extension__({                        \
+		__typeof__(*(pp)) p_ = *(pp);  \
+		*(pp) = NULL;                  \
+		p_;                            \
+	})
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * extents - which bytes of a snapshot come from where
+ *
+ * A sorted array that tiles [0, npages) exactly, in units of 4 KiB:
+ *
+ *   page      0        3     5             11
+ *             |layer 2 |zero | layer 0     | (end)
+ *             |from 7  |     | from 0      |
+ *
+ * An extent ends where the next begins, so 12 bytes hold one. Neighbours that
+ * continue each other (same layer and contiguous there, or both zero) are
+ * joined while building. After extents_end() nothing can fail.
+ */
+#ifndef UFFDD_EXTENTS_H
+#define UFFDD_EXTENTS_H
+
+#include "base.h"
+#include "err.h"
+
+#define EXTENT_ZERO UINT32_MAX        /* layer index of a zero run */
+#define EXTENT_PAGES_MAX UINT32_MAX   /* 16 TiB of 4 KiB pages */
+
+struct extent {
+	uint32_t page;  /* first page in the snapshot */
+	uint32_t store; /* first page in the layer's file; 0 for zero runs */
+	uint32_t layer; /* index, or EXTENT_ZERO */
+};
+
+struct extents {
+	struct extent *v; /* owned; n + 1 entries, the last one is the end mark */
+	size_t n, cap;
+	uint32_t npages;
+};
+
+/* A part of an extent, as looked up. */
+struct extent_run {
+	uint32_t layer; /* or EXTENT_ZERO */
+	uint32_t store; /* 4 KiB pages into the layer's file */
+	uint32_t pages; /* > 0 */
+};
+
+void extents_init(struct extents *e);
+void extents_fini(struct extents *e);
+/* Append the next run; pages > 0; the caller has checked that the total fits. */
+int extents_add(struct extents *e, uint32_t pages, uint32_t layer, uint32_t store,
+		struct err *err);
+/* Finish: shrink to fit and write the end mark. */
+int extents_end(struct extents *e, struct err *err);
+
+/*
+ * extents_find - the run at @page, at most @max pages long
+ * @cursor: caller's, starts at 0; remembers the last hit, so that sequential
+ *          look-ups cost O(1) and others O(log n)
+ *
+ * @page < npages and @max > 0. Cannot fail.
+ */
+struct extent_run extents_find(const struct extents *e, uint32_t page, uint32_t max,
+			       size_t *cursor);
+
+/*
+ * extents_overlay - stack a sparse diff on what lies below it
+ *
+ * Both tile the same pages. A run of @upper whose layer is EXTENT_ZERO is
+ * transparent. The result is a new tiling in *ret (initialised by this call).
+ */
+int extents_overlay(const struct extents *lower, const struct extents *upper, struct extents *ret,
+		    struct err *err);
+
+#endif

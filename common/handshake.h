@@ -1,0 +1,69 @@
+/*
+ * handshake - guest memory regions and the uffd, from a VMM over a Unix socket
+ *
+ * The VMM sends one JSON array of regions with 1..N descriptors as SCM_RIGHTS,
+ * the uffd first. A stream socket may split it, and old VMMs may send nothing.
+ *
+ *   {"base_host_virt_addr":u64,"size":u64,"offset":u64,"page_size":u64,"page_size_kib":u64}
+ *
+ * page_size_kib is in bytes despite its name. page_size, else page_size_kib,
+ * else 4096; both present must agree. Unknown members are ignored (later VMMs
+ * add some); everything else is strict.
+ */
+#ifndef UFFDD_HANDSHAKE_H
+#define UFFDD_HANDSHAKE_H
+
+#include "region.h"
+
+#define HANDSHAKE_BYTES_MAX (64 << 10)
+#define HANDSHAKE_FDS_MAX 16
+
+/* One connection on which a handshake is arriving. */
+struct handshake {
+	int sock;                  /* owned, non-blocking, or -1 */
+	int fds[HANDSHAKE_FDS_MAX]; /* owned */
+	size_t nfds;
+	size_t len;
+	char *buf; /* owned, HANDSHAKE_BYTES_MAX */
+};
+
+enum handshake_step {
+	HANDSHAKE_MORE,  /* incomplete; wait for the socket */
+	HANDSHAKE_DONE,  /* regions are parsed (not yet checked), fds[0] is the uffd */
+	HANDSHAKE_EMPTY, /* the peer closed without a byte and without a descriptor */
+	HANDSHAKE_BAD,   /* err says what; nfds tells whether it handed something over */
+};
+
+/* @sock is owned from here on, also on failure. */
+int handshake_init(struct handshake *hs, int sock, struct err *err);
+/*
+ * handshake_read - take what has arrived, without blocking
+ *
+ * Never leaks a descriptor: they are in @hs, closed by handshake_fini(), or
+ * taken by the caller (who then sets the slot to -1).
+ */
+enum handshake_step handshake_read(struct handshake *hs, struct regions *ret, struct err *err);
+/* Closes everything still owned. Accepts a zeroed struct with sock = -1. */
+void handshake_fini(struct handshake *hs);
+
+/*
+ * handshake_parse - the JSON alone (also the fuzz target)
+ *
+ * Returns HANDSHAKE_MORE for text that may still become complete.
+ */
+enum handshake_step handshake_parse(const char *text, size_t len, struct regions *ret,
+				    struct err *err);
+
+/* The VMM's side, for the stand-in: which members to write. */
+enum handshake_style {
+	HANDSHAKE_BOTH,     /* page_size and page_size_kib, as since 1.12 */
+	HANDSHAKE_KIB,      /* page_size_kib only, 1.7 to 1.11 */
+	HANDSHAKE_SIZE,     /* page_size only, 2.0 */
+	HANDSHAKE_NEITHER,  /* 1.1 to 1.6 */
+};
+/* The message as text; owned by the caller. */
+char *handshake_format(const struct regions *r, enum handshake_style style);
+/* One sendmsg of text and descriptors, to the end of the text. Blocking socket. */
+int handshake_send(int sock, const char *text, const int *fds, size_t nfds, struct err *err);
+
+#endif

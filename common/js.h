@@ -1,0 +1,78 @@
+/*
+ * js - strict JSON in, JSON out
+ *
+ * The only user of json_tokener. json-c alone accepts duplicate keys, NaN,
+ * single-quoted keys, clamped integers and NULs in keys; js refuses them all.
+ * The getters never coerce: a wrong type is an error that names the field.
+ *
+ * Objects are json-c's: json_object_put() frees, getters borrow.
+ */
+#ifndef UFFDD_JS_H
+#define UFFDD_JS_H
+
+#include <json-c/json.h>
+
+#include "base.h"
+#include "err.h"
+
+#define JS_DEPTH_MAX 16
+#define JS_TEXT_MAX (32 << 20) /* bytes; callers bound their own input much lower */
+
+/*
+ * js_parse - one complete JSON text that is an object, strictly
+ * @allow_comments: for configuration files written by people
+ *
+ * Returns the object, owned by the caller, or NULL with ERR_INVALID and the
+ * line and column at which the text goes wrong. O(len).
+ */
+struct json_object *js_parse(const char *text, size_t len, bool allow_comments, struct err *err)
+	__attribute__((nonnull));
+
+/*
+ * js_parse_array - the same for a text that is an array and may still be arriving
+ * @ret_more: nothing is wrong so far, the end is missing
+ *
+ * Returns the array, or NULL with *ret_more set and, if it is false, *err filled.
+ */
+struct json_object *js_parse_array(const char *text, size_t len, bool *ret_more, struct err *err)
+	__attribute__((nonnull));
+
+static inline void cleanup_json_fn(struct json_object **o)
+{
+	json_object_put(*o);
+}
+#define cleanup_json __attribute__((cleanup(cleanup_json_fn)))
+
+/*
+ * Getters for members of an object. @path is the object's own place for error
+ * texts ("snapshot", or "" at the top): errors read "snapshot.dir: must be …".
+ * @have (may be NULL, then the member is required) tells whether it was there.
+ * Outputs are untouched when the member is absent.
+ */
+int js_string(struct json_object *o, const char *path, const char *key, size_t max_len,
+	      const char **ret, bool *have, struct err *err);
+int js_u64(struct json_object *o, const char *path, const char *key, uint64_t min, uint64_t max,
+	   uint64_t *ret, bool *have, struct err *err);
+int js_bool(struct json_object *o, const char *path, const char *key, bool *ret, bool *have,
+	    struct err *err);
+int js_object(struct json_object *o, const char *path, const char *key, struct json_object **ret,
+	      bool *have, struct err *err);
+int js_array(struct json_object *o, const char *path, const char *key, size_t max_len,
+	     struct json_object **ret, bool *have, struct err *err);
+/* Element @i of an array; @path is the array's: "snapshot.memory[1]: must be …". */
+int js_string_at(struct json_object *array, const char *path, size_t i, size_t max_len,
+		 const char **ret, struct err *err);
+/* "30s", "500ms", "2m", "1h" → milliseconds. */
+int js_duration(struct json_object *o, const char *path, const char *key, uint64_t max_ms,
+		uint64_t *ret_ms, bool *have, struct err *err);
+/* Every key of @o is in the NULL-ended list, or ERR_INVALID names the stranger. */
+int js_known(struct json_object *o, const char *path, const char *const *keys, struct err *err);
+
+/* Builders; the object owns the new member. Bytes that are not UTF-8 become U+FFFD. */
+void js_add_string(struct json_object *o, const char *key, const char *value); /* NULL → null */
+void js_add_u64(struct json_object *o, const char *key, uint64_t value);
+void js_add_bool(struct json_object *o, const char *key, bool value);
+/* RFC 3339 UTC with milliseconds; 0 → null. */
+void js_add_time(struct json_object *o, const char *key, int64_t wall_ms);
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * pagemap - the state of every guest page of one restore, in shared memory
+ *
+ * One file per restore on tmpfs. The worker maps it and is its only writer (one
+ * thread); the supervisor only ever reads it with pread, so that nothing a
+ * worker does to the file can hurt it. It outlives the worker: a successor goes
+ * on from it.
+ *
+ *   0      struct pagemap_head    geometry, VMM; the magic is written last
+ *   4096   struct regions         from the handshake
+ *   8192   struct pagemap_stats   counters
+ *   16384  two bits per page, 32 pages to a u64, page 0 in the lowest bits
+ *
+ * A page is regions.page_bytes long; page i is snapshot offset i * page_bytes.
+ *
+ *   state    | meaning                                   | a fault on it gets
+ *   absent   | never installed                           | its snapshot bytes
+ *   present  | installed from the snapshot               | zero; EEXIST: wake
+ *   removed  | given back by the guest, absent           | zero, becomes zeroed
+ *   zeroed   | installed as zero after a removal         | like present
+ */
+#ifndef UFFDD_PAGEMAP_H
+#define UFFDD_PAGEMAP_H
+
+#include <sys/types.h>
+
+#include "region.h"
+
+#define PAGEMAP_MAGIC 0x70616d6464666675ull /* "uffddmap" */
+#define PAGEMAP_VERSION 1
+#define PAGEMAP_REGIONS_OFF 4096
+#define PAGEMAP_STATS_OFF 8192
+#define PAGEMAP_BITS_OFF 16384
+
+/*        state          name */
+#define PAGE_STATES(X)           \
+	X(PAGE_ABSENT,  "absent")  \
+	X(PAGE_PRESENT, "present") \
+	X(PAGE_REMOVED, "removed") \
+	X(PAGE_ZEROED,  "zeroed")
+
+enum page_state {
+#define X(state, name) state,
+	PAGE_STATES(X)
+#undef X
+	PAGE_STATE_COUNT
+};
+extern const char *const page_state_names[PAGE_STATE_COUNT];
+
+struct pagemap_head {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t connected; /* 1 once regions and vmm are valid */
+	uint64_t span_bytes;
+	uint32_t vmm_pid, vmm_uid, vmm_gid, pad;
+	uint64_t vmm_start; /* start time, clock ticks since boot */
+};
+
+/*        field                 meaning, for docs/api.md */
+#define PAGEMAP_COUNTERS(X)                                                          \
+	X(faults,               "MISSING faults read, each thread's own")              \
+	X(faults_written,       "of these, by a write")                                \
+	X(faults_served,        "pages installed for a fault")                         \
+	X(faults_zero,          "of these, as zero after a removal")                   \
+	X(faults_present,       "faults on a page that was there already (woken)")     \
+	X(faults_deferred,      "install attempts put off while a removal was under way") \
+	X(faults_left,          "faults on a range that left the userfaultfd")         \
+	X(wakes_overflow,       "times all regions were woken because too many threads faulted") \
+	X(events_remove,        "REMOVE events")                                       \
+	X(events_unmap,         "UNMAP events")                                        \
+	X(events_remap,         "REMAP events")                                        \
+	X(events_fork,          "FORK events")                                         \
+	X(installed_bytes,      "installed from snapshot data")                        \
+	X(zero_installed_bytes, "installed as zero")                                   \
+	X(prefetch_bytes,       "pages prefetch has dealt with, in bytes")             \
+	X(source_errors,        "installs that failed because of the source")          \
+	X(refused_peers,        "connections turned away from the UFFD socket")
+
+struct pagemap_stats {
+	uint64_t pages[PAGE_STATE_COUNT]; /* how many pages are in each state */
+#define X(field, meaning) uint64_t field;
+	PAGEMAP_COUNTERS(X)
+#undef X
+};
+
+struct pagemap {
+	struct pagemap_head *head;   /* the whole mapping begins here */
+	struct regions *regions;
+	struct pagemap_stats *stats;
+	uint64_t *bits;
+	size_t map_bytes;
+	uint64_t npages; /* 0 until pagemap_connect() */
+};
+
+/*
+ * pagemap_create - size the (empty) file for a snapshot and map it
+ * Room is for 4 KiB pages, reserved whole, so that a full tmpfs is ERR_NOSPACE
+ * here instead of a SIGBUS later. @fd stays the caller's.
+ */
+int pagemap_create(int fd, uint64_t span_bytes, struct pagemap *ret, struct err *err);
+/* Record the VMM; only pages inside regions are counted, all as absent. */
+void pagemap_connect(struct pagemap *pm, const struct regions *regions, uint32_t pid, uint32_t uid,
+		     uint32_t gid, uint64_t start);
+void pagemap_close(struct pagemap *pm);
+
+enum page_state pagemap_get(const struct pagemap *pm, uint64_t page);
+/* Sets @n pages from @page on, all inside regions, and keeps stats->pages right. */
+void pagemap_set(struct pagemap *pm, uint64_t page, uint64_t n, enum page_state state);
+/*
+ * The next run of absent pages in [page, end), at most @max long.
+ * Returns its length, 0 if there is none; *ret_page is where it starts (or end).
+ */
+uint64_t pagemap_absent_run(const struct pagemap *pm, uint64_t page, uint64_t end, uint64_t max,
+			    uint64_t *ret_page);
+
+/* No page is absent: nothing will be needed from the snapshot any more. */
+static inline bool pagemap_complete(const struct pagemap *pm)
+{
+	return pm->npages && pm->stats->pages[PAGE_ABSENT] == 0;
+}
+
+/* The reader's side: copies, taken with pread, checked before they are believed. */
+struct pagemap_view {
+	struct pagemap_head head;
+	struct regions regions; /* all zero until connected */
+	struct pagemap_stats stats;
+};
+int pagemap_view(int fd, struct pagemap_view *ret, struct err *err);
+
+struct pagemap_run {
+	uint64_t offset, len; /* snapshot bytes */
+	enum page_state state;
+};
+/*
+ * pagemap_runs - page states as runs from @offset on, at most @max of them
+ *
+ * Only what lies inside regions. *ret_n runs are written; *ret_next is where to
+ * go on, or UINT64_MAX at the end. O(pages looked at).
+ */
+int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset,
+		 struct pagemap_run *runs, size_t max, size_t *ret_n, uint64_t *ret_next,
+		 struct err *err);
+
+#endif

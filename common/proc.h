@@ -1,0 +1,20 @@
+/*
+ * proc - processes by identity: pid + start time, which the kernel never repeats
+ */
+#ifndef UFFDD_PROC_H
+#define UFFDD_PROC_H
+
+#include <sys/types.h>
+
+#include "base.h"
+#include "err.h"
+
+/* Field 22 of /proc/PID/stat, clock ticks since boot; 0 if there is no such process. */
+uint64_t proc_start_time(pid_t pid);
+/* True once the process behind the pidfd has ended. */
+bool proc_ended(int pidfd);
+int proc_pidfd(pid_t pid, int *ret_pidfd, struct err *err);
+/* SIGKILL through the pidfd; gone already is success. */
+int proc_kill(int pidfd, struct err *err);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * uffd - userfaultfd calls as typed outcomes
+ *
+ * The only user of <linux/userfaultfd.h>. What the kernel may legitimately
+ * answer is not an error but an outcome; each says what to do next. No errno
+ * leaves this file, except in struct err of the set-up calls.
+ */
+#ifndef UFFDD_UFFD_H
+#define UFFDD_UFFD_H
+
+#include "base.h"
+#include "err.h"
+
+enum uf_outcome {
+	UF_DONE,   /* all of it */
+	UF_PART,   /* *ret_done > 0 bytes done; ask again for the rest to learn why */
+	UF_AGAIN,  /* a removal is under way (mmap_changing): defer, never drop */
+	UF_EXISTS, /* the first page is there; nobody was woken */
+	UF_LEFT,   /* ENOENT: the range is not inside one registered mapping */
+	UF_GONE,   /* ESRCH: the address space ended */
+	UF_SOURCE, /* EFAULT: the source could not be read */
+	UF_NOMEM,  /* ENOMEM: no page for the VMM */
+	UF_FAIL,   /* anything else: a bug of ours or a kernel without the call */
+};
+const char *uf_outcome_name(enum uf_outcome o);
+
+/*
+ * Install. @dst and @len are page-aligned addresses in the VMM; @src is ours,
+ * any readable mapping. *ret_done is always set, bytes, 0 where nothing was done.
+ * Waiting threads of the installed part are woken.
+ */
+enum uf_outcome uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len,
+			  uint64_t *ret_done);
+/* Not for hugetlb memory: there copy zeros. */
+enum uf_outcome uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done);
+/* Access to the pages becomes SIGBUS. UF_FAIL where the kernel (< 6.6) has none. */
+enum uf_outcome uffd_poison(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done);
+
+/* Make waiting threads of the range fault again. */
+enum uf_outcome uffd_wake(int uffd, uint64_t start, uint64_t len);
+/* Give the range back to the kernel: missing pages read zero from now on. */
+enum uf_outcome uffd_unregister(int uffd, uint64_t start, uint64_t len);
+/* Clear write protection and wake. */
+enum uf_outcome uffd_unprotect(int uffd, uint64_t start, uint64_t len);
+
+enum uf_event { UF_FAULT, UF_FAULT_WP, UF_FAULT_MINOR, UF_REMOVE, UF_UNMAP, UF_REMAP, UF_FORK,
+		UF_UNKNOWN };
+
+struct uf_msg {
+	enum uf_event event;
+	bool write;     /* UF_FAULT* */
+	uint64_t start; /* address; fault address as reported; REMAP: from */
+	uint64_t end;   /* REMOVE, UNMAP: exclusive. REMAP: from + len */
+	uint64_t to;    /* REMAP only */
+	int fd;         /* FORK only: owned by the reader; else -1 */
+};
+
+/*
+ * uffd_read - everything that is pending, as far as it fits
+ * @msgs: room for @max (at most UF_READ_MAX)
+ *
+ * The kernel delivers all faults before any event. Returns the number read;
+ * fewer than @max means the queue was empty at that moment. 0 also stands for
+ * "nothing". -1 with err when the descriptor is unusable.
+ */
+#define UF_READ_MAX 256
+int uffd_read(int uffd, struct uf_msg *msgs, size_t max, struct err *err);
+
+/*
+ * uffd_check - is this descriptor an initialised userfaultfd that takes the range?
+ *
+ * The kernel does not tell whether the range is registered, or its VMM alive:
+ * an install does. Also sets O_NONBLOCK. Returns 0, or -1 with ERR_PEER.
+ */
+int uffd_check(int uffd, uint64_t start, uint64_t len, struct err *err);
+
+/* What the sender asked for at UFFDIO_API time; bits of UF_FEATURE_*. */
+#define UF_FEATURE_REMOVE 1u
+#define UF_FEATURE_UNMAP 2u
+#define UF_FEATURE_REMAP 4u
+#define UF_FEATURE_FORK 8u
+
+/*
+ * uffd_open - a new userfaultfd, as a VMM makes it (tests, benchmark, doctor)
+ * Tries /dev/userfaultfd, then the system call. O_CLOEXEC | O_NONBLOCK.
+ * Returns 0, or -1 with ERR_SYSTEM that names device, sysctl and capability.
+ */
+int uffd_open(unsigned features, int *ret_fd, struct err *err);
+int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err); /* MISSING */
+
+#endif

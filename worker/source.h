@@ -1,0 +1,50 @@
+/*
+ * source - the bytes a restore is served from, whatever kind of snapshot it is
+ *
+ * Loading opens and maps every layer, checks everything and fixes each file's
+ * identity (device, inode, size, mtime). Afterwards only two things can go
+ * wrong, and each has its own answer: a file changes (source_check), or cannot
+ * be read (UF_SOURCE from the install, or source_read).
+ *
+ * Offsets are bytes into the snapshot, multiples of 4096.
+ */
+#ifndef UFFDD_SOURCE_H
+#define UFFDD_SOURCE_H
+
+#include "common/extents.h"
+#include "common/spec.h"
+
+struct source;
+
+/* Opens paths with the caller's own rights: the worker has become the caller. */
+int source_load(const struct spec *spec, struct source **ret, struct err *err);
+void source_free(struct source *src);
+
+/* Rounded up to 4096. */
+uint64_t source_span_bytes(const struct source *src);
+/* As the snapshot says. */
+uint64_t source_size_bytes(const struct source *src);
+size_t source_layers(const struct source *src);
+size_t source_extents(const struct source *src);
+
+/* What lies at an offset: one origin, as long as it goes on. */
+struct source_run {
+	uint64_t len;      /* bytes, > 0 */
+	const void *data;  /* in the layer's mapping; NULL: zero */
+	uint32_t layer;    /* for source_check(); EXTENT_ZERO: none */
+};
+struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len);
+
+/* Has that layer changed since it was opened? 0, or -1 with ERR_SNAPSHOT that says how. */
+int source_check(const struct source *src, uint32_t layer, struct err *err);
+
+/*
+ * source_read - assemble [off, off+len) into @buf by pread, over any number of extents
+ *
+ * Checks each layer it uses, before and after. A short read is an error, never
+ * zeros; @buf is undefined after failure. Any thread may call it; source_at() is
+ * the owner's alone.
+ */
+int source_read(struct source *src, uint64_t off, uint64_t len, void *buf, struct err *err);
+
+#endif
