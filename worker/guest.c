@@ -1,0 +1,364 @@
+#include "worker/guest.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+static void *anonymous(uint64_t bytes, int prot)
+{
+	void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src,
+	       struct err *err)
+{
+	memset(g, 0, sizeof(*g));
+	g->uffd = uffd;
+	g->map = *map;
+	memset(map, 0, sizeof(*map));
+	g->src = src;
+	g->page_bytes = g->map.regions->page_bytes;
+	g->bounce = anonymous(g->page_bytes, PROT_READ | PROT_WRITE);
+	g->zeros = anonymous(g->page_bytes, PROT_READ);
+	if (!g->bounce || !g->zeros) {
+		err_sys(err, "map %llu bytes of buffers", (unsigned long long)g->page_bytes);
+		guest_fini(g);
+		return -1;
+	}
+	/* Guest bytes do not belong into a core dump. */
+	madvise(g->bounce, g->page_bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+void guest_fini(struct guest *g)
+{
+	if (g->bounce)
+		munmap(g->bounce, g->page_bytes);
+	if (g->zeros)
+		munmap(g->zeros, g->page_bytes);
+	g->bounce = g->zeros = NULL;
+	pagemap_close(&g->map);
+	close_fd(&g->uffd);
+}
+
+bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page)
+{
+	const struct region *r = regions_at_addr(g->map.regions, addr);
+
+	if (!r)
+		return false;
+	*ret_page = (addr - r->base + r->offset) / g->page_bytes;
+	return true;
+}
+
+/* The address of a page, or 0 when its region has been given up (REMAP). */
+static uint64_t address(const struct guest *g, uint64_t page)
+{
+	uint64_t off = page * g->page_bytes;
+	const struct region *r = regions_at_offset(g->map.regions, off);
+
+	return r ? r->base + (off - r->offset) : 0;
+}
+
+static bool hugetlb(const struct guest *g)
+{
+	return g->page_bytes > PAGE_4K;
+}
+
+static void wake(struct guest *g, uint64_t addr)
+{
+	uffd_wake(g->uffd, addr, g->page_bytes);
+}
+
+static enum uf_outcome install_zero(struct guest *g, uint64_t addr, uint64_t n, uint64_t *ret_done)
+{
+	enum uf_outcome o;
+	uint64_t done;
+
+	*ret_done = 0;
+	if (hugetlb(g))
+		o = uffd_copy(g->uffd, addr, g->zeros, g->page_bytes, &done);
+	else
+		o = uffd_zero(g->uffd, addr, n * g->page_bytes, &done);
+	*ret_done = done / g->page_bytes;
+	g->map.stats->zero_installed_bytes += done;
+	return o == UF_DONE && *ret_done < n ? UF_PART : o;
+}
+
+/* A page whose bytes come from several extents: assembled here, then copied. */
+static enum uf_outcome install_assembled(struct guest *g, uint64_t page, uint64_t addr,
+					 uint64_t *ret_done, struct err *err)
+{
+	enum uf_outcome o;
+	uint64_t done;
+
+	*ret_done = 0;
+	if (source_read(g->src, page * g->page_bytes, g->page_bytes, g->bounce, err))
+		return UF_SOURCE;
+	o = uffd_copy(g->uffd, addr, g->bounce, g->page_bytes, &done);
+	*ret_done = done / g->page_bytes;
+	g->map.stats->installed_bytes += done;
+	return o;
+}
+
+/*
+ * Straight from the layer's mapping: the kernel copies. The file is checked
+ * before, so that changed bytes are not served, and after, so that a change
+ * during the copy does not go unseen.
+ */
+static enum uf_outcome install_mapped(struct guest *g, const struct source_run *run, uint64_t addr,
+				      uint64_t n, uint64_t *ret_done, struct err *err)
+{
+	enum uf_outcome o;
+	uint64_t done;
+
+	*ret_done = 0;
+	if (source_check(g->src, run->layer, err))
+		return UF_SOURCE;
+	o = uffd_copy(g->uffd, addr, run->data, n * g->page_bytes, &done);
+	*ret_done = done / g->page_bytes;
+	g->map.stats->installed_bytes += done;
+	if (o == UF_SOURCE)
+		err_set(err, ERR_SNAPSHOT, "layer %u cannot be read: an I/O error, or its file "
+			"was truncated", run->layer);
+	if (source_check(g->src, run->layer, err))
+		return UF_SOURCE;
+	return o;
+}
+
+/* Put snapshot bytes of [page, page + n) at @addr, as far as one call goes. */
+static enum uf_outcome install(struct guest *g, uint64_t page, uint64_t addr, uint64_t n,
+			       uint64_t *ret_done, struct err *err)
+{
+	struct source_run run = source_at(g->src, page * g->page_bytes, n * g->page_bytes);
+	uint64_t whole = run.len / g->page_bytes;
+	enum uf_outcome o;
+
+	if (whole == 0)
+		o = install_assembled(g, page, addr, ret_done, err);
+	else if (!run.data)
+		o = install_zero(g, addr, whole, ret_done);
+	else
+		o = install_mapped(g, &run, addr, whole, ret_done, err);
+	return o == UF_DONE && *ret_done < n ? UF_PART : o;
+}
+
+/* The VMM's memory limit, or an empty huge page pool: wait for a while, not for ever. */
+static enum guest_answer short_of_memory(struct guest *g, struct err *err)
+{
+	uint64_t now = now_us();
+
+	if (!g->nomem_since_us)
+		g->nomem_since_us = now;
+	if (now - g->nomem_since_us < GUEST_NOMEM_US)
+		return GUEST_DEFER;
+	err_set(err, ERR_SYSTEM, "no memory for the VMM's pages for %llu s: raise its memory limit%s",
+		(unsigned long long)(GUEST_NOMEM_US / 1000000),
+		hugetlb(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
+	return GUEST_FAIL;
+}
+
+/* What a thread that waits on a page gets when its install did not succeed. */
+static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
+				  enum uf_outcome o, struct err *err)
+{
+	switch (o) {
+	case UF_AGAIN:
+		g->map.stats->faults_deferred++;
+		return GUEST_DEFER;
+	case UF_NOMEM:
+		return short_of_memory(g, err);
+	case UF_EXISTS:
+		g->map.stats->faults_present++;
+		wake(g, addr);
+		return GUEST_DONE;
+	case UF_LEFT:
+		/* The VMM replaced the mapping: the kernel fills it with zeros itself. */
+		g->map.stats->faults_left++;
+		pagemap_set(&g->map, page, 1, PAGE_REMOVED);
+		wake(g, addr);
+		return GUEST_DONE;
+	case UF_GONE:
+		return GUEST_GONE;
+	case UF_SOURCE:
+		g->map.stats->source_errors++;
+		return GUEST_FAIL;
+	default:
+		err_set(err, ERR_SYSTEM, "the kernel refuses to install page %llu (%s)",
+			(unsigned long long)page, uf_outcome_name(o));
+		return GUEST_FAIL;
+	}
+}
+
+static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t addr,
+				      struct err *err)
+{
+	uint64_t done;
+	enum uf_outcome o = install(g, page, addr, 1, &done, err);
+
+	if (done) {
+		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
+		g->map.stats->faults_served++;
+		g->nomem_since_us = 0;
+		return o == UF_SOURCE ? unserved(g, page, addr, o, err) : GUEST_DONE;
+	}
+	if (o == UF_EXISTS)
+		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
+	return unserved(g, page, addr, o, err);
+}
+
+/* Once installed, or given back: if it is missing, it was removed, so it is zero. */
+static enum guest_answer fault_known(struct guest *g, uint64_t page, uint64_t addr,
+				     struct err *err)
+{
+	uint64_t done;
+	enum uf_outcome o = install_zero(g, addr, 1, &done);
+
+	if (done) {
+		pagemap_set(&g->map, page, 1, PAGE_ZEROED);
+		g->map.stats->faults_served++;
+		g->map.stats->faults_zero++;
+		g->nomem_since_us = 0;
+		return GUEST_DONE;
+	}
+	return unserved(g, page, addr, o, err);
+}
+
+enum guest_answer guest_fault(struct guest *g, uint64_t page, struct err *err)
+{
+	uint64_t addr = address(g, page);
+
+	if (!addr)
+		return GUEST_DONE;
+	if (pagemap_get(&g->map, page) == PAGE_ABSENT)
+		return fault_absent(g, page, addr, err);
+	return fault_known(g, page, addr, err);
+}
+
+enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uint64_t *ret_done,
+				 struct err *err)
+{
+	uint64_t addr = address(g, page);
+	enum uf_outcome o;
+
+	*ret_done = 0;
+	do {
+		o = install(g, page, addr, n, ret_done, err);
+		/* The run may cross a mapping's border: come closer to it. */
+		n = (n + 1) / 2;
+	} while (o == UF_LEFT && n > 1);
+	if (o == UF_LEFT)
+		o = install(g, page, addr, 1, ret_done, err);
+
+	if (*ret_done) {
+		pagemap_set(&g->map, page, *ret_done, PAGE_PRESENT);
+		g->nomem_since_us = 0;
+		return o == UF_SOURCE ? GUEST_FAIL : GUEST_DONE;
+	}
+	if (o == UF_EXISTS || o == UF_LEFT) {
+		pagemap_set(&g->map, page, 1, o == UF_EXISTS ? PAGE_PRESENT : PAGE_REMOVED);
+		*ret_done = 1;
+		return GUEST_DONE;
+	}
+	if (o == UF_AGAIN)
+		return GUEST_DEFER;
+	return unserved(g, page, addr, o, err);
+}
+
+void guest_removed(struct guest *g, uint64_t start, uint64_t end)
+{
+	uint64_t part, len, off;
+
+	while (regions_clip(g->map.regions, start, end, &part, &len, &off)) {
+		/* A huge page is removed whole or not at all. */
+		uint64_t first = align_up(off, g->page_bytes) / g->page_bytes;
+		uint64_t last = (off + len) / g->page_bytes;
+
+		if (last > first)
+			pagemap_set(&g->map, first, last - first, PAGE_REMOVED);
+		start = part + len;
+	}
+}
+
+bool guest_source_changed(struct guest *g, struct err *err)
+{
+	for (uint32_t i = 0; i < source_layers(g->src); i++)
+		if (source_check(g->src, i, err))
+			return true;
+	return false;
+}
+
+enum guest_answer guest_poison(struct guest *g, uint64_t page, struct err *err)
+{
+	uint64_t addr = address(g, page), done;
+	enum uf_outcome o;
+
+	if (!addr)
+		return GUEST_DONE;
+	o = uffd_poison(g->uffd, addr, g->page_bytes, &done);
+	if (o == UF_DONE)
+		return GUEST_DONE;
+	return unserved(g, page, addr, o, err);
+}
+
+static enum guest_answer poison_region(struct guest *g, const struct region *r,
+				       void (*drain)(void *arg), void *arg, struct err *err)
+{
+	uint64_t end = (r->offset + r->size) / g->page_bytes;
+	uint64_t page = r->offset / g->page_bytes;
+
+	while (pagemap_absent_run(&g->map, page, end, 1, &page)) {
+		enum guest_answer a = guest_poison(g, page, err);
+
+		if (a == GUEST_DEFER)
+			drain(arg);
+		else if (a != GUEST_DONE)
+			return a;
+		else
+			page++;
+	}
+	return GUEST_DONE;
+}
+
+enum guest_answer guest_poison_absent(struct guest *g, void (*drain)(void *arg), void *arg,
+				      struct err *err)
+{
+	for (uint32_t i = 0; i < g->map.regions->n; i++) {
+		enum guest_answer a = poison_region(g, &g->map.regions->v[i], drain, arg, err);
+
+		if (a != GUEST_DONE)
+			return a;
+	}
+	return GUEST_DONE;
+}
+
+void guest_wake_all(struct guest *g)
+{
+	for (uint32_t i = 0; i < g->map.regions->n; i++)
+		uffd_wake(g->uffd, g->map.regions->v[i].base, g->map.regions->v[i].size);
+}
+
+enum guest_answer guest_release(struct guest *g, void (*drain)(void *arg), void *arg)
+{
+	enum uf_outcome o;
+	uint64_t done;
+
+	for (uint32_t i = 0; i < g->map.regions->n; i++) {
+		const struct region *r = &g->map.regions->v[i];
+
+		if (uffd_unregister(g->uffd, r->base, r->size) == UF_GONE)
+			return GUEST_GONE;
+	}
+	/*
+	 * A removal that began before may still have to queue its event, and its
+	 * thread sleeps until somebody reads it. While one is under way every
+	 * install is UF_AGAIN, whatever its address.
+	 */
+	do {
+		drain(arg);
+		o = uffd_zero(g->uffd, g->map.regions->v[0].base, PAGE_4K, &done);
+	} while (o == UF_AGAIN);
+	drain(arg);
+	return o == UF_GONE ? GUEST_GONE : GUEST_DONE;
+}

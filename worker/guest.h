@@ -1,0 +1,78 @@
+/*
+ * guest - the only code that puts pages into guest memory
+ *
+ * One thread calls it. Each call asks the page map what the page is, installs
+ * accordingly, and records what the kernel answered; the kernel is the judge of
+ * what is really there. The rules are the table in common/pagemap.h.
+ */
+#ifndef UFFDD_GUEST_H
+#define UFFDD_GUEST_H
+
+#include "common/pagemap.h"
+#include "common/uffd.h"
+#include "worker/source.h"
+
+struct guest {
+	int uffd;            /* owned */
+	struct pagemap map;  /* owned */
+	struct source *src;  /* borrowed */
+	uint64_t page_bytes;
+	void *bounce;        /* owned; one page, for pages made of several extents */
+	void *zeros;         /* owned; one page of zeros, hugetlb has no zero page */
+	uint64_t nomem_since_us; /* 0: memory was there at the last try */
+};
+
+enum guest_answer {
+	GUEST_DONE,  /* answered, or nothing to do */
+	GUEST_DEFER, /* try again soon: a removal is under way, or memory is short */
+	GUEST_GONE,  /* the VMM has ended */
+	GUEST_FAIL,  /* err says why this page can never be supplied */
+};
+
+/* How long the VMM may be short of memory before its restore fails. */
+#define GUEST_NOMEM_US ((uint64_t)5 * 1000 * 1000)
+
+/* Takes the uffd and the connected map over, also on failure. */
+int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src,
+	       struct err *err);
+void guest_fini(struct guest *g);
+
+/* The page at an address; false if it is in no region. */
+bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page);
+
+/* A thread waits for this page. */
+enum guest_answer guest_fault(struct guest *g, uint64_t page, struct err *err);
+
+/*
+ * guest_prefetch - install absent pages of [page, page + n), as many as one call takes
+ * @ret_done: pages dealt with from @page on, even if only recorded as there
+ *
+ * [page, page + n) lies in one region and is absent.
+ */
+enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uint64_t *ret_done,
+				 struct err *err);
+
+/* [start, end) was given back (or unmapped): it reads zero from now on. */
+void guest_removed(struct guest *g, uint64_t start, uint64_t end);
+
+/* Has any layer changed since it was opened? Then err says which and how. */
+bool guest_source_changed(struct guest *g, struct err *err);
+
+/* Poison one missing page, so that touching it is SIGBUS. */
+enum guest_answer guest_poison(struct guest *g, uint64_t page, struct err *err);
+/* Poison everything absent. @drain as for guest_release(). */
+enum guest_answer guest_poison_absent(struct guest *g, void (*drain)(void *arg), void *arg,
+				      struct err *err);
+
+void guest_wake_all(struct guest *g);
+
+/*
+ * guest_release - give all regions back to the kernel
+ * @drain: reads what is pending on the uffd; called until no removal is under way
+ *
+ * Only right when nothing is absent any more (or it is poisoned): from then on
+ * the kernel supplies zeros by itself.
+ */
+enum guest_answer guest_release(struct guest *g, void (*drain)(void *arg), void *arg);
+
+#endif

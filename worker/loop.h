@@ -1,0 +1,50 @@
+/*
+ * loop - the owner thread of one guest
+ *
+ *   ┌─► read everything pending on the uffd
+ *   │     removals are applied at once, faults join the set
+ *   │   answer the faults; what a removal defers stays in the set
+ *   │   nobody waits: one step of prefetch
+ *   └── sleep until the uffd, the supervisor, the VMM's pidfd or a time says so
+ *
+ * The kernel delivers faults before events, so the order of messages is not the
+ * order of causes: all of them are read before any is answered.
+ */
+#ifndef UFFDD_LOOP_H
+#define UFFDD_LOOP_H
+
+#include "common/chan.h"
+#include "worker/faults.h"
+#include "worker/guest.h"
+#include "worker/prefetch.h"
+
+enum loop_end {
+	LOOP_GONE,     /* the VMM ended */
+	LOOP_RELEASED, /* the guest needs nobody any more */
+};
+
+struct loop {
+	struct guest *guest;       /* borrowed */
+	int chan;                  /* borrowed; -1 once the supervisor is gone */
+	int vmm;                   /* borrowed pidfd */
+	enum spec_complete when_complete;
+	enum spec_failure on_failure;
+
+	struct faults faults;
+	struct prefetch prefetch;
+	bool held;                 /* prefetch held by the API */
+	bool paused;               /* around a snapshot of the running VM */
+	bool completed;            /* COMPLETE was sent */
+	bool stopping;             /* the supervisor wants the guest to do without us */
+	bool failed;               /* absent pages can no longer be supplied */
+	bool deaf;                 /* the uffd cannot be read any more */
+	bool gone;
+	uint64_t backoff_us;       /* while faults are deferred */
+	struct err err;            /* of the failure */
+};
+
+/* @spec gives prefetch mode, rate and the two policies. */
+void loop_init(struct loop *l, struct guest *guest, int chan, int vmm, const struct spec *spec);
+enum loop_end loop_run(struct loop *l);
+
+#endif
