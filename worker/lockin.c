@@ -1,0 +1,123 @@
+#include "worker/lockin.h"
+
+#include <config.h>
+#include <errno.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+int lockin_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err)
+{
+	if (setgroups(ngroups, groups))
+		return err_sys(err, "take on the caller's %zu groups", ngroups);
+	if (setresgid(gid, gid, gid))
+		return err_sys(err, "become gid %u", (unsigned)gid);
+	if (setresuid(uid, uid, uid))
+		return err_sys(err, "become uid %u", (unsigned)uid);
+	return 0;
+}
+
+#if defined(__x86_64__)
+#define ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define ARCH AUDIT_ARCH_AARCH64
+#endif
+
+/* Serving a guest, and what libc needs for it. */
+static const int serving[] = {
+	SYS_read, SYS_write, SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_ioctl, SYS_pread64,
+	SYS_mmap, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mprotect, SYS_brk, SYS_fstat,
+	SYS_lseek, SYS_close, SYS_fcntl, SYS_accept4, SYS_getsockopt, SYS_pidfd_open,
+	SYS_pidfd_send_signal, SYS_clock_gettime, SYS_futex, SYS_getpid, SYS_gettid, SYS_tgkill,
+	SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_restart_syscall,
+	SYS_exit, SYS_exit_group, SYS_getrandom, SYS_unlinkat,
+#ifdef SYS_poll
+	SYS_poll,
+#endif
+#ifdef SYS_unlink
+	SYS_unlink,
+#endif
+#ifdef SYS_newfstatat
+	SYS_newfstatat,
+#endif
+};
+
+/* Loading a snapshot, and taking the second step. */
+static const int loading[] = {
+	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fadvise64, SYS_capset,
+	SYS_prctl, SYS_seccomp,
+#ifdef SYS_open
+	SYS_open,
+#endif
+#ifdef SYS_readlink
+	SYS_readlink,
+#endif
+};
+
+#define FILTER_MAX (4 + ARRAY_LEN(serving) + ARRAY_LEN(loading) + 2)
+
+static void jump_to_allow(struct sock_filter *f, size_t *n, int call, size_t allow_at)
+{
+	f[*n] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call,
+					     (uint8_t)(allow_at - *n - 1), 0);
+	(*n)++;
+}
+
+/* Everything not listed fails with EPERM, as if the kernel were without it. */
+static int filter(bool with_loading, struct err *err)
+{
+#if defined(ARCH) && !defined(BUILD_SANITIZED)
+	struct sock_filter f[FILTER_MAX];
+	size_t nload = with_loading ? ARRAY_LEN(loading) : 0;
+	size_t allow_at = 4 + ARRAY_LEN(serving) + nload + 1, n = 0;
+	struct sock_fprog prog = {.filter = f};
+
+	_Static_assert(FILTER_MAX < 250, "jumps are 8 bits wide");
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+					      offsetof(struct seccomp_data, arch));
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+					      offsetof(struct seccomp_data, nr));
+	for (size_t i = 0; i < ARRAY_LEN(serving); i++)
+		jump_to_allow(f, &n, serving[i], allow_at);
+	for (size_t i = 0; i < nload; i++)
+		jump_to_allow(f, &n, loading[i], allow_at);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	prog.len = (unsigned short)n;
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		return err_sys(err, "install the system call filter");
+#else
+	(void)with_loading;
+	(void)err;
+#endif
+	return 0;
+}
+
+int lockin_begin(struct err *err)
+{
+	const struct rlimit none = {0, 0};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return err_sys(err, "give up new privileges");
+	/* Core files and tracers would see guest memory. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
+		return err_sys(err, "forbid core files");
+	return filter(true, err);
+}
+
+int lockin_finish(struct err *err)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {{0}};
+
+	if (syscall(SYS_capset, &head, none))
+		return err_sys(err, "give up capabilities");
+	return filter(false, err);
+}

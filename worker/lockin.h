@@ -1,0 +1,25 @@
+/*
+ * lockin - what a worker gives up, and when
+ *
+ *   forked by the supervisor
+ *     │ lockin_become()  takes on uid, gid, groups of the caller: from here on the
+ *     │                  kernel checks every path as if the caller opened it
+ *     │ lockin_begin()   no new privileges, no core, not traceable, and only the
+ *     │                  system calls of loading and serving
+ *     │   … the snapshot is opened and parsed …
+ *     │ lockin_finish()  no capability is left, and nothing can be opened any more
+ *     ▼
+ */
+#ifndef UFFDD_LOCKIN_H
+#define UFFDD_LOCKIN_H
+
+#include <sys/types.h>
+
+#include "common/base.h"
+#include "common/err.h"
+
+int lockin_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err);
+int lockin_begin(struct err *err);
+int lockin_finish(struct err *err);
+
+#endif

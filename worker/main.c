@@ -1,0 +1,36 @@
+/*
+ * uffdd-worker - serves the pages of one restore; started by uffdd, never by hand
+ */
+#include <config.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/chan.h"
+#include "worker/job.h"
+
+static bool has_channel(void)
+{
+	int type;
+	socklen_t len = sizeof(type);
+
+	return getsockopt(CHAN_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+	       type == SOCK_SEQPACKET;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+		printf("uffdd-worker %s\n", PACKAGE_VERSION);
+		return 0;
+	}
+	if (argc > 1 || !has_channel()) {
+		fprintf(stderr, "uffdd-worker is started by uffdd; descriptor %d must be its "
+			"channel\n", CHAN_FD);
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	job_run(CHAN_FD);
+	return 0;
+}
