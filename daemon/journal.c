@@ -1,0 +1,208 @@
+#include "daemon/journal.h"
+
+#include <event2/event.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "common/js.h"
+#include "common/log.h"
+
+struct entry {
+	TAILQ_ENTRY(entry) link;
+	char restore[PROTO_ID_MAX + 1], tenant[PROTO_ID_MAX + 1];
+	char type[64];
+	int64_t time_ms;
+	struct json_object *data; /* owned, may be NULL */
+};
+TAILQ_HEAD(entry_list, entry);
+
+struct journal {
+	struct store *store;
+	const struct journal_hooks *hooks;
+	void *arg;
+	struct event *retry;
+	struct entry_list waiting;
+	size_t nwaiting;
+	uint64_t dropped;
+	struct err err; /* why they wait */
+};
+
+static int write_entry(struct journal *j, const struct restore_record *rec,
+		       const struct entry *e, struct err *err)
+{
+	struct store_event event = {
+		.time_ms = e->time_ms,
+		.type = e->type,
+		.tenant = e->tenant,
+		.restore = e->restore,
+		.data = e->data ? json_object_to_json_string_ext(e->data, JSON_C_TO_STRING_PLAIN)
+				: NULL,
+	};
+	uint64_t seq;
+
+	return store_write(j->store, rec, &event, &seq, err);
+}
+
+static void entry_fill(struct entry *e, const struct restore_record *rec, const char *type,
+		       struct json_object *data)
+{
+	memset(e, 0, sizeof(*e));
+	if (rec) {
+		memcpy(e->restore, rec->id, sizeof(e->restore));
+		memcpy(e->tenant, rec->tenant, sizeof(e->tenant));
+	}
+	snprintf(e->type, sizeof(e->type), "%s", type);
+	e->time_ms = wall_ms();
+	e->data = data;
+}
+
+static void drop_first(struct journal *j)
+{
+	struct entry *e = TAILQ_FIRST(&j->waiting);
+
+	TAILQ_REMOVE(&j->waiting, e, link);
+	j->nwaiting--;
+	json_object_put(e->data);
+	free(e);
+}
+
+static void retry_later(struct journal *j)
+{
+	const struct timeval second = {1, 0};
+
+	evtimer_add(j->retry, &second);
+}
+
+static int tell_dropped(struct journal *j, struct err *err)
+{
+	struct entry e;
+	int rc;
+
+	if (!j->dropped)
+		return 0;
+	entry_fill(&e, NULL, "events-lost", json_object_new_object());
+	js_add_u64(e.data, "count", j->dropped);
+	rc = write_entry(j, NULL, &e, err);
+	json_object_put(e.data);
+	if (rc == 0)
+		j->dropped = 0;
+	return rc;
+}
+
+/* Oldest first; stops at the first that the store refuses again. */
+static int flush(struct journal *j, struct err *err)
+{
+	struct entry *e;
+
+	if (tell_dropped(j, err))
+		return -1;
+	while ((e = TAILQ_FIRST(&j->waiting))) {
+		const struct restore_record *rec = NULL;
+
+		if (e->restore[0])
+			rec = j->hooks->record(j->arg, e->restore);
+		if (write_entry(j, rec, e, err))
+			return -1;
+		drop_first(j);
+	}
+	return 0;
+}
+
+static void wait_for_store(struct journal *j, const struct entry *e, const struct err *err)
+{
+	struct entry *copy = xcalloc(1, sizeof(*copy));
+
+	*copy = *e;
+	if (!j->nwaiting)
+		log_error("the store refuses changes, they wait in memory", "why=%s", err->msg);
+	if (j->nwaiting == JOURNAL_WAITING_MAX) {
+		drop_first(j);
+		j->dropped++;
+	}
+	TAILQ_INSERT_TAIL(&j->waiting, copy, link);
+	j->nwaiting++;
+	j->err = *err;
+	retry_later(j);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct journal *j = arg;
+
+	(void)fd;
+	(void)what;
+	if (flush(j, &j->err)) {
+		retry_later(j);
+		return;
+	}
+	log_notice("the store takes changes again", "");
+	j->hooks->written(j->arg);
+}
+
+struct journal *journal_new(struct event_base *base, struct store *store,
+			    const struct journal_hooks *hooks, void *arg)
+{
+	struct journal *j = xcalloc(1, sizeof(*j));
+
+	j->store = store;
+	j->hooks = hooks;
+	j->arg = arg;
+	j->retry = evtimer_new(base, on_retry, j);
+	TAILQ_INIT(&j->waiting);
+	return j;
+}
+
+void journal_free(struct journal *j)
+{
+	struct err err;
+
+	if (!j)
+		return;
+	if (flush(j, &err))
+		log_error("changes are lost", "count=%zu why=%s", j->nwaiting, err.msg);
+	while (!TAILQ_EMPTY(&j->waiting))
+		drop_first(j);
+	event_free(j->retry);
+	free(j);
+}
+
+void journal_add(struct journal *j, const struct restore_record *rec, const char *type,
+		 struct json_object *data)
+{
+	struct entry e;
+	struct err err;
+
+	entry_fill(&e, rec, type, data);
+	if (j->nwaiting || write_entry(j, rec, &e, &err)) {
+		wait_for_store(j, &e, j->nwaiting ? &j->err : &err);
+		return;
+	}
+	json_object_put(e.data);
+	j->hooks->written(j->arg);
+}
+
+int journal_add_now(struct journal *j, const struct restore_record *rec, const char *type,
+		    struct json_object *data, struct err *err)
+{
+	struct entry e;
+	int rc;
+
+	entry_fill(&e, rec, type, data);
+	rc = flush(j, err);
+	if (rc == 0)
+		rc = write_entry(j, rec, &e, err);
+	json_object_put(e.data);
+	if (rc)
+		return err_wrap(err, "record the change");
+	j->hooks->written(j->arg);
+	return 0;
+}
+
+int journal_check(const struct journal *j, struct err *err)
+{
+	if (!j->nwaiting)
+		return 0;
+	*err = j->err;
+	err->code = ERR_UNREADY;
+	return err_wrap(err, "%zu changes wait for the store", j->nwaiting);
+}

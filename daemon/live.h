@@ -1,0 +1,86 @@
+/*
+ * live - one restore at work: its record, and what it holds
+ *
+ * Everything the supervisor keeps for a restore hangs here: the worker, a
+ * duplicate of the uffd, the VMM's pidfd, page map file and socket. When the
+ * restore ends all of it is released at once, the uffd first; what stays is the
+ * record, until the retention time is over.
+ *
+ *   creating ──READY──► (the states of restore.h) ──release──► only the record
+ *      └── error: nothing was created
+ */
+#ifndef UFFDD_LIVE_H
+#define UFFDD_LIVE_H
+
+#include <sys/queue.h>
+
+#include "common/pagemap.h"
+#include "daemon/pool.h"
+#include "daemon/restore.h"
+#include "daemon/tenant.h"
+
+struct event;
+struct live;
+struct supervisor;
+
+/* Who waits for a create: called once, with the restore, or with why not. */
+struct creator {
+	void (*done)(struct creator *c, struct live *live, const struct err *why);
+	void *arg;
+	TAILQ_ENTRY(creator) link;
+	struct creators *list; /* it is in; NULL: none */
+};
+TAILQ_HEAD(creators, creator);
+
+struct live {
+	struct supervisor *sup;   /* borrowed */
+	struct restore_record rec;
+	struct spec spec;
+	bool creating;
+	struct creators creators;
+
+	struct worker *worker;    /* NULL once it has exited */
+	struct event *load_by;    /* deadline while creating */
+	int map_fd;               /* owned, -1 after release */
+	struct pagemap_view last; /* the page map as it was at release */
+	bool own_socket;          /* bound by us: we unlink it */
+	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
+	int vmm;                  /* owned pidfd, -1: none or ended */
+	struct event *on_vmm;
+	struct event *grace;      /* a stop waits for the VMM to end by itself */
+	char stop_reason[64];     /* "" = nobody asked for the end */
+	TAILQ_ENTRY(live) ended_link;
+};
+
+/*
+ * live_new - begin: files, socket, worker
+ * @spec: taken over on success, resolved, with its socket path filled in
+ */
+int live_new(struct supervisor *sup, const char *id, struct spec *spec,
+	     const struct sock_peer *caller, struct live **ret, struct err *err);
+/* Releases whatever is left and leaves the worker alone (see worker_leave). */
+void live_free(struct live *l);
+
+/* Everything but the record is gone. */
+bool live_released(const struct live *l);
+
+/*
+ * live_stop - end the restore
+ * @grace_ms: how long the VMM may take to end by itself first
+ * @kill: the VMM ends with it
+ *
+ * A guest that still needs pages cannot be left: then on_failure decides (kill
+ * it, or poison what is missing), and hold refuses: ERR_STATE. Idempotent.
+ */
+int live_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err);
+
+/* -1 with ERR_PAUSED or ERR_STATE. */
+int live_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t rate,
+		  struct err *err);
+int live_pause(struct live *l, struct err *err);
+int live_resume(struct live *l, struct err *err);
+
+/* The page map now, or as it was at release. */
+int live_view(const struct live *l, struct pagemap_view *ret, struct err *err);
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * uffdd - the supervisor
+ */
+#include <config.h>
+#include <event2/event.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "common/log.h"
+#include "daemon/api.h"
+#include "daemon/selftest.h"
+
+/* One descriptor each for map, uffd, pidfds and channel of a restore, and some to spare. */
+static void raise_fd_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+/* Out of the build tree the worker lies beside us; installed, where configure said. */
+static void find_worker(struct conf *conf)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	if (conf->worker[0])
+		return;
+	snprintf(conf->worker, sizeof(conf->worker), "%s/uffdd-worker", PKGLIBEXECDIR);
+	if (n <= 0)
+		return;
+	self[n] = '\0';
+	slash = strstr(self, "/daemon/uffdd");
+	if (slash && slash[strlen("/daemon/uffdd")] == '\0') {
+		*slash = '\0';
+		snprintf(conf->worker, sizeof(conf->worker), "%.*s/worker/uffdd-worker",
+			 CONF_PATH_MAX - 32, self);
+	}
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	(void)what;
+	log_notice("stopping", "signal=%d", (int)sig);
+	event_base_loopbreak(arg);
+}
+
+static void on_libevent_log(int severity, const char *text)
+{
+	log_line(severity >= EVENT_LOG_WARN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
+		 "libevent: %s", text);
+}
+
+static int serve(const struct conf *conf, struct err *err)
+{
+	struct event_base *base = event_base_new();
+	struct event *term = evsignal_new(base, SIGTERM, on_signal, base);
+	struct event *intr = evsignal_new(base, SIGINT, on_signal, base);
+	struct supervisor *sup = NULL;
+	struct api *api = NULL;
+	int rc = -1;
+
+	event_add(term, NULL);
+	event_add(intr, NULL);
+	if (supervisor_new(base, conf, &sup, err) == 0 && api_new(sup, &api, err) == 0) {
+		event_base_dispatch(base);
+		rc = 0;
+	}
+	api_free(api);
+	supervisor_free(sup);
+	event_free(term);
+	event_free(intr);
+	event_base_free(base);
+	libevent_global_shutdown();
+	return rc;
+}
+
+static int run(struct conf *conf, struct err *err)
+{
+	log_set_level(conf->log_level);
+	event_set_log_callback(on_libevent_log);
+	signal(SIGPIPE, SIG_IGN);
+	/* An inherited disposition would keep us from seeing workers end. */
+	signal(SIGCHLD, SIG_DFL);
+	raise_fd_limit();
+	find_worker(conf);
+	if (conf->libevent_selftest && selftest_libevent(err))
+		return -1;
+	return serve(conf, err);
+}
+
+int main(int argc, char **argv)
+{
+	enum conf_outcome outcome;
+	struct conf conf;
+	struct err err;
+	int rc;
+
+	log_open("uffdd");
+	if (conf_parse_args(argc, argv, &conf, &outcome, &err)) {
+		log_error("cannot start", "why=%s", err.msg);
+		return 2;
+	}
+	switch (outcome) {
+	case CONF_HELP:
+		conf_print_help(stdout);
+		return 0;
+	case CONF_VERSION:
+		printf("uffdd %s\n", PACKAGE_VERSION);
+		return 0;
+	case CONF_CHECK:
+		printf("%s: the configuration is valid\n", conf.file);
+		return 0;
+	case CONF_RUN:
+		break;
+	}
+	rc = run(&conf, &err);
+	if (rc)
+		log_error("cannot run", "why=%s", err.msg);
+	return rc ? 1 : 0;
+}

@@ -1,0 +1,244 @@
+#include "daemon/pool.h"
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/proc.h"
+#include "daemon/spawn.h"
+
+TAILQ_HEAD(worker_list, worker);
+
+struct pool {
+	struct event_base *base; /* borrowed */
+	int exec_fd;             /* owned */
+	size_t size, idle;
+	struct worker_list list;
+	struct event *refill;
+};
+
+static void worker_free(struct worker *w)
+{
+	if (w->on_exit)
+		event_free(w->on_exit);
+	if (w->on_chan)
+		event_free(w->on_chan);
+	if (w->deadline)
+		event_free(w->deadline);
+	close_fd(&w->chan);
+	close_fd(&w->pidfd);
+	free(w);
+}
+
+static void schedule_refill(struct pool *pool, long ms)
+{
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+	if (!evtimer_pending(pool->refill, NULL))
+		evtimer_add(pool->refill, &tv);
+}
+
+/* One message; false when there is none (any more). */
+static bool read_message(struct worker *w, enum chan_step *ret_step, struct err *err)
+{
+	int fds[CHAN_FDS_MAX];
+	struct chan_msg msg;
+
+	*ret_step = chan_recv(w->chan, &msg, fds, err);
+	if (*ret_step != CHAN_GOT)
+		return false;
+	if (w->hooks && msg.type != CHAN_HELLO)
+		w->hooks->message(w->arg, &msg, fds);
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		close_fd(&fds[i]);
+	return true;
+}
+
+static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	enum chan_step step;
+	struct err err;
+	char how[64];
+
+	(void)fd;
+	(void)what;
+	/* What it said last counts, whichever event came first. */
+	while (read_message(w, &step, &err))
+		;
+	spawn_reap(w->pidfd, how, sizeof(how));
+	if (w->hooks) {
+		w->hooks->exited(w->arg, how);
+	} else {
+		log_warning("an idle worker died", "pid=%d how=%s", (int)w->pid, how);
+		TAILQ_REMOVE(&w->pool->list, w, link);
+		w->pool->idle--;
+		/* Not at once: a worker that cannot start must not make us spin. */
+		schedule_refill(w->pool, 1000);
+	}
+	worker_free(w);
+}
+
+static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	enum chan_step step;
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	/* One message a turn, so that no worker keeps the others waiting. */
+	if (read_message(w, &step, &err) || step == CHAN_AGAIN)
+		return;
+	if (step == CHAN_BAD)
+		log_error("a worker does not keep to the protocol", "pid=%d why=%s",
+			  (int)w->pid, err.msg);
+	/* Its end follows and tells the rest. */
+	event_del(w->on_chan);
+	worker_expect_exit(w, 5000);
+}
+
+static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
+{
+	struct worker *w = xcalloc(1, sizeof(*w));
+
+	w->pool = pool;
+	w->pidfd = w->chan = -1;
+	if (spawn_worker(pool->exec_fd, &w->pid, &w->pidfd, &w->chan, err)) {
+		worker_free(w);
+		return -1;
+	}
+	w->start = proc_start_time(w->pid);
+	w->on_exit = event_new(pool->base, w->pidfd, EV_READ, on_exit_cb, w);
+	w->on_chan = event_new(pool->base, w->chan, EV_READ | EV_PERSIST, on_chan_cb, w);
+	event_add(w->on_exit, NULL);
+	event_add(w->on_chan, NULL);
+	*ret = w;
+	return 0;
+}
+
+static void on_refill(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *pool = arg;
+	struct worker *w;
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	if (pool->idle >= pool->size)
+		return;
+	if (worker_new(pool, &w, &err)) {
+		log_error("no worker could be started", "why=%s", err.msg);
+		schedule_refill(pool, 1000);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&pool->list, w, link);
+	if (++pool->idle < pool->size)
+		schedule_refill(pool, 0);
+}
+
+int pool_new(struct event_base *base, const char *path, size_t size, struct pool **ret,
+	     struct err *err)
+{
+	struct pool *pool = xcalloc(1, sizeof(*pool));
+
+	pool->base = base;
+	pool->size = size;
+	pool->exec_fd = -1;
+	TAILQ_INIT(&pool->list);
+	pool->refill = evtimer_new(base, on_refill, pool);
+	if (spawn_open(path, &pool->exec_fd, err)) {
+		pool_free(pool);
+		return -1;
+	}
+	schedule_refill(pool, 0);
+	*ret = pool;
+	return 0;
+}
+
+void pool_free(struct pool *pool)
+{
+	struct worker *w;
+
+	if (!pool)
+		return;
+	while ((w = TAILQ_FIRST(&pool->list))) {
+		TAILQ_REMOVE(&pool->list, w, link);
+		worker_free(w);
+	}
+	event_free(pool->refill);
+	close_fd(&pool->exec_fd);
+	free(pool);
+}
+
+int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
+	      struct worker **ret, struct err *err)
+{
+	struct worker *w = TAILQ_FIRST(&pool->list);
+
+	if (w) {
+		TAILQ_REMOVE(&pool->list, w, link);
+		pool->idle--;
+	} else if (worker_new(pool, &w, err)) {
+		return -1;
+	}
+	w->hooks = hooks;
+	w->arg = arg;
+	schedule_refill(pool, 0);
+	*ret = w;
+	return 0;
+}
+
+int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, const int *fds,
+		size_t nfds, struct err *err)
+{
+	return chan_send(w->chan, type, msg, fds, nfds, err);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	log_warning("a worker did not end in time and is killed", "pid=%d", (int)w->pid);
+	proc_kill(w->pidfd, &err);
+}
+
+void worker_expect_exit(struct worker *w, unsigned ms)
+{
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+	if (w->deadline)
+		return;
+	w->deadline = evtimer_new(w->pool->base, on_deadline, w);
+	evtimer_add(w->deadline, &tv);
+}
+
+static void ignore_message(void *arg, const struct chan_msg *msg, int *fds)
+{
+	(void)arg;
+	(void)msg;
+	(void)fds;
+}
+
+static void ignore_exit(void *arg, const char *how)
+{
+	(void)arg;
+	(void)how;
+}
+
+void worker_abandon(struct worker *w)
+{
+	static const struct worker_hooks nobody = {ignore_message, ignore_exit};
+	struct err err;
+
+	w->hooks = &nobody;
+	w->arg = NULL;
+	proc_kill(w->pidfd, &err);
+}
+
+void worker_leave(struct worker *w)
+{
+	worker_free(w);
+}

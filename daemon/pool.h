@@ -1,0 +1,58 @@
+/*
+ * pool - worker processes: a few idle ones stand ready, so that a restore never
+ * waits for exec
+ *
+ * A worker handed out belongs to its restore until it has exited. Both its
+ * channel and its end are reported through the hooks of its owner.
+ */
+#ifndef UFFDD_POOL_H
+#define UFFDD_POOL_H
+
+#include <sys/queue.h>
+
+#include "common/chan.h"
+
+struct event;
+struct event_base;
+struct pool;
+struct worker;
+
+struct worker_hooks {
+	/* @fds: CHAN_FDS_MAX; take what is wanted and set it to -1, the rest is closed. */
+	void (*message)(void *arg, const struct chan_msg *msg, int *fds);
+	/* It has ended (reaped); the worker is freed when this returns. */
+	void (*exited)(void *arg, const char *how);
+};
+
+struct worker {
+	pid_t pid;
+	uint64_t start;   /* start time, with the pid its identity */
+	int pidfd, chan;  /* owned */
+	struct pool *pool;
+	struct event *on_exit, *on_chan;
+	struct event *deadline; /* NULL, or: it is killed when this fires */
+	const struct worker_hooks *hooks; /* NULL while idle */
+	void *arg;
+	TAILQ_ENTRY(worker) link; /* in the pool's idle list */
+};
+
+/* @path: the worker program. @size: idle workers to keep. */
+int pool_new(struct event_base *base, const char *path, size_t size, struct pool **ret,
+	     struct err *err);
+/* Idle workers leave, since their channel closes. Those handed out go on. */
+void pool_free(struct pool *pool);
+
+/* An idle worker, or a new one; the pool fills up again a little later. */
+int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
+	      struct worker **ret, struct err *err);
+
+int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, const int *fds,
+		size_t nfds, struct err *err);
+/* It should end by itself now; it is killed if it has not within @ms. */
+void worker_expect_exit(struct worker *w, unsigned ms);
+/* Kill it; its owner hears no more of it. (A worker may hang in the kernel for long.) */
+void worker_abandon(struct worker *w);
+/* Forget it without ending it: the supervisor leaves, the guest does not notice. */
+void worker_leave(struct worker *w);
+
+#endif

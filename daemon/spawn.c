@@ -1,0 +1,98 @@
+#include "daemon/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "common/chan.h"
+#include "common/proc.h"
+
+int spawn_open(const char *path, int *ret_exec_fd, struct err *err)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+
+	if (fd < 0 || faccessat(AT_FDCWD, path, X_OK, AT_EACCESS)) {
+		int sys = errno;
+
+		close_fd(&fd);
+		return err_set(err, ERR_PATH, "the worker program %s cannot be executed (%s): "
+			       "install it, or say where it is with --worker", path, strerror(sys));
+	}
+	*ret_exec_fd = fd;
+	return 0;
+}
+
+/* In the child, between fork and exec: async-signal-safe calls only. */
+static void become_worker(int exec_fd, int chan)
+{
+	static char *const argv[] = {(char *)"uffdd-worker", NULL};
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	sigset_t none;
+	int null;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &dfl, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+
+	/* The program must not stand where the channel goes. */
+	if (exec_fd == CHAN_FD)
+		exec_fd = fcntl(exec_fd, F_DUPFD_CLOEXEC, CHAN_FD + 1);
+	if (chan == CHAN_FD)
+		fcntl(chan, F_SETFD, 0);
+	else
+		dup2(chan, CHAN_FD);
+	null = open("/dev/null", O_RDWR);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	syscall(SYS_close_range, CHAN_FD + 1, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
+	syscall(SYS_execveat, exec_fd, "", argv, environ, AT_EMPTY_PATH);
+	_exit(127);
+}
+
+int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err)
+{
+	sigset_t all, before;
+	int ends[2];
+	pid_t pid;
+
+	if (chan_pair(ends, err))
+		return -1;
+	/* A signal caught in the child before its handlers are reset would reach us. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	pid = fork();
+	if (pid == 0)
+		become_worker(exec_fd, ends[1]);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	close(ends[1]);
+	if (pid < 0) {
+		err_sys(err, "fork a worker");
+		close(ends[0]);
+		return -1;
+	}
+	if (proc_pidfd(pid, ret_pidfd, err)) {
+		/* It leaves by itself: its channel closes here. */
+		close(ends[0]);
+		waitpid(pid, NULL, 0);
+		return -1;
+	}
+	*ret_pid = pid;
+	*ret_chan = ends[0];
+	return 0;
+}
+
+void spawn_reap(int pidfd, char *ret, size_t len)
+{
+	siginfo_t si = {0};
+
+	if (waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG) || si.si_pid == 0)
+		snprintf(ret, len, "gone");
+	else if (si.si_code == CLD_EXITED)
+		snprintf(ret, len, "exit %d", si.si_status);
+	else
+		snprintf(ret, len, "signal %d (%s)", si.si_status, strsignal(si.si_status));
+}

@@ -1,0 +1,28 @@
+/*
+ * spawn - the only fork and exec of the supervisor
+ *
+ * A worker is executed from a descriptor opened at start, so that an upgraded
+ * package on disk never mixes versions. The child begins with default signal
+ * handlers, nothing but its channel (descriptor 3) and stderr, and no memory of
+ * ours.
+ */
+#ifndef UFFDD_SPAWN_H
+#define UFFDD_SPAWN_H
+
+#include <sys/types.h>
+
+#include "common/err.h"
+
+/* ERR_PATH that names the program and the option that says where it is. */
+int spawn_open(const char *path, int *ret_exec_fd, struct err *err);
+
+/*
+ * @ret_pidfd, @ret_chan: owned by the caller; the channel is non-blocking.
+ * The child must be reaped with waitid(P_PIDFD) once the pidfd is readable.
+ */
+int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err);
+
+/* How it ended, in words: "exit 3", "signal 9 (Killed)". For an unreaped child only. */
+void spawn_reap(int pidfd, char *ret, size_t len);
+
+#endif

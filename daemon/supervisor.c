@@ -1,0 +1,472 @@
+#include "daemon/supervisor.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/js.h"
+#include "common/log.h"
+
+#define HOUSEKEEPING_S 10
+
+/* ---- table ---- */
+
+static size_t position(const struct supervisor *sup, const char *id, bool *ret_found)
+{
+	size_t lo = 0, hi = sup->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int cmp = strcmp(sup->table[mid]->rec.id, id);
+
+		if (cmp == 0) {
+			*ret_found = true;
+			return mid;
+		}
+		if (cmp < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*ret_found = false;
+	return lo;
+}
+
+static struct live *look_up(struct supervisor *sup, const char *id)
+{
+	bool found;
+	size_t at = position(sup, id, &found);
+
+	return found ? sup->table[at] : NULL;
+}
+
+static void insert(struct supervisor *sup, struct live *l)
+{
+	bool found;
+	size_t at = position(sup, l->rec.id, &found);
+
+	if (sup->n == sup->cap) {
+		size_t cap = sup->cap ? sup->cap * 2 : 64;
+		struct live **table = xcalloc(cap, sizeof(*table));
+
+		if (sup->n)
+			memcpy(table, sup->table, sup->n * sizeof(*table));
+		free(sup->table);
+		sup->table = table;
+		sup->cap = cap;
+	}
+	memmove(&sup->table[at + 1], &sup->table[at], (sup->n - at) * sizeof(sup->table[0]));
+	sup->table[at] = l;
+	sup->n++;
+}
+
+static void take_out(struct supervisor *sup, struct live *l)
+{
+	bool found;
+	size_t at = position(sup, l->rec.id, &found);
+
+	if (!found)
+		return;
+	sup->n--;
+	memmove(&sup->table[at], &sup->table[at + 1], (sup->n - at) * sizeof(sup->table[0]));
+}
+
+struct live *supervisor_find(struct supervisor *sup, const char *id)
+{
+	struct live *l = look_up(sup, id);
+
+	return l && !l->creating ? l : NULL;
+}
+
+struct live *supervisor_next(struct supervisor *sup, const char *after)
+{
+	bool found;
+	size_t at = position(sup, after, &found);
+
+	for (at += found; at < sup->n; at++)
+		if (!sup->table[at]->creating)
+			return sup->table[at];
+	return NULL;
+}
+
+/* ---- changes ---- */
+
+static const struct restore_record *on_record(void *arg, const char *id)
+{
+	struct live *l = supervisor_find(arg, id);
+
+	return l ? &l->rec : NULL;
+}
+
+static void on_written(void *arg)
+{
+	struct supervisor *sup = arg;
+
+	sup->observer->events(sup->observer_arg);
+}
+
+static const struct journal_hooks journal_hooks = {on_record, on_written};
+
+void supervisor_changed(struct live *live, const char *type, struct json_object *data)
+{
+	struct supervisor *sup = live->sup;
+
+	journal_add(sup->journal, &live->rec, type, data);
+	sup->observer->changed(sup->observer_arg, live);
+}
+
+void supervisor_ended(struct live *live)
+{
+	TAILQ_INSERT_TAIL(&live->sup->ended, live, ended_link);
+}
+
+void supervisor_remove(struct live *live)
+{
+	take_out(live->sup, live);
+	live_free(live);
+}
+
+/* Only the oldest are looked at: they are in order of their end. */
+static void forget_ended(struct supervisor *sup, int64_t now_ms)
+{
+	int64_t before = now_ms - (int64_t)sup->conf.ended_retention_ms;
+	struct live *l;
+	struct err err;
+	bool any = false;
+
+	while ((l = TAILQ_FIRST(&sup->ended)) && l->rec.ended_ms < before && live_released(l)) {
+		TAILQ_REMOVE(&sup->ended, l, ended_link);
+		supervisor_remove(l);
+		any = true;
+	}
+	if (any && store_forget(sup->store, before, &err))
+		log_warning("ended restores could not be forgotten", "why=%s", err.msg);
+}
+
+static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
+{
+	struct supervisor *sup = arg;
+	int64_t now = wall_ms();
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	forget_ended(sup, now);
+	if (store_trim_events(sup->store, now - (int64_t)sup->conf.event_retention_age_ms,
+			      sup->conf.event_retention_count, &err))
+		log_warning("old events could not be dropped", "why=%s", err.msg);
+}
+
+/* ---- create ---- */
+
+void supervisor_path(const struct supervisor *sup, const char *what, const char *id, char *ret)
+{
+	snprintf(ret, CONF_PATH_MAX + 1, "%s/%s/%s", sup->conf.run_dir, what, id);
+}
+
+static int default_socket(struct supervisor *sup, const char *id, struct spec *spec,
+			  struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	if (spec->socket_path[0])
+		return 0;
+	supervisor_path(sup, "uffd", id, path);
+	if (strlen(path) > PROTO_SUN_MAX)
+		return err_set(err, ERR_INVALID, "socket.path: %s has %zu bytes, a Unix socket may "
+			       "have %d: choose a shorter id or run directory, or name a path",
+			       path, strlen(path), PROTO_SUN_MAX);
+	memcpy(spec->socket_path, path, strlen(path) + 1);
+	return 0;
+}
+
+static int check_quota(struct supervisor *sup, const char *tenant, struct err *err)
+{
+	uint64_t live = 0, own = 0;
+
+	for (size_t i = 0; i < sup->n; i++) {
+		const struct restore_record *r = &sup->table[i]->rec;
+
+		if (!proto_state_live(r->state))
+			continue;
+		live++;
+		own += strcmp(r->tenant, tenant) == 0;
+	}
+	if (live >= sup->conf.max_restores)
+		return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
+			       (unsigned long long)live,
+			       (unsigned long long)sup->conf.max_restores);
+	if (own >= sup->conf.max_restores_per_tenant)
+		return err_set(err, ERR_QUOTA, "tenant %s has %llu of %llu restores "
+			       "(max_restores_per_tenant)", tenant, (unsigned long long)own,
+			       (unsigned long long)sup->conf.max_restores_per_tenant);
+	return 0;
+}
+
+static int check_caller(const struct sock_peer *peer, struct err *err)
+{
+	if (geteuid() == 0 || peer->uid == geteuid())
+		return 0;
+	return err_set(err, ERR_DENIED, "uffdd runs unprivileged, as uid %u, and cannot open "
+		       "snapshots with the rights of uid %u: run it as root to serve others",
+		       (unsigned)geteuid(), (unsigned)peer->uid);
+}
+
+static int check_spec(struct supervisor *sup, const struct spec *spec, struct err *err)
+{
+	if (spec->connect_timeout_ms > sup->conf.connect_timeout_max_ms)
+		return err_set(err, ERR_INVALID, "connect_timeout: %llu ms is more than the "
+			       "configured connect_timeout_max, %llu ms",
+			       (unsigned long long)spec->connect_timeout_ms,
+			       (unsigned long long)sup->conf.connect_timeout_max_ms);
+	return 0;
+}
+
+static int admit(struct supervisor *sup, const char *id, struct spec *spec,
+		 const struct sock_peer *peer, struct err *err)
+{
+	struct tenant_caller caller;
+
+	tenant_resolve(peer, &caller);
+	if (tenant_may_act(&caller, spec->tenant, err) || check_caller(peer, err))
+		return -1;
+	spec_resolve(spec, caller.tenant, peer->uid, peer->gid);
+	return default_socket(sup, id, spec, err) || check_spec(sup, spec, err) ? -1 : 0;
+}
+
+static void wait_for(struct live *l, struct creator *c)
+{
+	TAILQ_INSERT_TAIL(&l->creators, c, link);
+	c->list = &l->creators;
+}
+
+/* The same request again gets the same answer; another one under this id is refused. */
+static int join(struct live *l, struct spec *spec, struct creator *c, struct err *err)
+{
+	cleanup_json struct json_object *asked = spec_json(spec);
+
+	if (strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN), l->rec.spec) != 0)
+		return err_set(err, ERR_CONFLICT, "restore %s exists with a different request: "
+			       "choose another id", l->rec.id);
+	if (l->creating) {
+		wait_for(l, c);
+	} else {
+		c->done(c, l, NULL);
+	}
+	return 0;
+}
+
+int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
+		      const struct sock_peer *peer, struct creator *c, struct err *err)
+{
+	struct live *l;
+	int rc = admit(sup, id, spec, peer, err);
+
+	if (rc == 0) {
+		l = look_up(sup, id);
+		if (l) {
+			rc = join(l, spec, c, err);
+		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
+			   (rc = live_new(sup, id, spec, peer, &l, err)) == 0) {
+			insert(sup, l);
+			wait_for(l, c);
+		}
+	}
+	spec_fini(spec);
+	return rc;
+}
+
+void supervisor_forget_creator(struct creator *c)
+{
+	if (c->list)
+		TAILQ_REMOVE(c->list, c, link);
+	c->list = NULL;
+}
+
+int supervisor_ready(struct supervisor *sup, struct err *err)
+{
+	return journal_check(sup->journal, err);
+}
+
+/* ---- start and stop ---- */
+
+static int make_dir(const char *path, mode_t mode, struct err *err)
+{
+	if (mkdir(path, mode) && errno != EEXIST)
+		return err_sys(err, "create the directory %s", path);
+	return 0;
+}
+
+/* Files of restores that nobody knows any more. */
+static int make_empty_dir(struct supervisor *sup, const char *what, mode_t mode, struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+	struct dirent *e;
+	DIR *dir;
+
+	supervisor_path(sup, what, "", path);
+	if (make_dir(path, mode, err))
+		return -1;
+	if (chmod(path, mode) || !(dir = opendir(path)))
+		return err_sys(err, "open the directory %s", path);
+	while ((e = readdir(dir)))
+		if (proto_id_valid(e->d_name))
+			unlinkat(dirfd(dir), e->d_name, 0);
+	closedir(dir);
+	return 0;
+}
+
+static int make_dirs(struct supervisor *sup, struct err *err)
+{
+	/* A VMM must be able to reach its socket, not to list those of others. */
+	if (make_dir(sup->conf.run_dir, 0755, err) || make_dir(sup->conf.state_dir, 0700, err))
+		return -1;
+	return make_empty_dir(sup, "uffd", 0711, err) || make_empty_dir(sup, "maps", 0700, err) ?
+	       -1 : 0;
+}
+
+static int read_boot_id(char ret[37], struct err *err)
+{
+	cleanup_fd int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, ret, 36) != 36)
+		return err_sys(err, "read the boot id");
+	ret[36] = '\0';
+	return 0;
+}
+
+/* A row of a former run. */
+static int on_row(void *arg, struct restore_record *rec, struct err *err)
+{
+	struct supervisor *sup = arg;
+	struct live *l = xcalloc(1, sizeof(*l));
+	cleanup_json struct json_object *body = NULL;
+
+	l->sup = sup;
+	l->map_fd = l->uffd = l->vmm = -1;
+	TAILQ_INIT(&l->creators);
+	l->rec = *rec;
+	rec->spec = NULL;
+	body = js_parse(l->rec.spec, strlen(l->rec.spec), false, err);
+	if (!body || spec_parse(body, &l->spec, err)) {
+		err_wrap(err, "the store's row of restore %s", l->rec.id);
+		live_free(l);
+		return -1;
+	}
+	insert(sup, l);
+	return 0;
+}
+
+static void close_row(struct live *l)
+{
+	bool rebooted = strcmp(l->rec.boot_id, l->sup->boot_id) != 0;
+
+	if (!proto_state_live(l->rec.state))
+		return;
+	restore_move(&l->rec, rebooted ? STATE_ENDED : STATE_FAILED,
+		     rebooted ? "reboot" : "uffdd was restarted", wall_ms());
+	journal_add(l->sup->journal, &l->rec, rebooted ? "ended" : "failed", NULL);
+}
+
+static int by_end(const void *a, const void *b)
+{
+	const struct live *const *x = a, *const *y = b;
+	int64_t d = (*x)->rec.ended_ms - (*y)->rec.ended_ms;
+
+	return d < 0 ? -1 : d > 0;
+}
+
+static int load_rows(struct supervisor *sup, struct err *err)
+{
+	cleanup_free struct live **order = NULL;
+
+	if (store_restores(sup->store, on_row, sup, err))
+		return -1;
+	if (!sup->n)
+		return 0;
+	for (size_t i = 0; i < sup->n; i++)
+		close_row(sup->table[i]);
+	order = xcalloc(sup->n, sizeof(*order));
+	memcpy(order, sup->table, sup->n * sizeof(*order));
+	qsort(order, sup->n, sizeof(*order), by_end);
+	for (size_t i = 0; i < sup->n; i++)
+		TAILQ_INSERT_TAIL(&sup->ended, order[i], ended_link);
+	return 0;
+}
+
+static void nobody_changed(void *arg, struct live *live)
+{
+	(void)arg;
+	(void)live;
+}
+
+static void nobody_events(void *arg)
+{
+	(void)arg;
+}
+
+static const struct observer nobody = {nobody_changed, nobody_events};
+
+void supervisor_observe(struct supervisor *sup, const struct observer *observer, void *arg)
+{
+	sup->observer = observer ? observer : &nobody;
+	sup->observer_arg = arg;
+}
+
+static int open_all(struct supervisor *sup, struct err *err)
+{
+	char path[CONF_PATH_MAX + 16];
+
+	if (read_boot_id(sup->boot_id, err) || make_dirs(sup, err))
+		return -1;
+	snprintf(path, sizeof(path), "%s/uffdd.db", sup->conf.state_dir);
+	if (store_open(path, &sup->store, err))
+		return -1;
+	sup->journal = journal_new(sup->base, sup->store, &journal_hooks, sup);
+	if (load_rows(sup, err))
+		return -1;
+	return pool_new(sup->base, sup->conf.worker, sup->conf.pool_workers, &sup->pool, err);
+}
+
+int supervisor_new(struct event_base *base, const struct conf *conf, struct supervisor **ret,
+		   struct err *err)
+{
+	const struct timeval every = {HOUSEKEEPING_S, 0};
+	struct supervisor *sup = xcalloc(1, sizeof(*sup));
+
+	sup->base = base;
+	sup->conf = *conf;
+	TAILQ_INIT(&sup->ended);
+	supervisor_observe(sup, NULL, NULL);
+	if (open_all(sup, err)) {
+		supervisor_free(sup);
+		return -1;
+	}
+	sup->housekeeping = event_new(base, -1, EV_PERSIST, on_housekeeping, sup);
+	event_add(sup->housekeeping, &every);
+	*ret = sup;
+	return 0;
+}
+
+void supervisor_free(struct supervisor *sup)
+{
+	struct err err;
+
+	if (!sup)
+		return;
+	for (size_t i = 0; i < sup->n; i++)
+		if (!sup->table[i]->creating && sup->table[i]->rec.state == STATE_WAITING)
+			live_stop(sup->table[i], 0, false, &err);
+	while (sup->n)
+		supervisor_remove(sup->table[sup->n - 1]);
+	free(sup->table);
+	if (sup->housekeeping)
+		event_free(sup->housekeeping);
+	pool_free(sup->pool);
+	journal_free(sup->journal);
+	store_close(sup->store);
+	free(sup);
+}
