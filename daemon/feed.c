@@ -1,0 +1,167 @@
+#include "daemon/feed.h"
+
+#include <event2/event.h>
+#include <string.h>
+
+#include "daemon/view.h"
+
+#define BATCH 256
+#define HEARTBEAT_S 10
+/* A reader whose queue is full gets its next try after this. */
+#define FULL_MS 20
+
+struct feed {
+	TAILQ_ENTRY(feed) link;
+	struct feed_list *list;
+	struct supervisor *sup;
+	struct http_request *req;
+	struct event *more, *heartbeat;
+	uint64_t after;
+	char tenant[PROTO_ID_MAX + 1], restore[PROTO_ID_MAX + 1]; /* filters, "" = any */
+	bool follow, full;
+	size_t sent; /* in this batch */
+};
+
+static void feed_free(struct feed *f)
+{
+	TAILQ_REMOVE(f->list, f, link);
+	event_free(f->more);
+	event_free(f->heartbeat);
+	free(f);
+}
+
+static void on_gone(struct http_request *req, void *arg)
+{
+	(void)req;
+	feed_free(arg);
+}
+
+static int send_event(void *arg, const struct store_event *event, struct err *err)
+{
+	struct feed *f = arg;
+	cleanup_json struct json_object *o = view_event(event);
+	const char *text = json_object_to_json_string_ext(
+		o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	size_t len = strlen(text);
+	cleanup_free char *line = xcalloc(1, len + 1);
+
+	memcpy(line, text, len);
+	line[len] = '\n';
+	if (http_stream_write(f->req, line, len + 1)) {
+		f->full = true;
+		return err_set(err, ERR_QUOTA, "the reader is behind");
+	}
+	f->after = event->seq;
+	f->sent++;
+	return 0;
+}
+
+static void again_in(struct feed *f, unsigned ms)
+{
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+	evtimer_add(f->more, &tv);
+}
+
+static void on_more(evutil_socket_t fd, short what, void *arg)
+{
+	struct feed *f = arg;
+	const struct store_filter filter = {f->tenant, f->restore};
+	struct err err;
+	int rc;
+
+	(void)fd;
+	(void)what;
+	f->full = false;
+	f->sent = 0;
+	rc = store_events(f->sup->store, f->after, &filter, BATCH, send_event, f, &err);
+	if (f->full) {
+		again_in(f, FULL_MS);
+	} else if (rc) {
+		/* Cut off, so that the reader does not take it for the end. */
+		http_stream_drop(f->req);
+		feed_free(f);
+	} else if (f->sent == BATCH) {
+		again_in(f, 0);
+	} else if (!f->follow) {
+		http_stream_end(f->req);
+		feed_free(f);
+	}
+}
+
+static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
+{
+	struct feed *f = arg;
+
+	(void)fd;
+	(void)what;
+	/* A full queue shows as well that somebody is there. */
+	http_stream_write(f->req, "{}\n", 3);
+}
+
+void feed_wake(struct feed_list *feeds)
+{
+	struct feed *f;
+
+	TAILQ_FOREACH(f, feeds, link)
+		if (!evtimer_pending(f->more, NULL))
+			again_in(f, 0);
+}
+
+/* An asker who names a place must hear it if what followed is gone. */
+static int check_after(struct call *c, uint64_t *after, struct err *err)
+{
+	uint64_t oldest, newest;
+	bool named = http_query(c->req, "after") != NULL;
+
+	if (call_query_u64(c, "after", 0, INT64_MAX, after, err) ||
+	    store_event_range(c->sup->store, &oldest, &newest, err))
+		return -1;
+	if (named && *after + 1 < oldest)
+		return err_set(err, ERR_TRIMMED, "events up to %llu are no longer kept: list the "
+			       "restores and follow from %llu", (unsigned long long)oldest - 1,
+			       (unsigned long long)oldest - 1);
+	return 0;
+}
+
+static int read_query(struct call *c, struct feed *f, struct err *err)
+{
+	const char *restore = http_query(c->req, "restore");
+
+	if (check_after(c, &f->after, err) ||
+	    call_query_bool(c, "follow", &f->follow, err))
+		return -1;
+	if (restore && !proto_id_valid(restore))
+		return err_set(err, ERR_INVALID, "restore: is not an id");
+	snprintf(f->restore, sizeof(f->restore), "%s", restore ? restore : "");
+	if (!tenant_is_admin(&c->caller))
+		memcpy(f->tenant, c->caller.tenant, sizeof(f->tenant));
+	return 0;
+}
+
+void feed_get(struct feed_list *feeds, struct call *c)
+{
+	const struct timeval beat = {HEARTBEAT_S, 0};
+	struct feed *f = xcalloc(1, sizeof(*f));
+	struct err err;
+
+	f->list = feeds;
+	f->sup = c->sup;
+	f->req = c->req;
+	if (read_query(c, f, &err)) {
+		free(f);
+		call_problem(c->req, &err);
+		return;
+	}
+	if (http_stream_begin(c->req, 200, "application/x-ndjson", on_gone, f)) {
+		free(f);
+		err_set(&err, ERR_QUOTA, "too many streams are open already");
+		call_problem(c->req, &err);
+		return;
+	}
+	f->more = evtimer_new(c->sup->base, on_more, f);
+	f->heartbeat = event_new(c->sup->base, -1, EV_PERSIST, on_heartbeat, f);
+	TAILQ_INSERT_TAIL(feeds, f, link);
+	event_add(f->heartbeat, &beat);
+	again_in(f, 0);
+}

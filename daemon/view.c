@@ -1,0 +1,190 @@
+#include "daemon/view.h"
+
+#include <string.h>
+
+#include "common/js.h"
+
+static struct json_object *add_object(struct json_object *o, const char *key)
+{
+	struct json_object *member = json_object_new_object();
+
+	json_object_object_add(o, key, member);
+	return member;
+}
+
+static void add_socket(struct json_object *o, const struct live *l)
+{
+	struct json_object *socket = add_object(o, "socket");
+	struct json_object *backend;
+	char mode[8];
+
+	snprintf(mode, sizeof(mode), "%04o", (unsigned)l->spec.socket_mode);
+	js_add_string(socket, "path", l->rec.socket_path);
+	js_add_string(socket, "mode", mode);
+	js_add_u64(socket, "uid", l->spec.socket_uid);
+	js_add_u64(socket, "gid", l->spec.socket_gid);
+	js_add_u64(add_object(o, "peer"), "uid", l->spec.peer_uid);
+	/* Ready to be sent to Firecracker as it is. */
+	backend = add_object(o, "mem_backend");
+	js_add_string(backend, "backend_type", "Uffd");
+	js_add_string(backend, "backend_path", l->rec.socket_path);
+}
+
+static void add_processes(struct json_object *o, const struct live *l)
+{
+	struct json_object *worker = add_object(o, "worker");
+
+	if (l->rec.vmm_pid) {
+		struct json_object *vmm = add_object(o, "vmm");
+
+		js_add_u64(vmm, "pid", l->rec.vmm_pid);
+		js_add_u64(vmm, "uid", l->rec.vmm_uid);
+	} else {
+		json_object_object_add(o, "vmm", NULL);
+	}
+	js_add_u64(worker, "pid", l->rec.worker_pid);
+	js_add_u64(worker, "restarts", l->rec.worker_restarts);
+}
+
+static void add_memory(struct json_object *o, const struct live *l, const struct pagemap_view *v)
+{
+	struct json_object *memory = add_object(o, "memory");
+	const uint64_t *pages = v->stats.pages;
+	uint64_t page = l->rec.page_bytes;
+
+	js_add_u64(memory, "size_bytes", l->rec.size_bytes);
+	js_add_u64(memory, "page_bytes", page);
+	js_add_u64(memory, "total_bytes", l->rec.memory_bytes);
+	js_add_u64(memory, "resident_bytes", (pages[PAGE_PRESENT] + pages[PAGE_ZEROED]) * page);
+	js_add_u64(memory, "zero_bytes", pages[PAGE_ZEROED] * page);
+	js_add_u64(memory, "removed_bytes", pages[PAGE_REMOVED] * page);
+}
+
+static void add_counters(struct json_object *o, const struct pagemap_view *v)
+{
+	static const struct {
+		const char *object, *name;
+		size_t at;
+	} counters[] = {
+#define X(object, name, field) {object, name, offsetof(struct pagemap_stats, field)}
+		X("faults", "count", faults),
+		X("faults", "written", faults_written),
+		X("faults", "served", faults_served),
+		X("faults", "zero", faults_zero),
+		X("faults", "present", faults_present),
+		X("faults", "deferred", faults_deferred),
+		X("faults", "left", faults_left),
+		X("faults", "overflows", wakes_overflow),
+		X("events", "remove", events_remove),
+		X("events", "unmap", events_unmap),
+		X("events", "remap", events_remap),
+		X("events", "fork", events_fork),
+		X("installed", "data_bytes", installed_bytes),
+		X("installed", "zero_bytes", zero_installed_bytes),
+		X("errors", "source", source_errors),
+		X("errors", "refused_peers", refused_peers),
+#undef X
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(counters); i++) {
+		const char *base = (const char *)&v->stats;
+		struct json_object *group;
+		uint64_t value;
+
+		if (!json_object_object_get_ex(o, counters[i].object, &group))
+			group = add_object(o, counters[i].object);
+		memcpy(&value, base + counters[i].at, sizeof(value));
+		js_add_u64(group, counters[i].name, value);
+	}
+}
+
+static const char *prefetch_state(const struct live *l)
+{
+	if (l->rec.prefetch == PREFETCH_NONE)
+		return "off";
+	if (l->rec.complete)
+		return "done";
+	if (l->rec.prefetch_held || l->rec.paused)
+		return "paused";
+	return l->rec.state == STATE_SERVING ? "running" : "idle";
+}
+
+static void add_prefetch(struct json_object *o, const struct live *l,
+			 const struct pagemap_view *v)
+{
+	struct json_object *prefetch = add_object(o, "prefetch");
+
+	js_add_string(prefetch, "mode", spec_prefetch_names[l->rec.prefetch]);
+	js_add_string(prefetch, "state", prefetch_state(l));
+	js_add_u64(prefetch, "rate_bytes_per_s", l->rec.rate_bytes_per_s);
+	js_add_u64(prefetch, "done_bytes", v->stats.prefetch_bytes);
+	js_add_u64(prefetch, "total_bytes", l->rec.memory_bytes);
+}
+
+static void add_policies(struct json_object *o, const struct live *l)
+{
+	char timeout[32];
+
+	snprintf(timeout, sizeof(timeout), "%llums",
+		 (unsigned long long)l->spec.connect_timeout_ms);
+	js_add_string(o, "connect_timeout", timeout);
+	js_add_string(o, "when_complete", spec_complete_names[l->spec.when_complete]);
+	js_add_string(o, "on_failure", spec_failure_names[l->spec.on_failure]);
+}
+
+struct json_object *view_restore(const struct live *l)
+{
+	struct json_object *o = json_object_new_object();
+	struct pagemap_view view;
+	struct err err;
+
+	/* Counters of a page map that cannot be read are shown as nothing. */
+	if (live_view(l, &view, &err))
+		memset(&view, 0, sizeof(view));
+	js_add_string(o, "id", l->rec.id);
+	js_add_string(o, "tenant", l->rec.tenant);
+	js_add_string(o, "state", proto_state_name(l->rec.state));
+	js_add_string(o, "reason", l->rec.reason[0] ? l->rec.reason : NULL);
+	js_add_u64(o, "revision", l->rec.revision);
+	js_add_bool(o, "complete", l->rec.complete);
+	js_add_bool(o, "paused", l->rec.paused);
+	json_object_object_add(o, "snapshot", spec_snapshot_json(&l->spec));
+	add_socket(o, l);
+	add_processes(o, l);
+	add_memory(o, l, &view);
+	add_counters(o, &view);
+	add_prefetch(o, l, &view);
+	add_policies(o, l);
+	js_add_time(o, "created_at", l->rec.created_ms);
+	js_add_time(o, "connected_at", l->rec.connected_ms);
+	js_add_time(o, "ended_at", l->rec.ended_ms);
+	return o;
+}
+
+struct json_object *view_event(const struct store_event *e)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *data = e->data ? json_tokener_parse(e->data) : NULL;
+
+	js_add_u64(o, "seq", e->seq);
+	js_add_time(o, "time", e->time_ms);
+	js_add_string(o, "type", e->type);
+	js_add_string(o, "tenant", e->tenant);
+	js_add_string(o, "restore", e->restore);
+	json_object_object_add(o, "data", data ? data : json_object_new_object());
+	return o;
+}
+
+struct json_object *view_problem(const struct err *err)
+{
+	struct json_object *o = json_object_new_object();
+	char type[96];
+
+	snprintf(type, sizeof(type), "urn:uffdd:problem:%s", err_name(err->code));
+	js_add_string(o, "type", type);
+	js_add_string(o, "title", err_title(err->code));
+	js_add_u64(o, "status", (uint64_t)err_http(err->code));
+	js_add_string(o, "detail", err->msg);
+	js_add_string(o, "code", err_name(err->code));
+	return o;
+}

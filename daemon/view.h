@@ -1,0 +1,19 @@
+/*
+ * view - restores and events as the API shows them
+ */
+#ifndef UFFDD_VIEW_H
+#define UFFDD_VIEW_H
+
+#include <json-c/json.h>
+
+#include "daemon/live.h"
+#include "daemon/store.h"
+
+/* The restore object; owned by the caller. */
+struct json_object *view_restore(const struct live *live);
+/* One event, as a line of the stream. */
+struct json_object *view_event(const struct store_event *event);
+/* {type, title, status, detail, code} of application/problem+json. */
+struct json_object *view_problem(const struct err *err);
+
+#endif
