@@ -1,0 +1,358 @@
+#include "common/js.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "common/jscan.h"
+#include "common/proto.h"
+
+#define DURATION_TEXT_MAX 16
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+/* NULL with JSCAN_MORE (err is not filled) or JSCAN_BAD. */
+static struct json_object *parse(const char *text, size_t len, char open, enum jscan *ret,
+				 struct err *err)
+{
+	struct json_object *value = NULL;
+	struct json_tokener *tok;
+	enum json_tokener_error jerr;
+	size_t end = 0;
+
+	/* json-c counts the values in the innermost container as one more level. */
+	tok = jscan_need(json_tokener_new_ex(JS_DEPTH_MAX + 1));
+	/* UTF-8 is the scanner's: json-c takes overlong forms, and calls half a character
+	 * at the end wrong, though the rest may be on its way. */
+	json_tokener_set_flags(tok, JSON_TOKENER_STRICT);
+	*ret = jscan_text(text, len, open, tok, &end, err);
+	if (*ret != JSCAN_BAD && len > 0) {
+		json_tokener_reset(tok);
+		value = json_tokener_parse_ex(tok, text, (int)(*ret == JSCAN_OK ? end : len));
+		jerr = json_tokener_get_error(tok);
+		if (!value && jerr == json_tokener_continue) {
+			*ret = JSCAN_MORE;
+		} else if (!value) {
+			*ret = JSCAN_BAD;
+			jscan_err(text, json_tokener_get_parse_end(tok), err, "%s",
+				  json_tokener_error_desc(jerr));
+		}
+	}
+	json_tokener_free(tok);
+	return value;
+}
+
+/* Comments become blanks, so that places in error texts stay true. */
+static int strip_comments(char *text, size_t len, struct err *err)
+{
+	bool in_string = false;
+
+	for (size_t i = 0; i + 1 < len; i++) {
+		bool block = text[i + 1] == '*';
+		size_t end;
+
+		if (text[i] == '\\' && in_string) {
+			i++;
+			continue;
+		}
+		if (text[i] == '"')
+			in_string = !in_string;
+		if (text[i] != '/' || in_string || (!block && text[i + 1] != '/'))
+			continue;
+		if (block) {
+			const char *p = memmem(text + i + 2, len - i - 2, "*/", 2);
+
+			if (!p)
+				return jscan_err(text, i, err, "the comment has no end");
+			end = (size_t)(p - text) + 2;
+		} else {
+			const char *p = memchr(text + i, '\n', len - i);
+
+			end = p ? (size_t)(p - text) : len;
+		}
+		for (; i < end; i++)
+			if (text[i] != '\n')
+				text[i] = ' ';
+		i = end - 1;
+	}
+	return 0;
+}
+
+static int check_size(size_t len, struct err *err)
+{
+	if (len > JS_TEXT_MAX)
+		return err_set(err, ERR_TOOBIG, "JSON text of %zu bytes, at most %d are taken", len,
+			       JS_TEXT_MAX);
+	return 0;
+}
+
+struct json_object *js_parse(const char *text, size_t len, bool allow_comments, struct err *err)
+{
+	cleanup_free char *copy = NULL;
+	struct json_object *value;
+	enum jscan rc;
+
+	if (check_size(len, err) < 0)
+		return NULL;
+	if (allow_comments) {
+		copy = memcpy(xcalloc(1, len + 1), text, len);
+		if (strip_comments(copy, len, err) < 0)
+			return NULL;
+		text = copy;
+	}
+	value = parse(text, len, '{', &rc, err);
+	if (rc == JSCAN_MORE)
+		err_set(err, ERR_INVALID, "bad JSON: the text ends too early");
+	return value;
+}
+
+struct json_object *js_parse_array(const char *text, size_t len, bool *ret_more, struct err *err)
+{
+	struct json_object *value;
+	enum jscan rc;
+
+	*ret_more = false;
+	if (check_size(len, err) < 0)
+		return NULL;
+	value = parse(text, len, '[', &rc, err);
+	*ret_more = rc == JSCAN_MORE;
+	return value;
+}
+
+/* Where a value is, for look-up and for error texts. */
+struct field {
+	struct json_object *o;
+	const char *path, *key;
+	bool required;
+};
+
+/* "snapshot.dir: must be …" */
+__attribute__((format(printf, 3, 4)))
+static int field_err(const struct field *f, struct err *err, const char *fmt, ...)
+{
+	const char *dot = *f->path && *f->key != '[' ? "." : "";
+	char what[160], key[JSCAN_SHOWN_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	jscan_shown(key, f->key);
+	return err_set(err, ERR_INVALID, "%s%s%s: %s", f->path, dot, key, what);
+}
+
+/* NULL in *ret when the member is absent and may be. */
+static int member(const struct field *f, enum json_type type, struct json_object **ret,
+		  struct err *err)
+{
+	static const char *const names[] = {
+		[json_type_boolean] = "true or false", [json_type_int] = "an integer",
+		[json_type_object] = "an object",      [json_type_array] = "an array",
+		[json_type_string] = "a string",
+	};
+	struct json_object *value = NULL;
+	bool found = json_object_object_get_ex(f->o, f->key, &value);
+
+	if (!found && f->required)
+		return field_err(f, err, "is missing");
+	if (found && !json_object_is_type(value, type))
+		return field_err(f, err, "must be %s", names[type]);
+	*ret = value;
+	return 0;
+}
+
+static int check_string(const struct field *f, struct json_object *value, size_t max_len,
+			const char **ret, struct err *err)
+{
+	const char *s = json_object_get_string(value);
+	size_t len = (size_t)json_object_get_string_len(value);
+
+	if (len > max_len)
+		return field_err(f, err, "is longer than %zu bytes", max_len);
+	if (strlen(s) != len)
+		return field_err(f, err, "must not contain a NUL");
+	*ret = s;
+	return 0;
+}
+
+static int done(bool *have, struct json_object *value)
+{
+	if (have)
+		*have = value != NULL;
+	return 0;
+}
+
+int js_string(struct json_object *o, const char *path, const char *key, size_t max_len,
+	      const char **ret, bool *have, struct err *err)
+{
+	const struct field f = {o, path, key, .required = !have};
+	struct json_object *value = NULL;
+
+	if (member(&f, json_type_string, &value, err) < 0)
+		return -1;
+	if (value && check_string(&f, value, max_len, ret, err) < 0)
+		return -1;
+	return done(have, value);
+}
+
+int js_string_at(struct json_object *array, const char *path, size_t i, size_t max_len,
+		 const char **ret, struct err *err)
+{
+	struct json_object *value = json_object_array_get_idx(array, i);
+	char index[32];
+	const struct field f = {array, path, index, .required = true};
+
+	snprintf(index, sizeof(index), "[%zu]", i);
+	if (!json_object_is_type(value, json_type_string))
+		return field_err(&f, err, "must be a string");
+	return check_string(&f, value, max_len, ret, err);
+}
+
+int js_u64(struct json_object *o, const char *path, const char *key, uint64_t min, uint64_t max,
+	   uint64_t *ret, bool *have, struct err *err)
+{
+	const struct field f = {o, path, key, .required = !have};
+	struct json_object *value = NULL;
+	uint64_t v;
+
+	if (member(&f, json_type_int, &value, err) < 0)
+		return -1;
+	if (value) {
+		v = json_object_get_uint64(value);
+		if (json_object_get_int64(value) < 0 || v < min || v > max)
+			return field_err(&f, err, "must be from %" PRIu64 " to %" PRIu64, min, max);
+		*ret = v;
+	}
+	return done(have, value);
+}
+
+int js_bool(struct json_object *o, const char *path, const char *key, bool *ret, bool *have,
+	    struct err *err)
+{
+	const struct field f = {o, path, key, .required = !have};
+	struct json_object *value = NULL;
+
+	if (member(&f, json_type_boolean, &value, err) < 0)
+		return -1;
+	if (value)
+		*ret = json_object_get_boolean(value);
+	return done(have, value);
+}
+
+int js_object(struct json_object *o, const char *path, const char *key, struct json_object **ret,
+	      bool *have, struct err *err)
+{
+	const struct field f = {o, path, key, .required = !have};
+	struct json_object *value = NULL;
+
+	if (member(&f, json_type_object, &value, err) < 0)
+		return -1;
+	if (value)
+		*ret = value;
+	return done(have, value);
+}
+
+int js_array(struct json_object *o, const char *path, const char *key, size_t max_len,
+	     struct json_object **ret, bool *have, struct err *err)
+{
+	const struct field f = {o, path, key, .required = !have};
+	struct json_object *value = NULL;
+
+	if (member(&f, json_type_array, &value, err) < 0)
+		return -1;
+	if (value && json_object_array_length(value) > max_len)
+		return field_err(&f, err, "has more than %zu elements", max_len);
+	if (value)
+		*ret = value;
+	return done(have, value);
+}
+
+int js_duration(struct json_object *o, const char *path, const char *key, uint64_t max_ms,
+		uint64_t *ret_ms, bool *have, struct err *err)
+{
+	const struct field f = {o, path, key, .required = !have};
+	const char *text = NULL;
+	uint64_t ms;
+
+	if (js_string(o, path, key, DURATION_TEXT_MAX, &text, have, err) < 0)
+		return -1;
+	if (!text)
+		return 0;
+	if (!proto_duration_ms(text, &ms))
+		return field_err(&f, err, "must be a duration such as \"500ms\", \"30s\", \"2m\"");
+	if (ms > max_ms)
+		return field_err(&f, err, "must be at most %" PRIu64 " ms", max_ms);
+	*ret_ms = ms;
+	return 0;
+}
+
+int js_known(struct json_object *o, const char *path, const char *const *keys, struct err *err)
+{
+	json_object_object_foreach(o, key, value)
+	{
+		const struct field f = {o, path, key, .required = true};
+		size_t i = 0;
+
+		(void)value;
+		while (keys[i] && strcmp(keys[i], key) != 0)
+			i++;
+		if (!keys[i])
+			return field_err(&f, err, "unknown field");
+	}
+	return 0;
+}
+
+static void add(struct json_object *o, const char *key, struct json_object *value)
+{
+	if (json_object_object_add(o, key, value) < 0)
+		jscan_need(NULL);
+}
+
+void js_add_string(struct json_object *o, const char *key, const char *value)
+{
+	cleanup_free char *text = NULL;
+	size_t len, n, used = 0;
+
+	if (!value) {
+		add(o, key, NULL);
+		return;
+	}
+	len = strlen(value);
+	text = xcalloc(len + 1, strlen(REPLACEMENT));
+	for (size_t i = 0; i < len; i += n) {
+		n = jscan_utf8(value + i, len - i);
+		if (n == 0 || n > len - i) {
+			memcpy(text + used, REPLACEMENT, strlen(REPLACEMENT));
+			used += strlen(REPLACEMENT);
+			n = 1;
+		} else {
+			memcpy(text + used, value + i, n);
+			used += n;
+		}
+	}
+	add(o, key, jscan_need(json_object_new_string_len(text, (int)used)));
+}
+
+void js_add_u64(struct json_object *o, const char *key, uint64_t value)
+{
+	add(o, key, jscan_need(json_object_new_uint64(value)));
+}
+
+void js_add_bool(struct json_object *o, const char *key, bool value)
+{
+	add(o, key, jscan_need(json_object_new_boolean(value)));
+}
+
+void js_add_time(struct json_object *o, const char *key, int64_t wall_ms)
+{
+	time_t sec = (time_t)(wall_ms / 1000);
+	char date[32], text[48];
+	struct tm tm;
+
+	if (wall_ms <= 0 || !gmtime_r(&sec, &tm) ||
+	    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
+		add(o, key, NULL);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s.%03dZ", date, (int)(wall_ms % 1000));
+	add(o, key, jscan_need(json_object_new_string(text)));
+}

@@ -1,0 +1,343 @@
+#include "common/jscan.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define WORD_MAX 64 /* the longest number or literal, with NUL */
+#define DIGITS "0123456789"
+
+/* A walk through the tokens. */
+struct scanner {
+	const char *text;
+	size_t len, pos;
+	bool key_next; /* a string here is the key of a member */
+	size_t depth;
+	struct json_object *seen[JS_DEPTH_MAX]; /* owned; keys of each open object, NULL: array */
+	struct json_tokener *tok;               /* borrowed; for keys */
+	struct err *err;
+};
+
+const char *jscan_shown(char buf[JSCAN_SHOWN_MAX], const char *s)
+{
+	size_t n = 0;
+
+	for (; s[n] && n < JSCAN_SHOWN_MAX - 1; n++)
+		buf[n] = s[n] >= 0x20 && s[n] <= 0x7e ? s[n] : '?';
+	buf[n] = '\0';
+	return buf;
+}
+
+__attribute__((format(printf, 4, 0)))
+static void set_bad(const char *text, size_t pos, struct err *err, const char *fmt, va_list ap)
+{
+	size_t line = 1, column = 1;
+	char what[160];
+
+	for (size_t i = 0; i < pos; i++) {
+		column = text[i] == '\n' ? 1 : column + 1;
+		line += text[i] == '\n';
+	}
+	vsnprintf(what, sizeof(what), fmt, ap);
+	err_set(err, ERR_INVALID, "bad JSON at line %zu, column %zu: %s", line, column, what);
+}
+
+int jscan_err(const char *text, size_t pos, struct err *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	set_bad(text, pos, err, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+__attribute__((format(printf, 3, 4)))
+static enum jscan bad(struct scanner *sc, size_t pos, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	set_bad(sc->text, pos, sc->err, fmt, ap);
+	va_end(ap);
+	return JSCAN_BAD;
+}
+
+/* Unicode, table 3-7. */
+size_t jscan_utf8(const char *text, size_t len)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	unsigned char low = 0x80, high = 0xbf;
+	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3
+		 : s[0] < 0xf5 ? 4 : 0;
+
+	if (s[0] == 0xe0)
+		low = 0xa0;
+	if (s[0] == 0xed)
+		high = 0x9f;
+	if (s[0] == 0xf0)
+		low = 0x90;
+	if (s[0] == 0xf4)
+		high = 0x8f;
+	for (size_t i = 1; i < n && i < len; i++) {
+		if (s[i] < low || s[i] > high)
+			return 0;
+		low = 0x80;
+		high = 0xbf;
+	}
+	return n;
+}
+
+/* The four digits of \uXXXX, with @pos at its backslash. */
+static enum jscan scan_hex(struct scanner *sc, size_t pos, unsigned *ret)
+{
+	char hex[5] = "", *end;
+
+	for (size_t i = 0; i < 4; i++) {
+		if (pos + 2 + i >= sc->len)
+			return JSCAN_MORE;
+		hex[i] = sc->text[pos + 2 + i];
+	}
+	*ret = (unsigned)strtoul(hex, &end, 16);
+	if (strspn(hex, DIGITS "abcdefABCDEF") != 4)
+		return bad(sc, pos, "\\u needs four hexadecimal digits");
+	return JSCAN_OK;
+}
+
+/* json-c replaces half a surrogate pair silently: two names could become one. */
+static enum jscan scan_unicode(struct scanner *sc)
+{
+	unsigned first, second;
+	enum jscan rc = scan_hex(sc, sc->pos, &first);
+
+	if (rc != JSCAN_OK)
+		return rc;
+	if (first < 0xd800 || first > 0xdfff) {
+		sc->pos += 6;
+		return JSCAN_OK;
+	}
+	if (sc->pos + 8 > sc->len)
+		return JSCAN_MORE;
+	if (first > 0xdbff || memcmp(sc->text + sc->pos + 6, "\\u", 2) != 0)
+		return bad(sc, sc->pos, "half a surrogate pair");
+	rc = scan_hex(sc, sc->pos + 6, &second);
+	if (rc != JSCAN_OK)
+		return rc;
+	if (second < 0xdc00 || second > 0xdfff)
+		return bad(sc, sc->pos, "half a surrogate pair");
+	sc->pos += 12;
+	return JSCAN_OK;
+}
+
+static enum jscan scan_string_char(struct scanner *sc)
+{
+	unsigned char c = (unsigned char)sc->text[sc->pos];
+	size_t n = jscan_utf8(sc->text + sc->pos, sc->len - sc->pos);
+
+	if (c < 0x20)
+		return bad(sc, sc->pos, "raw control character in a string, write \\u%04x", c);
+	if (n == 0)
+		return bad(sc, sc->pos, "not UTF-8");
+	if (c == '\\') {
+		if (sc->pos + 1 == sc->len)
+			return JSCAN_MORE;
+		if (sc->text[sc->pos + 1] == 'u')
+			return scan_unicode(sc);
+		n = 2; /* which letters may follow is json-c's to say */
+	}
+	sc->pos += n;
+	return sc->pos > sc->len ? JSCAN_MORE : JSCAN_OK;
+}
+
+static enum jscan scan_string(struct scanner *sc)
+{
+	sc->pos++;
+	while (sc->pos < sc->len && sc->text[sc->pos] != '"') {
+		enum jscan rc = scan_string_char(sc);
+
+		if (rc != JSCAN_OK)
+			return rc;
+	}
+	if (sc->pos == sc->len)
+		return JSCAN_MORE;
+	sc->pos++;
+	return JSCAN_OK;
+}
+
+static enum jscan scan_key(struct scanner *sc)
+{
+	struct json_object *seen = sc->seen[sc->depth - 1];
+	size_t start = sc->pos;
+	enum jscan rc = scan_string(sc);
+	cleanup_json struct json_object *key = NULL;
+	char buf[JSCAN_SHOWN_MAX];
+	const char *name;
+
+	if (rc != JSCAN_OK)
+		return rc;
+	json_tokener_reset(sc->tok);
+	key = json_tokener_parse_ex(sc->tok, sc->text + start, (int)(sc->pos - start));
+	if (!key)
+		return bad(sc, start, "malformed key");
+	name = json_object_get_string(key);
+	if (strlen(name) != (size_t)json_object_get_string_len(key))
+		return bad(sc, start, "key \"%s\" contains a NUL", jscan_shown(buf, name));
+	if (json_object_object_get_ex(seen, name, NULL))
+		return bad(sc, start, "duplicate key \"%s\"", jscan_shown(buf, name));
+	if (json_object_object_add(seen, name, NULL) < 0)
+		jscan_need(NULL);
+	return JSCAN_OK;
+}
+
+static bool word_is_number(const char *w, bool *ret_integer)
+{
+	const char *p = w + (*w == '-');
+	size_t n = *p == '0' ? 1 : strspn(p, DIGITS);
+
+	if (n == 0)
+		return false;
+	p += n;
+	*ret_integer = *p == '\0';
+	if (*p == '.') {
+		n = strspn(++p, DIGITS);
+		if (n == 0)
+			return false;
+		p += n;
+	}
+	if (*p == 'e' || *p == 'E') {
+		p++;
+		p += *p == '+' || *p == '-';
+		n = strspn(p, DIGITS);
+		if (n == 0)
+			return false;
+		p += n;
+	}
+	return *p == '\0';
+}
+
+static bool number_fits(const char *w, bool integer)
+{
+	errno = 0;
+	if (!integer)
+		return isfinite(strtod(w, NULL));
+	if (*w == '-')
+		(void)strtoll(w, NULL, 10);
+	else
+		(void)strtoull(w, NULL, 10);
+	return errno == 0;
+}
+
+/* A number, true, false, null, or something that only json-c takes for one. */
+static enum jscan scan_word(struct scanner *sc)
+{
+	static const char letters[] = DIGITS "+-.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					     "abcdefghijklmnopqrstuvwxyz";
+	char word[WORD_MAX];
+	size_t start = sc->pos, n = 0;
+	bool integer;
+
+	while (sc->pos < sc->len && memchr(letters, sc->text[sc->pos], sizeof(letters) - 1))
+		sc->pos++;
+	n = sc->pos - start;
+	if (n == 0)
+		return bad(sc, start, "unexpected character");
+	if (n >= sizeof(word))
+		return bad(sc, start, "number too long");
+	if (sc->pos == sc->len)
+		return JSCAN_MORE;
+	memcpy(word, sc->text + start, n);
+	word[n] = '\0';
+	if (strcmp(word, "true") == 0 || strcmp(word, "false") == 0 || strcmp(word, "null") == 0)
+		return JSCAN_OK;
+	if (!word_is_number(word, &integer))
+		return bad(sc, start, "\"%s\" is no value", word);
+	if (!number_fits(word, integer))
+		return bad(sc, start, "%s does not fit into 64 bits", word);
+	return JSCAN_OK;
+}
+
+static enum jscan scan_open(struct scanner *sc)
+{
+	bool object = sc->text[sc->pos] == '{';
+
+	if (sc->depth == JS_DEPTH_MAX)
+		return bad(sc, sc->pos, "nested deeper than %d levels", JS_DEPTH_MAX);
+	sc->seen[sc->depth++] = object ? jscan_need(json_object_new_object()) : NULL;
+	sc->key_next = object;
+	sc->pos++;
+	return JSCAN_OK;
+}
+
+static enum jscan scan_close(struct scanner *sc)
+{
+	bool object = sc->seen[sc->depth - 1] != NULL;
+
+	if (object != (sc->text[sc->pos] == '}'))
+		return bad(sc, sc->pos, "expected '%c'", object ? '}' : ']');
+	json_object_put(sc->seen[--sc->depth]);
+	sc->key_next = false;
+	sc->pos++;
+	return JSCAN_OK;
+}
+
+static enum jscan scan_token(struct scanner *sc)
+{
+	char c = sc->text[sc->pos];
+	bool key = sc->key_next;
+
+	if (c == '{' || c == '[')
+		return scan_open(sc);
+	if (c == '}' || c == ']')
+		return scan_close(sc);
+	if (c == '"') {
+		sc->key_next = false;
+		return key ? scan_key(sc) : scan_string(sc);
+	}
+	if (c == ',')
+		sc->key_next = sc->seen[sc->depth - 1] != NULL;
+	else if (c == '\'')
+		return bad(sc, sc->pos, "strings take double quotes");
+	else if (c == '/')
+		return bad(sc, sc->pos, "comments are not allowed here");
+	else if (c != ':')
+		return scan_word(sc);
+	sc->pos++;
+	return JSCAN_OK;
+}
+
+static void skip_blanks(struct scanner *sc)
+{
+	while (sc->pos < sc->len && memchr(" \t\r\n", sc->text[sc->pos], 4))
+		sc->pos++;
+}
+
+static enum jscan scan_value(struct scanner *sc, char open, size_t *ret_end)
+{
+	enum jscan rc = JSCAN_OK;
+
+	skip_blanks(sc);
+	if (sc->pos < sc->len && sc->text[sc->pos] != open)
+		return bad(sc, sc->pos, "expected an %s", open == '{' ? "object" : "array");
+	while (rc == JSCAN_OK && sc->pos < sc->len) {
+		rc = scan_token(sc);
+		*ret_end = sc->pos;
+		skip_blanks(sc);
+		if (rc == JSCAN_OK && sc->depth == 0 && sc->pos < sc->len)
+			return bad(sc, sc->pos, "something follows the end");
+		if (rc == JSCAN_OK && sc->depth == 0)
+			return JSCAN_OK;
+	}
+	return rc == JSCAN_OK ? JSCAN_MORE : rc;
+}
+
+enum jscan jscan_text(const char *text, size_t len, char open, struct json_tokener *tok,
+		      size_t *ret_end, struct err *err)
+{
+	struct scanner sc = {.text = text, .len = len, .tok = tok, .err = err};
+	enum jscan rc = scan_value(&sc, open, ret_end);
+
+	while (sc.depth > 0)
+		json_object_put(sc.seen[--sc.depth]);
+	return rc;
+}

@@ -1,0 +1,13 @@
+/*
+ * runner - what a Check program exports
+ *
+ * test_suite() returns the suite, or NULL after printing "1..0 # SKIP reason".
+ */
+#ifndef UFFDD_TESTS_RUNNER_H
+#define UFFDD_TESTS_RUNNER_H
+
+#include <check.h>
+
+Suite *test_suite(void);
+
+#endif
