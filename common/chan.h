@@ -53,7 +53,6 @@ struct chan_refused {
 
 struct chan_connected { /* fds: uffd, pidfd */
 	uint32_t pid, uid, gid, nregions;
-	uint64_t start;
 	uint64_t page_bytes, memory_bytes;
 };
 

@@ -53,7 +53,6 @@ struct pagemap_head {
 	uint32_t connected; /* 1 once regions and vmm are valid */
 	uint64_t span_bytes;
 	uint32_t vmm_pid, vmm_uid, vmm_gid, pad;
-	uint64_t vmm_start; /* start time, clock ticks since boot */
 };
 
 /*        field                 meaning, for docs/api.md */
@@ -100,7 +99,7 @@ struct pagemap {
 int pagemap_create(int fd, uint64_t span_bytes, struct pagemap *ret, struct err *err);
 /* Record the VMM; only pages inside regions are counted, all as absent. */
 void pagemap_connect(struct pagemap *pm, const struct regions *regions, uint32_t pid, uint32_t uid,
-		     uint32_t gid, uint64_t start);
+		     uint32_t gid);
 void pagemap_close(struct pagemap *pm);
 
 enum page_state pagemap_get(const struct pagemap *pm, uint64_t page);

@@ -1,0 +1,206 @@
+#include "common/chan.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define HEAD_BYTES offsetof(struct chan_msg, hello)
+
+/* Both ends are built together, but an upgraded supervisor meets old workers. */
+static_assert(HEAD_BYTES == 8, "wire");
+static_assert(sizeof(struct chan_hello) == 40, "wire");
+static_assert(sizeof(struct chan_assign) == 336, "wire");
+static_assert(sizeof(struct chan_ready) == 32, "wire");
+static_assert(sizeof(struct chan_refused) == 264, "wire");
+static_assert(sizeof(struct chan_connected) == 32, "wire");
+static_assert(sizeof(struct chan_failed) == 528, "wire");
+static_assert(sizeof(struct chan_prefetch) == 16, "wire");
+static_assert(sizeof(struct chan_stop) == 8, "wire");
+static_assert(sizeof(struct chan_note) == 512, "wire");
+static_assert(sizeof(struct chan_empty) == 8, "wire");
+
+static const struct {
+	const char *name;
+	size_t body_bytes;
+} types[CHAN_TYPE_COUNT] = {
+#define X(type, body, who) [type] = {&(#type)[sizeof("CHAN_") - 1], \
+				     sizeof(((struct chan_msg *)0)->body)},
+	CHAN_TYPES(X)
+#undef X
+};
+
+#define TEXT(type, member) \
+	{type, offsetof(struct chan_msg, member), sizeof(((struct chan_msg *)0)->member)}
+static const struct {
+	enum chan_type type;
+	size_t offset, size;
+} texts[] = {
+	TEXT(CHAN_HELLO, hello.release), TEXT(CHAN_ASSIGN, assign.id),
+	TEXT(CHAN_REFUSED, refused.why), TEXT(CHAN_FAILED, failed.msg),
+	TEXT(CHAN_NOTE, note.type),      TEXT(CHAN_NOTE, note.msg),
+};
+#undef TEXT
+
+const char *chan_type_name(enum chan_type type)
+{
+	return (unsigned)type < CHAN_TYPE_COUNT && types[type].name ? types[type].name : "unknown";
+}
+
+int chan_pair(int ret_fds[2], struct err *err)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_sys(err, "cannot make a worker's channel");
+	if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0) {
+		err_sys(err, "cannot make a worker's channel");
+		close(fds[0]);
+		close(fds[1]);
+		return -1;
+	}
+	ret_fds[0] = fds[0];
+	ret_fds[1] = fds[1];
+	return 0;
+}
+
+static int send_failed(enum chan_type type, struct err *err)
+{
+	switch (errno) {
+	case EPIPE:
+	case ECONNRESET:
+	case ECONNREFUSED:
+	case ENOTCONN:
+		return err_set(err, ERR_UNREADY, "cannot send %s: the other side is gone",
+			       chan_type_name(type));
+	case EAGAIN:
+	case ENOBUFS:
+		return err_set(err, ERR_UNREADY, "cannot send %s: the channel is full",
+			       chan_type_name(type));
+	default:
+		return err_sys(err, "cannot send %s", chan_type_name(type));
+	}
+}
+
+int chan_send(int sock, enum chan_type type, struct chan_msg *msg, const int *fds, size_t nfds,
+	      struct err *err)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * CHAN_FDS_MAX)];
+	} control = {0};
+	struct iovec iov = {.iov_base = msg};
+	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	assert(type > CHAN_NONE && type < CHAN_TYPE_COUNT && nfds <= CHAN_FDS_MAX);
+	msg->type = type;
+	msg->version = CHAN_VERSION;
+	iov.iov_len = HEAD_BYTES + types[type].body_bytes;
+	if (nfds) {
+		struct cmsghdr *cmsg;
+
+		hdr.msg_control = &control;
+		hdr.msg_controllen = CMSG_SPACE(sizeof(int) * nfds);
+		cmsg = CMSG_FIRSTHDR(&hdr);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * nfds);
+		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * nfds);
+	}
+	do
+		/* The guest's thread sends too: never wait for a supervisor that does not read. */
+		n = sendmsg(sock, &hdr, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? send_failed(type, err) : 0;
+}
+
+/* Takes what came into @fds; returns false if there were more, which are closed. */
+static bool take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
+{
+	size_t n = 0;
+	bool fits = !(hdr->msg_flags & MSG_CTRUNC);
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c)) {
+		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (n < CHAN_FDS_MAX) {
+				fds[n++] = fd;
+			} else {
+				close(fd);
+				fits = false;
+			}
+		}
+	}
+	return fits;
+}
+
+static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, struct err *err)
+{
+	if (len < HEAD_BYTES)
+		return err_set(err, ERR_PEER, "channel message of %zu bytes is too short", len);
+	if (msg->version != CHAN_VERSION)
+		return err_set(err, ERR_PEER, "channel message has version %u, not %d: the other "
+			       "side is of another release", msg->version, CHAN_VERSION);
+	if (msg->type == CHAN_NONE || msg->type >= CHAN_TYPE_COUNT)
+		return err_set(err, ERR_PEER, "channel message has unknown type %u", msg->type);
+	if (truncated || len != HEAD_BYTES + types[msg->type].body_bytes)
+		return err_set(err, ERR_PEER, "channel message %s has the wrong length",
+			       chan_type_name(msg->type));
+	return 0;
+}
+
+static void end_texts(struct chan_msg *msg)
+{
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		if (texts[i].type == msg->type)
+			((char *)msg)[texts[i].offset + texts[i].size - 1] = '\0';
+}
+
+enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * CHAN_FDS_MAX)];
+	} control;
+	struct iovec iov = {.iov_base = msg, .iov_len = sizeof(*msg)};
+	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	bool fits;
+	ssize_t n;
+
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		fds[i] = -1;
+	memset(msg, 0, sizeof(*msg));
+	do
+		n = recvmsg(sock, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN)
+			return CHAN_AGAIN;
+		if (errno == ECONNRESET)
+			return CHAN_CLOSED;
+		err_sys(err, "cannot read the channel");
+		return CHAN_BAD;
+	}
+	fits = take_fds(&hdr, fds);
+	if (n > 0 && check_msg(msg, (size_t)n, hdr.msg_flags & MSG_TRUNC, err) == 0) {
+		if (fits) {
+			end_texts(msg);
+			return CHAN_GOT;
+		}
+		err_set(err, ERR_PEER, "channel message %s brings more than %d descriptors",
+			chan_type_name(msg->type), CHAN_FDS_MAX);
+	}
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		close_fd(&fds[i]);
+	/* An empty message cannot be told from the end, and nobody of ours sends one. */
+	return n > 0 ? CHAN_BAD : CHAN_CLOSED;
+}
