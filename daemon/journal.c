@@ -135,7 +135,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 		retry_later(j);
 		return;
 	}
-	log_notice("the store takes changes again", "");
+	log_notice("the store takes changes again");
 	j->hooks->written(j->arg);
 }
 

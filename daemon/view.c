@@ -164,7 +164,8 @@ struct json_object *view_restore(const struct live *l)
 struct json_object *view_event(const struct store_event *e)
 {
 	struct json_object *o = json_object_new_object();
-	struct json_object *data = e->data ? json_tokener_parse(e->data) : NULL;
+	struct err err;
+	struct json_object *data = e->data ? js_parse(e->data, strlen(e->data), false, &err) : NULL;
 
 	js_add_u64(o, "seq", e->seq);
 	js_add_time(o, "time", e->time_ms);

@@ -9,12 +9,13 @@
 #include <sys/stat.h>
 
 #include "common/chan.h"
-#include "common/proc.h"
 #include "common/sock.h"
 #include "worker/listener.h"
 #include "worker/lockin.h"
 #include "worker/loop.h"
 
+/* Strangers may come in any number; the supervisor hears of the first ones. */
+#define REFUSED_TOLD_MAX 16
 #define SPEC_TEXT_MAX ((size_t)32 << 20)
 
 struct job {
@@ -104,7 +105,8 @@ static void on_refused(void *arg, const struct sock_peer *who, const char *why)
 	struct job *j = arg;
 	struct chan_msg msg = {0};
 
-	j->map.stats->refused_peers++;
+	if (++j->map.stats->refused_peers > REFUSED_TOLD_MAX)
+		return;
 	msg.refused.pid = (uint32_t)who->pid;
 	msg.refused.uid = who->uid;
 	snprintf(msg.refused.why, sizeof(msg.refused.why), "%s", why);
@@ -281,7 +283,7 @@ static void refuse_vmm(struct job *j, struct listener_peer *vmm, struct err *err
 }
 
 static void say_connected(struct job *j, const struct listener_peer *vmm,
-			  const struct regions *regions, uint64_t start)
+			  const struct regions *regions)
 {
 	const int fds[] = {vmm->hs.fds[0], vmm->pidfd};
 	struct chan_msg msg = {0};
@@ -290,7 +292,6 @@ static void say_connected(struct job *j, const struct listener_peer *vmm,
 	msg.connected.uid = vmm->who.uid;
 	msg.connected.gid = vmm->who.gid;
 	msg.connected.nregions = regions->n;
-	msg.connected.start = start;
 	msg.connected.page_bytes = regions->page_bytes;
 	msg.connected.memory_bytes = regions_bytes(regions);
 	say(j, CHAN_CONNECTED, &msg, fds, ARRAY_LEN(fds));
@@ -315,9 +316,8 @@ static void serve(struct job *j, struct listener_peer *vmm, struct regions *regi
 		return;
 	}
 	drop_extra_fds(vmm);
-	pagemap_connect(&j->map, regions, (uint32_t)vmm->who.pid, vmm->who.uid, vmm->who.gid,
-			proc_start_time(vmm->who.pid));
-	say_connected(j, vmm, regions, j->map.head->vmm_start);
+	pagemap_connect(&j->map, regions, (uint32_t)vmm->who.pid, vmm->who.uid, vmm->who.gid);
+	say_connected(j, vmm, regions);
 	if (guest_init(&guest, steal_fd(&vmm->hs.fds[0]), &j->map, j->src, &err)) {
 		refuse_vmm(j, vmm, &err);
 		return;

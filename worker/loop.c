@@ -31,6 +31,7 @@ static void tell(struct loop *l, enum chan_type type, struct chan_msg *msg)
 		l->chan = -1;
 }
 
+/* The queue to the supervisor is short: each kind of note is sent once or rarely. */
 static void note(struct loop *l, const char *type, const char *text)
 {
 	struct chan_msg msg = {0};
@@ -123,15 +124,18 @@ static void on_remap(struct loop *l, const struct uf_msg *m)
 /* The child's memory is not ours to serve: its own descriptor is all we got. */
 static void on_fork(struct loop *l, const struct uf_msg *m)
 {
-	l->guest->map.stats->events_fork++;
 	close(m->fd);
-	note(l, "forked", "the VMM forked; its child's memory is not served");
+	if (l->guest->map.stats->events_fork++ == 0)
+		note(l, "forked", "the VMM forked; its child's memory is not served");
 }
 
 static void on_unknown(struct loop *l, const struct uf_msg *m)
 {
+	struct err err;
+
 	(void)m;
-	note(l, "unknown-event", "the uffd delivered an event of an unknown kind");
+	err_set(&err, ERR_PEER, "the uffd delivered an event of an unknown kind");
+	fail(l, &err);
 }
 
 static void (*const on_event[])(struct loop *l, const struct uf_msg *m) = {
