@@ -1,0 +1,131 @@
+#include "worker/layer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Of a path in an error text: what tells files apart is at its end. */
+#define SHOWN_MAX 160
+
+const char *layer_shown(const char *path)
+{
+	size_t len = strlen(path);
+
+	return len > SHOWN_MAX ? path + len - SHOWN_MAX : path;
+}
+
+void layer_close(struct layer *f)
+{
+	if (f->map)
+		munmap((void *)(uintptr_t)f->map, f->map_bytes);
+	f->map = NULL;
+	close_fd(&f->fd);
+	free(f->path);
+	f->path = NULL;
+}
+
+/* Most refusals blame the path; the others this process. err->sys tells a missing file. */
+int layer_open_failed(const char *path, int sys, struct err *err)
+{
+	if (sys == EMFILE || sys == ENFILE || sys == ENOMEM || sys == EIO) {
+		errno = sys;
+		return err_sys(err, "%s", layer_shown(path));
+	}
+	err_set(err, ERR_PATH, "%s: %s: it must be a file that the caller can read", layer_shown(path),
+		strerror(sys));
+	err->sys = sys;
+	return -1;
+}
+
+/* O_NONBLOCK: a FIFO or a device under that name must not hold us up. */
+int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret,
+		     struct err *err)
+{
+	struct layer f = {.fd = -1};
+
+	if (asprintf(&f.path, "%s%s%s", dir, *dir ? "/" : "", name) < 0)
+		return err_sys(err, "%s", layer_shown(name));
+	f.fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (f.fd < 0) {
+		layer_open_failed(f.path, errno, err);
+		goto fail;
+	}
+	if (fstat(f.fd, &f.id) < 0) {
+		err_sys(err, "%s", layer_shown(f.path));
+		goto fail;
+	}
+	if (!S_ISREG(f.id.st_mode)) {
+		err_set(err, ERR_PATH, "%s is not a regular file: give the snapshot's own file",
+			layer_shown(f.path));
+		goto fail;
+	}
+	f.size_bytes = (uint64_t)f.id.st_size;
+	*ret = f;
+	return 0;
+fail:
+	layer_close(&f);
+	return -1;
+}
+
+int layer_check(const struct layer *f, struct err *err)
+{
+	static const char immutable[] = "snapshot files must not change, write new ones";
+	const struct timespec *was = &f->id.st_mtim;
+	struct stat now;
+
+	if (fstat(f->fd, &now) < 0)
+		return err_sys(err, "%s", layer_shown(f->path));
+	if (now.st_dev != f->id.st_dev || now.st_ino != f->id.st_ino)
+		return err_set(err, ERR_SNAPSHOT, "%s was replaced by another file: %s",
+			       layer_shown(f->path), immutable);
+	if (now.st_size != f->id.st_size)
+		return err_set(err, ERR_SNAPSHOT, "%s changed (size was %jd, is %jd): %s",
+			       layer_shown(f->path), (intmax_t)f->id.st_size, (intmax_t)now.st_size,
+			       immutable);
+	if (now.st_mtim.tv_sec != was->tv_sec || now.st_mtim.tv_nsec != was->tv_nsec)
+		return err_set(err, ERR_SNAPSHOT, "%s changed (modification time was %jd.%09ld, "
+			       "is %jd.%09ld): %s", layer_shown(f->path), (intmax_t)was->tv_sec,
+			       was->tv_nsec, (intmax_t)now.st_mtim.tv_sec, now.st_mtim.tv_nsec,
+			       immutable);
+	return 0;
+}
+
+int layer_read(const struct layer *f, uint64_t off, uint64_t len, void *buf, struct err *err)
+{
+	for (uint64_t done = 0; done < len;) {
+		ssize_t n = pread(f->fd, (char *)buf + done, len - done, (off_t)(off + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, "%s: reading at %" PRIu64, layer_shown(f->path), off + done);
+		if (n == 0)
+			return err_set(err, ERR_SNAPSHOT, "%s ends at %" PRIu64 ", %" PRIu64
+				       " bytes are needed: it was truncated while in use",
+				       layer_shown(f->path), off + done, off + len);
+		done += (uint64_t)n;
+	}
+	return 0;
+}
+
+int layer_map(struct layer *f, uint64_t need, struct err *err)
+{
+	void *map;
+
+	if (f->size_bytes < need)
+		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, the snapshot needs %"
+			       PRIu64 ": it is truncated or another file, copy it again",
+			       layer_shown(f->path), f->size_bytes, need);
+	if (need == 0)
+		return 0;
+	map = mmap(NULL, need, PROT_READ, MAP_SHARED, f->fd, 0);
+	if (map == MAP_FAILED)
+		return err_sys(err, "%s: mapping %" PRIu64 " bytes", layer_shown(f->path), need);
+	/* Guest memory has no business in a core dump of ours. */
+	madvise(map, need, MADV_DONTDUMP);
+	f->map = map;
+	f->map_bytes = need;
+	return 0;
+}

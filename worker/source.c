@@ -1,0 +1,470 @@
+#include "worker/source.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "common/header.h"
+#include "worker/layer.h"
+
+/* Missing layers named in one error text. */
+#define NAMED_MAX 3
+
+struct source {
+	struct layer *files; /* owned; index = layer */
+	size_t nfiles;
+	struct extents extents;
+	uint64_t size_bytes;
+	size_t cursor; /* of source_at() */
+};
+
+/* Room for @n files, none of them open yet. */
+static int files_alloc(struct source *src, size_t n, struct err *err)
+{
+	src->files = calloc(n ? n : 1, sizeof(*src->files));
+	if (!src->files)
+		return err_sys(err, "cannot hold %zu layers", n);
+	for (size_t i = 0; i < n; i++)
+		src->files[i].fd = -1;
+	src->nfiles = n;
+	return 0;
+}
+
+static int header_load(const struct layer *f, struct header *ret, struct err *err)
+{
+	size_t len = f->size_bytes;
+	cleanup_free void *bytes = NULL;
+
+	if (len > HEADER_FILE_MAX)
+		return err_set(err, ERR_SNAPSHOT, "%s has %zu bytes, a header at most %" PRIu64
+			       ": is this a data file?", layer_shown(f->path), len, HEADER_FILE_MAX);
+	bytes = malloc(len + 1);
+	if (!bytes)
+		return err_sys(err, "%s: cannot hold %zu bytes", layer_shown(f->path), len);
+	if (layer_read(f, 0, len, bytes, err) < 0 || layer_check(f, err) < 0)
+		return -1;
+	if (header_parse(bytes, len, ret, err) < 0)
+		return err_wrap(err, "%s", layer_shown(f->path));
+	return 0;
+}
+
+static void layer_name(const uuid_t build, char ret[static 48])
+{
+	char text[UUID_STR_LEN];
+
+	uuid_unparse_lower(build, text);
+	snprintf(ret, 48, "memfile.%s", text);
+}
+
+static int missing_layers(const char *dir, const struct header *h, const struct source *src,
+			  size_t nmissing, struct err *err)
+{
+	char names[NAMED_MAX * 50 + 32] = "";
+	size_t named = 0, len = 0;
+
+	for (uint32_t i = 0; i < h->nbuilds && named < NAMED_MAX; i++) {
+		char name[48];
+
+		if (src->files[i].fd >= 0)
+			continue;
+		layer_name(h->builds[i].id, name);
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+					named++ ? ", " : "", name);
+	}
+	if (nmissing > named)
+		snprintf(names + len, sizeof(names) - len, " and %zu more", nmissing - named);
+	return err_set(err, ERR_SNAPSHOT, "missing in %s: %s: copy the layers of the parent "
+		       "snapshot there", layer_shown(dir), names);
+}
+
+/*
+ * Older writers call the data of a first or merged generation just "memfile". So
+ * it can only stand for the base build, and only when nothing else is missing:
+ * anything wider would serve one layer's bytes as another's.
+ */
+static bool may_be_memfile(const struct header *h, size_t nmissing, size_t missing)
+{
+	return nmissing == 1 && uuid_compare(h->builds[missing].id, h->base) == 0;
+}
+
+static int resolve_dir(int dirfd, const char *dir, const struct header *h, struct source *src,
+		       struct err *err)
+{
+	size_t nmissing = 0, last_missing = 0;
+	struct err why;
+
+	for (uint32_t i = 0; i < h->nbuilds; i++) {
+		char name[48];
+
+		layer_name(h->builds[i].id, name);
+		if (layer_open(dirfd, dir, name, &src->files[i], &why) == 0)
+			continue;
+		if (why.sys != ENOENT)
+			goto fail;
+		last_missing = i;
+		nmissing++;
+	}
+	if (nmissing == 0 || (may_be_memfile(h, nmissing, last_missing) &&
+			      layer_open(dirfd, dir, "memfile", &src->files[last_missing],
+					&why) == 0))
+		return 0;
+	if (why.sys == ENOENT)
+		return missing_layers(dir, h, src, nmissing, err);
+fail:
+	*err = why;
+	return -1;
+}
+
+static int by_build(const void *a, const void *b)
+{
+	const struct spec_layer *const *x = a, *const *y = b;
+
+	return memcmp((*x)->build, (*y)->build, sizeof(uuid_t));
+}
+
+static int resolve_sorted(const struct spec_layer **given, size_t n, const struct header *h,
+			  struct source *src, struct err *err)
+{
+	for (uint32_t i = 0; i < h->nbuilds; i++) {
+		struct spec_layer key, *at = &key, **hit;
+		char text[UUID_STR_LEN];
+
+		uuid_copy(key.build, h->builds[i].id);
+		hit = bsearch(&at, given, n, sizeof(at), by_build);
+		if (!hit) {
+			uuid_unparse_lower(key.build, text);
+			return err_set(err, ERR_SNAPSHOT, "layer %s is missing: the header refers "
+				       "to it, give its path in layers", text);
+		}
+		if (layer_open(AT_FDCWD, "", (*hit)->path, &src->files[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Layers that the header does not refer to are left alone: one map may serve a whole chain. */
+static int resolve_given(const struct spec *spec, const struct header *h, struct source *src,
+			 struct err *err)
+{
+	size_t n = spec->nlayers;
+	cleanup_free const struct spec_layer **given = calloc(n + 1, sizeof(*given));
+	char text[UUID_STR_LEN];
+
+	if (!given)
+		return err_sys(err, "cannot hold %zu layers", n);
+	for (size_t i = 0; i < n; i++)
+		given[i] = &spec->layers[i];
+	qsort(given, n, sizeof(*given), by_build);
+	for (size_t i = 1; i < n; i++)
+		if (by_build(&given[i - 1], &given[i]) == 0) {
+			uuid_unparse_lower(given[i]->build, text);
+			return err_set(err, ERR_INVALID, "layer %s is given twice: give each build "
+				       "id one path", text);
+		}
+	return resolve_sorted(given, n, h, src, err);
+}
+
+static int load_layers(const struct spec *spec, int dirfd, const struct header *h,
+		       struct source *src, struct err *err)
+{
+	int rc = files_alloc(src, h->nbuilds, err);
+
+	if (rc == 0)
+		rc = dirfd >= 0 ? resolve_dir(dirfd, spec->path, h, src, err) :
+				  resolve_given(spec, h, src, err);
+	for (uint32_t i = 0; rc == 0 && i < h->nbuilds; i++)
+		rc = layer_map(&src->files[i], h->builds[i].end_bytes, err);
+	return rc;
+}
+
+static int load_header(const struct spec *spec, struct source *src, struct err *err)
+{
+	cleanup_fd int dirfd = -1;
+	struct layer f = {.fd = -1};
+	struct header h;
+	int rc;
+
+	if (spec->source == SOURCE_DIR) {
+		dirfd = open(spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (dirfd < 0)
+			return layer_open_failed(spec->path, errno, err);
+		rc = layer_open(dirfd, spec->path, "memfile.header", &f, err);
+	} else {
+		rc = layer_open(AT_FDCWD, "", spec->path, &f, err);
+	}
+	if (rc < 0)
+		return -1;
+	rc = header_load(&f, &h, err);
+	layer_close(&f);
+	if (rc < 0)
+		return -1;
+
+	rc = load_layers(spec, dirfd, &h, src, err);
+	if (rc == 0) {
+		src->size_bytes = h.size_bytes;
+		src->extents = h.extents;
+		extents_init(&h.extents);
+	}
+	header_fini(&h);
+	return rc;
+}
+
+struct scan {
+	const struct layer *f;
+	uint32_t layer;
+	size_t *budget; /* data runs that may still be found, in all files together */
+	struct extents *out;
+	uint64_t end; /* of the last data run, bytes */
+};
+
+/* The next run of data at or after @pos; *ret_data == size: none. */
+static int next_data(const struct layer *f, uint64_t pos, uint64_t *ret_data, uint64_t *ret_hole,
+		     struct err *err)
+{
+	uint64_t size = f->size_bytes;
+	off_t data = lseek(f->fd, (off_t)pos, SEEK_DATA);
+	off_t hole = data < 0 ? -1 : lseek(f->fd, data, SEEK_HOLE);
+
+	if (data < 0 && errno == ENXIO) {
+		*ret_data = *ret_hole = size;
+		return 0;
+	}
+	if (hole < 0)
+		return err_sys(err, "%s: looking for holes from %" PRIu64, layer_shown(f->path), pos);
+	*ret_data = min_u64((uint64_t)data, size);
+	*ret_hole = min_u64((uint64_t)hole, size);
+	return 0;
+}
+
+static int add_run(struct scan *s, uint64_t to, uint32_t layer, struct err *err)
+{
+	uint64_t at = (uint64_t)s->out->npages * PAGE_4K;
+
+	if (to == at)
+		return 0;
+	return extents_add(s->out, (uint32_t)((to - at) / PAGE_4K), layer,
+			   (uint32_t)(at / PAGE_4K), err);
+}
+
+/*
+ * The extents of one file: data, and holes as EXTENT_ZERO. A hole that begins
+ * or ends inside a page is part of that page's data in the base, where both
+ * read zero; in a diff the same page would be half the parent's.
+ */
+static int scan_file(struct scan *s, struct err *err)
+{
+	uint64_t size = s->f->size_bytes;
+
+	for (uint64_t pos = 0; pos < size;) {
+		uint64_t data = 0, hole = 0;
+
+		if (next_data(s->f, pos, &data, &hole, err) < 0)
+			return -1;
+		if (s->layer > 0 && !(is_aligned(data, PAGE_4K) && is_aligned(hole, PAGE_4K)))
+			return err_set(err, ERR_SNAPSHOT, "%s: data from %" PRIu64 " to %" PRIu64
+				       " is not whole pages: write diffs by pages of 4096 bytes",
+				       layer_shown(s->f->path), data, hole);
+		if (data < size && (*s->budget)-- == 0)
+			return err_set(err, ERR_SNAPSHOT, "%s: more than %u runs of data: merge "
+				       "the diffs or write the file without holes",
+				       layer_shown(s->f->path), HEADER_ENTRIES_MAX);
+		data = max_u64(align_down(data, PAGE_4K), pos);
+		hole = align_up(hole, PAGE_4K);
+		if (add_run(s, data, EXTENT_ZERO, err) < 0 || add_run(s, hole, s->layer, err) < 0)
+			return -1;
+		if (hole > data)
+			s->end = hole;
+		pos = hole;
+	}
+	return extents_end(s->out, err);
+}
+
+/*
+ * A file system that does not tell its holes makes a sparse diff look like one
+ * that replaces everything by zeros.
+ */
+static int check_holes_told(const struct layer *f, const struct extents *e, struct err *err)
+{
+	bool all_data = e->n == 1 && e->v[0].layer != EXTENT_ZERO;
+
+	if (all_data && (uint64_t)f->id.st_blocks * 512 < f->size_bytes)
+		return err_set(err, ERR_SNAPSHOT, "%s is sparse, but its file system does not tell "
+			       "where its holes are: copy it to ext4, xfs, btrfs or tmpfs",
+			       layer_shown(f->path));
+	return 0;
+}
+
+static int check_flat_size(const struct layer *base, const struct layer *f, struct err *err)
+{
+	if (f->size_bytes == 0 || !is_aligned(f->size_bytes, PAGE_4K))
+		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, not whole pages of "
+			       "4096: it is truncated or no memory file", layer_shown(f->path),
+			       f->size_bytes);
+	if (f->size_bytes > HEADER_SIZE_MAX)
+		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, at most %" PRIu64
+			       " are supported: use a smaller guest", layer_shown(f->path),
+			       f->size_bytes, HEADER_SIZE_MAX);
+	if (f->size_bytes != base->size_bytes)
+		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, its base %s %" PRIu64
+			       ": a diff is as long as its base, give those of one guest",
+			       layer_shown(f->path), f->size_bytes, layer_shown(base->path),
+			       base->size_bytes);
+	return 0;
+}
+
+static int load_flat(const char *path, size_t i, size_t *budget, struct source *src,
+		     struct extents *out, struct err *err)
+{
+	struct layer *f = &src->files[i];
+	struct scan scan = {f, (uint32_t)i, budget, out, 0};
+
+	if (layer_open(AT_FDCWD, "", path, f, err) < 0 ||
+	    check_flat_size(&src->files[0], f, err) < 0 || scan_file(&scan, err) < 0 ||
+	    (i > 0 && check_holes_told(f, out, err) < 0))
+		return -1;
+	/* Had it changed under the scan, the extents would be of two files. */
+	return layer_map(f, scan.end, err) < 0 ? -1 : layer_check(f, err);
+}
+
+/* Neighbours first, so that thousands of diffs cost n log n and not n squared. */
+static int stack(struct extents *v, size_t n, struct err *err)
+{
+	for (size_t step = 1; step < n; step *= 2)
+		for (size_t i = 0; i + step < n; i += 2 * step) {
+			struct extents both;
+
+			if (extents_overlay(&v[i], &v[i + step], &both, err) < 0)
+				return -1;
+			extents_fini(&v[i]);
+			extents_fini(&v[i + step]);
+			v[i] = both;
+		}
+	return 0;
+}
+
+static int load_memory(const struct spec *spec, struct source *src, struct err *err)
+{
+	size_t n = spec->nlayers, budget = HEADER_ENTRIES_MAX;
+	struct extents *v;
+	int rc = 0;
+
+	if (n == 0)
+		return err_set(err, ERR_INVALID, "no memory file: give the base, then its diffs");
+	if (files_alloc(src, n, err) < 0)
+		return -1;
+	v = calloc(n, sizeof(*v));
+	if (!v)
+		return err_sys(err, "cannot hold %zu layers", n);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = load_flat(spec->layers[i].path, i, &budget, src, &v[i], err);
+	if (rc == 0)
+		rc = stack(v, n, err);
+	if (rc == 0) {
+		src->extents = v[0];
+		src->size_bytes = src->files[0].size_bytes;
+		extents_init(&v[0]);
+	}
+	for (size_t i = 0; i < n; i++)
+		extents_fini(&v[i]);
+	free(v);
+	return rc;
+}
+
+int source_load(const struct spec *spec, struct source **ret, struct err *err)
+{
+	struct source *src;
+	int rc;
+
+	if (spec->nlayers > SPEC_LAYERS_MAX)
+		return err_set(err, ERR_INVALID, "%zu layers, at most %d are supported: merge the "
+			       "snapshot's generations", spec->nlayers, SPEC_LAYERS_MAX);
+	src = xcalloc(1, sizeof(*src));
+	rc = spec->source == SOURCE_MEMORY ? load_memory(spec, src, err) :
+					     load_header(spec, src, err);
+	if (rc < 0) {
+		source_free(src);
+		return -1;
+	}
+	*ret = src;
+	return 0;
+}
+
+void source_free(struct source *src)
+{
+	if (!src)
+		return;
+	for (size_t i = 0; i < src->nfiles; i++)
+		layer_close(&src->files[i]);
+	free(src->files);
+	extents_fini(&src->extents);
+	free(src);
+}
+
+uint64_t source_span_bytes(const struct source *src)
+{
+	return (uint64_t)src->extents.npages * PAGE_4K;
+}
+
+uint64_t source_size_bytes(const struct source *src)
+{
+	return src->size_bytes;
+}
+
+size_t source_layers(const struct source *src)
+{
+	return src->nfiles;
+}
+
+size_t source_extents(const struct source *src)
+{
+	return src->extents.n;
+}
+
+static struct extent_run find(const struct source *src, uint64_t off, uint64_t max_len,
+			      size_t *cursor)
+{
+	uint64_t len = min_u64(max_len, source_span_bytes(src) - off);
+
+	assert(is_aligned(off, PAGE_4K) && len >= PAGE_4K);
+	return extents_find(&src->extents, (uint32_t)(off / PAGE_4K), (uint32_t)(len / PAGE_4K),
+			    cursor);
+}
+
+struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len)
+{
+	struct extent_run run = find(src, off, max_len, &src->cursor);
+	struct source_run ret = {.len = run.pages * PAGE_4K, .layer = run.layer};
+
+	if (run.layer != EXTENT_ZERO)
+		ret.data = src->files[run.layer].map + run.store * PAGE_4K;
+	return ret;
+}
+
+int source_check(const struct source *src, uint32_t layer, struct err *err)
+{
+	return layer == EXTENT_ZERO ? 0 : layer_check(&src->files[layer], err);
+}
+
+int source_read(struct source *src, uint64_t off, uint64_t len, void *buf, struct err *err)
+{
+	size_t cursor = 0;
+
+	for (uint64_t done = 0; done < len;) {
+		struct extent_run run = find(src, off + done, len - done, &cursor);
+		uint64_t n = run.pages * PAGE_4K;
+		uint8_t *to = (uint8_t *)buf + done;
+
+		if (run.layer == EXTENT_ZERO)
+			memset(to, 0, n);
+		else if (source_check(src, run.layer, err) < 0 ||
+			 layer_read(&src->files[run.layer], run.store * PAGE_4K, n, to, err) < 0 ||
+			 source_check(src, run.layer, err) < 0)
+			return -1;
+		done += n;
+	}
+	return 0;
+}
