@@ -30,7 +30,7 @@ struct handshake {
 enum handshake_step {
 	HANDSHAKE_MORE,  /* incomplete; wait for the socket */
 	HANDSHAKE_DONE,  /* regions are parsed (not yet checked), fds[0] is the uffd */
-	HANDSHAKE_EMPTY, /* the peer closed without a byte and without a descriptor */
+	HANDSHAKE_EMPTY, /* the peer closed without a byte, thus without a descriptor */
 	HANDSHAKE_BAD,   /* err says what; nfds tells whether it handed something over */
 };
 

@@ -1,0 +1,298 @@
+#include "common/handshake.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/js.h"
+
+#include "common/js.h"
+
+static int parse_page_size(struct json_object *o, const char *name, uint64_t *ret,
+			   struct err *err)
+{
+	uint64_t size = PAGE_4K, kib = PAGE_4K;
+	bool have_size, have_kib;
+
+	if (js_u64(o, name, "page_size", 0, UINT64_MAX, &size, &have_size, err) ||
+	    js_u64(o, name, "page_size_kib", 0, UINT64_MAX, &kib, &have_kib, err))
+		return -1;
+	if (have_size && have_kib && size != kib)
+		return err_set(err, ERR_PEER,
+			       "%s: page_size %" PRIu64 " and page_size_kib %" PRIu64
+			       " (in bytes, too) differ", name, size, kib);
+	*ret = have_size ? size : kib;
+	return 0;
+}
+
+static int parse_region(struct json_object *o, size_t i, struct regions *r, struct err *err)
+{
+	struct region *region = &r->v[i];
+	uint64_t page_bytes = 0;
+	char name[32];
+
+	snprintf(name, sizeof(name), "region %zu", i);
+	if (!json_object_is_type(o, json_type_object))
+		return err_set(err, ERR_PEER, "%s is not an object", name);
+	if (js_u64(o, name, "base_host_virt_addr", 0, UINT64_MAX, &region->base, NULL, err) ||
+	    js_u64(o, name, "size", 0, UINT64_MAX, &region->size, NULL, err) ||
+	    js_u64(o, name, "offset", 0, UINT64_MAX, &region->offset, NULL, err) ||
+	    parse_page_size(o, name, &page_bytes, err))
+		return -1;
+	if (i > 0 && page_bytes != r->page_bytes)
+		return err_set(err, ERR_PEER,
+			       "%s has page size %" PRIu64 ", region 0 has %" PRIu64, name,
+			       page_bytes, r->page_bytes);
+	r->page_bytes = page_bytes;
+	return 0;
+}
+
+static int parse_regions(struct json_object *array, struct regions *r, struct err *err)
+{
+	size_t n = json_object_array_length(array);
+
+	if (n == 0)
+		return err_set(err, ERR_PEER, "no regions");
+	if (n > REGIONS_MAX)
+		return err_set(err, ERR_PEER, "more than %d regions", REGIONS_MAX);
+	for (size_t i = 0; i < n; i++)
+		if (parse_region(json_object_array_get_idx(array, i), i, r, err) < 0)
+			return -1;
+	r->n = (uint32_t)n;
+	return 0;
+}
+
+enum handshake_step handshake_parse(const char *text, size_t len, struct regions *ret,
+				    struct err *err)
+{
+	cleanup_json struct json_object *array = NULL;
+	struct regions r = {.n = 0};
+	bool more;
+
+	if (len > HANDSHAKE_BYTES_MAX) {
+		err_set(err, ERR_PEER, "longer than %d bytes", HANDSHAKE_BYTES_MAX);
+		return HANDSHAKE_BAD;
+	}
+	array = js_parse_array(text, len, &more, err);
+	if (!array && more)
+		return HANDSHAKE_MORE;
+	if (!array || parse_regions(array, &r, err)) {
+		err->code = ERR_PEER;
+		return HANDSHAKE_BAD;
+	}
+	*ret = r;
+	return HANDSHAKE_DONE;
+}
+
+int handshake_init(struct handshake *hs, int sock, struct err *err)
+{
+	int flags = fcntl(sock, F_GETFL);
+
+	*hs = (struct handshake){.sock = sock};
+	for (size_t i = 0; i < HANDSHAKE_FDS_MAX; i++)
+		hs->fds[i] = -1;
+	if (flags < 0 || fcntl(sock, F_SETFL, flags | O_NONBLOCK) < 0) {
+		err_sys(err, "making the VMM's connection non-blocking");
+		handshake_fini(hs);
+		return -1;
+	}
+	hs->buf = calloc(1, HANDSHAKE_BYTES_MAX);
+	if (!hs->buf) {
+		err_sys(err, "buffer for the handshake");
+		handshake_fini(hs);
+		return -1;
+	}
+	return 0;
+}
+
+void handshake_fini(struct handshake *hs)
+{
+	for (size_t i = 0; i < hs->nfds; i++)
+		close_fd(&hs->fds[i]);
+	hs->nfds = 0;
+	hs->len = 0;
+	close_fd(&hs->sock);
+	free(steal_ptr(&hs->buf));
+}
+
+/* False when there were more than fit. */
+static bool keep_fds(struct handshake *hs, struct msghdr *msg)
+{
+	bool fit = !(msg->msg_flags & MSG_CTRUNC);
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (hs->nfds < HANDSHAKE_FDS_MAX) {
+				hs->fds[hs->nfds++] = fd;
+				continue;
+			}
+			close(fd);
+			fit = false;
+		}
+	}
+	/* It did hand something over, even where none could be received. */
+	if (!fit && hs->nfds == 0)
+		hs->nfds = 1;
+	return fit;
+}
+
+enum arrival { ARRIVAL_DATA, ARRIVAL_NONE, ARRIVAL_END, ARRIVAL_BAD };
+
+static enum arrival receive(struct handshake *hs, struct err *err)
+{
+	union {
+		char buf[CMSG_SPACE(HANDSHAKE_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	size_t room = HANDSHAKE_BYTES_MAX - hs->len;
+	char excess;
+	struct iovec iov[] = {
+		{.iov_base = hs->buf + hs->len, .iov_len = room},
+		{.iov_base = &excess, .iov_len = 1},
+	};
+	struct msghdr msg = {
+		.msg_iov = iov,
+		.msg_iovlen = ARRAY_LEN(iov),
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	ssize_t n;
+
+	do
+		n = recvmsg(hs->sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return ARRIVAL_NONE;
+	if (n < 0 && errno != ECONNRESET) {
+		err_sys(err, "receiving from the VMM");
+		return ARRIVAL_BAD;
+	}
+	if (n <= 0)
+		return ARRIVAL_END;
+	if (!keep_fds(hs, &msg)) {
+		err_set(err, ERR_PEER,
+			"not all descriptors could be received: at most %d may be sent",
+			HANDSHAKE_FDS_MAX);
+		return ARRIVAL_BAD;
+	}
+	if ((size_t)n > room) {
+		err_set(err, ERR_PEER, "longer than %d bytes", HANDSHAKE_BYTES_MAX);
+		return ARRIVAL_BAD;
+	}
+	hs->len += (size_t)n;
+	return ARRIVAL_DATA;
+}
+
+static enum handshake_step incomplete(const struct handshake *hs, enum arrival last,
+				      struct err *err)
+{
+	if (last == ARRIVAL_END && hs->len == 0)
+		return HANDSHAKE_EMPTY;
+	if (last == ARRIVAL_END) {
+		err_set(err, ERR_PEER, "the VMM closed after %zu bytes", hs->len);
+		return HANDSHAKE_BAD;
+	}
+	return HANDSHAKE_MORE;
+}
+
+enum handshake_step handshake_read(struct handshake *hs, struct regions *ret, struct err *err)
+{
+	struct regions r;
+	enum handshake_step step;
+	enum arrival last;
+
+	do
+		last = receive(hs, err);
+	while (last == ARRIVAL_DATA);
+	if (last == ARRIVAL_BAD)
+		return HANDSHAKE_BAD;
+	step = handshake_parse(hs->buf, hs->len, &r, err);
+	if (step == HANDSHAKE_MORE)
+		return incomplete(hs, last, err);
+	if (step == HANDSHAKE_BAD)
+		return step;
+	if (hs->nfds == 0) {
+		err_set(err, ERR_PEER, "no descriptor came with the message");
+		return HANDSHAKE_BAD;
+	}
+	*ret = r;
+	return HANDSHAKE_DONE;
+}
+
+static const struct {
+	bool size, kib;
+} styles[] = {
+	[HANDSHAKE_BOTH] = {true, true},
+	[HANDSHAKE_KIB] = {false, true},
+	[HANDSHAKE_SIZE] = {true, false},
+	[HANDSHAKE_NEITHER] = {false, false},
+};
+
+char *handshake_format(const struct regions *r, enum handshake_style style)
+{
+	/* Five members of at most 19 characters of name and 20 digits, and their signs. */
+	size_t room = r->n * (size_t)256 + 3;
+	char *text = xcalloc(1, room);
+	size_t len = 0;
+
+	text[len++] = '[';
+	for (uint32_t i = 0; i < r->n; i++) {
+		char size[64] = "", kib[64] = "";
+
+		if (styles[style].size)
+			snprintf(size, sizeof(size), ",\"page_size\":%" PRIu64, r->page_bytes);
+		if (styles[style].kib)
+			snprintf(kib, sizeof(kib), ",\"page_size_kib\":%" PRIu64, r->page_bytes);
+		len += (size_t)snprintf(text + len, room - len,
+					"%s{\"base_host_virt_addr\":%" PRIu64 ",\"size\":%" PRIu64
+					",\"offset\":%" PRIu64 "%s%s}",
+					i ? "," : "", r->v[i].base, r->v[i].size, r->v[i].offset,
+					size, kib);
+	}
+	text[len] = ']';
+	return text;
+}
+
+int handshake_send(int sock, const char *text, const int *fds, size_t nfds, struct err *err)
+{
+	size_t left = strlen(text);
+	size_t bytes = nfds * sizeof(int);
+	cleanup_free char *control = nfds ? xcalloc(1, CMSG_SPACE(bytes)) : NULL;
+	struct iovec iov;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (nfds) {
+		struct cmsghdr *c = (struct cmsghdr *)(void *)control;
+
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(bytes);
+		memcpy(CMSG_DATA(c), fds, bytes);
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(bytes);
+	}
+	while (left > 0) {
+		ssize_t n;
+
+		iov = (struct iovec){.iov_base = (char *)(uintptr_t)text, .iov_len = left};
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, "sending the handshake");
+		text += n;
+		left -= (size_t)n;
+		msg.msg_control = NULL;
+		msg.msg_controllen = 0;
+	}
+	return 0;
+}

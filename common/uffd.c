@@ -1,0 +1,295 @@
+#include "common/uffd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* Kernel headers older than 6.6. */
+#ifndef UFFDIO_POISON
+struct uffdio_poison {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
+
+/* Kernel headers older than 6.1. */
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+
+#define DEVICE "/dev/userfaultfd"
+
+static const char *const outcome_names[] = {
+	[UF_DONE] = "done",     [UF_PART] = "part",     [UF_AGAIN] = "again",
+	[UF_EXISTS] = "exists", [UF_LEFT] = "left",     [UF_GONE] = "gone",
+	[UF_SOURCE] = "source", [UF_NOMEM] = "no-mem",  [UF_FAIL] = "fail",
+};
+
+static const struct {
+	int sys;
+	enum uf_outcome outcome;
+} outcomes[] = {
+	{EAGAIN, UF_AGAIN}, {EEXIST, UF_EXISTS}, {ENOENT, UF_LEFT},
+	{ESRCH, UF_GONE},   {EFAULT, UF_SOURCE}, {ENOMEM, UF_NOMEM},
+};
+
+const char *uf_outcome_name(enum uf_outcome o)
+{
+	return outcome_names[o];
+}
+
+static int call(int uffd, unsigned long request, void *arg)
+{
+	int rc;
+
+	do
+		rc = ioctl(uffd, request, arg);
+	while (rc < 0 && errno == EINTR);
+	return rc;
+}
+
+/* The outcome of a call that returned @rc and left errno behind. */
+static enum uf_outcome outcome_of(int rc)
+{
+	if (rc >= 0)
+		return UF_DONE;
+	for (size_t i = 0; i < ARRAY_LEN(outcomes); i++)
+		if (outcomes[i].sys == errno)
+			return outcomes[i].outcome;
+	return UF_FAIL;
+}
+
+/*
+ * @field is what the kernel wrote into the argument, preset to 0: it may be left
+ * alone, hold a negative errno, or the bytes done before something was in the way.
+ */
+static enum uf_outcome install_outcome(int rc, int64_t field, uint64_t len, uint64_t *ret_done)
+{
+	enum uf_outcome outcome = outcome_of(rc);
+
+	*ret_done = 0;
+	if (outcome == UF_DONE)
+		*ret_done = len;
+	if (outcome != UF_AGAIN || field <= 0)
+		return outcome;
+	*ret_done = (uint64_t)field;
+	return UF_PART;
+}
+
+enum uf_outcome uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len,
+			  uint64_t *ret_done)
+{
+	struct uffdio_copy arg = {.dst = dst, .src = (uintptr_t)src, .len = len};
+	int rc = call(uffd, UFFDIO_COPY, &arg);
+
+	return install_outcome(rc, arg.copy, len, ret_done);
+}
+
+enum uf_outcome uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done)
+{
+	struct uffdio_zeropage arg = {.range = {.start = dst, .len = len}};
+	int rc = call(uffd, UFFDIO_ZEROPAGE, &arg);
+
+	return install_outcome(rc, arg.zeropage, len, ret_done);
+}
+
+enum uf_outcome uffd_poison(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done)
+{
+	struct uffdio_poison arg = {.range = {.start = dst, .len = len}};
+	int rc = call(uffd, UFFDIO_POISON, &arg);
+
+	return install_outcome(rc, arg.updated, len, ret_done);
+}
+
+enum uf_outcome uffd_wake(int uffd, uint64_t start, uint64_t len)
+{
+	struct uffdio_range arg = {.start = start, .len = len};
+
+	return outcome_of(call(uffd, UFFDIO_WAKE, &arg));
+}
+
+enum uf_outcome uffd_unprotect(int uffd, uint64_t start, uint64_t len)
+{
+	struct uffdio_writeprotect arg = {.range = {.start = start, .len = len}};
+
+	return outcome_of(call(uffd, UFFDIO_WRITEPROTECT, &arg));
+}
+
+enum uf_outcome uffd_unregister(int uffd, uint64_t start, uint64_t len)
+{
+	struct uffdio_range arg = {.start = start, .len = len};
+	enum uf_outcome outcome = outcome_of(call(uffd, UFFDIO_UNREGISTER, &arg));
+
+	/*
+	 * This call alone says ENOMEM for an address space that ended, too. Taking
+	 * write protection off a range that is to be given up anyway tells which.
+	 */
+	if (outcome == UF_NOMEM && uffd_unprotect(uffd, start, len) == UF_GONE)
+		return UF_GONE;
+	return outcome;
+}
+
+static void set_cloexec(int fd)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags >= 0 && !(flags & FD_CLOEXEC))
+		fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+}
+
+static struct uf_msg translate_fault(const struct uffd_msg *raw)
+{
+	uint64_t flags = raw->arg.pagefault.flags;
+	struct uf_msg msg = {
+		.event = UF_FAULT,
+		.write = flags & UFFD_PAGEFAULT_FLAG_WRITE,
+		.start = raw->arg.pagefault.address,
+		.fd = -1,
+	};
+
+	if (flags & UFFD_PAGEFAULT_FLAG_WP)
+		msg.event = UF_FAULT_WP;
+	else if (flags & UFFD_PAGEFAULT_FLAG_MINOR)
+		msg.event = UF_FAULT_MINOR;
+	return msg;
+}
+
+static struct uf_msg translate(const struct uffd_msg *raw)
+{
+	struct uf_msg msg = {.event = UF_UNKNOWN, .fd = -1};
+
+	switch (raw->event) {
+	case UFFD_EVENT_PAGEFAULT:
+		return translate_fault(raw);
+	case UFFD_EVENT_REMOVE:
+	case UFFD_EVENT_UNMAP:
+		msg.event = raw->event == UFFD_EVENT_REMOVE ? UF_REMOVE : UF_UNMAP;
+		msg.start = raw->arg.remove.start;
+		msg.end = raw->arg.remove.end;
+		break;
+	case UFFD_EVENT_REMAP:
+		msg.event = UF_REMAP;
+		msg.start = raw->arg.remap.from;
+		msg.end = raw->arg.remap.from + raw->arg.remap.len;
+		msg.to = raw->arg.remap.to;
+		break;
+	case UFFD_EVENT_FORK:
+		msg.event = UF_FORK;
+		msg.fd = (int)raw->arg.fork.ufd;
+		/* The kernel copies the flags of the parent's, which others chose. */
+		set_cloexec(msg.fd);
+		break;
+	}
+	return msg;
+}
+
+int uffd_read(int uffd, struct uf_msg *msgs, size_t max, struct err *err)
+{
+	struct uffd_msg raw[UF_READ_MAX];
+	size_t count;
+	ssize_t n;
+
+	assert(max > 0);
+	if (max > UF_READ_MAX)
+		max = UF_READ_MAX;
+	do
+		n = read(uffd, raw, max * sizeof(raw[0]));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : err_sys(err, "reading the userfaultfd");
+	count = (size_t)n / sizeof(raw[0]);
+	for (size_t i = 0; i < count; i++)
+		msgs[i] = translate(&raw[i]);
+	return (int)count;
+}
+
+/* Of what passes file descriptors, only kernel objects have no file type: not even FUSE can. */
+static bool is_anon_inode(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
+}
+
+int uffd_check(int uffd, uint64_t start, uint64_t len, struct err *err)
+{
+	struct uffdio_range range = {.start = start, .len = len};
+	bool anon = is_anon_inode(uffd);
+	int flags;
+
+	if (anon && call(uffd, UFFDIO_WAKE, &range) < 0 && errno == EINVAL)
+		return err_set(err, ERR_PEER,
+			       "descriptor 0 of the handshake refuses 0x%" PRIx64 "+0x%" PRIx64
+			       ": it is not a userfaultfd, or UFFDIO_API was not done on it, or "
+			       "the range lies outside its address space",
+			       start, len);
+	if (!anon || call(uffd, UFFDIO_WAKE, &range) < 0)
+		return err_set(err, ERR_PEER, "descriptor 0 of the handshake is not a userfaultfd");
+	flags = fcntl(uffd, F_GETFL);
+	if (flags < 0 || fcntl(uffd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return err_set(err, ERR_PEER,
+			       "the userfaultfd of the handshake cannot be made non-blocking");
+	return 0;
+}
+
+static int open_any(void)
+{
+	cleanup_fd int device = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (device >= 0) {
+		int fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+
+		if (fd >= 0)
+			return fd;
+	}
+	return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+}
+
+static const struct {
+	unsigned ours;
+	uint64_t kernel;
+} features_map[] = {
+	{UF_FEATURE_REMOVE, UFFD_FEATURE_EVENT_REMOVE},
+	{UF_FEATURE_UNMAP, UFFD_FEATURE_EVENT_UNMAP},
+	{UF_FEATURE_REMAP, UFFD_FEATURE_EVENT_REMAP},
+	{UF_FEATURE_FORK, UFFD_FEATURE_EVENT_FORK},
+};
+
+int uffd_open(unsigned features, int *ret_fd, struct err *err)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	cleanup_fd int fd = open_any();
+
+	if (fd < 0)
+		return err_sys(err, "no userfaultfd: grant read and write on " DEVICE ", or set "
+				    "vm.unprivileged_userfaultfd=1, or give CAP_SYS_PTRACE");
+	for (size_t i = 0; i < ARRAY_LEN(features_map); i++)
+		if (features & features_map[i].ours)
+			api.features |= features_map[i].kernel;
+	if (call(fd, UFFDIO_API, &api) < 0)
+		return err_sys(err, "this kernel refuses userfaultfd features 0x%" PRIx64
+				    " (fork events need CAP_SYS_PTRACE)",
+			       (uint64_t)api.features);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err)
+{
+	struct uffdio_register arg = {
+		.range = {.start = start, .len = len},
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	if (call(uffd, UFFDIO_REGISTER, &arg) < 0)
+		return err_sys(err, "registering 0x%" PRIx64 "+0x%" PRIx64 " with the userfaultfd",
+			       start, len);
+	return 0;
+}
