@@ -1,0 +1,71 @@
+/*
+ * conf - how this instance is to run: one table of options
+ *
+ * Default < configuration file < command line. The file is one flat JSON object
+ * whose keys are the names of the table; comments are allowed. The table also
+ * makes the help text and the manual. struct conf is plain data: copy it freely.
+ */
+#ifndef UFFDD_CONF_H
+#define UFFDD_CONF_H
+
+#include "common/base.h"
+#include "common/err.h"
+#include "common/log.h"
+
+#define CONF_DEFAULT_FILE SYSCONFDIR "/uffdd/uffdd.json"
+#define CONF_FILE_BYTES_MAX ((size_t)256 << 10)
+#define CONF_PATH_MAX 4095
+/* What "<run_dir>/control.sock" leaves of a socket address. */
+#define CONF_RUN_DIR_MAX 94
+#define CONF_NAME_MAX 63
+
+struct conf {
+	char file[CONF_PATH_MAX + 1]; /* absolute; read again at reload */
+	bool file_named;              /* by --config: then it must exist */
+
+	/* Absolute, without a trailing slash. */
+	char run_dir[CONF_RUN_DIR_MAX + 1];
+	char state_dir[CONF_PATH_MAX + 1];
+	char worker[CONF_PATH_MAX + 1]; /* program; "" = look for it */
+	enum log_level log_level;
+
+	uint32_t socket_mode;                /* of the control socket, permission bits */
+	char socket_group[CONF_NAME_MAX + 1]; /* "" = leave it */
+
+	uint64_t pool_workers;
+	uint64_t max_restores, max_restores_per_tenant; /* live ones */
+	uint64_t snapshot_bytes_max;
+	uint64_t connect_timeout_max_ms;
+	uint64_t ended_retention_ms;
+	uint64_t event_retention_count, event_retention_age_ms;
+
+	uint64_t http_header_bytes, http_body_bytes;
+	uint64_t http_connections, http_connections_per_uid;
+	uint64_t http_held, http_held_per_uid;
+	uint64_t http_queue_bytes;
+	uint64_t http_idle_ms, http_header_deadline_ms, http_stall_ms;
+
+	bool libevent_selftest;
+};
+
+enum conf_outcome { CONF_RUN, CONF_HELP, CONF_VERSION, CONF_CHECK };
+
+/*
+ * conf_parse_args - everything: defaults, file, command line
+ * @argv: may be permuted by getopt; relative paths in it are made absolute
+ *
+ * CONF_HELP and CONF_VERSION read no file and leave *ret untouched. Call it
+ * again with the same arguments to reload: nothing changes unless all is well.
+ * Returns 0, or -1 with ERR_INVALID naming flag, or file and key; ERR_PATH or
+ * ERR_SYSTEM where the file cannot be read.
+ */
+int conf_parse_args(int argc, char **argv, struct conf *ret, enum conf_outcome *ret_outcome,
+		    struct err *err);
+
+/* What is shipped; no file is read. */
+void conf_defaults(struct conf *ret);
+
+/* --help: flags and every key of the file with its default. */
+void conf_print_help(FILE *out);
+
+#endif

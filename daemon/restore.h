@@ -1,0 +1,59 @@
+/*
+ * restore - one microVM being served: its record and its state machine
+ *
+ * Pure: no loop, no store, no clock (times are arguments). The record is what
+ * the store keeps, whole, one row; everything else about a restore can be found
+ * again from it.
+ *
+ *              handshake                     VMM ends, or stopped
+ *   waiting ---------------> serving ------------------------------> ended
+ *      |  |                  |  ^  |                                   ^
+ *      |  | stopped     lost |  |  | a page can no longer be supplied  |
+ *      |  +------------+     v  |  v                                   |
+ *      | deadline,     |  recovering --> failed                        |
+ *      v bad VMM       |      |                                        |
+ *    failed            +------+----------------------------------------+
+ */
+#ifndef UFFDD_RESTORE_H
+#define UFFDD_RESTORE_H
+
+#include "common/spec.h"
+
+#define RESTORE_REASON_MAX 512
+
+struct restore_record {
+	char id[PROTO_ID_MAX + 1];
+	char tenant[PROTO_ID_MAX + 1];
+	enum restore_state state;
+	char reason[RESTORE_REASON_MAX]; /* why it ended or failed; "" while live */
+	uint64_t revision;               /* grows with every change */
+	char boot_id[37];                /* of the host, as in /proc/sys/kernel/random/boot_id */
+
+	char *spec; /* owned: the canonical request, JSON text */
+	char socket_path[PROTO_SUN_MAX + 1];
+	uint32_t caller_uid, caller_gid;
+
+	uint32_t vmm_pid, vmm_uid; /* 0 until connected */
+	uint64_t vmm_start;
+	uint32_t worker_pid, worker_restarts;
+	uint64_t worker_start;
+
+	uint64_t size_bytes, page_bytes, memory_bytes; /* page and memory: 0 until connected */
+	bool complete, paused;
+	enum spec_prefetch prefetch; /* as it is now, not as it was asked for at first */
+	bool prefetch_held;
+	uint64_t rate_bytes_per_s;
+
+	int64_t created_ms, connected_ms, ended_ms; /* wall clock; 0: not yet */
+};
+
+/* Move along an edge of the picture; asserts that there is one. Counts revision. */
+void restore_move(struct restore_record *r, enum restore_state to, const char *reason,
+		  int64_t now_ms);
+bool restore_may_move(enum restore_state from, enum restore_state to);
+/* Can a restore in @from still reach @to? For waits that must not hang. */
+bool restore_can_reach(enum restore_state from, enum restore_state to);
+
+void restore_record_fini(struct restore_record *r);
+
+#endif
