@@ -1,0 +1,96 @@
+#include "tests/runner.h"
+#include "worker/faults.h"
+
+#include <string.h>
+
+struct seen {
+	uint64_t page[FAULTS_MAX];
+	size_t n;
+	uint64_t keep; /* pages divisible by it stay */
+};
+
+static bool answer(void *arg, uint64_t page)
+{
+	struct seen *s = arg;
+
+	s->page[s->n++] = page;
+	return !s->keep || page % s->keep != 0;
+}
+
+START_TEST(test_many_threads_on_one_page_are_one_fault)
+{
+	static struct faults f;
+
+	memset(&f, 0, sizeof(f));
+	for (int i = 0; i < 10; i++)
+		faults_add(&f, 7);
+	ck_assert_uint_eq(f.n, 1);
+}
+END_TEST
+
+START_TEST(test_handed_out_in_order)
+{
+	static const uint64_t in[] = {9, 3, 7, 3, 1, 9, 0};
+	static const uint64_t out[] = {0, 1, 3, 7, 9};
+	static struct faults f;
+	static struct seen s;
+
+	memset(&f, 0, sizeof(f));
+	memset(&s, 0, sizeof(s));
+	for (size_t i = 0; i < ARRAY_LEN(in); i++)
+		faults_add(&f, in[i]);
+	ck_assert_uint_eq(faults_each(&f, answer, &s), ARRAY_LEN(out));
+	ck_assert_uint_eq(s.n, ARRAY_LEN(out));
+	ck_assert_mem_eq(s.page, out, sizeof(out));
+	ck_assert_uint_eq(f.n, 0);
+}
+END_TEST
+
+START_TEST(test_deferred_ones_stay)
+{
+	static struct faults f;
+	static struct seen s;
+
+	memset(&f, 0, sizeof(f));
+	memset(&s, 0, sizeof(s));
+	s.keep = 2;
+	for (uint64_t page = 0; page < 10; page++)
+		faults_add(&f, page);
+	ck_assert_uint_eq(faults_each(&f, answer, &s), 5);
+	ck_assert_uint_eq(f.n, 5);
+	for (size_t i = 0; i < f.n; i++)
+		ck_assert_uint_eq(f.page[i], 2 * i);
+	faults_add(&f, 4);
+	ck_assert_uint_eq(f.n, 5);
+}
+END_TEST
+
+START_TEST(test_overflow_is_remembered)
+{
+	static struct faults f;
+
+	memset(&f, 0, sizeof(f));
+	for (uint64_t page = FAULTS_MAX; page > 0; page--)
+		faults_add(&f, page);
+	ck_assert_uint_eq(f.n, FAULTS_MAX);
+	ck_assert(!f.overflow);
+	faults_add(&f, 5);
+	ck_assert(!f.overflow);
+	faults_add(&f, FAULTS_MAX + 1);
+	ck_assert(f.overflow);
+	ck_assert_uint_eq(f.n, FAULTS_MAX);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("faults");
+	TCase *t = tcase_create("set");
+
+	tcase_add_test(t, test_many_threads_on_one_page_are_one_fault);
+	tcase_add_test(t, test_handed_out_in_order);
+	tcase_add_test(t, test_deferred_ones_stay);
+	tcase_add_test(t, test_overflow_is_remembered);
+	suite_add_tcase(s, t);
+	return s;
+}
