@@ -166,6 +166,17 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 	create_failed(l, &err);
 }
 
+static int check_size(const struct live *l, uint64_t bytes, struct err *err)
+{
+	uint64_t max = l->sup->conf.snapshot_bytes_max;
+
+	if (bytes <= max)
+		return 0;
+	return err_set(err, ERR_SNAPSHOT, "the snapshot has %llu bytes of memory, at most %llu are "
+		       "configured (snapshot_bytes_max)", (unsigned long long)bytes,
+		       (unsigned long long)max);
+}
+
 static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	struct json_object *data;
@@ -175,6 +186,10 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 	if (!l->creating)
 		return;
 	free_event(&l->load_by);
+	if (check_size(l, msg->ready.size_bytes, &err)) {
+		create_failed(l, &err);
+		return;
+	}
 	l->rec.size_bytes = msg->ready.size_bytes;
 	data = json_object_new_object();
 	js_add_u64(data, "size_bytes", msg->ready.size_bytes);
