@@ -1,0 +1,420 @@
+#include "daemon/http.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/http_struct.h>
+#include <event2/keyvalq_struct.h>
+#include <string.h>
+
+#include "common/js.h"
+#include "daemon/http_conns.h"
+#include "daemon/http_target.h"
+
+/*        what evhttp lets through; HEAD is not there: it would answer that with a body */
+#define METHODS(X) X(GET) X(POST) X(PUT) X(DELETE) X(PATCH) X(OPTIONS)
+
+enum phase { PHASE_NEW, PHASE_HELD, PHASE_STREAM };
+
+struct http_request {
+	struct http *http;
+	struct http_conn *conn;
+	struct evhttp_request *ev;
+	struct http_target target;
+	char content_type[64];
+	const void *body;
+	size_t body_len;
+	enum phase phase;
+	http_gone gone;
+	void *gone_arg;
+};
+
+struct http {
+	struct http_conns conns;
+	struct evhttp *ev;
+	http_handler fn;
+	void *arg;
+	struct http_request *handling; /* not yet answered, held or streamed */
+};
+
+struct http_limits http_limits_default(void)
+{
+	return (struct http_limits){
+		.header_bytes = 8 << 10,
+		.body_bytes = 1 << 20,
+		.connections = 256,
+		.connections_per_uid = 64,
+		.held = 64,
+		.held_per_uid = 16,
+		.queue_bytes = 1 << 20,
+		.idle_ms = 60 * 1000,
+		.header_deadline_ms = 10 * 1000,
+		.stall_ms = 30 * 1000,
+	};
+}
+
+/* evhttp has none for many of them. */
+static const char *reason_phrase(int status)
+{
+	static const struct {
+		int status;
+		const char *phrase;
+	} phrases[] = {
+		{200, "OK"},
+		{201, "Created"},
+		{202, "Accepted"},
+		{204, "No Content"},
+		{400, "Bad Request"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{409, "Conflict"},
+		{410, "Gone"},
+		{412, "Precondition Failed"},
+		{413, "Content Too Large"},
+		{415, "Unsupported Media Type"},
+		{422, "Unprocessable Content"},
+		{429, "Too Many Requests"},
+		{500, "Internal Server Error"},
+		{502, "Bad Gateway"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{507, "Insufficient Storage"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(phrases); i++)
+		if (phrases[i].status == status)
+			return phrases[i].phrase;
+	return "Status";
+}
+
+/* The connection has no request of ours any more; what becomes of req->ev is the caller's. */
+static void detach(struct http_request *req)
+{
+	if (req->http->handling == req)
+		req->http->handling = NULL;
+	req->conn->req = NULL;
+	http_target_fini(&req->target);
+	free(req);
+}
+
+/*
+ * evhttp has let go of a request (its connection is NULL) when the peer hung up
+ * before the answer, and then it is ours to free. When the whole server is freed
+ * it has not, and frees it itself. Owning requests (evhttp_request_own) would
+ * leak those whose peer goes while the answer is being written.
+ */
+static void on_closed(struct http_conn *conn)
+{
+	struct http_request *req = conn->req;
+	struct evhttp_request *ev = req->ev;
+
+	if (req->gone)
+		req->gone(req, req->gone_arg);
+	detach(req);
+	if (!evhttp_request_get_connection(ev))
+		evhttp_request_free(ev);
+}
+
+static void on_written(struct evhttp_request *ev, void *arg)
+{
+	(void)ev;
+	http_conn_idle(arg);
+}
+
+static void take_content_type(struct http_request *req)
+{
+	const char *value = evhttp_find_header(evhttp_request_get_input_headers(req->ev),
+					       "Content-Type");
+	size_t len = value ? strcspn(value, "; \t") : 0;
+
+	if (len >= sizeof(req->content_type))
+		len = 0;
+	for (size_t i = 0; i < len; i++)
+		req->content_type[i] = (char)tolower((unsigned char)value[i]);
+}
+
+static void reply_malformed(struct http_request *req, const struct err *err)
+{
+	cleanup_json struct json_object *o = json_object_new_object();
+	const char *text;
+
+	js_add_string(o, "type", "about:blank");
+	js_add_string(o, "title", reason_phrase(err_http(err->code)));
+	js_add_u64(o, "status", (uint64_t)err_http(err->code));
+	js_add_string(o, "detail", err->msg);
+	js_add_string(o, "code", err_name(err->code));
+	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	http_reply(req, err_http(err->code), "application/problem+json", text, strlen(text));
+}
+
+static void on_request(struct evhttp_request *ev, void *arg)
+{
+	struct http *http = arg;
+	struct evhttp_connection *evcon = evhttp_request_get_connection(ev);
+	struct http_conn *conn = http_conns_find(&http->conns, evcon);
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(ev);
+	struct evbuffer *input = evhttp_request_get_input_buffer(ev);
+	struct http_request *req;
+	struct err err;
+
+	if (!conn) {
+		evhttp_connection_free(evcon);
+		return;
+	}
+	http_conn_busy(conn);
+	req = xcalloc(1, sizeof(*req));
+	req->http = http;
+	req->conn = conn;
+	req->ev = ev;
+	req->body_len = evbuffer_get_length(input);
+	req->body = "";
+	if (req->body_len)
+		req->body = evbuffer_pullup(input, -1);
+	conn->req = req;
+	http->handling = req;
+	take_content_type(req);
+	if (!req->body)
+		http_conn_cut(conn);
+	else if (http_target_parse(evhttp_uri_get_path(uri), evhttp_uri_get_query(uri),
+				   &req->target, &err))
+		reply_malformed(req, &err);
+	else
+		http->fn(req, http->arg);
+	assert(!http->handling);
+}
+
+int http_new(struct event_base *base, int listen_fd, const struct http_limits *limits,
+	     http_handler fn, void *arg, struct http **ret, struct err *err)
+{
+	struct http *http = xcalloc(1, sizeof(*http));
+
+	http->fn = fn;
+	http->arg = arg;
+	http->conns.limits = *limits;
+	http->ev = evhttp_new(base);
+	if (!http->ev) {
+		free(http);
+		return err_set(err, ERR_SYSTEM, "HTTP server: out of memory");
+	}
+#define X(name) | EVHTTP_REQ_##name
+	evhttp_set_allowed_methods(http->ev, 0 METHODS(X));
+#undef X
+	evhttp_set_default_content_type(http->ev, "application/octet-stream");
+	evhttp_set_max_headers_size(http->ev, (ev_ssize_t)limits->header_bytes);
+	evhttp_set_max_body_size(http->ev, (ev_ssize_t)limits->body_bytes);
+	evhttp_set_gencb(http->ev, on_request, http);
+	if (http_conns_init(&http->conns, base, http->ev, listen_fd, on_closed, err)) {
+		evhttp_free(http->ev);
+		http_conns_fini(&http->conns);
+		free(http);
+		return -1;
+	}
+	*ret = http;
+	return 0;
+}
+
+void http_stop_accepting(struct http *http)
+{
+	http_conns_stop(&http->conns);
+}
+
+void http_free(struct http *http)
+{
+	if (!http)
+		return;
+	assert(!http->handling);
+	http_conns_stop(&http->conns);
+	evhttp_free(http->ev);
+	http_conns_fini(&http->conns);
+	free(http);
+}
+
+/* Of one uid, or of everybody. */
+static size_t count_held(const struct http *http, const uid_t *uid)
+{
+	const struct http_conn *conn;
+	size_t n = 0;
+
+	LIST_FOREACH(conn, &http->conns.live, link)
+		n += conn->req && conn->req->phase != PHASE_NEW &&
+		     (!uid || conn->peer.uid == *uid);
+	return n;
+}
+
+struct http_stats http_stats(const struct http *http)
+{
+	return (struct http_stats){
+		.connections = http->conns.n,
+		.held = count_held(http, NULL),
+		.accepted = http->conns.accepted,
+		.refused = http->conns.refused,
+		.cut = http->conns.cut,
+	};
+}
+
+const char *http_method(const struct http_request *req)
+{
+	static const struct {
+		enum evhttp_cmd_type type;
+		const char *name;
+	} methods[] = {
+#define X(name) {EVHTTP_REQ_##name, #name},
+		METHODS(X)
+#undef X
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(methods); i++)
+		if (methods[i].type == evhttp_request_get_command(req->ev))
+			return methods[i].name;
+	return "";
+}
+
+const char *http_path(const struct http_request *req)
+{
+	return req->target.path;
+}
+
+const char *http_query(const struct http_request *req, const char *key)
+{
+	return http_target_param(&req->target, key);
+}
+
+const char *http_query_key(const struct http_request *req, size_t i)
+{
+	return i < req->target.nparams ? req->target.params[i].key : NULL;
+}
+
+const void *http_body(const struct http_request *req, size_t *ret_len)
+{
+	*ret_len = req->body_len;
+	return req->body;
+}
+
+const char *http_content_type(const struct http_request *req)
+{
+	return req->content_type;
+}
+
+const struct sock_peer *http_peer(const struct http_request *req)
+{
+	return &req->conn->peer;
+}
+
+void http_reply_header(struct http_request *req, const char *name, const char *value)
+{
+	evhttp_add_header(evhttp_request_get_output_headers(req->ev), name, value);
+}
+
+void http_reply(struct http_request *req, int status, const char *content_type, const void *body,
+		size_t len)
+{
+	struct evhttp_request *ev = req->ev;
+	struct evbuffer *buf = evbuffer_new();
+	char length[24];
+
+	assert(req->phase != PHASE_STREAM);
+	snprintf(length, sizeof(length), "%zu", len);
+	if (!buf || evbuffer_add(buf, body, len)) {
+		req->gone = NULL;
+		http_conn_cut(req->conn);
+	} else {
+		http_reply_header(req, "Content-Type", content_type);
+		if (status != 204)
+			http_reply_header(req, "Content-Length", length);
+		evhttp_request_set_on_complete_cb(ev, on_written, req->conn);
+		detach(req);
+		evhttp_send_reply(ev, status, reason_phrase(status), buf);
+	}
+	if (buf)
+		evbuffer_free(buf);
+}
+
+static int take_place(struct http_request *req, enum phase phase, http_gone gone, void *arg)
+{
+	const struct http_limits *limits = &req->http->conns.limits;
+
+	if (req->phase == PHASE_NEW && (count_held(req->http, NULL) >= limits->held ||
+					count_held(req->http, &req->conn->peer.uid) >=
+						limits->held_per_uid))
+		return -1;
+	if (req->http->handling == req)
+		req->http->handling = NULL;
+	req->phase = phase;
+	req->gone = gone;
+	req->gone_arg = arg;
+	return 0;
+}
+
+int http_hold(struct http_request *req, http_gone gone, void *arg)
+{
+	struct bufferevent *bev = req->conn->bev;
+	bufferevent_data_cb write_cb;
+	bufferevent_event_cb event_cb;
+	void *cb_arg;
+
+	assert(req->phase == PHASE_NEW);
+	if (take_place(req, PHASE_HELD, gone, arg))
+		return -1;
+	/*
+	 * evhttp has stopped reading, and without reading no hang-up is seen. With
+	 * reading, its read callback would exit the process at the next byte.
+	 */
+	bufferevent_getcb(bev, NULL, &write_cb, &event_cb, &cb_arg);
+	bufferevent_setcb(bev, NULL, write_cb, event_cb, cb_arg);
+	bufferevent_enable(bev, EV_READ);
+	return 0;
+}
+
+int http_stream_begin(struct http_request *req, int status, const char *content_type,
+		      http_gone gone, void *arg)
+{
+	assert(req->phase != PHASE_STREAM);
+	if (take_place(req, PHASE_STREAM, gone, arg))
+		return -1;
+	/* To a 1.0 client that asked for keep-alive evhttp would announce a length of 0. */
+	if (req->ev->major == 1 && req->ev->minor == 0)
+		evhttp_remove_header(evhttp_request_get_input_headers(req->ev), "Connection");
+	http_reply_header(req, "Content-Type", content_type);
+	evhttp_send_reply_start(req->ev, status, reason_phrase(status));
+	return 0;
+}
+
+int http_stream_write(struct http_request *req, const void *data, size_t len)
+{
+	struct evbuffer *output = bufferevent_get_output(req->conn->bev);
+	struct evbuffer *buf;
+	int rc = -1;
+
+	assert(req->phase == PHASE_STREAM);
+	if (evbuffer_get_length(output) + len > req->http->conns.limits.queue_bytes)
+		return -1;
+	buf = evbuffer_new();
+	if (buf && !evbuffer_add(buf, data, len)) {
+		evhttp_send_reply_chunk(req->ev, buf);
+		rc = 0;
+	}
+	if (buf)
+		evbuffer_free(buf);
+	return rc;
+}
+
+void http_stream_end(struct http_request *req)
+{
+	struct evhttp_request *ev = req->ev;
+
+	assert(req->phase == PHASE_STREAM);
+	evhttp_request_set_on_complete_cb(ev, on_written, req->conn);
+	detach(req);
+	evhttp_send_reply_end(ev);
+}
+
+void http_stream_drop(struct http_request *req)
+{
+	assert(req->phase == PHASE_STREAM);
+	req->gone = NULL;
+	http_conn_cut(req->conn);
+}

@@ -1,0 +1,362 @@
+#include "daemon/http_conns.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/log.h"
+
+/* What may be read ahead of a client while its last request is still being answered. */
+#define AHEAD_BYTES 4096
+/* Beyond the largest request: one read of the bufferevent, generously. */
+#define SLACK_BYTES ((size_t)64 << 10)
+#define BACKOFF_MS 100
+
+/* The listener's argument belongs to evhttp, so its errors find us by the listener. */
+static LIST_HEAD(, http_conns) registries = LIST_HEAD_INITIALIZER(registries);
+
+static struct timeval ms_tv(unsigned ms)
+{
+	return (struct timeval){ms / 1000, (ms % 1000) * 1000};
+}
+
+static size_t input_max(const struct http_conns *c)
+{
+	return c->limits.header_bytes + c->limits.body_bytes + SLACK_BYTES;
+}
+
+static void start_deadline(struct http_conn *conn)
+{
+	struct http_conns *c = conn->conns;
+	struct timeval tv = ms_tv(c->limits.header_deadline_ms);
+
+	conn->deadline_us = now_us() + (uint64_t)c->limits.header_deadline_ms * 1000;
+	if (!event_pending(c->timer, EV_TIMEOUT, NULL))
+		event_add(c->timer, &tv);
+}
+
+/* evhttp's own timer starts again at every byte; this one starts at the first. */
+static void on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct http_conn *conn = arg;
+
+	if (!info->n_added || conn->busy)
+		return;
+	if (!conn->deadline_us)
+		start_deadline(conn);
+	if (evbuffer_get_length(buf) >= input_max(conn->conns))
+		event_active(conn->conns->turn, EV_TIMEOUT, 0);
+}
+
+void http_conn_busy(struct http_conn *conn)
+{
+	struct timeval stall = ms_tv(conn->conns->limits.stall_ms);
+
+	conn->busy = true;
+	conn->deadline_us = 0;
+	bufferevent_setwatermark(conn->bev, EV_READ, 0, AHEAD_BYTES);
+	bufferevent_set_timeouts(conn->bev, NULL, &stall);
+}
+
+void http_conn_idle(struct http_conn *conn)
+{
+	struct http_conns *c = conn->conns;
+	struct timeval idle = ms_tv(c->limits.idle_ms), stall = ms_tv(c->limits.stall_ms);
+
+	conn->busy = false;
+	bufferevent_setwatermark(conn->bev, EV_READ, 0, input_max(c));
+	bufferevent_set_timeouts(conn->bev, &idle, &stall);
+	if (evbuffer_get_length(bufferevent_get_input(conn->bev)))
+		start_deadline(conn);
+}
+
+void http_conn_cut(struct http_conn *conn)
+{
+	bufferevent_trigger_event(conn->bev, BEV_EVENT_EOF | BEV_EVENT_READING, 0);
+}
+
+static void forget(struct http_conn *conn)
+{
+	LIST_REMOVE(conn, link);
+	conn->conns->n--;
+	free(conn);
+}
+
+static void on_close(struct evhttp_connection *ev, void *arg)
+{
+	struct http_conn *conn = arg;
+
+	(void)ev;
+	if (conn->req)
+		conn->conns->closed(conn);
+	evbuffer_remove_cb(bufferevent_get_input(conn->bev), on_input, conn);
+	forget(conn);
+}
+
+struct http_conn *http_conns_find(struct http_conns *c, const struct evhttp_connection *ev)
+{
+	struct http_conn *conn;
+
+	LIST_FOREACH(conn, &c->live, link)
+		if (conn->ev == ev)
+			return conn;
+	return NULL;
+}
+
+/* Here the descriptor is not known yet; admit() follows before anything is read. */
+static struct bufferevent *on_accept(struct event_base *base, void *arg)
+{
+	struct http_conns *c = arg;
+	struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+	struct http_conn *conn;
+
+	if (!bev)
+		return NULL;
+	conn = xcalloc(1, sizeof(*conn));
+	conn->conns = c;
+	conn->bev = bev;
+	bufferevent_incref(bev);
+	LIST_INSERT_HEAD(&c->fresh, conn, link);
+	c->accepted++;
+	c->n++;
+	/* Take no more in this round, or a burst would pass the cap before it is looked at. */
+	if (c->n >= c->limits.connections)
+		evconnlistener_disable(c->listener);
+	event_active(c->turn, EV_TIMEOUT, 0);
+	return bev;
+}
+
+static bool within_caps(const struct http_conn *conn)
+{
+	const struct http_conns *c = conn->conns;
+	const struct http_conn *other;
+	size_t same_uid = 0;
+
+	LIST_FOREACH(other, &c->live, link)
+		same_uid += other->peer.uid == conn->peer.uid;
+	return c->n <= c->limits.connections && same_uid <= c->limits.connections_per_uid;
+}
+
+static void refuse(struct http_conn *conn, const char *why)
+{
+	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
+
+	if (log_allow(&limit, now_us()))
+		log_warning("connection refused", "uid=%u pid=%d why=%s", conn->peer.uid,
+			    (int)conn->peer.pid, why);
+	conn->conns->refused++;
+	http_conn_cut(conn);
+}
+
+/*
+ * The argument of evhttp's callbacks is its connection (selftest_libevent() checks
+ * that at every start); there is no other way to it before the first request.
+ */
+static void admit(struct http_conn *conn)
+{
+	struct http_conns *c = conn->conns;
+	struct bufferevent *bev = conn->bev;
+	bufferevent_event_cb event_cb;
+	struct err err;
+	void *ev;
+
+	bufferevent_getcb(bev, NULL, NULL, &event_cb, &ev);
+	if (!event_cb) { /* freed by evhttp already */
+		forget(conn);
+		bufferevent_decref(bev);
+		return;
+	}
+	LIST_REMOVE(conn, link);
+	LIST_INSERT_HEAD(&c->live, conn, link);
+	conn->ev = ev;
+	evhttp_connection_set_closecb(conn->ev, on_close, conn);
+	evbuffer_add_cb(bufferevent_get_input(bev), on_input, conn);
+	bufferevent_decref(bev);
+
+	if (sock_peer(bufferevent_getfd(bev), &conn->peer, &err)) {
+		refuse(conn, err.msg);
+	} else if (!within_caps(conn)) {
+		refuse(conn, "too many connections");
+	} else {
+		http_conn_idle(conn);
+		start_deadline(conn);
+	}
+}
+
+/* More than the largest request without being one: evhttp would wait and spin on it. */
+static struct http_conn *find_overfull(struct http_conns *c)
+{
+	struct http_conn *conn;
+
+	LIST_FOREACH(conn, &c->live, link)
+		if (!conn->busy &&
+		    evbuffer_get_length(bufferevent_get_input(conn->bev)) >= input_max(c))
+			return conn;
+	return NULL;
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_conns *c = arg;
+	struct http_conn *conn;
+
+	(void)fd;
+	(void)what;
+	while ((conn = LIST_FIRST(&c->fresh)))
+		admit(conn);
+	while ((conn = find_overfull(c))) {
+		c->cut++;
+		http_conn_cut(conn);
+	}
+	if (c->bound && !event_pending(c->retry, EV_TIMEOUT, NULL))
+		evconnlistener_enable(c->listener);
+}
+
+static struct http_conn *find_late(struct http_conns *c, uint64_t now)
+{
+	struct http_conn *conn;
+
+	LIST_FOREACH(conn, &c->live, link)
+		if (conn->deadline_us && conn->deadline_us <= now)
+			return conn;
+	return NULL;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_conns *c = arg;
+	uint64_t now = now_us(), next = 0;
+	struct http_conn *conn;
+
+	(void)fd;
+	(void)what;
+	while ((conn = find_late(c, now))) {
+		c->cut++;
+		http_conn_cut(conn);
+	}
+	LIST_FOREACH(conn, &c->live, link)
+		if (conn->deadline_us && (!next || conn->deadline_us < next))
+			next = conn->deadline_us;
+	if (next) {
+		struct timeval tv = ms_tv((unsigned)((next - now) / 1000 + 1));
+
+		event_add(c->timer, &tv);
+	}
+}
+
+/* With the reserve: a client that waited a whole back-off in vain must not wait for ever. */
+static void turn_away(struct http_conns *c)
+{
+	int fd;
+
+	close_fd(&c->reserve_fd);
+	fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0) {
+		close(fd);
+		c->refused++;
+	}
+	c->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	static struct log_limit limit = LOG_LIMIT(1, 60 * 1000 * 1000);
+	struct timeval backoff = ms_tv(BACKOFF_MS);
+	const char *why = strerror(errno);
+	uint64_t now = now_us();
+	struct http_conns *c;
+
+	(void)arg;
+	LIST_FOREACH(c, &registries, link)
+		if (c->listener == listener)
+			break;
+	if (!c)
+		return;
+	if (log_allow(&limit, now))
+		log_error("cannot accept connections, raise LimitNOFILE=", "why=%s", why);
+	if (now - c->starved_us < 2 * BACKOFF_MS * 1000)
+		turn_away(c);
+	c->starved_us = now;
+	evconnlistener_disable(listener);
+	event_add(c->retry, &backoff);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_conns *c = arg;
+
+	(void)fd;
+	(void)what;
+	evconnlistener_enable(c->listener);
+}
+
+int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp *ev,
+		    int listen_fd, http_conn_closed closed, struct err *err)
+{
+	c->ev = ev;
+	c->closed = closed;
+	c->listen_fd = -1;
+	c->reserve_fd = -1;
+	LIST_INIT(&c->fresh);
+	LIST_INIT(&c->live);
+	LIST_INSERT_HEAD(&registries, c, link);
+	c->turn = event_new(base, -1, 0, on_turn, c);
+	c->timer = evtimer_new(base, on_timer, c);
+	c->retry = evtimer_new(base, on_retry, c);
+	if (!c->turn || !c->timer || !c->retry)
+		return err_set(err, ERR_SYSTEM, "HTTP server: out of memory");
+	c->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (c->reserve_fd < 0)
+		return err_sys(err, "open /dev/null");
+	c->listener = evconnlistener_new(base, NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, listen_fd);
+	if (!c->listener)
+		return err_set(err, ERR_SYSTEM, "HTTP server: cannot watch the listening socket");
+	evhttp_set_bevcb(ev, on_accept, c);
+	c->bound = evhttp_bind_listener(ev, c->listener);
+	if (!c->bound) {
+		evconnlistener_free(c->listener);
+		c->listener = NULL;
+		return err_set(err, ERR_SYSTEM, "HTTP server: out of memory");
+	}
+	evconnlistener_set_error_cb(c->listener, on_accept_error);
+	c->listen_fd = listen_fd;
+	return 0;
+}
+
+void http_conns_stop(struct http_conns *c)
+{
+	if (!c->bound)
+		return;
+	event_del(c->retry);
+	evhttp_del_accept_socket(c->ev, c->bound);
+	c->bound = NULL;
+	c->listener = NULL;
+	close_fd(&c->listen_fd);
+}
+
+static void free_event(struct event *ev)
+{
+	if (ev)
+		event_free(ev);
+}
+
+void http_conns_fini(struct http_conns *c)
+{
+	struct http_conn *conn;
+
+	while ((conn = LIST_FIRST(&c->fresh))) {
+		bufferevent_decref(conn->bev);
+		forget(conn);
+	}
+	free_event(c->turn);
+	free_event(c->timer);
+	free_event(c->retry);
+	close_fd(&c->reserve_fd);
+	LIST_REMOVE(c, link);
+}
