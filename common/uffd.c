@@ -239,6 +239,14 @@ int uffd_check(int uffd, uint64_t start, uint64_t len, struct err *err)
 	return 0;
 }
 
+/* A copy whose source cannot be read gets past the question whose page it is, no further. */
+bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes)
+{
+	uint64_t done;
+
+	return uffd_copy(uffd, addr, NULL, page_bytes, &done) != UF_LEFT;
+}
+
 static int open_any(void)
 {
 	cleanup_fd int device = open(DEVICE, O_RDWR | O_CLOEXEC);

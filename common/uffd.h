@@ -74,6 +74,12 @@ int uffd_read(int uffd, struct uf_msg *msgs, size_t max, struct err *err);
  */
 int uffd_check(int uffd, uint64_t start, uint64_t len, struct err *err);
 
+/*
+ * uffd_registered - is the page at @addr registered for missing faults?
+ * Installs nothing. Also true while it cannot be told (a removal is under way).
+ */
+bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes);
+
 /* What the sender asked for at UFFDIO_API time; bits of UF_FEATURE_*. */
 #define UF_FEATURE_REMOVE 1u
 #define UF_FEATURE_UNMAP 2u

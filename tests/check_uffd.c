@@ -396,6 +396,24 @@ START_TEST(huge_pages)
 }
 END_TEST
 
+START_TEST(registered_is_told_without_installing)
+{
+	struct touch_mem m;
+	uint64_t done;
+
+	touch_open(&m, 0, 4);
+	ck_assert(uffd_registered(m.uffd, m.base, P));
+	ck_outcome(uffd_zero(m.uffd, m.base, P, &done), UF_DONE);
+	ck_assert(uffd_registered(m.uffd, m.base, P));
+	ck_outcome(uffd_unregister(m.uffd, m.base + 2 * P, P), UF_DONE);
+	ck_assert(!uffd_registered(m.uffd, m.base + 2 * P, P));
+	ck_assert(!uffd_registered(m.uffd, m.base + m.len, P));
+	ck_assert(uffd_registered(m.uffd, m.base + 3 * P, P));
+	ck_outcome(uffd_zero(m.uffd, m.base + 3 * P, P, &done), UF_DONE);
+	touch_close(&m);
+}
+END_TEST
+
 static TCase *huge_case(void)
 {
 	TCase *tc = tcase_create("huge pages");
@@ -422,6 +440,7 @@ static TCase *install_case(void)
 	tcase_add_test(tc, poison);
 	tcase_add_test(tc, wake_faults_again);
 	tcase_add_test(tc, unregister_releases_into_zero);
+	tcase_add_test(tc, registered_is_told_without_installing);
 	return tc;
 }
 

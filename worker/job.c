@@ -231,13 +231,24 @@ static void close_listener(struct job *j)
 
 /* ---- the VMM is there ---- */
 
+static int check_region(int uffd, const struct region *r, uint64_t page_bytes, struct err *err)
+{
+	if (uffd_check(uffd, r->base, r->size, err))
+		return -1;
+	if (uffd_registered(uffd, r->base, page_bytes) &&
+	    uffd_registered(uffd, r->base + r->size - page_bytes, page_bytes))
+		return 0;
+	return err_set(err, ERR_PEER, "the region at %#llx is not registered with the userfaultfd: "
+		       "UFFDIO_REGISTER comes before the handshake", (unsigned long long)r->base);
+}
+
 static int check_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions,
 		     struct err *err)
 {
 	if (regions_check(regions, source_span_bytes(j->src), err))
 		return -1;
 	for (uint32_t i = 0; i < regions->n; i++)
-		if (uffd_check(vmm->hs.fds[0], regions->v[i].base, regions->v[i].size, err))
+		if (check_region(vmm->hs.fds[0], &regions->v[i], regions->page_bytes, err))
 			return -1;
 	return 0;
 }
