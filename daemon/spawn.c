@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common/chan.h"
-#include "common/proc.h"
 
 int spawn_open(const char *path, int *ret_exec_fd, struct err *err)
 {
@@ -56,7 +56,7 @@ static void become_worker(int exec_fd, int chan)
 int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err)
 {
 	sigset_t all, before;
-	int ends[2];
+	int ends[2], pidfd;
 	pid_t pid;
 
 	if (chan_pair(ends, err))
@@ -64,7 +64,8 @@ int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, str
 	/* A signal caught in the child before its handlers are reset would reach us. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	pid = fork();
+	/* fork(), and the pidfd with it, so that no pid can be taken for another. */
+	pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
 	if (pid == 0)
 		become_worker(exec_fd, ends[1]);
 	sigprocmask(SIG_SETMASK, &before, NULL);
@@ -74,12 +75,7 @@ int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, str
 		close(ends[0]);
 		return -1;
 	}
-	if (proc_pidfd(pid, ret_pidfd, err)) {
-		/* It leaves by itself: its channel closes here. */
-		close(ends[0]);
-		waitpid(pid, NULL, 0);
-		return -1;
-	}
+	*ret_pidfd = pidfd;
 	*ret_pid = pid;
 	*ret_chan = ends[0];
 	return 0;
