@@ -215,10 +215,11 @@ void restores_get(struct call *c)
 	}
 }
 
-static bool released(const struct live *l, int target)
+/* Or nobody is stopping it any more: its grace is over, and it had to be refused. */
+static bool released_or_refused(const struct live *l, int target)
 {
 	(void)target;
-	return live_released(l) || !l->stop_reason[0];
+	return live_released(l) || (proto_state_live(l->rec.state) && !l->stop_reason[0]);
 }
 
 static void answer_stopped(struct http_request *req, const struct live *live, bool late)
@@ -246,7 +247,8 @@ void restores_delete(struct call *c)
 	    call_query_bool(c, "kill", &kill, &err) || live_stop(l, grace, kill, &err))
 		call_problem(c->req, &err);
 	else
-		waits_hold(api_waits(c->api), c, l, grace + STOP_MS, released, 0, answer_stopped);
+		waits_hold(api_waits(c->api), c, l, grace + STOP_MS, released_or_refused, 0,
+			   answer_stopped);
 }
 
 /* ---- prefetch, pause ---- */
