@@ -100,7 +100,7 @@ int http_hold(struct http_request *req, http_gone gone, void *arg);
  */
 int http_stream_begin(struct http_request *req, int status, const char *content_type,
 		      http_gone gone, void *arg);
-/* Copies. -1: the client is too slow, nothing was queued; drop it. len may be 0. */
+/* Copies. -1: the queue is full and nothing was added: try later, or drop it. len may be 0. */
 int http_stream_write(struct http_request *req, const void *data, size_t len);
 void http_stream_end(struct http_request *req);
 /* Hang up without the proper end, so that the client knows it is not complete. */

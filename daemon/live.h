@@ -19,6 +19,9 @@
 #include "daemon/restore.h"
 #include "daemon/tenant.h"
 
+/* How long a worker may take to leave. */
+#define LIVE_LEAVE_MS 10000
+
 struct event;
 struct live;
 struct supervisor;
@@ -27,6 +30,7 @@ struct supervisor;
 struct creator {
 	void (*done)(struct creator *c, struct live *live, const struct err *why);
 	void *arg;
+	bool made; /* set before done: the restore is new, and was made for this one */
 	TAILQ_ENTRY(creator) link;
 	struct creators *list; /* it is in; NULL: none */
 };
@@ -64,21 +68,8 @@ void live_free(struct live *l);
 /* Everything but the record is gone. */
 bool live_released(const struct live *l);
 
-/*
- * live_stop - end the restore
- * @grace_ms: how long the VMM may take to end by itself first
- * @kill: the VMM ends with it
- *
- * A guest that still needs pages cannot be left: then on_failure decides (kill
- * it, or poison what is missing), and hold refuses: ERR_STATE. Idempotent.
- */
-int live_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err);
-
-/* -1 with ERR_PAUSED or ERR_STATE. */
-int live_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t rate,
-		  struct err *err);
-int live_pause(struct live *l, struct err *err);
-int live_resume(struct live *l, struct err *err);
+/* It has ended: everything but the record goes. After a failure the reason stays. */
+void live_end(struct live *l, const char *reason);
 
 /* The page map now, or as it was at release. */
 int live_view(const struct live *l, struct pagemap_view *ret, struct err *err);

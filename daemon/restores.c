@@ -3,6 +3,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#include "daemon/steer.h"
 #include "daemon/view.h"
 
 #define LIST_DEFAULT 100
@@ -88,7 +89,6 @@ struct pending {
 	struct supervisor *sup;
 	struct http_request *req;
 	char id[PROTO_ID_MAX + 1];
-	int64_t asked_ms;
 	bool held, answered;
 };
 
@@ -99,7 +99,7 @@ static void on_created(struct creator *creator, struct live *live, const struct 
 	if (why)
 		call_problem(p->req, why);
 	else
-		call_reply_restore(p->req, live->rec.created_ms >= p->asked_ms ? 201 : 200, live);
+		call_reply_restore(p->req, creator->made ? 201 : 200, live);
 	p->answered = true;
 	if (p->held)
 		free(p);
@@ -139,7 +139,6 @@ static void create(struct call *c, const char *id)
 	p->sup = c->sup;
 	p->req = c->req;
 	snprintf(p->id, sizeof(p->id), "%s", id);
-	p->asked_ms = wall_ms();
 	if (supervisor_create(c->sup, id, &spec, http_peer(c->req), &p->creator, &err)) {
 		call_problem(c->req, &err);
 		free(p);
@@ -244,7 +243,7 @@ void restores_delete(struct call *c)
 	struct live *l = call_restore(c, &err);
 
 	if (!l || call_query_ms(c, "grace", GRACE_MAX_MS, &grace, &err) ||
-	    call_query_bool(c, "kill", &kill, &err) || live_stop(l, grace, kill, &err))
+	    call_query_bool(c, "kill", &kill, &err) || steer_stop(l, grace, kill, &err))
 		call_problem(c->req, &err);
 	else
 		waits_hold(api_waits(c->api), c, l, grace + STOP_MS, released_or_refused, 0,
@@ -282,7 +281,7 @@ void restores_prefetch(struct call *c)
 	struct live *l = call_restore(c, &err);
 
 	if (!l || read_prefetch(c, l, &p, &err) ||
-	    live_prefetch(l, (enum spec_prefetch)p.mode, p.paused, p.rate_bytes_per_s, &err))
+	    steer_prefetch(l, (enum spec_prefetch)p.mode, p.paused, p.rate_bytes_per_s, &err))
 		call_problem(c->req, &err);
 	else
 		call_reply_restore(c->req, 200, l);
@@ -312,7 +311,7 @@ void restores_pause(struct call *c)
 	struct err err;
 	struct live *l = call_restore(c, &err);
 
-	if (!l || live_pause(l, &err))
+	if (!l || steer_pause(l, &err))
 		call_problem(c->req, &err);
 	else
 		waits_hold(api_waits(c->api), c, l, PAUSE_MS, paused_or_over, 0, answer_paused);
@@ -323,7 +322,7 @@ void restores_resume(struct call *c)
 	struct err err;
 	struct live *l = call_restore(c, &err);
 
-	if (!l || live_resume(l, &err))
+	if (!l || steer_resume(l, &err))
 		call_problem(c->req, &err);
 	else
 		call_reply_restore(c->req, 200, l);

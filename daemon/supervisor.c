@@ -9,6 +9,7 @@
 
 #include "common/js.h"
 #include "common/log.h"
+#include "daemon/steer.h"
 
 #define HOUSEKEEPING_S 10
 
@@ -272,6 +273,7 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
 			   (rc = live_new(sup, id, spec, peer, &l, err)) == 0) {
 			insert(sup, l);
+			c->made = true;
 			wait_for(l, c);
 		}
 	}
@@ -459,7 +461,7 @@ void supervisor_free(struct supervisor *sup)
 		return;
 	for (size_t i = 0; i < sup->n; i++)
 		if (!sup->table[i]->creating && sup->table[i]->rec.state == STATE_WAITING)
-			live_stop(sup->table[i], 0, false, &err);
+			steer_stop(sup->table[i], 0, false, &err);
 	while (sup->n)
 		supervisor_remove(sup->table[sup->n - 1]);
 	free(sup->table);

@@ -1,0 +1,25 @@
+/*
+ * steer - what the API may want of a restore at work
+ */
+#ifndef UFFDD_STEER_H
+#define UFFDD_STEER_H
+
+#include "daemon/live.h"
+
+/*
+ * steer_stop - end the restore
+ * @grace_ms: how long the VMM may take to end by itself first
+ * @kill: the VMM ends with it
+ *
+ * A guest that still needs pages cannot be left: then on_failure decides (kill
+ * it, or poison what is missing), and hold refuses: ERR_STATE. Idempotent.
+ */
+int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err);
+
+/* -1 with ERR_PAUSED or ERR_STATE. */
+int steer_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t rate,
+		  struct err *err);
+int steer_pause(struct live *l, struct err *err);
+int steer_resume(struct live *l, struct err *err);
+
+#endif
