@@ -1,0 +1,77 @@
+#include "ctl/events.h"
+
+#include "ctl/render.h"
+
+#define SILENCE_MS 60000 /* heartbeats come far more often */
+
+const struct args_option events_options[] = {
+	{"follow", 'f', NULL, ARGS_FLAG, false, "stay, and print what happens from now on"},
+	{"after", 0, "SEQ", ARGS_U64, false, "only events behind the one of that number"},
+	{0},
+};
+
+struct stream {
+	struct ctl *ctl;
+	uint64_t last_seq;
+};
+
+static int print_event(const char *line, size_t len, void *arg, struct err *err)
+{
+	cleanup_json struct json_object *event = NULL;
+	struct stream *stream = arg;
+
+	if (len == 0)
+		return 0;
+	event = js_parse(line, len, false, err);
+	if (!event) {
+		err->code = ERR_PEER;
+		return err_wrap(err, "event behind %llu", (unsigned long long)stream->last_seq);
+	}
+	if (json_object_object_length(event) == 0)
+		return 0; /* heartbeat */
+	stream->last_seq = max_u64(stream->last_seq, render_u64(event, "seq"));
+	if (stream->ctl->json)
+		render_json(stdout, event);
+	else
+		render_event(stdout, event, stream->ctl->colour);
+	/* Whoever reads this through a pipe wants it now. */
+	if (fflush(stdout) != 0)
+		return err_sys(err, "write to stdout");
+	return 0;
+}
+
+static void build_target(const struct ctl *ctl, const struct stream *stream, char *target)
+{
+	const char *follow = ctl_option(ctl, "follow") ? "1" : "0";
+	const char *id = ctl->args.nwords ? ctl->args.words[0] : NULL;
+	char after[40] = "";
+
+	/* Who names a place is refused when it is gone; who does not gets all there is. */
+	if (ctl_option(ctl, "after"))
+		snprintf(after, sizeof(after), "&after=%llu",
+			 (unsigned long long)stream->last_seq);
+	snprintf(target, CTL_TARGET_MAX, "/v1/events?follow=%s%s%s%s", follow, after,
+		 id ? "&restore=" : "", id ? id : "");
+}
+
+int events_run(struct ctl *ctl)
+{
+	struct stream stream = {.ctl = ctl};
+	const char *after = ctl_option(ctl, "after");
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"GET", target, .timeout_ms = SILENCE_MS,
+				     .on_line = print_event, .arg = &stream};
+	struct json_object *none;
+	struct err err;
+
+	if (after)
+		args_u64(after, INT64_MAX, &stream.last_seq);
+	build_target(ctl, &stream, target);
+	if (client_call(&ctl->client, &req, &none, &err) < 0)
+		return ctl_fail(ctl, &err);
+	if (!ctl_option(ctl, "follow"))
+		return CTL_DONE;
+	err_set(&err, ERR_UNREADY, "uffdd has ended the stream; --after %llu goes on from here",
+		(unsigned long long)stream.last_seq);
+	return ctl_fail(ctl, &err);
+}

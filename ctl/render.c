@@ -1,0 +1,498 @@
+#include "ctl/render.h"
+
+#include <string.h>
+
+#include "common/proto.h"
+
+/* Writes one value; @v is what stands at the path of the row, never NULL. */
+typedef void render_fn(FILE *out, struct json_object *v, bool colour);
+
+struct row {
+	const char *label;
+	const char *path; /* "" is the whole object */
+	render_fn *cell;
+	bool right; /* columns: numbers line up at the right */
+};
+
+static const struct {
+	const char *state, *colour;
+} colours[] = {
+	{"waiting", "\033[33m"}, {"serving", "\033[32m"}, {"recovering", "\033[33m"},
+	{"failed", "\033[31m"},  {"ended", "\033[2m"},
+};
+
+struct json_object *render_at(struct json_object *o, const char *path)
+{
+	char key[64];
+
+	while (o && *path) {
+		size_t len = strcspn(path, ".");
+
+		if (len >= sizeof(key) || !json_object_is_type(o, json_type_object))
+			return NULL;
+		memcpy(key, path, len);
+		key[len] = '\0';
+		o = json_object_object_get(o, key);
+		path += path[len] ? len + 1 : len;
+	}
+	return o;
+}
+
+const char *render_string(struct json_object *o, const char *path)
+{
+	struct json_object *v = render_at(o, path);
+
+	return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : NULL;
+}
+
+uint64_t render_u64(struct json_object *o, const char *path)
+{
+	struct json_object *v = render_at(o, path);
+
+	return json_object_is_type(v, json_type_int) ? json_object_get_uint64(v) : 0;
+}
+
+bool render_true(struct json_object *o, const char *path)
+{
+	struct json_object *v = render_at(o, path);
+
+	return json_object_is_type(v, json_type_boolean) && json_object_get_boolean(v);
+}
+
+bool render_terminal(int fd)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(fd) && !(term && strcmp(term, "dumb") == 0);
+}
+
+/* U+0080..U+009F: a terminal may take the two bytes for one control character. */
+static bool is_c1(const char *p)
+{
+	return (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] >= 0x80 &&
+	       (unsigned char)p[1] <= 0x9f;
+}
+
+void render_text(FILE *out, const char *text)
+{
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (is_c1(text))
+			fprintf(out, "\\x%02x", (unsigned char)*++text);
+		else if (c < 0x20 || c == 0x7f)
+			fprintf(out, "\\x%02x", c);
+		else
+			putc(c, out);
+	}
+}
+
+/* json-c escapes what JSON demands, and that leaves out DEL and C1. */
+void render_json_part(FILE *out, struct json_object *o)
+{
+	const int flags = JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE;
+	const char *text = json_object_to_json_string_ext(o, flags);
+
+	for (; *text; text++) {
+		if (is_c1(text))
+			fprintf(out, "\\u%04x", (unsigned char)*++text);
+		else if (*text == 0x7f)
+			fputs("\\u007f", out);
+		else
+			putc((unsigned char)*text, out);
+	}
+}
+
+void render_json(FILE *out, struct json_object *o)
+{
+	render_json_part(out, o);
+	putc('\n', out);
+}
+
+void render_size(uint64_t bytes, char *ret, size_t len)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	double v = (double)bytes;
+	size_t unit = 0;
+
+	/* 1023.95 would be printed as 1024.0. */
+	while (v >= 1023.95 && unit + 1 < ARRAY_LEN(units)) {
+		v /= 1024;
+		unit++;
+	}
+	if (v == (double)(uint64_t)v)
+		snprintf(ret, len, "%.0f %s", v, units[unit]);
+	else
+		snprintf(ret, len, "%.1f %s", v, units[unit]);
+}
+
+/* ---- values ---- */
+
+static void cell_plain(FILE *out, struct json_object *v, bool colour)
+{
+	(void)colour;
+	if (json_object_is_type(v, json_type_string))
+		render_text(out, json_object_get_string(v));
+	else
+		render_json_part(out, v);
+}
+
+static void cell_size(FILE *out, struct json_object *v, bool colour)
+{
+	char text[32];
+
+	(void)colour;
+	render_size(json_object_get_uint64(v), text, sizeof(text));
+	fputs(text, out);
+}
+
+static void put_state(FILE *out, const char *state, bool colour)
+{
+	for (size_t i = 0; colour && i < ARRAY_LEN(colours); i++) {
+		if (strcmp(colours[i].state, state) == 0) {
+			fprintf(out, "%s%s\033[0m", colours[i].colour, state);
+			return;
+		}
+	}
+	render_text(out, state);
+}
+
+static void cell_state(FILE *out, struct json_object *restore, bool colour)
+{
+	const char *state = render_string(restore, "state");
+
+	put_state(out, state ? state : "-", colour);
+	if (render_true(restore, "complete"))
+		fputs(" complete", out);
+	if (render_true(restore, "paused"))
+		fputs(" paused", out);
+}
+
+/* Members of an object as "key=value", nested ones and nulls left out. */
+static void cell_pairs(FILE *out, struct json_object *v, bool colour)
+{
+	const char *blank = "";
+
+	if (!json_object_is_type(v, json_type_object)) {
+		cell_plain(out, v, colour);
+		return;
+	}
+	json_object_object_foreach(v, key, member) {
+		if (!member || json_object_is_type(member, json_type_object) ||
+		    json_object_is_type(member, json_type_array))
+			continue;
+		fputs(blank, out);
+		render_text(out, key);
+		putc('=', out);
+		cell_plain(out, member, colour);
+		blank = " ";
+	}
+}
+
+/* Before the handshake there is only the size of the snapshot. */
+static uint64_t total_bytes(struct json_object *memory)
+{
+	uint64_t total = render_u64(memory, "total_bytes");
+
+	return total ? total : render_u64(memory, "size_bytes");
+}
+
+static unsigned int percent(uint64_t part, uint64_t whole)
+{
+	return whole ? (unsigned int)((double)min_u64(part, whole) * 100 / (double)whole) : 0;
+}
+
+static void cell_percent(FILE *out, struct json_object *memory, bool colour)
+{
+	(void)colour;
+	fprintf(out, "%u%%", percent(render_u64(memory, "resident_bytes"), total_bytes(memory)));
+}
+
+static void cell_memory(FILE *out, struct json_object *memory, bool colour)
+{
+	char total[32], page[32];
+
+	(void)colour;
+	render_size(total_bytes(memory), total, sizeof(total));
+	render_size(render_u64(memory, "page_bytes"), page, sizeof(page));
+	fputs(total, out);
+	if (render_u64(memory, "page_bytes"))
+		fprintf(out, " in pages of %s", page);
+}
+
+static void cell_resident(FILE *out, struct json_object *memory, bool colour)
+{
+	char resident[32], zero[32], removed[32];
+
+	render_size(render_u64(memory, "resident_bytes"), resident, sizeof(resident));
+	render_size(render_u64(memory, "zero_bytes"), zero, sizeof(zero));
+	render_size(render_u64(memory, "removed_bytes"), removed, sizeof(removed));
+	fprintf(out, "%s (", resident);
+	cell_percent(out, memory, colour);
+	fprintf(out, "), %s of it zeroed, %s removed", zero, removed);
+}
+
+static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)
+{
+	uint64_t rate = render_u64(prefetch, "rate_bytes_per_s");
+	const char *state = render_string(prefetch, "state");
+	const char *mode = render_string(prefetch, "mode");
+	char done[32], total[32], limit[32];
+
+	(void)colour;
+	render_size(render_u64(prefetch, "done_bytes"), done, sizeof(done));
+	render_size(render_u64(prefetch, "total_bytes"), total, sizeof(total));
+	render_size(rate, limit, sizeof(limit));
+	render_text(out, mode ? mode : "-");
+	if (state) {
+		fputs(", ", out);
+		render_text(out, state);
+	}
+	fprintf(out, ", %s of %s", done, total);
+	if (rate)
+		fprintf(out, ", at most %s/s", limit);
+}
+
+/* "2025-11-23T14:59:01.123Z" → seconds since 1970; false if it is none. */
+static bool parse_time(const char *text, time_t *ret)
+{
+	struct tm tm = {0};
+	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+
+	if (!end || (*end != '.' && *end != 'Z'))
+		return false;
+	*ret = timegm(&tm);
+	return true;
+}
+
+/* The two largest units say enough: "3m12s", "2h5m", "4d3h". */
+static void cell_age(FILE *out, struct json_object *v, bool colour)
+{
+	static const struct {
+		int64_t seconds;
+		char name;
+	} units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+	const char *text = json_object_get_string(v);
+	int64_t age;
+	time_t at;
+	size_t u = 0;
+
+	(void)colour;
+	if (!parse_time(text, &at)) {
+		putc('-', out);
+		return;
+	}
+	age = wall_ms() / 1000 - at;
+	if (age < 0)
+		age = 0; /* the clock was set back */
+	while (u + 1 < ARRAY_LEN(units) && age < units[u].seconds)
+		u++;
+	fprintf(out, "%lld%c", (long long)(age / units[u].seconds), units[u].name);
+	if (u + 1 < ARRAY_LEN(units))
+		fprintf(out, "%lld%c", (long long)(age % units[u].seconds / units[u + 1].seconds),
+			units[u + 1].name);
+}
+
+static void cell_time(FILE *out, struct json_object *v, bool colour)
+{
+	cell_plain(out, v, colour);
+	fputs(" (", out);
+	cell_age(out, v, colour);
+	fputs(" ago)", out);
+}
+
+/* ---- one restore ---- */
+
+static const struct row show_rows[] = {
+	{"id", "id", cell_plain, false},
+	{"tenant", "tenant", cell_plain, false},
+	{"state", "", cell_state, false},
+	{"reason", "reason", cell_plain, false},
+	{"snapshot", "snapshot", cell_plain, false},
+	{"socket", "socket", cell_pairs, false},
+	{"peer", "peer", cell_pairs, false},
+	{"mem_backend", "mem_backend", cell_plain, false},
+	{"vmm", "vmm", cell_pairs, false},
+	{"worker", "worker", cell_pairs, false},
+	{"memory", "memory", cell_memory, false},
+	{"resident", "memory", cell_resident, false},
+	{"faults", "faults", cell_pairs, false},
+	{"prefetch", "prefetch", cell_prefetch, false},
+	{"connect_timeout", "connect_timeout", cell_plain, false},
+	{"when_complete", "when_complete", cell_plain, false},
+	{"on_failure", "on_failure", cell_plain, false},
+	{"created", "created_at", cell_time, false},
+	{"connected", "connected_at", cell_time, false},
+	{"ended", "ended_at", cell_time, false},
+};
+
+static bool is_empty(struct json_object *v)
+{
+	return !v ||
+	       (json_object_is_type(v, json_type_string) && json_object_get_string_len(v) == 0) ||
+	       (json_object_is_type(v, json_type_object) && json_object_object_length(v) == 0);
+}
+
+void render_show(FILE *out, struct json_object *restore, bool colour)
+{
+	for (size_t i = 0; i < ARRAY_LEN(show_rows); i++) {
+		struct json_object *v = render_at(restore, show_rows[i].path);
+
+		if (is_empty(v))
+			continue;
+		fprintf(out, "%-16s ", show_rows[i].label);
+		show_rows[i].cell(out, v, colour);
+		putc('\n', out);
+	}
+}
+
+void render_line(FILE *out, struct json_object *restore, bool colour)
+{
+	const char *id = render_string(restore, "id");
+	const char *reason = render_string(restore, "reason");
+
+	render_text(out, id ? id : "-");
+	putc(' ', out);
+	cell_state(out, restore, colour);
+	if (reason && *reason) {
+		fputs(": ", out);
+		render_text(out, reason);
+	}
+	putc('\n', out);
+}
+
+/* ---- many ---- */
+
+static const struct row columns[] = {
+	{"ID", "id", cell_plain, false},
+	{"TENANT", "tenant", cell_plain, false},
+	{"STATE", "", cell_state, false},
+	{"RESIDENT", "memory", cell_percent, true},
+	{"SIZE", "memory.size_bytes", cell_size, true},
+	{"FAULTS", "faults.count", cell_plain, true},
+	{"PREFETCH", "prefetch.state", cell_plain, false},
+	{"AGE", "created_at", cell_age, true},
+};
+
+/* Columns on the screen: an escape sequence takes none, a UTF-8 character one. */
+static size_t shown_width(const char *text)
+{
+	size_t width = 0;
+
+	for (; *text; text++) {
+		if (*text == '\033')
+			text += strcspn(text, "m");
+		else if (((unsigned char)*text & 0xc0) != 0x80)
+			width++;
+	}
+	return width;
+}
+
+/* The cell as text, owned by the caller. */
+static char *cell_of(const struct row *column, struct json_object *item, bool colour)
+{
+	struct json_object *v = render_at(item, column->path);
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		abort();
+	if (v)
+		column->cell(out, v, colour);
+	else
+		putc('-', out);
+	fclose(out);
+	return text;
+}
+
+static void put_cell(FILE *out, size_t column, size_t width, const char *text)
+{
+	size_t shown = shown_width(text);
+	int pad = shown < width ? (int)(width - shown) : 0;
+	bool last = column + 1 == ARRAY_LEN(columns);
+
+	if (columns[column].right)
+		fprintf(out, "%*s%s", pad, "", text);
+	else
+		fprintf(out, "%s%*s", text, last ? 0 : pad, "");
+	fputs(last ? "\n" : "  ", out);
+}
+
+void render_list(FILE *out, struct json_object *items, bool colour)
+{
+	size_t n = json_object_array_length(items);
+	size_t width[ARRAY_LEN(columns)];
+	char **cells = xcalloc(n ? n * ARRAY_LEN(columns) : 1, sizeof(*cells));
+
+	for (size_t c = 0; c < ARRAY_LEN(columns); c++) {
+		width[c] = strlen(columns[c].label);
+		for (size_t i = 0; i < n; i++) {
+			struct json_object *item = json_object_array_get_idx(items, i);
+			char *cell = cell_of(&columns[c], item, colour);
+
+			cells[i * ARRAY_LEN(columns) + c] = cell;
+			width[c] = max_u64(width[c], shown_width(cell));
+		}
+	}
+	for (size_t c = 0; c < ARRAY_LEN(columns); c++)
+		put_cell(out, c, width[c], columns[c].label);
+	for (size_t i = 0; i < n * ARRAY_LEN(columns); i++) {
+		put_cell(out, i % ARRAY_LEN(columns), width[i % ARRAY_LEN(columns)], cells[i]);
+		free(cells[i]);
+	}
+	free(cells);
+}
+
+/* ---- events ---- */
+
+void render_event(FILE *out, struct json_object *event, bool colour)
+{
+	static const char *const members[] = {"time", "type", "tenant", "restore", "data"};
+
+	fprintf(out, "%llu", (unsigned long long)render_u64(event, "seq"));
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		struct json_object *v = render_at(event, members[i]);
+
+		putc(' ', out);
+		if (is_empty(v))
+			putc('-', out);
+		else
+			cell_pairs(out, v, colour);
+	}
+	putc('\n', out);
+}
+
+/* ---- version ---- */
+
+/* An array as its members, which are short words. */
+static void cell_words(FILE *out, struct json_object *v)
+{
+	if (!json_object_is_type(v, json_type_array)) {
+		cell_plain(out, v, false);
+		return;
+	}
+	for (size_t i = 0; i < json_object_array_length(v); i++) {
+		if (i > 0)
+			putc(' ', out);
+		cell_plain(out, json_object_array_get_idx(v, i), false);
+	}
+}
+
+void render_version(FILE *out, struct json_object *server)
+{
+	const char *version = render_string(server, "version");
+	const char *separator = " (";
+
+	render_text(out, version ? version : "-");
+	json_object_object_foreach(server, key, v) {
+		if (strcmp(key, "version") == 0 || !v)
+			continue;
+		fputs(separator, out);
+		render_text(out, key);
+		putc(' ', out);
+		cell_words(out, v);
+		separator = ", ";
+	}
+	fputs(*separator == ',' ? ")\n" : "\n", out);
+}

@@ -1,0 +1,380 @@
+#include "config.h"
+#include "ctl/verbs.h"
+
+#include <string.h>
+
+#include "common/proto.h"
+#include "ctl/create.h"
+#include "ctl/events.h"
+#include "ctl/pages.h"
+#include "ctl/render.h"
+#include "ctl/wait.h"
+
+#define LIST_PARTS_MAX 10000 /* a daemon that never stops paging is broken */
+
+/* ---- list, status ---- */
+
+static const struct args_option list_options[] = {
+	{"tenant", 0, "NAME", ARGS_ID, false, "only of that tenant"},
+	{"state", 0, "STATE", ARGS_STATE, false,
+	 "only in that state: waiting, serving, recovering, ended or failed"},
+	{0},
+};
+
+static int list_target(struct ctl *ctl, const char *token, char *target, struct err *err)
+{
+	const char *tenant = ctl_option(ctl, "tenant"), *state = ctl_option(ctl, "state");
+	char escaped[3 * CLIENT_TOKEN_MAX + 1];
+
+	if (!client_escape(token, escaped))
+		return err_set(err, ERR_PEER, "uffdd's next_page_token is longer than %d bytes",
+			       CLIENT_TOKEN_MAX);
+	snprintf(target, CTL_TARGET_MAX, "/v1/restores?limit=1000%s%s%s%s%s%s",
+		 tenant ? "&tenant=" : "", tenant ? tenant : "", state ? "&state=" : "",
+		 state ? state : "", *token ? "&page_token=" : "", escaped);
+	return 0;
+}
+
+/* Moves the items of one part of the list behind @items; @ret_token becomes "" at the end. */
+static int list_part(struct ctl *ctl, struct json_object *items, char *token, struct err *err)
+{
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"GET", target};
+	cleanup_json struct json_object *part = NULL;
+	struct json_object *more;
+	const char *next;
+
+	if (list_target(ctl, token, target, err) < 0 || ctl_call(ctl, &req, &part, err) < 0)
+		return -1;
+	more = render_at(part, "items");
+	if (!json_object_is_type(more, json_type_array))
+		return err_set(err, ERR_PEER, "uffdd's answer has no list of restores");
+	for (size_t i = 0; i < json_object_array_length(more); i++)
+		json_object_array_add(items,
+				      json_object_get(json_object_array_get_idx(more, i)));
+	next = render_string(part, "next_page_token");
+	snprintf(token, CLIENT_TOKEN_MAX + 2, "%s", next ? next : "");
+	return 0;
+}
+
+static int list_all(struct ctl *ctl, struct json_object *items, struct err *err)
+{
+	char token[CLIENT_TOKEN_MAX + 2] = ""; /* room for one that is too long to be seen */
+
+	for (int parts = 0; parts < LIST_PARTS_MAX; parts++) {
+		if (list_part(ctl, items, token, err) < 0)
+			return -1;
+		if (!*token)
+			return 0;
+	}
+	return err_set(err, ERR_PEER, "uffdd's list has no end");
+}
+
+static void list_ids(struct json_object *items)
+{
+	for (size_t i = 0; i < json_object_array_length(items); i++) {
+		const char *id = render_string(json_object_array_get_idx(items, i), "id");
+
+		render_text(stdout, id ? id : "-");
+		putchar('\n');
+	}
+}
+
+static int list_run(struct ctl *ctl)
+{
+	cleanup_json struct json_object *list = json_object_new_object();
+	struct json_object *items = json_object_new_array();
+	struct err err;
+
+	json_object_object_add(list, "items", items);
+	json_object_object_add(list, "next_page_token", NULL);
+	if (list_all(ctl, items, &err) < 0)
+		return ctl_fail(ctl, &err);
+	if (ctl->json)
+		render_json(stdout, list);
+	else if (ctl->quiet)
+		list_ids(items);
+	else
+		render_list(stdout, items, ctl->colour);
+	return CTL_DONE;
+}
+
+/* {"waiting": N, …}: a member for every state, also for those of a newer daemon. */
+static struct json_object *count_states(struct json_object *items)
+{
+	struct json_object *counts = json_object_new_object();
+
+	for (int s = 0; s < STATE_COUNT; s++)
+		js_add_u64(counts, proto_state_name((enum restore_state)s), 0);
+	for (size_t i = 0; i < json_object_array_length(items); i++) {
+		const char *state = render_string(json_object_array_get_idx(items, i), "state");
+
+		if (state)
+			js_add_u64(counts, state, render_u64(counts, state) + 1);
+	}
+	return counts;
+}
+
+static void print_status(struct ctl *ctl, bool ready, struct json_object *counts)
+{
+	cleanup_json struct json_object *o = NULL;
+
+	if (ctl->json) {
+		o = json_object_new_object();
+		js_add_bool(o, "ready", ready);
+		json_object_object_add(o, "restores", json_object_get(counts));
+		render_json(stdout, o);
+		return;
+	}
+	printf("%-12s %s\n", "ready", ready ? "yes" : "no");
+	json_object_object_foreach(counts, state, n) {
+		render_text(stdout, state);
+		printf("%*s %llu\n", (int)(12 - min_u64(strlen(state), 12)), "",
+		       (unsigned long long)json_object_get_uint64(n));
+	}
+}
+
+static int status_run(struct ctl *ctl)
+{
+	cleanup_json struct json_object *items = json_object_new_array();
+	cleanup_json struct json_object *counts = NULL;
+	struct client_request req = {"GET", "/readyz"};
+	struct json_object *reply;
+	int rc = CTL_DONE;
+	struct err err;
+
+	if (client_call(&ctl->client, &req, &reply, &err) < 0) {
+		bool answered = ctl->client.problem != NULL;
+
+		rc = ctl_fail(ctl, &err);
+		if (!answered)
+			return rc;
+	} else {
+		json_object_put(reply);
+	}
+	if (list_all(ctl, items, &err) < 0)
+		return ctl_fail(ctl, &err);
+	counts = count_states(items);
+	print_status(ctl, rc == CTL_DONE, counts);
+	return rc;
+}
+
+/* ---- one restore ---- */
+
+/* /v1/restores/ID and what comes behind it. */
+static void restore_target(const struct ctl *ctl, size_t word, const char *rest, char *target)
+{
+	snprintf(target, CTL_TARGET_MAX, "/v1/restores/%s%s", ctl->args.words[word], rest);
+}
+
+static int show_run(struct ctl *ctl)
+{
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"GET", target};
+
+	restore_target(ctl, 0, "", target);
+	return ctl_show(ctl, &req, render_show);
+}
+
+static int pause_run(struct ctl *ctl)
+{
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"POST", target};
+
+	restore_target(ctl, 0, "/pause", target);
+	return ctl_show(ctl, &req, render_line);
+}
+
+static int resume_run(struct ctl *ctl)
+{
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"POST", target};
+
+	restore_target(ctl, 0, "/resume", target);
+	return ctl_show(ctl, &req, render_line);
+}
+
+static const struct args_option stop_options[] = {
+	{"kill", 0, NULL, ARGS_FLAG, false, "kill the VMM instead of leaving it to itself"},
+	{"grace", 0, "TIME", ARGS_DURATION, false, "let the VMM end by itself first"},
+	{0},
+};
+
+static int stop_one(struct ctl *ctl, size_t word)
+{
+	const char *grace = ctl_option(ctl, "grace");
+	const char *kill = ctl_option(ctl, "kill") ? "kill=true" : "";
+	char target[CTL_TARGET_MAX], query[64] = "";
+	struct client_request req = {"DELETE", target, .timeout_ms = CLIENT_TIMEOUT_MS};
+	uint64_t ms = 0;
+
+	if (grace && proto_duration_ms(grace, &ms))
+		snprintf(query, sizeof(query), "?grace=%s%s%s", grace, *kill ? "&" : "", kill);
+	else if (*kill)
+		snprintf(query, sizeof(query), "?%s", kill);
+	req.timeout_ms += ms;
+	restore_target(ctl, word, query, target);
+	return ctl_show(ctl, &req, render_line);
+}
+
+static int stop_run(struct ctl *ctl)
+{
+	size_t failed = 0;
+
+	for (size_t i = 0; i < ctl->args.nwords; i++) {
+		int rc = stop_one(ctl, i);
+
+		/* Nobody there for the first: the others would only say so again. */
+		if (ctl->args.nwords == 1 || (i == 0 && rc == CTL_UNREADY))
+			return rc;
+		failed += rc != CTL_DONE;
+	}
+	return failed ? CTL_PARTLY : CTL_DONE;
+}
+
+static const struct args_option prefetch_options[] = {
+	{"rate", 0, "BYTES_PER_S", ARGS_BYTES, false,
+	 "limit; K, M and G are powers of 1024, 0 is none"},
+	{0},
+};
+
+static int prefetch_body(struct ctl *ctl, struct json_object *body, struct err *err)
+{
+	const char *word = ctl->args.nwords > 1 ? ctl->args.words[1] : NULL;
+	const char *rate = ctl_option(ctl, "rate");
+	uint64_t bytes = 0;
+
+	if (!word && !rate)
+		return err_set(err, ERR_INVALID, "none, all, pause, resume or --rate is missing");
+	if (word && (strcmp(word, "none") == 0 || strcmp(word, "all") == 0))
+		js_add_string(body, "mode", word);
+	else if (word && (strcmp(word, "pause") == 0 || strcmp(word, "resume") == 0))
+		js_add_bool(body, "paused", strcmp(word, "pause") == 0);
+	else if (word)
+		return err_set(err, ERR_INVALID, "none, all, pause or resume is wanted, not \"%s\"",
+			       word);
+	if (rate && args_bytes(rate, &bytes))
+		js_add_u64(body, "rate_bytes_per_s", bytes);
+	return 0;
+}
+
+static int prefetch_run(struct ctl *ctl)
+{
+	cleanup_json struct json_object *body = json_object_new_object();
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"PUT", target, .body = body};
+	struct err err;
+
+	if (prefetch_body(ctl, body, &err) < 0)
+		return ctl_usage(ctl, &err);
+	restore_target(ctl, 0, "/prefetch", target);
+	return ctl_show(ctl, &req, render_line);
+}
+
+/* ---- version ---- */
+
+static void print_version(struct ctl *ctl, struct json_object *server)
+{
+	cleanup_json struct json_object *o = NULL;
+
+	if (ctl->json) {
+		o = json_object_new_object();
+		js_add_string(o, "client", PACKAGE_VERSION);
+		json_object_object_add(o, "server", json_object_get(server));
+		render_json(stdout, o);
+		return;
+	}
+	puts("uffdctl " PACKAGE_VERSION);
+	if (server) {
+		fputs("uffdd ", stdout);
+		render_version(stdout, server);
+	}
+}
+
+static int version_run(struct ctl *ctl)
+{
+	cleanup_json struct json_object *server = NULL;
+	struct client_request req = {"GET", "/version"};
+	struct err err;
+	int rc = ctl_call(ctl, &req, &server, &err);
+
+	print_version(ctl, server);
+	return rc < 0 ? ctl_fail(ctl, &err) : CTL_DONE;
+}
+
+/* ---- the table ---- */
+
+const struct verb verbs_table[] = {
+	{"create", "--snapshot DIR | --memory FILE... | --header FILE --layer BUILDID=FILE...",
+	 "Create a restore; its socket is listening when this ends.",
+	 create_options, 0, 0, 0, create_run},
+	{"list", "", "List restores.", list_options, 0, 0, 0, list_run},
+	{"show", "ID", "Show everything about one restore.", NULL, 1, 1, 1, show_run},
+	{"wait", "ID", "Wait until a restore has come to a state.",
+	 wait_options, 1, 1, 1, wait_run},
+	{"stop", "ID...", "Stop restores and release all they hold.",
+	 stop_options, 1, SIZE_MAX, SIZE_MAX, stop_run},
+	{"prefetch", "ID [none|all|pause|resume]", "Steer the prefetch of a restore.",
+	 prefetch_options, 1, 2, 1, prefetch_run},
+	{"pages", "ID", "Print page states, a line of \"offset length state\" per run.",
+	 NULL, 1, 1, 1, pages_run},
+	{"events", "[ID]", "Print what has happened, to one restore or to all.",
+	 events_options, 0, 1, 1, events_run},
+	{"status", "", "Say whether the daemon is ready, and count restores by state.",
+	 NULL, 0, 0, 0, status_run},
+	{"version", "", "Print the versions of uffdctl and of the daemon.",
+	 NULL, 0, 0, 0, version_run},
+	{"pause", "ID", "Hold prefetch and recording, so that the VM can be snapshotted.",
+	 NULL, 1, 1, 1, pause_run},
+	{"resume", "ID", "Go on after a pause.", NULL, 1, 1, 1, resume_run},
+	{0},
+};
+
+const struct verb *verbs_find(const char *name)
+{
+	for (const struct verb *v = verbs_table; v->name; v++)
+		if (strcmp(v->name, name) == 0)
+			return v;
+	return NULL;
+}
+
+int verbs_check(const struct verb *verb, const struct args *args, struct err *err)
+{
+	if (args->nwords < verb->min_words)
+		return err_set(err, ERR_INVALID, "%.*s is missing",
+			       (int)strcspn(verb->operands, " ."), verb->operands);
+	if (args->nwords > verb->max_words)
+		return err_set(err, ERR_INVALID, "\"%.200s\" is one argument too many",
+			       args->words[verb->max_words]);
+	for (size_t i = 0; i < args->nwords && i < verb->ids; i++)
+		if (!proto_id_valid(args->words[i]))
+			return err_set(err, ERR_INVALID,
+				       "\"%.200s\" is no id: letters, digits, \".\", \"_\" and "
+				       "\"-\", at most %d", args->words[i], PROTO_ID_MAX);
+	return 0;
+}
+
+void verbs_help(FILE *out)
+{
+	fputs("Usage: uffdctl [OPTION]... VERB ...\n\n"
+	      "Talks to uffdd, which serves the memory of microVMs restored from snapshots.\n\n"
+	      "Verbs:\n", out);
+	for (const struct verb *v = verbs_table; v->name; v++)
+		fprintf(out, "  %-10s %s\n", v->name, v->help);
+	fputs("\nOptions, before or after the verb:\n", out);
+	args_help(out, ctl_options);
+	fputs("\n\"uffdctl VERB --help\" tells more about one verb.\n", out);
+}
+
+void verbs_help_one(FILE *out, const struct verb *verb)
+{
+	fprintf(out, "Usage: uffdctl %s%s%s%s\n\n%s\n", verb->name,
+		verb->options ? " [OPTION]..." : "", *verb->operands ? " " : "", verb->operands,
+		verb->help);
+	if (verb->options) {
+		fputs("\nOptions:\n", out);
+		args_help(out, verb->options);
+	}
+	fputs("\nOptions of every verb:\n", out);
+	args_help(out, ctl_options);
+}

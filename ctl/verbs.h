@@ -1,0 +1,31 @@
+/*
+ * verbs - the one table of what uffdctl can do
+ *
+ * Help, argument checks and dispatch all read it.
+ */
+#ifndef UFFDD_VERBS_H
+#define UFFDD_VERBS_H
+
+#include "ctl/ctl.h"
+
+struct verb {
+	const char *name;
+	const char *operands; /* as in the synopsis */
+	const char *help;     /* one sentence */
+	const struct args_option *options; /* NULL: none of its own */
+	size_t min_words, max_words;
+	size_t ids; /* so many of the first words are ids of restores */
+	int (*run)(struct ctl *ctl);
+};
+
+extern const struct verb verbs_table[]; /* ends with a row without a name */
+
+/* NULL if there is none of that name. */
+const struct verb *verbs_find(const char *name);
+/* Are the words (no options) as many and such as the verb wants? ERR_INVALID. */
+int verbs_check(const struct verb *verb, const struct args *args, struct err *err);
+
+void verbs_help(FILE *out);
+void verbs_help_one(FILE *out, const struct verb *verb);
+
+#endif
