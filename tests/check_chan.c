@@ -25,7 +25,7 @@ static const struct {
 	[CHAN_ASSIGN] = {"ASSIGN", 336, {{0, 64}}},
 	[CHAN_READY] = {"READY", 32},
 	[CHAN_REFUSED] = {"REFUSED", 264, {{8, 256}}},
-	[CHAN_CONNECTED] = {"CONNECTED", 40},
+	[CHAN_CONNECTED] = {"CONNECTED", 32},
 	[CHAN_PREFETCH] = {"PREFETCH", 16},
 	[CHAN_PAUSE] = {"PAUSE", 8},
 	[CHAN_RESUME] = {"RESUME", 8},
