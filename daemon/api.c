@@ -257,7 +257,7 @@ static struct http_limits limits(const struct conf *conf)
 
 static int open_http(struct api *api, struct err *err)
 {
-	const struct conf *conf = &api->sup->conf;
+	const struct conf *conf = &api->sup->host.conf;
 	struct http_limits l = limits(conf);
 	cleanup_fd int fd = -1;
 	gid_t gid;
@@ -265,7 +265,7 @@ static int open_http(struct api *api, struct err *err)
 	if (socket_group(conf, &gid, err) ||
 	    sock_listen(api->socket, SOCK_STREAM, conf->socket_mode, SOCK_KEEP_OWNER, gid, &fd,
 			err) ||
-	    http_new(api->sup->base, fd, &l, on_request, api, &api->http, err))
+	    http_new(api->sup->host.base, fd, &l, on_request, api, &api->http, err))
 		return -1;
 	steal_fd(&fd);
 	return 0;
@@ -279,7 +279,7 @@ int api_new(struct supervisor *sup, struct api **ret, struct err *err)
 	api->sup = sup;
 	TAILQ_INIT(&api->waits);
 	TAILQ_INIT(&api->feeds);
-	snprintf(api->socket, sizeof(api->socket), "%s/control.sock", sup->conf.run_dir);
+	snprintf(api->socket, sizeof(api->socket), "%s/control.sock", sup->host.conf.run_dir);
 	if (open_http(api, err)) {
 		free(api);
 		return -1;

@@ -159,8 +159,8 @@ void feed_get(struct feed_list *feeds, struct call *c)
 		call_problem(c->req, &err);
 		return;
 	}
-	f->more = evtimer_new(c->sup->base, on_more, f);
-	f->heartbeat = event_new(c->sup->base, -1, EV_PERSIST, on_heartbeat, f);
+	f->more = evtimer_new(c->sup->host.base, on_more, f);
+	f->heartbeat = event_new(c->sup->host.base, -1, EV_PERSIST, on_heartbeat, f);
 	TAILQ_INSERT_TAIL(feeds, f, link);
 	event_add(f->heartbeat, &beat);
 	again_in(f, 0);

@@ -9,10 +9,15 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
-#include "daemon/supervisor.h"
 
 /* Opening a tenant's paths may take as long as its file systems like. */
 #define LOAD_BY_S 30
+
+void live_changed(struct live *l, const char *type, struct json_object *data)
+{
+	journal_add(l->host->journal, &l->rec, type, data);
+	l->host->hooks->changed(l->host->arg, l);
+}
 
 /* ---- end of a restore ---- */
 
@@ -27,7 +32,7 @@ static void unlink_files(struct live *l)
 {
 	char path[CONF_PATH_MAX + 1];
 
-	supervisor_path(l->sup, "maps", l->rec.id, path);
+	host_path(l->host, "maps", l->rec.id, path);
 	unlink(path);
 	if (l->own_socket)
 		unlink(l->spec.socket_path);
@@ -76,8 +81,8 @@ void live_end(struct live *l, const char *reason)
 	if (!failed)
 		restore_move(&l->rec, STATE_ENDED, reason, wall_ms());
 	release(l);
-	supervisor_ended(l);
-	supervisor_changed(l, failed ? "released" : "ended", reason_data(l));
+	l->host->hooks->ended(l->host->arg, l);
+	live_changed(l, failed ? "released" : "ended", reason_data(l));
 }
 
 static void kill_vmm(struct live *l)
@@ -91,7 +96,7 @@ static void kill_vmm(struct live *l)
 		  l->rec.vmm_pid, err.msg);
 	data = json_object_new_object();
 	js_add_string(data, "detail", err.msg);
-	supervisor_changed(l, "kill-failed", data);
+	live_changed(l, "kill-failed", data);
 }
 
 /* Visible at once; what the guest hangs on is kept until the VMM has ended. */
@@ -101,12 +106,12 @@ static void fail(struct live *l, const char *reason, bool kill)
 		return;
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
-	supervisor_changed(l, "failed", reason_data(l));
+	live_changed(l, "failed", reason_data(l));
 	if (kill)
 		kill_vmm(l);
 	if (l->vmm < 0) {
 		release(l);
-		supervisor_ended(l);
+		l->host->hooks->ended(l->host->arg, l);
 	}
 }
 
@@ -124,7 +129,7 @@ static void watch_vmm(struct live *l, int *pidfd)
 	if (l->vmm >= 0 || *pidfd < 0)
 		return;
 	l->vmm = steal_fd(pidfd);
-	l->on_vmm = event_new(l->sup->base, l->vmm, EV_READ, on_vmm_cb, l);
+	l->on_vmm = event_new(l->host->base, l->vmm, EV_READ, on_vmm_cb, l);
 	event_add(l->on_vmm, NULL);
 }
 
@@ -149,7 +154,7 @@ static void create_failed(struct live *l, const struct err *why)
 		worker_abandon(l->worker);
 	l->worker = NULL;
 	release(l);
-	supervisor_remove(l);
+	l->host->hooks->stillborn(l->host->arg, l);
 }
 
 static void on_load_by(evutil_socket_t fd, short what, void *arg)
@@ -166,7 +171,7 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 
 static int check_size(const struct live *l, uint64_t bytes, struct err *err)
 {
-	uint64_t max = l->sup->conf.snapshot_bytes_max;
+	uint64_t max = l->host->conf.snapshot_bytes_max;
 
 	if (bytes <= max)
 		return 0;
@@ -194,7 +199,7 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 	js_add_u64(data, "layers", msg->ready.layers);
 	js_add_u64(data, "extents", msg->ready.extents);
 	/* In the store before anybody hears of it. */
-	if (journal_add_now(l->sup->journal, &l->rec, "created", data, &err)) {
+	if (journal_add_now(l->host->journal, &l->rec, "created", data, &err)) {
 		create_failed(l, &err);
 		return;
 	}
@@ -214,7 +219,7 @@ static void on_refused(struct live *l, const struct chan_msg *msg, int *fds)
 	js_add_u64(data, "pid", msg->refused.pid);
 	js_add_u64(data, "uid", msg->refused.uid);
 	js_add_string(data, "detail", msg->refused.why);
-	supervisor_changed(l, "refused", data);
+	live_changed(l, "refused", data);
 }
 
 static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
@@ -240,7 +245,7 @@ static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
 	js_add_u64(data, "regions", msg->connected.nregions);
 	js_add_u64(data, "page_bytes", msg->connected.page_bytes);
 	js_add_u64(data, "memory_bytes", msg->connected.memory_bytes);
-	supervisor_changed(l, "connected", data);
+	live_changed(l, "connected", data);
 	watch_vmm(l, &fds[1]);
 }
 
@@ -250,7 +255,7 @@ static void on_paused(struct live *l, const struct chan_msg *msg, int *fds)
 	(void)fds;
 	l->rec.paused = true;
 	l->rec.revision++;
-	supervisor_changed(l, "paused", NULL);
+	live_changed(l, "paused", NULL);
 }
 
 static void on_complete(struct live *l, const struct chan_msg *msg, int *fds)
@@ -259,7 +264,7 @@ static void on_complete(struct live *l, const struct chan_msg *msg, int *fds)
 	(void)fds;
 	l->rec.complete = true;
 	l->rec.revision++;
-	supervisor_changed(l, "complete", NULL);
+	live_changed(l, "complete", NULL);
 }
 
 static void on_note(struct live *l, const struct chan_msg *msg, int *fds)
@@ -268,7 +273,7 @@ static void on_note(struct live *l, const struct chan_msg *msg, int *fds)
 
 	(void)fds;
 	js_add_string(data, "detail", msg->note.msg);
-	supervisor_changed(l, msg->note.type, data);
+	live_changed(l, msg->note.type, data);
 }
 
 static void on_gone(struct live *l, const struct chan_msg *msg, int *fds)
@@ -335,7 +340,7 @@ static void on_worker_exit(void *arg, const char *how)
 		create_failed(l, &err);
 	} else if (l->map_fd < 0) {
 		/* Released: now nothing is left of it. */
-		l->sup->observer->changed(l->sup->observer_arg, l);
+		l->host->hooks->changed(l->host->arg, l);
 	} else if (l->rec.state != STATE_FAILED) {
 		fail(l, err.msg, l->spec.on_failure == FAILURE_KILL);
 	}
@@ -349,7 +354,7 @@ static int make_map(struct live *l, struct err *err)
 {
 	char path[CONF_PATH_MAX + 1];
 
-	supervisor_path(l->sup, "maps", l->rec.id, path);
+	host_path(l->host, "maps", l->rec.id, path);
 	unlink(path);
 	l->map_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (l->map_fd < 0)
@@ -387,7 +392,7 @@ static int make_socket(struct live *l, uid_t caller, int *ret_fd, struct err *er
 	char own[CONF_PATH_MAX + 1];
 	bool root = geteuid() == 0;
 
-	supervisor_path(l->sup, "uffd", l->rec.id, own);
+	host_path(l->host, "uffd", l->rec.id, own);
 	*ret_fd = -1;
 	if (strcmp(own, l->spec.socket_path) != 0 && caller != geteuid())
 		return 0;
@@ -407,7 +412,7 @@ static int assign(struct live *l, const struct sock_peer *caller, struct err *er
 
 	if (make_map(l, err) || make_socket(l, caller->uid, &sock, err) ||
 	    make_request(l->rec.spec, &request, err) ||
-	    pool_take(l->sup->pool, &hooks, l, &l->worker, err))
+	    pool_take(l->host->pool, &hooks, l, &l->worker, err))
 		return -1;
 	l->rec.worker_pid = (uint32_t)l->worker->pid;
 	l->rec.worker_start = l->worker->start;
@@ -431,7 +436,7 @@ static void fill_record(struct live *l, const char *id, const struct sock_peer *
 
 	snprintf(r->id, sizeof(r->id), "%s", id);
 	memcpy(r->tenant, l->spec.tenant, sizeof(r->tenant));
-	memcpy(r->boot_id, l->sup->boot_id, sizeof(r->boot_id));
+	memcpy(r->boot_id, l->host->boot_id, sizeof(r->boot_id));
 	memcpy(r->socket_path, l->spec.socket_path, sizeof(r->socket_path));
 	r->state = STATE_WAITING;
 	r->revision = 1;
@@ -443,13 +448,13 @@ static void fill_record(struct live *l, const char *id, const struct sock_peer *
 	r->created_ms = wall_ms();
 }
 
-int live_new(struct supervisor *sup, const char *id, struct spec *spec,
+int live_new(struct host *host, const char *id, struct spec *spec,
 	     const struct sock_peer *caller, struct live **ret, struct err *err)
 {
 	const struct timeval load_by = {LOAD_BY_S, 0};
 	struct live *l = xcalloc(1, sizeof(*l));
 
-	l->sup = sup;
+	l->host = host;
 	l->map_fd = l->uffd = l->vmm = -1;
 	l->creating = true;
 	TAILQ_INIT(&l->creators);
@@ -466,7 +471,7 @@ int live_new(struct supervisor *sup, const char *id, struct spec *spec,
 		return -1;
 	}
 	memset(spec, 0, sizeof(*spec));
-	l->load_by = evtimer_new(sup->base, on_load_by, l);
+	l->load_by = evtimer_new(host->base, on_load_by, l);
 	evtimer_add(l->load_by, &load_by);
 	*ret = l;
 	return 0;

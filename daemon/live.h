@@ -15,7 +15,7 @@
 #include <sys/queue.h>
 
 #include "common/pagemap.h"
-#include "daemon/pool.h"
+#include "daemon/host.h"
 #include "daemon/restore.h"
 #include "daemon/tenant.h"
 
@@ -24,7 +24,6 @@
 
 struct event;
 struct live;
-struct supervisor;
 
 /* Who waits for a create: called once, with the restore, or with why not. */
 struct creator {
@@ -37,7 +36,7 @@ struct creator {
 TAILQ_HEAD(creators, creator);
 
 struct live {
-	struct supervisor *sup;   /* borrowed */
+	struct host *host;        /* borrowed */
 	struct restore_record rec;
 	struct spec spec;
 	bool creating;
@@ -60,13 +59,16 @@ struct live {
  * live_new - begin: files, socket, worker
  * @spec: taken over on success, resolved, with its socket path filled in
  */
-int live_new(struct supervisor *sup, const char *id, struct spec *spec,
+int live_new(struct host *host, const char *id, struct spec *spec,
 	     const struct sock_peer *caller, struct live **ret, struct err *err);
 /* Releases whatever is left and leaves the worker alone (see worker_leave). */
 void live_free(struct live *l);
 
 /* Everything but the record is gone. */
 bool live_released(const struct live *l);
+
+/* A change: written, published, and looked at by those who wait. @data is taken over. */
+void live_changed(struct live *l, const char *type, struct json_object *data);
 
 /* It has ended: everything but the record goes. After a failure the reason stays. */
 void live_end(struct live *l, const char *reason);

@@ -5,7 +5,6 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
-#include "daemon/supervisor.h"
 
 static int tell_worker(struct live *l, enum chan_type type, struct chan_msg *msg,
 		       struct err *err)
@@ -35,7 +34,8 @@ static int stop_with_kill(struct live *l, struct err *err)
 
 static int stop_guest(struct live *l, struct err *err)
 {
-	if (l->rec.complete || l->spec.on_failure == FAILURE_POISON)
+	/* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
+	if (l->rec.complete || (l->spec.on_failure == FAILURE_POISON && l->uffd >= 0))
 		return stop_by_worker(l, err);
 	if (l->spec.on_failure == FAILURE_KILL)
 		return stop_with_kill(l, err);
@@ -54,7 +54,7 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
 		return;
 	l->stop_reason[0] = '\0';
 	log_warning("restore could not be stopped", "id=%s why=%s", l->rec.id, err.msg);
-	l->sup->observer->changed(l->sup->observer_arg, l);
+	l->host->hooks->changed(l->host->arg, l);
 }
 
 static int start_grace(struct live *l, uint64_t grace_ms)
@@ -62,7 +62,7 @@ static int start_grace(struct live *l, uint64_t grace_ms)
 	const struct timeval tv = {(time_t)(grace_ms / 1000), (suseconds_t)(grace_ms % 1000) * 1000};
 
 	if (!l->grace)
-		l->grace = evtimer_new(l->sup->base, on_grace, l);
+		l->grace = evtimer_new(l->host->base, on_grace, l);
 	evtimer_add(l->grace, &tv);
 	return 0;
 }
@@ -89,11 +89,7 @@ static int stop_serving(struct live *l, uint64_t grace_ms, bool kill, struct err
 /* Failed, and its VMM hangs on. */
 static int stop_failed(struct live *l, bool kill, struct err *err)
 {
-	if (kill)
-		return stop_with_kill(l, err);
-	if (l->worker && l->spec.on_failure == FAILURE_POISON)
-		return stop_by_worker(l, err);
-	return stop_guest(l, err);
+	return kill ? stop_with_kill(l, err) : stop_guest(l, err);
 }
 
 int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
@@ -139,7 +135,7 @@ int steer_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t 
 	js_add_string(data, "mode", spec_prefetch_names[mode]);
 	js_add_bool(data, "paused", held);
 	js_add_u64(data, "rate_bytes_per_s", rate);
-	supervisor_changed(l, "prefetch", data);
+	live_changed(l, "prefetch", data);
 	return 0;
 }
 
@@ -166,6 +162,6 @@ int steer_resume(struct live *l, struct err *err)
 		return -1;
 	l->rec.paused = false;
 	l->rec.revision++;
-	supervisor_changed(l, "resumed", NULL);
+	live_changed(l, "resumed", NULL);
 	return 0;
 }

@@ -111,36 +111,44 @@ static void on_written(void *arg)
 
 static const struct journal_hooks journal_hooks = {on_record, on_written};
 
-void supervisor_changed(struct live *live, const char *type, struct json_object *data)
+static void on_changed(void *arg, struct live *live)
 {
-	struct supervisor *sup = live->sup;
+	struct supervisor *sup = arg;
 
-	journal_add(sup->journal, &live->rec, type, data);
 	sup->observer->changed(sup->observer_arg, live);
 }
 
-void supervisor_ended(struct live *live)
+static void on_ended(void *arg, struct live *live)
 {
-	TAILQ_INSERT_TAIL(&live->sup->ended, live, ended_link);
+	struct supervisor *sup = arg;
+
+	TAILQ_INSERT_TAIL(&sup->ended, live, ended_link);
 }
 
-void supervisor_remove(struct live *live)
+static void remove_live(struct supervisor *sup, struct live *live)
 {
-	take_out(live->sup, live);
+	take_out(sup, live);
 	live_free(live);
 }
+
+static void on_stillborn(void *arg, struct live *live)
+{
+	remove_live(arg, live);
+}
+
+static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn};
 
 /* Only the oldest are looked at: they are in order of their end. */
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
 {
-	int64_t before = now_ms - (int64_t)sup->conf.ended_retention_ms;
+	int64_t before = now_ms - (int64_t)sup->host.conf.ended_retention_ms;
 	struct live *l;
 	struct err err;
 	bool any = false;
 
 	while ((l = TAILQ_FIRST(&sup->ended)) && l->rec.ended_ms < before && live_released(l)) {
 		TAILQ_REMOVE(&sup->ended, l, ended_link);
-		supervisor_remove(l);
+		remove_live(sup, l);
 		any = true;
 	}
 	if (any && store_forget(sup->store, before, &err))
@@ -156,17 +164,12 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	forget_ended(sup, now);
-	if (store_trim_events(sup->store, now - (int64_t)sup->conf.event_retention_age_ms,
-			      sup->conf.event_retention_count, &err))
+	if (store_trim_events(sup->store, now - (int64_t)sup->host.conf.event_retention_age_ms,
+			      sup->host.conf.event_retention_count, &err))
 		log_warning("old events could not be dropped", "why=%s", err.msg);
 }
 
 /* ---- create ---- */
-
-void supervisor_path(const struct supervisor *sup, const char *what, const char *id, char *ret)
-{
-	snprintf(ret, CONF_PATH_MAX + 1, "%s/%s/%s", sup->conf.run_dir, what, id);
-}
 
 static int default_socket(struct supervisor *sup, const char *id, struct spec *spec,
 			  struct err *err)
@@ -175,7 +178,7 @@ static int default_socket(struct supervisor *sup, const char *id, struct spec *s
 
 	if (spec->socket_path[0])
 		return 0;
-	supervisor_path(sup, "uffd", id, path);
+	host_path(&sup->host, "uffd", id, path);
 	if (strlen(path) > PROTO_SUN_MAX)
 		return err_set(err, ERR_INVALID, "socket.path: %s has %zu bytes, a Unix socket may "
 			       "have %d: choose a shorter id or run directory, or name a path",
@@ -196,14 +199,14 @@ static int check_quota(struct supervisor *sup, const char *tenant, struct err *e
 		live++;
 		own += strcmp(r->tenant, tenant) == 0;
 	}
-	if (live >= sup->conf.max_restores)
+	if (live >= sup->host.conf.max_restores)
 		return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
 			       (unsigned long long)live,
-			       (unsigned long long)sup->conf.max_restores);
-	if (own >= sup->conf.max_restores_per_tenant)
+			       (unsigned long long)sup->host.conf.max_restores);
+	if (own >= sup->host.conf.max_restores_per_tenant)
 		return err_set(err, ERR_QUOTA, "tenant %s has %llu of %llu restores "
 			       "(max_restores_per_tenant)", tenant, (unsigned long long)own,
-			       (unsigned long long)sup->conf.max_restores_per_tenant);
+			       (unsigned long long)sup->host.conf.max_restores_per_tenant);
 	return 0;
 }
 
@@ -218,11 +221,11 @@ static int check_caller(const struct sock_peer *peer, struct err *err)
 
 static int check_spec(struct supervisor *sup, const struct spec *spec, struct err *err)
 {
-	if (spec->connect_timeout_ms > sup->conf.connect_timeout_max_ms)
+	if (spec->connect_timeout_ms > sup->host.conf.connect_timeout_max_ms)
 		return err_set(err, ERR_INVALID, "connect_timeout: %llu ms is more than the "
 			       "configured connect_timeout_max, %llu ms",
 			       (unsigned long long)spec->connect_timeout_ms,
-			       (unsigned long long)sup->conf.connect_timeout_max_ms);
+			       (unsigned long long)sup->host.conf.connect_timeout_max_ms);
 	return 0;
 }
 
@@ -271,7 +274,7 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		if (l) {
 			rc = join(l, spec, c, err);
 		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
-			   (rc = live_new(sup, id, spec, peer, &l, err)) == 0) {
+			   (rc = live_new(&sup->host, id, spec, peer, &l, err)) == 0) {
 			insert(sup, l);
 			c->made = true;
 			wait_for(l, c);
@@ -290,7 +293,7 @@ void supervisor_forget_creator(struct creator *c)
 
 int supervisor_ready(struct supervisor *sup, struct err *err)
 {
-	return journal_check(sup->journal, err);
+	return journal_check(sup->host.journal, err);
 }
 
 /* ---- start and stop ---- */
@@ -309,7 +312,7 @@ static int make_empty_dir(struct supervisor *sup, const char *what, mode_t mode,
 	struct dirent *e;
 	DIR *dir;
 
-	supervisor_path(sup, what, "", path);
+	host_path(&sup->host, what, "", path);
 	if (make_dir(path, mode, err))
 		return -1;
 	if (chmod(path, mode) || !(dir = opendir(path)))
@@ -324,7 +327,7 @@ static int make_empty_dir(struct supervisor *sup, const char *what, mode_t mode,
 static int make_dirs(struct supervisor *sup, struct err *err)
 {
 	/* A VMM must be able to reach its socket, not to list those of others. */
-	if (make_dir(sup->conf.run_dir, 0755, err) || make_dir(sup->conf.state_dir, 0700, err))
+	if (make_dir(sup->host.conf.run_dir, 0755, err) || make_dir(sup->host.conf.state_dir, 0700, err))
 		return -1;
 	return make_empty_dir(sup, "uffd", 0711, err) || make_empty_dir(sup, "maps", 0700, err) ?
 	       -1 : 0;
@@ -347,7 +350,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 	struct live *l = xcalloc(1, sizeof(*l));
 	cleanup_json struct json_object *body = NULL;
 
-	l->sup = sup;
+	l->host = &sup->host;
 	l->map_fd = l->uffd = l->vmm = -1;
 	TAILQ_INIT(&l->creators);
 	l->rec = *rec;
@@ -364,13 +367,13 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 
 static void close_row(struct live *l)
 {
-	bool rebooted = strcmp(l->rec.boot_id, l->sup->boot_id) != 0;
+	bool rebooted = strcmp(l->rec.boot_id, l->host->boot_id) != 0;
 
 	if (!proto_state_live(l->rec.state))
 		return;
 	restore_move(&l->rec, rebooted ? STATE_ENDED : STATE_FAILED,
 		     rebooted ? "reboot" : "uffdd was restarted", wall_ms());
-	journal_add(l->sup->journal, &l->rec, rebooted ? "ended" : "failed", NULL);
+	journal_add(l->host->journal, &l->rec, rebooted ? "ended" : "failed", NULL);
 }
 
 static int by_end(const void *a, const void *b)
@@ -422,15 +425,16 @@ static int open_all(struct supervisor *sup, struct err *err)
 {
 	char path[CONF_PATH_MAX + 16];
 
-	if (read_boot_id(sup->boot_id, err) || make_dirs(sup, err))
+	if (read_boot_id(sup->host.boot_id, err) || make_dirs(sup, err))
 		return -1;
-	snprintf(path, sizeof(path), "%s/uffdd.db", sup->conf.state_dir);
+	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (store_open(path, &sup->store, err))
 		return -1;
-	sup->journal = journal_new(sup->base, sup->store, &journal_hooks, sup);
+	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
 	if (load_rows(sup, err))
 		return -1;
-	return pool_new(sup->base, sup->conf.worker, sup->conf.pool_workers, &sup->pool, err);
+	return pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
+			&sup->host.pool, err);
 }
 
 int supervisor_new(struct event_base *base, const struct conf *conf, struct supervisor **ret,
@@ -439,8 +443,10 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 	const struct timeval every = {HOUSEKEEPING_S, 0};
 	struct supervisor *sup = xcalloc(1, sizeof(*sup));
 
-	sup->base = base;
-	sup->conf = *conf;
+	sup->host.base = base;
+	sup->host.conf = *conf;
+	sup->host.hooks = &host_hooks;
+	sup->host.arg = sup;
 	TAILQ_INIT(&sup->ended);
 	supervisor_observe(sup, NULL, NULL);
 	if (open_all(sup, err)) {
@@ -463,12 +469,12 @@ void supervisor_free(struct supervisor *sup)
 		if (!sup->table[i]->creating && sup->table[i]->rec.state == STATE_WAITING)
 			steer_stop(sup->table[i], 0, false, &err);
 	while (sup->n)
-		supervisor_remove(sup->table[sup->n - 1]);
+		remove_live(sup, sup->table[sup->n - 1]);
 	free(sup->table);
 	if (sup->housekeeping)
 		event_free(sup->housekeeping);
-	pool_free(sup->pool);
-	journal_free(sup->journal);
+	pool_free(sup->host.pool);
+	journal_free(sup->host.journal);
 	store_close(sup->store);
 	free(sup);
 }

@@ -7,8 +7,6 @@
 #ifndef UFFDD_SUPERVISOR_H
 #define UFFDD_SUPERVISOR_H
 
-#include "daemon/conf.h"
-#include "daemon/journal.h"
 #include "daemon/live.h"
 
 struct event_base;
@@ -21,18 +19,14 @@ struct observer {
 };
 
 struct supervisor {
-	struct event_base *base;   /* borrowed */
-	struct conf conf;
+	struct host host;          /* journal and pool are owned, the base is borrowed */
 	struct store *store;       /* owned */
-	struct journal *journal;   /* owned */
-	struct pool *pool;         /* owned */
 	struct live **table;       /* owned, sorted by id */
 	size_t n, cap;
 	TAILQ_HEAD(, live) ended;  /* oldest first */
 	struct event *housekeeping;
 	const struct observer *observer;
 	void *observer_arg;
-	char boot_id[37];
 };
 
 /* Opens the store and directories, closes the rows of former runs. */
@@ -59,15 +53,5 @@ struct live *supervisor_next(struct supervisor *sup, const char *after);
 
 /* -1 with ERR_UNREADY while nothing new can be created. */
 int supervisor_ready(struct supervisor *sup, struct err *err);
-
-/* For live.c: a change of @live, to be written, published and waited for. */
-void supervisor_changed(struct live *live, const char *type, struct json_object *data);
-/* The restore has ended: keep its record for the retention time. */
-void supervisor_ended(struct live *live);
-/* It could not be created: remove it. */
-void supervisor_remove(struct live *live);
-
-/* <run>/<what>/<id>; @ret has room for CONF_PATH_MAX + 1. */
-void supervisor_path(const struct supervisor *sup, const char *what, const char *id, char *ret);
 
 #endif

@@ -65,7 +65,7 @@ void waits_hold(struct wait_list *waits, struct call *c, struct live *live, uint
 		.list = waits,
 		.req = c->req,
 		.live = live,
-		.deadline = evtimer_new(c->sup->base, on_deadline, w),
+		.deadline = evtimer_new(c->sup->host.base, on_deadline, w),
 		.test = test,
 		.target = target,
 		.answer = answer,

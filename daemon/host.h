@@ -1,0 +1,42 @@
+/*
+ * host - what all restores of this host share
+ *
+ * Set up by the supervisor, borrowed by every live restore; what a restore has
+ * to say goes back through the hooks.
+ */
+#ifndef UFFDD_HOST_H
+#define UFFDD_HOST_H
+
+#include "daemon/conf.h"
+#include "daemon/journal.h"
+#include "daemon/pool.h"
+
+struct event_base;
+struct live;
+
+struct host_hooks {
+	/* Its state or flags changed; it may be waited for. */
+	void (*changed)(void *arg, struct live *live);
+	/* It was released: keep its record for the retention time. */
+	void (*ended)(void *arg, struct live *live);
+	/* It could not be created: remove and free it. */
+	void (*stillborn)(void *arg, struct live *live);
+};
+
+struct host {
+	struct event_base *base;
+	struct conf conf;
+	struct journal *journal;
+	struct pool *pool;
+	char boot_id[37];
+	const struct host_hooks *hooks;
+	void *arg;
+};
+
+/* <run>/<what>/<id>; @ret has room for CONF_PATH_MAX + 1. */
+static inline void host_path(const struct host *host, const char *what, const char *id, char *ret)
+{
+	snprintf(ret, CONF_PATH_MAX + 1, "%s/%s/%s", host->conf.run_dir, what, id);
+}
+
+#endif
