@@ -132,6 +132,15 @@ static int open_listener(struct job *j, int *given, struct err *err)
 	return 0;
 }
 
+/* Before anybody hears that it is over: the path is free again then. */
+static void close_listener(struct job *j)
+{
+	if (j->unlink_socket)
+		unlink(j->spec.socket_path);
+	j->unlink_socket = false;
+	listener_fini(&j->listener);
+}
+
 static int load(struct job *j, const struct chan_assign *a, int fds[CHAN_FDS_MAX],
 		struct err *err)
 {
@@ -216,17 +225,10 @@ static enum listener_step wait_vmm(struct job *j, struct listener_peer *vmm,
 			continue;
 		err_set(err, ERR_TIMEOUT, "no VMM connected within %llu ms (connect_timeout)",
 			(unsigned long long)j->spec.connect_timeout_ms);
+		close_listener(j);
 		say_failed(j, err, false);
 		return LISTENER_WAIT;
 	}
-}
-
-static void close_listener(struct job *j)
-{
-	if (j->unlink_socket)
-		unlink(j->spec.socket_path);
-	j->unlink_socket = false;
-	listener_fini(&j->listener);
 }
 
 /* ---- the VMM is there ---- */
@@ -364,6 +366,7 @@ static void work(struct job *j, const struct chan_msg *assign, int fds[CHAN_FDS_
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		close_fd(&fds[i]);
 	if (loaded) {
+		close_listener(j);
 		say_failed(j, &err, false);
 		return;
 	}

@@ -322,6 +322,8 @@ static void on_stop(struct loop *l, const struct chan_msg *msg)
 
 	(void)msg;
 	l->stopping = true;
+	/* A pause that crossed it on the way would keep us here. */
+	l->paused = false;
 	if (l->completed)
 		return;
 	switch (guest_poison_absent(l->guest, drain, l, &err)) {
