@@ -140,10 +140,12 @@ static void take_content_type(struct http_request *req)
 static void reply_malformed(struct http_request *req, const struct err *err)
 {
 	cleanup_json struct json_object *o = json_object_new_object();
+	char type[96];
 	const char *text;
 
-	js_add_string(o, "type", "about:blank");
-	js_add_string(o, "title", reason_phrase(err_http(err->code)));
+	snprintf(type, sizeof(type), "urn:uffdd:problem:%s", err_name(err->code));
+	js_add_string(o, "type", type);
+	js_add_string(o, "title", err_title(err->code));
 	js_add_u64(o, "status", (uint64_t)err_http(err->code));
 	js_add_string(o, "detail", err->msg);
 	js_add_string(o, "code", err_name(err->code));

@@ -6,6 +6,8 @@
 #include "common/proc.h"
 #include "daemon/spawn.h"
 
+#define REAP_AGAIN_MS 20
+
 TAILQ_HEAD(worker_list, worker);
 
 struct pool {
@@ -53,6 +55,18 @@ static bool read_message(struct worker *w, enum chan_step *ret_step, struct err 
 	return true;
 }
 
+static void on_exit_cb(evutil_socket_t fd, short what, void *arg);
+
+/* The pidfd stays readable: waiting for it again would spin. */
+static void reap_later(struct worker *w)
+{
+	const struct timeval soon = {0, REAP_AGAIN_MS * 1000};
+
+	event_free(w->on_exit);
+	w->on_exit = evtimer_new(w->pool->base, on_exit_cb, w);
+	evtimer_add(w->on_exit, &soon);
+}
+
 static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -65,7 +79,10 @@ static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 	/* What it said last counts, whichever event came first. */
 	while (read_message(w, &step, &err))
 		;
-	spawn_reap(w->pidfd, how, sizeof(how));
+	if (!spawn_reap(w->pidfd, how, sizeof(how))) {
+		reap_later(w);
+		return;
+	}
 	if (w->hooks) {
 		w->hooks->exited(w->arg, how);
 	} else {
@@ -170,17 +187,28 @@ void pool_free(struct pool *pool)
 	free(pool);
 }
 
+/* One that has died a moment ago is left to on_exit_cb. */
+static struct worker *take_idle(struct pool *pool)
+{
+	struct worker *w;
+
+	TAILQ_FOREACH(w, &pool->list, link) {
+		if (proc_ended(w->pidfd))
+			continue;
+		TAILQ_REMOVE(&pool->list, w, link);
+		pool->idle--;
+		return w;
+	}
+	return NULL;
+}
+
 int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
 	      struct worker **ret, struct err *err)
 {
-	struct worker *w = TAILQ_FIRST(&pool->list);
+	struct worker *w = take_idle(pool);
 
-	if (w) {
-		TAILQ_REMOVE(&pool->list, w, link);
-		pool->idle--;
-	} else if (worker_new(pool, &w, err)) {
+	if (!w && worker_new(pool, &w, err))
 		return -1;
-	}
 	w->hooks = hooks;
 	w->arg = arg;
 	schedule_refill(pool, 0);

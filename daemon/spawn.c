@@ -25,6 +25,25 @@ int spawn_open(const char *path, int *ret_exec_fd, struct err *err)
 	return 0;
 }
 
+/*
+ * Nothing of ours but channel and program: at once, since a lock is held until its
+ * last descriptor is closed, and we may be killed and started again meanwhile.
+ */
+static int drop_descriptors(int exec_fd, int chan)
+{
+	/* The program must not stand where the channel goes. */
+	if (exec_fd == CHAN_FD)
+		exec_fd = fcntl(exec_fd, F_DUPFD_CLOEXEC, CHAN_FD + 1);
+	if (chan == CHAN_FD)
+		fcntl(chan, F_SETFD, 0);
+	else
+		dup2(chan, CHAN_FD);
+	if (exec_fd > CHAN_FD + 1)
+		syscall(SYS_close_range, CHAN_FD + 1, exec_fd - 1, 0);
+	syscall(SYS_close_range, exec_fd + 1, ~0u, 0);
+	return exec_fd;
+}
+
 /* In the child, between fork and exec: async-signal-safe calls only. */
 static void become_worker(int exec_fd, int chan)
 {
@@ -33,22 +52,14 @@ static void become_worker(int exec_fd, int chan)
 	sigset_t none;
 	int null;
 
+	exec_fd = drop_descriptors(exec_fd, chan);
 	for (int sig = 1; sig < NSIG; sig++)
 		sigaction(sig, &dfl, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-
-	/* The program must not stand where the channel goes. */
-	if (exec_fd == CHAN_FD)
-		exec_fd = fcntl(exec_fd, F_DUPFD_CLOEXEC, CHAN_FD + 1);
-	if (chan == CHAN_FD)
-		fcntl(chan, F_SETFD, 0);
-	else
-		dup2(chan, CHAN_FD);
-	null = open("/dev/null", O_RDWR);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
-	syscall(SYS_close_range, CHAN_FD + 1, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
 	syscall(SYS_execveat, exec_fd, "", argv, environ, AT_EMPTY_PATH);
 	_exit(127);
 }
@@ -81,14 +92,18 @@ int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, str
 	return 0;
 }
 
-void spawn_reap(int pidfd, char *ret, size_t len)
+bool spawn_reap(int pidfd, char *ret, size_t len)
 {
 	siginfo_t si = {0};
+	int rc = waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG);
 
-	if (waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG) || si.si_pid == 0)
+	if (rc == 0 && si.si_pid == 0)
+		return false;
+	if (rc)
 		snprintf(ret, len, "gone");
 	else if (si.si_code == CLD_EXITED)
 		snprintf(ret, len, "exit %d", si.si_status);
 	else
 		snprintf(ret, len, "signal %d (%s)", si.si_status, strsignal(si.si_status));
+	return true;
 }

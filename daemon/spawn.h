@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include "common/base.h"
 #include "common/err.h"
 
 /* ERR_PATH that names the program and the option that says where it is. */
@@ -22,7 +23,10 @@ int spawn_open(const char *path, int *ret_exec_fd, struct err *err);
  */
 int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err);
 
-/* How it ended, in words: "exit 3", "signal 9 (Killed)". For an unreaped child only. */
-void spawn_reap(int pidfd, char *ret, size_t len);
+/*
+ * How it ended, in words: "exit 3", "signal 9 (Killed)". For an unreaped child only.
+ * False: it has ended, but cannot be reaped yet, because somebody traces it.
+ */
+bool spawn_reap(int pidfd, char *ret, size_t len);
 
 #endif

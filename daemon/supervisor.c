@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "common/js.h"
@@ -324,10 +325,27 @@ static int make_empty_dir(struct supervisor *sup, const char *what, mode_t mode,
 	return 0;
 }
 
+/* Two daemons in it would clear away each other's sockets. */
+static int lock_run_dir(struct supervisor *sup, struct err *err)
+{
+	const char *dir = sup->host.conf.run_dir;
+
+	sup->run_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sup->run_fd < 0)
+		return err_sys(err, "open the directory %s", dir);
+	if (flock(sup->run_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno != EWOULDBLOCK)
+		return err_sys(err, "lock the directory %s", dir);
+	return err_set(err, ERR_SYSTEM, "another uffdd uses the run directory %s: stop it, or "
+		       "choose another --run-dir", dir);
+}
+
 static int make_dirs(struct supervisor *sup, struct err *err)
 {
 	/* A VMM must be able to reach its socket, not to list those of others. */
-	if (make_dir(sup->host.conf.run_dir, 0755, err) || make_dir(sup->host.conf.state_dir, 0700, err))
+	if (make_dir(sup->host.conf.run_dir, 0755, err) ||
+	    make_dir(sup->host.conf.state_dir, 0700, err) || lock_run_dir(sup, err))
 		return -1;
 	return make_empty_dir(sup, "uffd", 0711, err) || make_empty_dir(sup, "maps", 0700, err) ?
 	       -1 : 0;
@@ -447,6 +465,7 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 	sup->host.conf = *conf;
 	sup->host.hooks = &host_hooks;
 	sup->host.arg = sup;
+	sup->run_fd = -1;
 	TAILQ_INIT(&sup->ended);
 	supervisor_observe(sup, NULL, NULL);
 	if (open_all(sup, err)) {
@@ -476,5 +495,6 @@ void supervisor_free(struct supervisor *sup)
 	pool_free(sup->host.pool);
 	journal_free(sup->host.journal);
 	store_close(sup->store);
+	close_fd(&sup->run_fd);
 	free(sup);
 }

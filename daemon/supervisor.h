@@ -20,6 +20,7 @@ struct observer {
 
 struct supervisor {
 	struct host host;          /* journal and pool are owned, the base is borrowed */
+	int run_fd;                /* owned; the run directory, locked */
 	struct store *store;       /* owned */
 	struct live **table;       /* owned, sorted by id */
 	size_t n, cap;
