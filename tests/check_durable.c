@@ -4,10 +4,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "tests/runner.h"
@@ -75,32 +73,10 @@ START_TEST(test_locked_by_shell)
 }
 END_TEST
 
-static bool put_text(const char *name, const char *text)
-{
-	cleanup_fd int fd = open(name, O_WRONLY | O_CLOEXEC);
-
-	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-}
-
-/* Who is not root may mount in a user namespace, if the host has such; there it is itself. */
-static bool new_mounts(void)
-{
-	char uids[32], gids[32];
-
-	snprintf(uids, sizeof(uids), "%u %u 1", getuid(), getuid());
-	snprintf(gids, sizeof(gids), "%u %u 1", getgid(), getgid());
-	if (unshare(CLONE_NEWNS) == 0)
-		return true;
-	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
-	       put_text("/proc/self/setgroups", "deny") &&
-	       put_text("/proc/self/gid_map", gids) && put_text("/proc/self/uid_map", uids);
-}
-
 /* A file system of 1 MiB over the directory, gone with this process; false: not allowed. */
 static bool small_disk(void)
 {
-	return new_mounts() && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("none", dir, "tmpfs", 0, "size=1m") == 0;
+	return harness_small_disk(dir, "1m");
 }
 
 static void fill_disk(const char *ballast)

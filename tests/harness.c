@@ -8,9 +8,11 @@
 #include <ftw.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -77,6 +79,36 @@ static void write_file(const char *path, const char *text)
 }
 
 /* Deadlines */
+
+static bool put_text(const char *name, const char *text)
+{
+	cleanup_fd int fd = open(name, O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+/* Who is not root may mount in a user namespace, if the host has such; there it is itself. */
+static bool new_mounts(void)
+{
+	char uids[32], gids[32];
+
+	snprintf(uids, sizeof(uids), "%u %u 1", getuid(), getuid());
+	snprintf(gids, sizeof(gids), "%u %u 1", getgid(), getgid());
+	if (unshare(CLONE_NEWNS) == 0)
+		return true;
+	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+	       put_text("/proc/self/setgroups", "deny") &&
+	       put_text("/proc/self/gid_map", gids) && put_text("/proc/self/uid_map", uids);
+}
+
+bool harness_small_disk(const char *path, const char *size)
+{
+	char options[64];
+
+	snprintf(options, sizeof(options), "size=%s,mode=0700", size);
+	return new_mounts() && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("none", path, "tmpfs", 0, options) == 0;
+}
 
 int harness_scale_ms(int timeout_ms)
 {

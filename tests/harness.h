@@ -20,6 +20,12 @@ char *harness_tmpdir(void);
 /* Removes a directory and all below it; gone already is fine. */
 void harness_rmtree(const char *path);
 
+/*
+ * A file system of @size ("1m") over a directory, gone with this process and seen by
+ * nobody else; false where that is not allowed (no rights, a chroot that is no mount).
+ */
+bool harness_small_disk(const char *path, const char *size);
+
 /* @timeout_ms stretched by CK_TIMEOUT_MULTIPLIER. */
 int harness_scale_ms(int timeout_ms);
 /* Asks every few milliseconds; false if @cond was not true before the deadline. */

@@ -229,7 +229,7 @@ START_TEST(test_die_after_send)
 		cleanup_free char *target = scene_format(RESTORES "/%s?for=failed&wait=10s", id);
 		struct json_object *o;
 
-		scene_create(&s, id, SCENE_SNAPSHOT, "\"connect_timeout\":\"300ms\"");
+		scene_create(&s, id, SCENE_SNAPSHOT, "\"connect_timeout\":\"2s\"");
 		start_hostile(&vmm, &s, id, "die-after-send");
 		check_code(&vmm, id, 0);
 		o = scene_ask(&s, 200, "GET", target, NULL);

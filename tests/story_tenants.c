@@ -12,7 +12,6 @@
 #define RESTORES "/v1/restores"
 #define NOBODY 65534
 #define TENANT "uid-65534"
-#define BODY "{\"snapshot\":{\"dir\":\"" SCENE_SNAPSHOT "\"}}"
 
 /*
  * The kernel notes the effective user when a socket is connected, so to act as
@@ -26,10 +25,15 @@ static void act_as(uid_t uid)
 	ck_assert_int_eq(seteuid(uid), 0);
 }
 
+/* A snapshot where everybody can read it: the checkout may lie in somebody's home. */
+static char snapshot[256];
+
 static void open_to_all(struct scene *s)
 {
 	s->config = "\"socket_mode\":\"0666\"";
 	scene_open(s);
+	snprintf(snapshot, sizeof(snapshot), "%s/public", s->d.dir);
+	scene_copy_dir(SCENE_SNAPSHOT, snapshot);
 }
 
 static size_t count_listed(const struct scene *s)
@@ -53,12 +57,13 @@ START_TEST(test_who_sees_what)
 		{"POST", "/pause", NULL},
 		{"POST", "/resume", NULL},
 	};
+	cleanup_free char *body = NULL;
 	struct scene s = {0};
 	struct json_object *o;
 	struct harness_reply r;
 
 	open_to_all(&s);
-	scene_create(&s, "roots", SCENE_SNAPSHOT, NULL);
+	scene_create(&s, "roots", snapshot, NULL);
 	act_as(NOBODY);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		cleanup_free char *target = scene_format(RESTORES "/roots%s", cases[i].suffix);
@@ -67,7 +72,8 @@ START_TEST(test_who_sees_what)
 			      "there is no restore roots");
 	}
 	ck_assert_uint_eq(count_listed(&s), 0);
-	o = scene_ask(&s, 201, "PUT", RESTORES "/own", BODY);
+	body = scene_body(snapshot, NULL);
+	o = scene_ask(&s, 201, "PUT", RESTORES "/own", body);
 	ck_assert_str_eq(scene_text(o, "tenant"), TENANT);
 	ck_assert_uint_eq(scene_number(o, "socket.uid"), NOBODY);
 	ck_assert_uint_eq(scene_number(o, "peer.uid"), NOBODY);
@@ -93,19 +99,21 @@ END_TEST
 
 START_TEST(test_for_whom_one_may_act)
 {
+	cleanup_free char *red = NULL, *body = NULL;
 	struct scene s = {0};
 	struct json_object *o;
 
 	open_to_all(&s);
 	act_as(NOBODY);
-	scene_refused(&s, "PUT", RESTORES "/a",
-		      "{\"tenant\":\"red\",\"snapshot\":{\"dir\":\"" SCENE_SNAPSHOT "\"}}",
+	red = scene_body(snapshot, "\"tenant\":\"red\"");
+	body = scene_body(snapshot, NULL);
+	scene_refused(&s, "PUT", RESTORES "/a", red,
 		      ERR_DENIED, "may act for tenant \"" TENANT "\" only");
-	scene_create(&s, "a", SCENE_SNAPSHOT, "\"tenant\":\"" TENANT "\"");
+	scene_create(&s, "a", snapshot, "\"tenant\":\"" TENANT "\"");
 	act_as(0);
 	/* An admin acts for anybody; an id is taken for everybody. */
-	scene_create(&s, "b", SCENE_SNAPSHOT, "\"tenant\":\"" TENANT "\"");
-	scene_refused(&s, "PUT", RESTORES "/a", BODY, ERR_CONFLICT, "restore a exists");
+	scene_create(&s, "b", snapshot, "\"tenant\":\"" TENANT "\"");
+	scene_refused(&s, "PUT", RESTORES "/a", body, ERR_CONFLICT, "restore a exists");
 	act_as(NOBODY);
 	o = scene_show(&s, "b");
 	ck_assert_str_eq(scene_text(o, "tenant"), TENANT);
@@ -167,7 +175,7 @@ START_TEST(test_whose_rights_make_a_socket)
 	path = scene_format("%s/vm.sock", dir);
 	more = scene_format("\"socket\":{\"path\":\"%s\"},\"peer\":{\"uid\":0}", path);
 	ck_assert_int_eq(mkdir(dir, 0755), 0);
-	body = scene_body(SCENE_SNAPSHOT, more);
+	body = scene_body(snapshot, more);
 	act_as(NOBODY);
 	scene_refused(&s, "PUT", RESTORES "/a", body, ERR_PATH, dir);
 	act_as(0);
@@ -205,7 +213,7 @@ START_TEST(test_wrong_peer)
 	int fd;
 
 	open_to_all(&s);
-	scene_create(&s, "a", SCENE_SNAPSHOT, "\"socket\":{\"mode\":\"0666\"}");
+	scene_create(&s, "a", snapshot, "\"socket\":{\"mode\":\"0666\"}");
 	o = scene_show(&s, "a");
 	socket = strdup(scene_text(o, "socket.path"));
 	json_object_put(o);
