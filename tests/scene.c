@@ -106,12 +106,16 @@ static bool pool_is_full(void *arg)
 	return harness_count_children(s->d.pid) == SCENE_POOL;
 }
 
+/* A connection that was still being closed may have been counted at first: then there are fewer. */
 static bool is_at_rest(void *arg)
 {
-	const struct scene *s = arg;
+	struct scene *s = arg;
+	int fds = harness_count_fds(s->d.pid);
 
-	return pool_is_full(arg) && harness_count_fds(s->d.pid) == s->fds &&
-	       count_files(s, "uffd") == 0 && count_files(s, "maps") == 0;
+	if (fds >= 0 && fds < s->fds)
+		s->fds = fds;
+	return pool_is_full(arg) && fds == s->fds && count_files(s, "uffd") == 0 &&
+	       count_files(s, "maps") == 0;
 }
 
 /* Connections close a moment after their replies. */
