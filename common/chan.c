@@ -11,15 +11,17 @@
 /* Both ends are built together, but an upgraded supervisor meets old workers. */
 static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
-static_assert(sizeof(struct chan_assign) == 336, "wire");
+static_assert(sizeof(struct chan_assign) == 488, "wire");
 static_assert(sizeof(struct chan_ready) == 32, "wire");
 static_assert(sizeof(struct chan_refused) == 264, "wire");
 static_assert(sizeof(struct chan_connected) == 32, "wire");
-static_assert(sizeof(struct chan_failed) == 528, "wire");
+static_assert(sizeof(struct chan_failed) == 536, "wire");
 static_assert(sizeof(struct chan_prefetch) == 16, "wire");
 static_assert(sizeof(struct chan_stop) == 8, "wire");
 static_assert(sizeof(struct chan_note) == 512, "wire");
 static_assert(sizeof(struct chan_empty) == 8, "wire");
+static_assert(sizeof(struct chan_files) == 8, "wire");
+static_assert(sizeof(struct chan_back) == 104, "wire");
 
 static const struct {
 	const char *name;
@@ -40,6 +42,8 @@ static const struct {
 	TEXT(CHAN_HELLO, hello.release), TEXT(CHAN_ASSIGN, assign.id),
 	TEXT(CHAN_REFUSED, refused.why), TEXT(CHAN_FAILED, failed.msg),
 	TEXT(CHAN_NOTE, note.type),      TEXT(CHAN_NOTE, note.msg),
+	TEXT(CHAN_ASSIGN, assign.home),  TEXT(CHAN_BACK, back.id),
+	TEXT(CHAN_BACK, back.release),
 };
 #undef TEXT
 
@@ -142,16 +146,37 @@ static bool take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
 	return fits;
 }
 
+/* Same release: exactly. An older side's may be shorter, a newer one's longer. */
+static bool fits_version(const struct chan_msg *msg, size_t len, bool truncated)
+{
+	size_t want = HEAD_BYTES + types[msg->type].body_bytes;
+
+	if (msg->version < CHAN_VERSION)
+		return !truncated && len <= want;
+	if (msg->version > CHAN_VERSION)
+		return truncated || len >= want;
+	return !truncated && len == want;
+}
+
+/* A newer side's tail lies where other members are: what we know of ends here. */
+static void cut_tail(struct chan_msg *msg)
+{
+	size_t known = HEAD_BYTES + types[msg->type].body_bytes;
+
+	memset((char *)msg + known, 0, sizeof(*msg) - known);
+}
+
 static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, struct err *err)
 {
 	if (len < HEAD_BYTES)
 		return err_set(err, ERR_PEER, "channel message of %zu bytes is too short", len);
-	if (msg->version != CHAN_VERSION)
-		return err_set(err, ERR_PEER, "channel message has version %u, not %d: the other "
-			       "side is of another release", msg->version, CHAN_VERSION);
+	if (msg->version < CHAN_VERSION_MIN)
+		return err_set(err, ERR_PEER, "channel message has version %u, the oldest that is "
+			       "understood is %d: the other side is too old", msg->version,
+			       CHAN_VERSION_MIN);
 	if (msg->type == CHAN_NONE || msg->type >= CHAN_TYPE_COUNT)
 		return err_set(err, ERR_PEER, "channel message has unknown type %u", msg->type);
-	if (truncated || len != HEAD_BYTES + types[msg->type].body_bytes)
+	if (!fits_version(msg, len, truncated))
 		return err_set(err, ERR_PEER, "channel message %s has the wrong length",
 			       chan_type_name(msg->type));
 	return 0;
@@ -193,6 +218,7 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 	fits = take_fds(&hdr, fds);
 	if (n > 0 && check_msg(msg, (size_t)n, hdr.msg_flags & MSG_TRUNC, err) == 0) {
 		if (fits) {
+			cut_tail(msg);
 			end_texts(msg);
 			return CHAN_GOT;
 		}

@@ -7,14 +7,23 @@
  *
  *   supervisor                          worker (its end is fd 3)
  *      |<-- HELLO -------------------------|  after exec
- *      |--- ASSIGN (spec, map[, listen]) ->|  becomes the caller, opens, locks in, parses
+ *      |--- ASSIGN, and what it names ---->|  becomes the caller, opens, locks in, parses
  *      |<-- READY, or FAILED --------------|  201, or the error to the caller
+ *      |<-- FILES (header, layers) --------|  for a successor, should this worker die
  *      |<-- REFUSED -----------------------|  a stranger was turned away
  *      |<-- CONNECTED (uffd, pidfd) -------|  serving
  *      |--- PREFETCH, PAUSE, RESUME ------>|
  *      |<-- PAUSED, COMPLETE, NOTE --------|
  *      |--- STOP ------------------------->|
  *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs nobody / cannot be served
+ *
+ * A worker that has lost its supervisor connects to the next one's workers.sock
+ * and begins with BACK, FILES and, as far as they apply, CONNECTED, PAUSED,
+ * COMPLETE and FAILED: all that a new supervisor must hear.
+ *
+ * Versions: structs only grow at their end. A receiver takes a shorter message of
+ * an older side (what is missing is zero) and ignores the tail of a newer one's,
+ * down to CHAN_VERSION_MIN; so an upgraded supervisor goes on with old workers.
  */
 #ifndef UFFDD_CHAN_H
 #define UFFDD_CHAN_H
@@ -24,9 +33,12 @@
 #include "proto.h"
 #include "err.h"
 
+#ifndef CHAN_VERSION /* a test builds the next release's supervisor */
 #define CHAN_VERSION 1
+#endif
+#define CHAN_VERSION_MIN 1
 #define CHAN_FD 3
-#define CHAN_FDS_MAX 4
+#define CHAN_FDS_MAX 32
 #define CHAN_GROUPS_MAX 64
 
 struct chan_hello {
@@ -34,14 +46,38 @@ struct chan_hello {
 	char release[32]; /* the program's version */
 };
 
-struct chan_assign { /* fds: spec (memfd, JSON), page map[, listening socket] */
+enum chan_assign_kind {
+	CHAN_ASSIGN_WAIT,  /* fds: spec, map, listening socket (or -1: bind it) */
+	CHAN_ASSIGN_SERVE, /* fds: spec, map, uffd, pidfd: take over from a dead worker */
+};
+
+struct chan_assign { /* spec: memfd with JSON. Then @nfiles come in FILES messages */
 	char id[PROTO_ID_MAX + 1];
+	char home[PROTO_SUN_MAX + 1]; /* the socket to come back to when the supervisor is gone */
+	uint32_t kind;
 	uint32_t become; /* 1: take on uid, gid and groups before opening anything */
 	uint32_t uid, gid, ngroups;
 	uint32_t groups[CHAN_GROUPS_MAX];
+	uint32_t nfiles;
+	uint32_t prefetch, prefetch_held; /* as they are now */
+	uint32_t paused, failed;
+	uint32_t unlink_socket; /* the worker removes the socket's path */
+	uint64_t rate_bytes_per_s;
+	uint64_t connect_ms; /* CHAN_ASSIGN_WAIT: what is left of the time to connect */
 };
 
-struct chan_ready {
+/* fds: @count of them; of the worker's files, from @first on. */
+struct chan_files {
+	uint32_t first, count;
+};
+
+struct chan_back { /* fds: listening socket, while no VMM has connected */
+	char id[PROTO_ID_MAX + 1];
+	uint32_t pid, chan_version;
+	char release[32];
+};
+
+struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT */
 	uint64_t size_bytes, span_bytes;
 	uint64_t layers, extents;
 };
@@ -56,10 +92,11 @@ struct chan_connected { /* fds: uffd, pidfd */
 	uint64_t page_bytes, memory_bytes;
 };
 
-struct chan_failed {
+struct chan_failed { /* fds: pidfd, of a VMM whose message was wrong */
 	uint32_t code; /* enum err_code */
 	int32_t sys;
 	uint32_t kill; /* 1: the VMM must be killed, on_failure says so */
+	uint32_t vmm_pid, vmm_uid; /* of the same VMM, else 0 */
 	uint32_t pad;
 	char msg[512];
 };
@@ -104,7 +141,9 @@ struct chan_empty {
 	X(CHAN_STOP,       stop,      supervisor)        \
 	X(CHAN_GONE,       empty,     worker)            \
 	X(CHAN_RELEASED,   empty,     worker)            \
-	X(CHAN_FAILED,     failed,    worker)
+	X(CHAN_FAILED,     failed,    worker)            \
+	X(CHAN_FILES,      files,     both)              \
+	X(CHAN_BACK,       back,      worker)
 
 enum chan_type {
 	CHAN_NONE,
@@ -129,6 +168,8 @@ struct chan_msg {
 		struct chan_note note;
 		struct chan_stop stop;
 		struct chan_failed failed;
+		struct chan_files files;
+		struct chan_back back;
 	};
 };
 

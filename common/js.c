@@ -356,3 +356,17 @@ void js_add_time(struct json_object *o, const char *key, int64_t wall_ms)
 	snprintf(text, sizeof(text), "%s.%03dZ", date, (int)(wall_ms % 1000));
 	add(o, key, jscan_need(json_object_new_string(text)));
 }
+
+struct json_object *js_problem(const struct err *err)
+{
+	struct json_object *o = json_object_new_object();
+	char type[96];
+
+	snprintf(type, sizeof(type), "urn:uffdd:problem:%s", err_name(err->code));
+	js_add_string(o, "type", type);
+	js_add_string(o, "title", err_title(err->code));
+	js_add_u64(o, "status", (uint64_t)err_http(err->code));
+	js_add_string(o, "detail", err->msg);
+	js_add_string(o, "code", err_name(err->code));
+	return o;
+}

@@ -75,4 +75,7 @@ void js_add_bool(struct json_object *o, const char *key, bool value);
 /* RFC 3339 UTC with milliseconds; 0 → null. */
 void js_add_time(struct json_object *o, const char *key, int64_t wall_ms);
 
+/* An error as RFC 9457 has it: {type, title, status, detail, code}. Owned by the caller. */
+struct json_object *js_problem(const struct err *err);
+
 #endif

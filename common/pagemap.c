@@ -19,7 +19,8 @@
 
 static_assert(sizeof(struct pagemap_head) <= PAGEMAP_REGIONS_OFF, "layout");
 static_assert(sizeof(struct regions) <= PAGEMAP_STATS_OFF - PAGEMAP_REGIONS_OFF, "layout");
-static_assert(sizeof(struct pagemap_stats) <= PAGEMAP_BITS_OFF - PAGEMAP_STATS_OFF, "layout");
+static_assert(sizeof(struct pagemap_stats) <= PAGEMAP_INBOX_OFF - PAGEMAP_STATS_OFF, "layout");
+static_assert(sizeof(struct uf_inbox) <= PAGEMAP_BITS_OFF - PAGEMAP_INBOX_OFF, "layout");
 
 const char *const page_state_names[PAGE_STATE_COUNT] = {
 #define X(state, name) [state] = name,
@@ -81,10 +82,26 @@ static int size_file(int fd, uint64_t bytes, struct err *err)
 	return 0;
 }
 
+static int map_file(int fd, uint64_t bytes, struct pagemap *ret, struct err *err)
+{
+	char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (base == MAP_FAILED)
+		return err_sys(err, "cannot map the page map");
+	*ret = (struct pagemap){
+		.head = (struct pagemap_head *)base,
+		.regions = (struct regions *)(base + PAGEMAP_REGIONS_OFF),
+		.stats = (struct pagemap_stats *)(base + PAGEMAP_STATS_OFF),
+		.inbox = (struct uf_inbox *)(base + PAGEMAP_INBOX_OFF),
+		.bits = (uint64_t *)(base + PAGEMAP_BITS_OFF),
+		.map_bytes = bytes,
+	};
+	return 0;
+}
+
 int pagemap_create(int fd, uint64_t span_bytes, struct pagemap *ret, struct err *err)
 {
 	uint64_t bytes;
-	char *base;
 
 	if (span_bytes == 0 || span_bytes > SPAN_MAX)
 		return err_set(err, ERR_TOOBIG, "a snapshot of %llu bytes is outside 1 to %llu",
@@ -92,16 +109,8 @@ int pagemap_create(int fd, uint64_t span_bytes, struct pagemap *ret, struct err 
 	bytes = file_bytes(span_bytes);
 	if (size_file(fd, bytes, err) < 0)
 		return -1;
-	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (base == MAP_FAILED)
-		return err_sys(err, "cannot map the page map");
-	*ret = (struct pagemap){
-		.head = (struct pagemap_head *)base,
-		.regions = (struct regions *)(base + PAGEMAP_REGIONS_OFF),
-		.stats = (struct pagemap_stats *)(base + PAGEMAP_STATS_OFF),
-		.bits = (uint64_t *)(base + PAGEMAP_BITS_OFF),
-		.map_bytes = bytes,
-	};
+	if (map_file(fd, bytes, ret, err) < 0)
+		return -1;
 	ret->head->version = PAGEMAP_VERSION;
 	ret->head->span_bytes = span_bytes;
 	__atomic_store_n(&ret->head->magic, PAGEMAP_MAGIC, __ATOMIC_RELEASE);
@@ -121,6 +130,43 @@ void pagemap_connect(struct pagemap *pm, const struct regions *regions, uint32_t
 	head->vmm_uid = uid;
 	head->vmm_gid = gid;
 	__atomic_store_n(&head->connected, 1, __ATOMIC_RELEASE);
+}
+
+static void recount(struct pagemap *pm)
+{
+	uint64_t counts[PAGE_STATE_COUNT] = {0};
+
+	for (uint32_t i = 0; i < pm->regions->n; i++) {
+		const struct region *r = &pm->regions->v[i];
+		uint64_t page = r->offset / pm->regions->page_bytes;
+		uint64_t end = (r->offset + r->size) / pm->regions->page_bytes;
+
+		for (; page < end; page++)
+			counts[pagemap_get(pm, page)]++;
+	}
+	memcpy(pm->stats->pages, counts, sizeof(counts));
+}
+
+int pagemap_open(int fd, struct pagemap *ret, struct err *err)
+{
+	struct pagemap_view view;
+	struct stat st;
+
+	/* The same checks as for any reader: our predecessor may have been made to write anything. */
+	if (pagemap_view(fd, &view, err) < 0)
+		return -1;
+	if (!view.head.connected)
+		return err_set(err, ERR_STATE, "the page map knows no VMM");
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != file_bytes(view.head.span_bytes))
+		return err_set(err, ERR_SYSTEM, "the page map file has %lld bytes, not %llu",
+			       (long long)st.st_size,
+			       (unsigned long long)file_bytes(view.head.span_bytes));
+	if (map_file(fd, file_bytes(view.head.span_bytes), ret, err) < 0)
+		return -1;
+	ret->npages = (view.head.span_bytes + view.regions.page_bytes - 1) /
+		      view.regions.page_bytes;
+	recount(ret);
+	return 0;
 }
 
 void pagemap_close(struct pagemap *pm)

@@ -9,7 +9,8 @@
  *   0      struct pagemap_head    geometry, VMM; the magic is written last
  *   4096   struct regions         from the handshake
  *   8192   struct pagemap_stats   counters
- *   16384  two bits per page, 32 pages to a u64, page 0 in the lowest bits
+ *   12288  struct uf_inbox        what was read from the uffd and not yet acted upon
+ *   20480  two bits per page, 32 pages to a u64, page 0 in the lowest bits
  *
  * A page is regions.page_bytes long; page i is snapshot offset i * page_bytes.
  *
@@ -25,12 +26,14 @@
 #include <sys/types.h>
 
 #include "region.h"
+#include "uffd.h"
 
 #define PAGEMAP_MAGIC 0x70616d6464666675ull /* "uffddmap" */
 #define PAGEMAP_VERSION 1
 #define PAGEMAP_REGIONS_OFF 4096
 #define PAGEMAP_STATS_OFF 8192
-#define PAGEMAP_BITS_OFF 16384
+#define PAGEMAP_INBOX_OFF 12288
+#define PAGEMAP_BITS_OFF 20480
 
 /*        state          name */
 #define PAGE_STATES(X)           \
@@ -52,7 +55,9 @@ struct pagemap_head {
 	uint32_t version;
 	uint32_t connected; /* 1 once regions and vmm are valid */
 	uint64_t span_bytes;
-	uint32_t vmm_pid, vmm_uid, vmm_gid, pad;
+	uint32_t vmm_pid, vmm_uid, vmm_gid;
+	uint32_t releasing; /* 1 once the guest needs nobody and regions are unregistered */
+	uint64_t source_id; /* source_identity() of what it is served from */
 };
 
 /*        field                 meaning, for docs/api.md */
@@ -86,6 +91,7 @@ struct pagemap {
 	struct pagemap_head *head;   /* the whole mapping begins here */
 	struct regions *regions;
 	struct pagemap_stats *stats;
+	struct uf_inbox *inbox;
 	uint64_t *bits;
 	size_t map_bytes;
 	uint64_t npages; /* 0 until pagemap_connect() */
@@ -97,6 +103,13 @@ struct pagemap {
  * here instead of a SIGBUS later. @fd stays the caller's.
  */
 int pagemap_create(int fd, uint64_t span_bytes, struct pagemap *ret, struct err *err);
+/*
+ * pagemap_open - go on from the map of a predecessor that is gone
+ *
+ * Its counts of pages are taken anew: it may have died between a page and its
+ * count. ERR_STATE if no VMM had connected, ERR_SYSTEM if it is not a page map.
+ */
+int pagemap_open(int fd, struct pagemap *ret, struct err *err);
 /* Record the VMM; only pages inside regions are counted, all as absent. */
 void pagemap_connect(struct pagemap *pm, const struct regions *regions, uint32_t pid, uint32_t uid,
 		     uint32_t gid);

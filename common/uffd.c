@@ -190,9 +190,11 @@ static struct uf_msg translate(const struct uffd_msg *raw)
 	return msg;
 }
 
-int uffd_read(int uffd, struct uf_msg *msgs, size_t max, struct err *err)
+static_assert(sizeof(struct uffd_msg) == sizeof(((struct uf_inbox *)NULL)->raw[0]), "kernel");
+
+int uffd_read(int uffd, struct uf_inbox *box, struct uf_msg *msgs, size_t max, struct err *err)
 {
-	struct uffd_msg raw[UF_READ_MAX];
+	const struct uffd_msg *raw = (const struct uffd_msg *)box->raw;
 	size_t count;
 	ssize_t n;
 
@@ -200,7 +202,7 @@ int uffd_read(int uffd, struct uf_msg *msgs, size_t max, struct err *err)
 	if (max > UF_READ_MAX)
 		max = UF_READ_MAX;
 	do
-		n = read(uffd, raw, max * sizeof(raw[0]));
+		n = read(uffd, box->raw, max * sizeof(raw[0]));
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN ? 0 : err_sys(err, "reading the userfaultfd");
@@ -208,6 +210,32 @@ int uffd_read(int uffd, struct uf_msg *msgs, size_t max, struct err *err)
 	for (size_t i = 0; i < count; i++)
 		msgs[i] = translate(&raw[i]);
 	return (int)count;
+}
+
+int uffd_left(const struct uf_inbox *box, struct uf_msg *msgs)
+{
+	const struct uffd_msg *raw = (const struct uffd_msg *)box->raw;
+	int n = 0;
+
+	while (n < UF_READ_MAX && raw[n].event) {
+		struct uffd_msg copy = raw[n];
+
+		if (copy.event == UFFD_EVENT_FORK)
+			copy.arg.fork.ufd = (uint32_t)-1;
+		msgs[n++] = translate(&copy);
+	}
+	return n;
+}
+
+/* From the end, so that what is left is always the beginning of a batch. */
+void uffd_clear(struct uf_inbox *box)
+{
+	size_t n = 0;
+
+	while (n < UF_READ_MAX && ((struct uffd_msg *)box->raw)[n].event)
+		n++;
+	while (n--)
+		__atomic_store_n(&box->raw[n][0], 0, __ATOMIC_RELEASE);
 }
 
 /* Of what passes file descriptors, only kernel objects have no file type: not even FUSE can. */

@@ -56,15 +56,29 @@ struct uf_msg {
 };
 
 /*
+ * Where the kernel puts messages. In shared memory it outlives its reader: a
+ * REMOVE that was read but not yet acted upon would be lost for ever otherwise,
+ * and a page that the guest gave back would come back with its old bytes.
+ */
+#define UF_READ_MAX 256
+struct uf_inbox {
+	uint64_t raw[UF_READ_MAX][4]; /* struct uffd_msg; all zero: none */
+};
+
+/*
  * uffd_read - everything that is pending, as far as it fits
- * @msgs: room for @max (at most UF_READ_MAX)
+ * @box: where the kernel puts it; empty before, see uffd_clear()
+ * @msgs: room for @max (at most UF_READ_MAX): the same, decoded
  *
  * The kernel delivers all faults before any event. Returns the number read;
  * fewer than @max means the queue was empty at that moment. 0 also stands for
  * "nothing". -1 with err when the descriptor is unusable.
  */
-#define UF_READ_MAX 256
-int uffd_read(int uffd, struct uf_msg *msgs, size_t max, struct err *err);
+int uffd_read(int uffd, struct uf_inbox *box, struct uf_msg *msgs, size_t max, struct err *err);
+/* What a reader that died left in @box; fd of a FORK is -1, it died with it. */
+int uffd_left(const struct uf_inbox *box, struct uf_msg *msgs);
+/* All of it has been acted upon. */
+void uffd_clear(struct uf_inbox *box);
 
 /*
  * uffd_check - is this descriptor an initialised userfaultfd that takes the range?

@@ -22,7 +22,7 @@ static const struct {
 	} text[2]; /* in the body */
 } wire[CHAN_TYPE_COUNT] = {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
-	[CHAN_ASSIGN] = {"ASSIGN", 336, {{0, 64}}},
+	[CHAN_ASSIGN] = {"ASSIGN", 488, {{0, 64}, {64, 108}}},
 	[CHAN_READY] = {"READY", 32},
 	[CHAN_REFUSED] = {"REFUSED", 264, {{8, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},
@@ -35,7 +35,9 @@ static const struct {
 	[CHAN_STOP] = {"STOP", 8},
 	[CHAN_GONE] = {"GONE", 8},
 	[CHAN_RELEASED] = {"RELEASED", 8},
-	[CHAN_FAILED] = {"FAILED", 528, {{16, 512}}},
+	[CHAN_FAILED] = {"FAILED", 536, {{24, 512}}},
+	[CHAN_FILES] = {"FILES", 8},
+	[CHAN_BACK] = {"BACK", 104, {{0, 64}, {72, 32}}},
 };
 
 static void make_pair(int fds[2])
@@ -107,7 +109,7 @@ START_TEST(names)
 }
 END_TEST
 
-/* Both ways, with 0 to 4 descriptors; every text ends although none was ended. */
+/* Both ways, with every number of descriptors; every text ends although none was ended. */
 START_TEST(round_trip)
 {
 	const char *name = wire[_i].name;
@@ -226,9 +228,11 @@ static const struct {
 	{"no type", CHAN_NONE, CHAN_VERSION, 1, "unknown type 0"},
 	{"type after the last", CHAN_TYPE_COUNT, CHAN_VERSION, 1, "unknown type"},
 	{"largest type", UINT32_MAX, CHAN_VERSION, 4, "unknown type 4294967295"},
-	{"version 0", CHAN_PAUSE, 0, 1, "version 0"},
-	{"next version", CHAN_PAUSE, CHAN_VERSION + 1, 1, "another release"},
-	{"five descriptors", CHAN_PAUSE, CHAN_VERSION, 5, "descriptors"},
+	{"version 0", CHAN_PAUSE, 0, 1, "version 0, the oldest that is understood is 1"},
+	{"before the oldest version", CHAN_PAUSE, CHAN_VERSION_MIN - 1, 1, "is too old"},
+	{"a newer version's type", CHAN_TYPE_COUNT, CHAN_VERSION + 1, 1, "unknown type"},
+	{"one descriptor too many", CHAN_PAUSE, CHAN_VERSION, CHAN_FDS_MAX + 1, "descriptors"},
+	{"too many of a newer one", CHAN_PAUSE, CHAN_VERSION + 1, 250, "descriptors"},
 	{"many descriptors", CHAN_PAUSE, CHAN_VERSION, 250, "descriptors"},
 };
 
@@ -240,6 +244,83 @@ START_TEST(bad_head)
 	make_pair(pair);
 	expect_bad(pair, bad_heads[_i].what, msg, sizeof(msg), bad_heads[_i].nfds,
 		   bad_heads[_i].text);
+}
+END_TEST
+
+/* How long a message of another release may be, beside what we know of it. */
+enum { BODYLESS = -1000 };
+static const struct version_rule {
+	const char *what;
+	int version; /* beside ours */
+	int more;    /* bytes; BODYLESS: the head alone */
+	bool taken;
+} version_rules[] = {
+	{"newer, as long", 1, 0, true},
+	{"newer, a little longer", 1, 4, true},
+	{"newer, longer than any of ours", 1, 4096, true},
+	{"much newer, longer", 1000, 16, true},
+	{"newer, shorter", 1, -1, false},
+	{"newer, no body", 1, BODYLESS, false},
+	{"older, as long", -1, 0, true},
+	{"older, a little shorter", -1, -4, true},
+	{"older, no body", -1, BODYLESS, true},
+	{"older, longer", -1, 1, false},
+	{"older, longer than any of ours", -1, 4096, false},
+};
+
+/* What is known of it came through, and nothing else is in the message. */
+static void check_other_release(const struct chan_msg *got, enum chan_type type, size_t len,
+				const char *what)
+{
+	const size_t known = min_u64(len, HEAD + wire[type].body);
+	char want[sizeof(*got)] = {0};
+
+	memset(want + HEAD, 'n', known - HEAD);
+	for (int t = 0; t < 2; t++)
+		if (wire[type].text[t].len)
+			want[HEAD + wire[type].text[t].at + wire[type].text[t].len - 1] = '\0';
+	ck_assert_msg(memcmp((const char *)got + HEAD, want + HEAD, sizeof(want) - HEAD) == 0,
+		      "%s %s: bytes", wire[type].name, what);
+}
+
+static void try_rule(int pair[2], enum chan_type type, const struct version_rule *r)
+{
+	char buf[sizeof(struct chan_msg) + 8192];
+	struct chan_msg *msg = (struct chan_msg *)buf, got;
+	size_t len = r->more == BODYLESS ? HEAD : HEAD + wire[type].body + (size_t)r->more;
+	int fds[CHAN_FDS_MAX];
+	struct err err;
+
+	memset(buf, 'n', sizeof(buf));
+	msg->type = type;
+	msg->version = (uint32_t)(CHAN_VERSION + r->version);
+	if (!r->taken) {
+		expect_bad(pair, r->what, buf, len, 2, "wrong length");
+		return;
+	}
+	send_raw(pair[1], buf, len, 1);
+	ck_assert_msg(chan_recv(pair[0], &got, fds, &err) == CHAN_GOT, "%s %s: %s",
+		      wire[type].name, r->what, err.msg);
+	ck_assert_uint_eq(got.type, type);
+	ck_assert_uint_eq(got.version, msg->version);
+	check_other_release(&got, type, len, r->what);
+	ck_assert_msg(fds[0] >= 0 && fds[1] == -1, "%s: descriptors", r->what);
+	close(fds[0]);
+}
+
+/* This is built a second time as the next release, so that there is an older one. */
+START_TEST(other_releases)
+{
+	size_t tried = 0;
+	int pair[2];
+
+	make_pair(pair);
+	for (size_t i = 0; i < ARRAY_LEN(version_rules); i++)
+		if (CHAN_VERSION + version_rules[i].version >= CHAN_VERSION_MIN) {
+			try_rule(pair, (enum chan_type)_i, &version_rules[i]);
+			tried++;
+		}
+	ck_assert_uint_ge(tried, CHAN_VERSION > CHAN_VERSION_MIN ? 11 : 6);
 }
 END_TEST
 
@@ -346,6 +427,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, wrong_length, CHAN_NONE + 1, CHAN_TYPE_COUNT);
 	tcase_add_test(tc, cut_off_by_the_buffer);
 	tcase_add_loop_test(tc, bad_head, 0, ARRAY_LEN(bad_heads));
+	tcase_add_loop_test(tc, other_releases, CHAN_NONE + 1, CHAN_TYPE_COUNT);
 	tcase_add_test(tc, an_empty_message_is_an_end);
 	suite_add_tcase(suite, tc);
 

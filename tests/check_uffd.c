@@ -263,7 +263,7 @@ START_TEST(gone)
 	ck_outcome(uffd_unprotect(v.m.uffd, v.m.base, v.m.len), UF_GONE);
 	ck_outcome(uffd_unregister(v.m.uffd, v.m.base, v.m.len), UF_GONE);
 	ck_outcome(uffd_wake(v.m.uffd, v.m.base, v.m.len), UF_DONE);
-	ck_assert_int_eq(uffd_read(v.m.uffd, &msg, 1, &err), 0);
+	ck_assert_int_eq(uffd_read(v.m.uffd, touch_box(), &msg, 1, &err), 0);
 	victim_close(&v);
 }
 END_TEST

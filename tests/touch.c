@@ -7,6 +7,14 @@
 
 #include "tests/harness.h"
 
+struct uf_inbox *touch_box(void)
+{
+	static struct uf_inbox box;
+
+	memset(&box, 0, sizeof(box));
+	return &box;
+}
+
 #define P PAGE_4K
 
 void touch_map(struct touch_mem *m, unsigned features, size_t pages)
@@ -113,7 +121,7 @@ size_t touch_read(int uffd, struct uf_msg *msgs, size_t max)
 	int n;
 
 	ck_assert_msg(touch_readable(uffd, TOUCH_PATIENCE_MS), "no message");
-	n = uffd_read(uffd, msgs, max, &err);
+	n = uffd_read(uffd, touch_box(), msgs, max, &err);
 	ck_assert_msg(n >= 0, "%s", err.msg);
 	return (size_t)n;
 }

@@ -34,6 +34,9 @@ struct touch_mem {
 	char *src; /* as long; page n is full of 'a' + n */
 };
 
+/* An empty inbox, good until the next call. */
+struct uf_inbox *touch_box(void);
+
 /* Memory and a userfaultfd with UF_FEATURE_*, not yet registered. */
 void touch_map(struct touch_mem *m, unsigned features, size_t pages);
 /* The same, registered. */
