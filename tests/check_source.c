@@ -107,7 +107,7 @@ static struct source *load(const struct spec *spec)
 	struct source *src;
 	struct err err;
 
-	ck_assert_msg(source_load(spec, &src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_load(spec, NULL, &src, &err) == 0, "%s", err.msg);
 	return src;
 }
 
@@ -117,7 +117,7 @@ static void refuse(const char *name, const struct spec *spec, enum err_code code
 	int fds = harness_count_fds(getpid());
 	struct err err = {0};
 
-	ck_assert_msg(source_load(spec, &src, &err) == -1, "%s: loaded", name);
+	ck_assert_msg(source_load(spec, NULL, &src, &err) == -1, "%s: loaded", name);
 	ck_assert_msg(err.code == code, "%s: code %s: %s", name, err_name(err.code), err.msg);
 	ck_assert_msg(strstr(err.msg, says), "%s: %s", name, err.msg);
 	ck_assert_msg(src == untouched, "%s: output touched", name);

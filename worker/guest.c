@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "worker/fault.h"
+
 static void *anonymous(uint64_t bytes, int prot)
 {
 	void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -197,6 +199,7 @@ static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t a
 	uint64_t done;
 	enum uf_outcome o = install(g, page, addr, 1, &done, err);
 
+	fault_point(FAULT_AFTER_INSTALL);
 	if (done) {
 		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
 		g->map.stats->faults_served++;
@@ -243,6 +246,7 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 	enum uf_outcome o;
 
 	*ret_done = 0;
+	fault_point(FAULT_BEFORE_STEP);
 	do {
 		o = install(g, page, addr, n, ret_done, err);
 		/* The run may cross a mapping's border: come closer to it. */
@@ -251,6 +255,7 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 	if (o == UF_LEFT)
 		o = install(g, page, addr, 1, ret_done, err);
 
+	fault_point(FAULT_IN_STEP);
 	if (*ret_done) {
 		pagemap_set(&g->map, page, *ret_done, PAGE_PRESENT);
 		g->nomem_since_us = 0;
@@ -350,6 +355,12 @@ enum guest_answer guest_release(struct guest *g, void (*drain)(void *arg), void 
 		if (uffd_unregister(g->uffd, r->base, r->size) == UF_GONE)
 			return GUEST_GONE;
 	}
+	/*
+	 * The kernel wakes a mapping's waiting threads first and locks it afterwards: a
+	 * fault that was under way may have queued itself in between, and nobody would
+	 * ever answer it. From now on none can.
+	 */
+	guest_wake_all(g);
 	/*
 	 * A removal that began before may still have to queue its event, and its
 	 * thread sleeps until somebody reads it. While one is under way every

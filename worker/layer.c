@@ -39,34 +39,64 @@ int layer_open_failed(const char *path, int sys, struct err *err)
 	return -1;
 }
 
-/* O_NONBLOCK: a FIFO or a device under that name must not hold us up. */
-int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret,
-		     struct err *err)
+static int identify(struct layer *l, struct err *err)
 {
-	struct layer f = {.fd = -1};
-
-	if (asprintf(&f.path, "%s%s%s", dir, *dir ? "/" : "", name) < 0)
-		return err_sys(err, "%s", layer_shown(name));
-	f.fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (f.fd < 0) {
-		layer_open_failed(f.path, errno, err);
-		goto fail;
-	}
-	if (fstat(f.fd, &f.id) < 0) {
-		err_sys(err, "%s", layer_shown(f.path));
-		goto fail;
-	}
-	if (!S_ISREG(f.id.st_mode)) {
-		err_set(err, ERR_PATH, "%s is not a regular file: give the snapshot's own file",
-			layer_shown(f.path));
-		goto fail;
-	}
-	f.size_bytes = (uint64_t)f.id.st_size;
-	*ret = f;
+	if (fstat(l->fd, &l->id) < 0)
+		return err_sys(err, "%s", layer_shown(l->path));
+	if (!S_ISREG(l->id.st_mode))
+		return err_set(err, ERR_PATH, "%s is not a regular file: give the snapshot's own "
+			       "file", layer_shown(l->path));
+	l->size_bytes = (uint64_t)l->id.st_size;
 	return 0;
-fail:
-	layer_close(&f);
-	return -1;
+}
+
+int layer_take(int fd, const char *dir, const char *name, struct layer *ret, struct err *err)
+{
+	struct layer l = {.fd = fd};
+
+	if (asprintf(&l.path, "%s%s%s", dir, *dir ? "/" : "", name) < 0) {
+		l.path = NULL;
+		err_sys(err, "%s", layer_shown(name));
+		layer_close(&l);
+		return -1;
+	}
+	if (identify(&l, err) < 0) {
+		layer_close(&l);
+		return -1;
+	}
+	*ret = l;
+	return 0;
+}
+
+/* O_NONBLOCK: a FIFO or a device under that name must not hold us up. */
+int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, struct err *err)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int sys = errno;
+	cleanup_free char *path = NULL;
+
+	if (fd >= 0)
+		return layer_take(fd, dir, name, ret, err);
+	if (asprintf(&path, "%s%s%s", dir, *dir ? "/" : "", name) < 0) {
+		path = NULL;
+		return err_sys(err, "%s", layer_shown(name));
+	}
+	return layer_open_failed(path, sys, err);
+}
+
+static uint64_t mix(uint64_t hash, uint64_t v)
+{
+	/* FNV-1a, a word at a time. */
+	return (hash ^ v) * 0x100000001b3ull;
+}
+
+uint64_t layer_identity(const struct layer *l, uint64_t hash)
+{
+	hash = mix(hash, l->id.st_dev);
+	hash = mix(hash, l->id.st_ino);
+	hash = mix(hash, (uint64_t)l->id.st_size);
+	hash = mix(hash, (uint64_t)l->id.st_mtim.tv_sec);
+	return mix(hash, (uint64_t)l->id.st_mtim.tv_nsec);
 }
 
 int layer_check(const struct layer *f, struct err *err)

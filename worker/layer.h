@@ -24,10 +24,14 @@ struct layer {
  * ERR_PATH: not there, not readable, not a regular file; err->sys tells ENOENT.
  */
 int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, struct err *err);
+/* The same for a descriptor that a predecessor had opened; owned from here on. */
+int layer_take(int fd, const char *dir, const char *name, struct layer *ret, struct err *err);
 /* @need: the highest byte that extents refer to; 0 for a layer that none of them uses. */
 int layer_map(struct layer *l, uint64_t need, struct err *err);
 /* Is it still the file that was opened? -1 with ERR_SNAPSHOT that says what changed. */
 int layer_check(const struct layer *l, struct err *err);
+/* Mix its identity into @hash: equal only for the same files, unchanged. */
+uint64_t layer_identity(const struct layer *l, uint64_t hash);
 /* All of it or an error. */
 int layer_read(const struct layer *l, uint64_t off, uint64_t len, void *buf, struct err *err);
 void layer_close(struct layer *l);

@@ -45,6 +45,7 @@ static const int serving[] = {
 	SYS_pidfd_send_signal, SYS_clock_gettime, SYS_futex, SYS_getpid, SYS_gettid, SYS_tgkill,
 	SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_restart_syscall,
 	SYS_exit, SYS_exit_group, SYS_getrandom, SYS_unlinkat,
+	SYS_socket, SYS_connect, /* to the next supervisor */
 #ifdef SYS_poll
 	SYS_poll,
 #endif

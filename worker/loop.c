@@ -5,16 +5,18 @@
 #include <string.h>
 
 #include "common/proc.h"
+#include "worker/fault.h"
 
 #define BACKOFF_MIN_US 20
 #define BACKOFF_MAX_US 2000
 #define NEVER UINT64_MAX
 
-void loop_init(struct loop *l, struct guest *guest, int chan, int vmm, const struct spec *spec)
+void loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
+	       const struct spec *spec)
 {
 	memset(l, 0, sizeof(*l));
 	l->guest = guest;
-	l->chan = chan;
+	l->link = link;
 	l->vmm = vmm;
 	l->when_complete = spec->when_complete;
 	l->on_failure = spec->on_failure;
@@ -23,12 +25,11 @@ void loop_init(struct loop *l, struct guest *guest, int chan, int vmm, const str
 
 /* ---- to the supervisor ---- */
 
-static void tell(struct loop *l, enum chan_type type, struct chan_msg *msg)
+static void tell(struct loop *l, enum chan_type type)
 {
-	struct err err;
+	struct chan_msg msg = {0};
 
-	if (l->chan >= 0 && chan_send(l->chan, type, msg, NULL, 0, &err))
-		l->chan = -1;
+	link_send(l->link, type, &msg, NULL, 0);
 }
 
 /* The queue to the supervisor is short: each kind of note is sent once or rarely. */
@@ -38,29 +39,44 @@ static void note(struct loop *l, const char *type, const char *text)
 
 	snprintf(msg.note.type, sizeof(msg.note.type), "%s", type);
 	snprintf(msg.note.msg, sizeof(msg.note.msg), "%s", text);
-	tell(l, CHAN_NOTE, &msg);
+	link_send(l->link, CHAN_NOTE, &msg, NULL, 0);
+}
+
+static void tell_failed(struct loop *l)
+{
+	struct chan_msg msg = {0};
+
+	msg.failed.code = l->err.code;
+	msg.failed.sys = l->err.sys;
+	msg.failed.kill = l->on_failure == FAILURE_KILL;
+	snprintf(msg.failed.msg, sizeof(msg.failed.msg), "%s", l->err.msg);
+	link_send(l->link, CHAN_FAILED, &msg, NULL, 0);
 }
 
 /* Absent pages can no longer be supplied; removed ones still read zero. */
 static void fail(struct loop *l, const struct err *err)
 {
-	struct chan_msg msg = {0};
-
 	if (l->failed)
 		return;
 	l->failed = true;
 	l->err = *err;
-	msg.failed.code = err->code;
-	msg.failed.sys = err->sys;
-	msg.failed.kill = l->on_failure == FAILURE_KILL;
-	snprintf(msg.failed.msg, sizeof(msg.failed.msg), "%s", err->msg);
-	tell(l, CHAN_FAILED, &msg);
+	tell_failed(l);
 	/* Nobody there to do it: try it ourselves. */
-	if (l->chan < 0 && msg.failed.kill) {
+	if (l->link->chan < 0 && l->on_failure == FAILURE_KILL) {
 		struct err ignored;
 
 		proc_kill(l->vmm, &ignored);
 	}
+}
+
+void loop_replay(struct loop *l)
+{
+	if (l->paused)
+		tell(l, CHAN_PAUSED);
+	if (l->completed)
+		tell(l, CHAN_COMPLETE);
+	if (l->failed)
+		tell_failed(l);
 }
 
 /* ---- from the uffd ---- */
@@ -102,6 +118,7 @@ static void on_fault_minor(struct loop *l, const struct uf_msg *m)
 
 static void on_remove(struct loop *l, const struct uf_msg *m)
 {
+	fault_point(FAULT_REMOVAL_PENDING);
 	l->guest->map.stats->events_remove++;
 	guest_removed(l->guest, m->start, m->end);
 }
@@ -124,7 +141,8 @@ static void on_remap(struct loop *l, const struct uf_msg *m)
 /* The child's memory is not ours to serve: its own descriptor is all we got. */
 static void on_fork(struct loop *l, const struct uf_msg *m)
 {
-	close(m->fd);
+	if (m->fd >= 0)
+		close(m->fd);
 	if (l->guest->map.stats->events_fork++ == 0)
 		note(l, "forked", "the VMM forked; its child's memory is not served");
 }
@@ -144,6 +162,18 @@ static void (*const on_event[])(struct loop *l, const struct uf_msg *m) = {
 	[UF_FORK] = on_fork,         [UF_UNKNOWN] = on_unknown,
 };
 
+/*
+ * Faults only join a set of ours; they are lost with us and come again when the
+ * region is woken. Removals must not be: the inbox is cleared once they are in the
+ * page map.
+ */
+static void take(struct loop *l, const struct uf_msg *msgs, int n)
+{
+	for (int i = 0; i < n; i++)
+		on_event[msgs[i].event](l, &msgs[i]);
+	uffd_clear(l->guest->map.inbox);
+}
+
 /* Until the queue was seen empty. */
 static void read_all(struct loop *l)
 {
@@ -152,14 +182,27 @@ static void read_all(struct loop *l)
 	int n;
 
 	do {
-		n = uffd_read(l->guest->uffd, msgs, UF_READ_MAX, &err);
+		n = uffd_read(l->guest->uffd, l->guest->map.inbox, msgs, UF_READ_MAX, &err);
 		if (n < 0) {
 			l->deaf = true;
 			fail(l, &err);
+			return;
 		}
-		for (int i = 0; i < n; i++)
-			on_event[msgs[i].event](l, &msgs[i]);
+		if (n > 0)
+			fault_point(FAULT_AFTER_READ);
+		take(l, msgs, n);
 	} while (n == UF_READ_MAX);
+}
+
+void loop_take_over(struct loop *l)
+{
+	struct uf_msg msgs[UF_READ_MAX];
+
+	/* A guest that was being left alone needs nothing but the end of that. */
+	if (l->guest->map.head->releasing)
+		l->stopping = l->completed = true;
+	take(l, msgs, uffd_left(l->guest->map.inbox, msgs));
+	guest_wake_all(l->guest);
 }
 
 /* For guest_release() and guest_poison_absent(): somebody else must get to run, too. */
@@ -208,6 +251,7 @@ static bool answer(void *arg, uint64_t page)
 		return true;
 	if (l->failed && pagemap_get(&l->guest->map, page) == PAGE_ABSENT)
 		return answer_failed(l, page);
+	fault_point(FAULT_BEFORE_INSTALL);
 	switch (guest_fault(l->guest, page, &err)) {
 	case GUEST_DONE:
 		return true;
@@ -269,12 +313,10 @@ static void step(struct loop *l)
 
 static void check_complete(struct loop *l)
 {
-	struct chan_msg msg = {0};
-
 	if (l->completed || !pagemap_complete(&l->guest->map))
 		return;
 	l->completed = true;
-	tell(l, CHAN_COMPLETE, &msg);
+	tell(l, CHAN_COMPLETE);
 }
 
 /* May the guest be left alone now? Not while a snapshot wants exact page states. */
@@ -297,11 +339,9 @@ static void on_prefetch(struct loop *l, const struct chan_msg *msg)
 
 static void on_pause(struct loop *l, const struct chan_msg *msg)
 {
-	struct chan_msg reply = {0};
-
 	(void)msg;
 	l->paused = l->prefetch.held = true;
-	tell(l, CHAN_PAUSED, &reply);
+	tell(l, CHAN_PAUSED);
 }
 
 static void on_resume(struct loop *l, const struct chan_msg *msg)
@@ -351,31 +391,17 @@ static const struct {
 	{CHAN_STOP, on_stop},
 };
 
-static void read_chan(struct loop *l)
+static void read_link(struct loop *l)
 {
 	int fds[CHAN_FDS_MAX];
 	struct chan_msg msg;
-	struct err err;
 
-	for (;;) {
-		switch (chan_recv(l->chan, &msg, fds, &err)) {
-		case CHAN_AGAIN:
-			return;
-		case CHAN_CLOSED:
-		case CHAN_BAD:
-			/* The supervisor is gone: the guest is not to notice. */
-			l->chan = -1;
-			return;
-		case CHAN_GOT:
-			break;
-		}
+	while (link_recv(l->link, &msg, fds) == CHAN_GOT) {
 		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 			close_fd(&fds[i]);
 		for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
 			if (handlers[i].type == msg.type)
 				handlers[i].handle(l, &msg);
-		if (l->chan < 0)
-			return;
 	}
 }
 
@@ -386,7 +412,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 	struct pollfd p[] = {
 		{.fd = l->deaf ? -1 : l->guest->uffd, .events = POLLIN},
 		{.fd = l->vmm, .events = POLLIN},
-		{.fd = l->chan, .events = POLLIN},
+		{.fd = l->link->chan, .events = POLLIN},
 	};
 	struct timespec ts = {
 		.tv_sec = (time_t)(wait_us / 1000000),
@@ -397,17 +423,18 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		return;
 	if (p[1].revents)
 		l->gone = true;
-	if (l->chan >= 0 && p[2].revents)
-		read_chan(l);
+	if (p[2].revents)
+		read_link(l);
 }
 
 static uint64_t wait_us(struct loop *l)
 {
-	uint64_t prefetch = l->failed ? NEVER : prefetch_wait_us(&l->prefetch, now_us());
+	uint64_t now = now_us();
+	uint64_t wait = l->failed ? NEVER : prefetch_wait_us(&l->prefetch, now);
 
 	if (retry_soon(l))
-		return min_u64(l->backoff_us, prefetch);
-	return prefetch;
+		wait = min_u64(l->backoff_us, wait);
+	return min_u64(wait, link_wait_us(l->link, now));
 }
 
 enum loop_end loop_run(struct loop *l)
@@ -416,7 +443,9 @@ enum loop_end loop_run(struct loop *l)
 		read_all(l);
 		answer_all(l);
 		check_complete(l);
+		link_turn(l->link, now_us());
 		if (may_release(l)) {
+			l->guest->map.head->releasing = 1;
 			if (guest_release(l->guest, drain, l) == GUEST_GONE)
 				break;
 			return LOOP_RELEASED;

@@ -16,6 +16,7 @@
 #include "common/chan.h"
 #include "worker/faults.h"
 #include "worker/guest.h"
+#include "worker/link.h"
 #include "worker/prefetch.h"
 
 enum loop_end {
@@ -25,7 +26,7 @@ enum loop_end {
 
 struct loop {
 	struct guest *guest;       /* borrowed */
-	int chan;                  /* borrowed; -1 once the supervisor is gone */
+	struct link *link;         /* borrowed */
 	int vmm;                   /* borrowed pidfd */
 	enum spec_complete when_complete;
 	enum spec_failure on_failure;
@@ -44,7 +45,15 @@ struct loop {
 };
 
 /* @spec gives prefetch mode, rate and the two policies. */
-void loop_init(struct loop *l, struct guest *guest, int chan, int vmm, const struct spec *spec);
+void loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
+	       const struct spec *spec);
+/* What a new supervisor must hear of the state: PAUSED, COMPLETE, FAILED. */
+void loop_replay(struct loop *l);
+/*
+ * A predecessor died over this guest: act upon what it had read, and wake all
+ * threads, so that those whose fault it had read fault again.
+ */
+void loop_take_over(struct loop *l);
 enum loop_end loop_run(struct loop *l);
 
 #endif

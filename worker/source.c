@@ -15,12 +15,25 @@
 #define NAMED_MAX 3
 
 struct source {
+	struct layer header; /* fd -1: a kind without one */
 	struct layer *files; /* owned; index = layer */
 	size_t nfiles;
+	const struct source_given *given; /* while loading */
 	struct extents extents;
 	uint64_t size_bytes;
 	size_t cursor; /* of source_at() */
 };
+
+/* @i: its place in the order of source_fd(). */
+static int open_file(struct source *src, size_t i, int dirfd, const char *dir, const char *name,
+		     struct layer *ret, struct err *err)
+{
+	if (!src->given || src->given->n == 0)
+		return layer_open(dirfd, dir, name, ret, err);
+	if (i >= src->given->n || src->given->fds[i] < 0)
+		return err_set(err, ERR_SYSTEM, "the predecessor's file %zu is missing", i);
+	return layer_take(steal_fd(&src->given->fds[i]), dir, name, ret, err);
+}
 
 /* Room for @n files, none of them open yet. */
 static int files_alloc(struct source *src, size_t n, struct err *err)
@@ -101,7 +114,7 @@ static int resolve_dir(int dirfd, const char *dir, const struct header *h, struc
 		char name[48];
 
 		layer_name(h->builds[i].id, name);
-		if (layer_open(dirfd, dir, name, &src->files[i], &why) == 0)
+		if (open_file(src, 1 + i, dirfd, dir, name, &src->files[i], &why) == 0)
 			continue;
 		if (why.sys != ENOENT)
 			goto fail;
@@ -140,7 +153,7 @@ static int resolve_sorted(const struct spec_layer **given, size_t n, const struc
 			return err_set(err, ERR_SNAPSHOT, "layer %s is missing: the header refers "
 				       "to it, give its path in layers", text);
 		}
-		if (layer_open(AT_FDCWD, "", (*hit)->path, &src->files[i], err) < 0)
+		if (open_file(src, 1 + i, AT_FDCWD, "", (*hit)->path, &src->files[i], err) < 0)
 			return -1;
 	}
 	return 0;
@@ -174,8 +187,8 @@ static int load_layers(const struct spec *spec, int dirfd, const struct header *
 	int rc = files_alloc(src, h->nbuilds, err);
 
 	if (rc == 0)
-		rc = dirfd >= 0 ? resolve_dir(dirfd, spec->path, h, src, err) :
-				  resolve_given(spec, h, src, err);
+		rc = spec->source == SOURCE_DIR ? resolve_dir(dirfd, spec->path, h, src, err) :
+						  resolve_given(spec, h, src, err);
 	for (uint32_t i = 0; rc == 0 && i < h->nbuilds; i++)
 		rc = layer_map(&src->files[i], h->builds[i].end_bytes, err);
 	return rc;
@@ -183,24 +196,19 @@ static int load_layers(const struct spec *spec, int dirfd, const struct header *
 
 static int load_header(const struct spec *spec, struct source *src, struct err *err)
 {
+	bool in_dir = spec->source == SOURCE_DIR;
+	const char *dir = in_dir ? spec->path : "", *name = in_dir ? "memfile.header" : spec->path;
 	cleanup_fd int dirfd = -1;
-	struct layer f = {.fd = -1};
 	struct header h;
 	int rc;
 
-	if (spec->source == SOURCE_DIR) {
+	if (in_dir && (!src->given || src->given->n == 0)) {
 		dirfd = open(spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (dirfd < 0)
 			return layer_open_failed(spec->path, errno, err);
-		rc = layer_open(dirfd, spec->path, "memfile.header", &f, err);
-	} else {
-		rc = layer_open(AT_FDCWD, "", spec->path, &f, err);
 	}
-	if (rc < 0)
-		return -1;
-	rc = header_load(&f, &h, err);
-	layer_close(&f);
-	if (rc < 0)
+	if (open_file(src, 0, dirfd >= 0 ? dirfd : AT_FDCWD, dir, name, &src->header, err) < 0 ||
+	    header_load(&src->header, &h, err) < 0)
 		return -1;
 
 	rc = load_layers(spec, dirfd, &h, src, err);
@@ -322,7 +330,7 @@ static int load_flat(const char *path, size_t i, size_t *budget, struct source *
 	struct layer *f = &src->files[i];
 	struct scan scan = {f, (uint32_t)i, budget, out, 0};
 
-	if (layer_open(AT_FDCWD, "", path, f, err) < 0 ||
+	if (open_file(src, i, AT_FDCWD, "", path, f, err) < 0 ||
 	    check_flat_size(&src->files[0], f, err) < 0 || scan_file(&scan, err) < 0 ||
 	    (i > 0 && check_holes_told(f, out, err) < 0))
 		return -1;
@@ -374,7 +382,8 @@ static int load_memory(const struct spec *spec, struct source *src, struct err *
 	return rc;
 }
 
-int source_load(const struct spec *spec, struct source **ret, struct err *err)
+int source_load(const struct spec *spec, const struct source_given *given, struct source **ret,
+		struct err *err)
 {
 	struct source *src;
 	int rc;
@@ -383,12 +392,15 @@ int source_load(const struct spec *spec, struct source **ret, struct err *err)
 		return err_set(err, ERR_INVALID, "%zu layers, at most %d are supported: merge the "
 			       "snapshot's generations", spec->nlayers, SPEC_LAYERS_MAX);
 	src = xcalloc(1, sizeof(*src));
+	src->header.fd = -1;
+	src->given = given;
 	rc = spec->source == SOURCE_MEMORY ? load_memory(spec, src, err) :
 					     load_header(spec, src, err);
 	if (rc < 0) {
 		source_free(src);
 		return -1;
 	}
+	src->given = NULL;
 	*ret = src;
 	return 0;
 }
@@ -397,11 +409,39 @@ void source_free(struct source *src)
 {
 	if (!src)
 		return;
+	layer_close(&src->header);
 	for (size_t i = 0; i < src->nfiles; i++)
 		layer_close(&src->files[i]);
 	free(src->files);
 	extents_fini(&src->extents);
 	free(src);
+}
+
+/* The header is 0, if there is one. */
+static const struct layer *file_at(const struct source *src, size_t i)
+{
+	if (src->header.fd < 0)
+		return &src->files[i];
+	return i ? &src->files[i - 1] : &src->header;
+}
+
+size_t source_nfds(const struct source *src)
+{
+	return src->nfiles + (src->header.fd >= 0);
+}
+
+int source_fd(const struct source *src, size_t i)
+{
+	return file_at(src, i)->fd;
+}
+
+uint64_t source_identity(const struct source *src)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (size_t i = 0; i < source_nfds(src); i++)
+		hash = layer_identity(file_at(src, i), hash);
+	return hash;
 }
 
 uint64_t source_span_bytes(const struct source *src)

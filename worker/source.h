@@ -16,8 +16,18 @@
 
 struct source;
 
-/* Opens paths with the caller's own rights: the worker has become the caller. */
-int source_load(const struct spec *spec, struct source **ret, struct err *err);
+/* Files that a predecessor had opened, in the order of source_fd(). None: open the paths. */
+struct source_given {
+	int *fds; /* borrowed; the descriptors are taken over, and set to -1 */
+	size_t n;
+};
+
+/*
+ * Opens paths with the caller's own rights: the worker has become the caller.
+ * @given: or takes these, so that a snapshot may be deleted while it is served
+ */
+int source_load(const struct spec *spec, const struct source_given *given, struct source **ret,
+		struct err *err);
 void source_free(struct source *src);
 
 /* Rounded up to 4096. */
@@ -26,6 +36,12 @@ uint64_t source_span_bytes(const struct source *src);
 uint64_t source_size_bytes(const struct source *src);
 size_t source_layers(const struct source *src);
 size_t source_extents(const struct source *src);
+
+/* What it is made of: the header, if there is one, then the layers. */
+size_t source_nfds(const struct source *src);
+int source_fd(const struct source *src, size_t i); /* borrowed */
+/* Equal for two sources only if they are the same files, unchanged. */
+uint64_t source_identity(const struct source *src);
 
 /* What lies at an offset: one origin, as long as it goes on. */
 struct source_run {

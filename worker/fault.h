@@ -1,0 +1,51 @@
+/*
+ * fault - places at which a test stops or kills a worker
+ *
+ * Only tests/uffdd-worker-faulty is built with FAULT_POINTS; in every other
+ * program nothing of this is left.
+ *
+ * UFFDD_FAULT names a directory. A worker that is assigned a restore takes the
+ * file with the restore's id out of it, so that no other worker finds it:
+ *
+ *   NAME:COUNT:ACTION   at the COUNT-th passage of the point NAME "stop" or "kill"
+ */
+#ifndef UFFDD_FAULT_H
+#define UFFDD_FAULT_H
+
+/*        point                   name                where */
+#define FAULT_TABLE(X)                                                                      \
+	X(FAULT_LOADING,          "loading")          /* assigned, nothing opened yet */     \
+	X(FAULT_BEFORE_CONNECTED, "before-connected") /* the handshake was read */           \
+	X(FAULT_RECORDED,         "recorded")         /* in the page map, no CONNECTED sent */ \
+	X(FAULT_CONNECTED,        "connected")        /* CONNECTED was sent, no fault read */ \
+	X(FAULT_AFTER_READ,       "after-read")       /* off the uffd, nothing applied yet */ \
+	X(FAULT_REMOVAL_PENDING,  "removal-pending")  /* the same, of a removal */           \
+	X(FAULT_BEFORE_INSTALL,   "before-install")   /* of a page that was faulted */       \
+	X(FAULT_AFTER_INSTALL,    "after-install")    /* the page map does not know yet */   \
+	X(FAULT_BEFORE_STEP,      "before-step")      /* of prefetch */                      \
+	X(FAULT_IN_STEP,          "in-step")          /* copied, the page map does not know */
+
+enum fault_point {
+#define X(point, name) point,
+	FAULT_TABLE(X)
+#undef X
+	FAULT_COUNT
+};
+
+#ifdef FAULT_POINTS
+/* Before the worker is locked in, and before it becomes somebody else. */
+void fault_arm(const char *id);
+void fault_point(enum fault_point point);
+#else
+static inline void fault_arm(const char *id)
+{
+	(void)id;
+}
+
+static inline void fault_point(enum fault_point point)
+{
+	(void)point;
+}
+#endif
+
+#endif

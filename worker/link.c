@@ -1,0 +1,112 @@
+#include "worker/link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define PAUSE_MIN_US ((uint64_t)20 * 1000)
+#define PAUSE_MAX_US ((uint64_t)1000 * 1000)
+
+void link_init(struct link *l, int chan)
+{
+	memset(l, 0, sizeof(*l));
+	l->chan = chan;
+	l->home_uid = getuid();
+	l->pause_us = PAUSE_MIN_US;
+}
+
+void link_fini(struct link *l)
+{
+	close_fd(&l->chan);
+	l->home[0] = '\0';
+}
+
+/* A thousand workers must not come back in the same moment. */
+static uint64_t jittered(uint64_t pause)
+{
+	uint64_t noise = (now_us() ^ ((uint64_t)getpid() << 20)) * 0x9e3779b97f4a7c15ull;
+
+	return pause / 2 + noise % pause;
+}
+
+static void lose(struct link *l)
+{
+	uint64_t now = now_us();
+
+	close_fd(&l->chan);
+	/* One that turns us away must not be asked without end. */
+	if (l->heard || now - l->since_us > PAUSE_MAX_US)
+		l->pause_us = PAUSE_MIN_US;
+	else
+		l->pause_us = min_u64(l->pause_us * 2, PAUSE_MAX_US);
+	l->try_us = now + jittered(l->pause_us);
+}
+
+void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const int *fds,
+	       size_t nfds)
+{
+	struct err err;
+
+	if (l->chan >= 0 && chan_send(l->chan, type, msg, fds, nfds, &err))
+		lose(l);
+}
+
+enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX])
+{
+	enum chan_step step;
+	struct err err;
+
+	if (l->chan < 0)
+		return CHAN_AGAIN;
+	step = chan_recv(l->chan, msg, fds, &err);
+	l->heard = l->heard || step == CHAN_GOT;
+	if (step == CHAN_GOT || step == CHAN_AGAIN)
+		return step;
+	lose(l);
+	return CHAN_AGAIN;
+}
+
+uint64_t link_wait_us(const struct link *l, uint64_t now)
+{
+	if (l->chan >= 0 || !l->home[0])
+		return UINT64_MAX;
+	return l->try_us > now ? l->try_us - now : 0;
+}
+
+/* Only to whom we came from: root, or the user that runs us all. */
+static bool is_home(const struct link *l, int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+	       cred.uid == l->home_uid;
+}
+
+static int dial(const struct link *l)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	memcpy(addr.sun_path, l->home, strlen(l->home) + 1);
+	/* A full backlog is EAGAIN: the next time, then. */
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) || !is_home(l, fd))
+		return -1;
+	return steal_fd(&fd);
+}
+
+void link_turn(struct link *l, uint64_t now)
+{
+	if (link_wait_us(l, now))
+		return;
+	l->chan = dial(l);
+	if (l->chan >= 0) {
+		l->since_us = now;
+		l->heard = false;
+		l->replay(l->arg);
+		return;
+	}
+	l->pause_us = min_u64(l->pause_us * 2, PAUSE_MAX_US);
+	l->try_us = now + jittered(l->pause_us);
+}

@@ -1,0 +1,130 @@
+#include "worker/lobby.h"
+
+#include <poll.h>
+#include <string.h>
+
+#include "worker/listener.h"
+#include "worker/serve.h"
+
+/* Strangers may come in any number; the supervisor hears of the first ones. */
+#define REFUSED_TOLD_MAX 16
+
+struct lobby {
+	struct job *job;
+	struct listener listener;
+	uint64_t until_us;
+};
+
+static void on_refused(void *arg, const struct sock_peer *who, const char *why)
+{
+	struct lobby *l = arg;
+	struct chan_msg msg = {0};
+
+	if (++l->job->map.stats->refused_peers > REFUSED_TOLD_MAX)
+		return;
+	msg.refused.pid = (uint32_t)who->pid;
+	msg.refused.uid = who->uid;
+	snprintf(msg.refused.why, sizeof(msg.refused.why), "%s", why);
+	link_send(&l->job->link, CHAN_REFUSED, &msg, NULL, 0);
+}
+
+static void on_back(void *arg)
+{
+	struct lobby *l = arg;
+
+	job_say_back(l->job, l->listener.fd);
+}
+
+/* Before anybody hears that it is over: the path is free again then. */
+static void close_up(struct lobby *l)
+{
+	job_unlink_socket(l->job);
+	listener_fini(&l->listener);
+}
+
+/* False: the supervisor wants the end. */
+static bool hear(struct lobby *l)
+{
+	struct job *j = l->job;
+	int fds[CHAN_FDS_MAX];
+	struct chan_msg msg;
+
+	while (link_recv(&j->link, &msg, fds) == CHAN_GOT) {
+		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+			close_fd(&fds[i]);
+		if (msg.type == CHAN_STOP)
+			return false;
+		if (msg.type == CHAN_PREFETCH && msg.prefetch.mode < PREFETCH_COUNT) {
+			j->spec.prefetch = (enum spec_prefetch)msg.prefetch.mode;
+			j->spec.rate_bytes_per_s = msg.prefetch.rate_bytes_per_s;
+			j->prefetch_held = msg.prefetch.paused;
+		}
+	}
+	return true;
+}
+
+static void doze(struct lobby *l)
+{
+	struct pollfd p[1 + LISTENER_POLL_MAX] = {{.fd = l->job->link.chan, .events = POLLIN}};
+	size_t n = 1 + listener_poll(&l->listener, p + 1);
+	uint64_t now = now_us();
+	uint64_t by = min_u64(l->until_us, listener_deadline_us(&l->listener));
+	uint64_t wait = min_u64(by > now ? by - now : 0, link_wait_us(&l->job->link, now));
+
+	poll(p, n, (int)(wait / 1000 + 1));
+}
+
+static void nobody_came(struct lobby *l)
+{
+	struct err err;
+
+	err_set(&err, ERR_TIMEOUT, "no VMM connected within %llu ms (connect_timeout)",
+		(unsigned long long)l->job->spec.connect_timeout_ms);
+	close_up(l);
+	job_say_failed(l->job, &err, false, NULL);
+}
+
+/* LISTENER_WAIT: it ended without a VMM, and whoever needs to know has been told. */
+static enum listener_step wait_vmm(struct lobby *l, struct listener_peer *vmm,
+				   struct regions *regions, struct err *err)
+{
+	for (;;) {
+		enum listener_step step;
+
+		doze(l);
+		link_turn(&l->job->link, now_us());
+		if (!hear(l))
+			return LISTENER_WAIT;
+		step = listener_step(&l->listener, now_us(), vmm, regions, err);
+		if (step != LISTENER_WAIT)
+			return step;
+		if (now_us() >= l->until_us) {
+			nobody_came(l);
+			return LISTENER_WAIT;
+		}
+	}
+}
+
+void lobby_run(struct job *j)
+{
+	struct lobby l = {.job = j, .until_us = now_us() + j->assign.connect_ms * 1000};
+	struct listener_peer vmm;
+	struct regions regions;
+	enum listener_step step;
+	struct err err;
+
+	listener_init(&l.listener, steal_fd(&j->listen_fd), j->spec.peer_uid);
+	l.listener.refused = on_refused;
+	l.listener.arg = &l;
+	j->link.replay = on_back;
+	j->link.arg = &l;
+	step = wait_vmm(&l, &vmm, &regions, &err);
+	close_up(&l);
+	if (step == LISTENER_WAIT)
+		return;
+	if (step == LISTENER_VMM)
+		serve_vmm(j, &vmm, &regions);
+	else
+		serve_refuse(j, &vmm, &err);
+	listener_peer_fini(&vmm);
+}

@@ -1,0 +1,186 @@
+#include "worker/serve.h"
+
+#include <poll.h>
+#include <string.h>
+
+#include "worker/fault.h"
+#include "worker/loop.h"
+
+struct serving {
+	struct job *job;
+	struct guest guest;
+	struct loop loop;
+	int vmm; /* borrowed pidfd */
+};
+
+static void say_connected(struct job *j, const struct pagemap *map, int uffd, int vmm)
+{
+	const int fds[] = {uffd, vmm};
+	struct chan_msg msg = {0};
+
+	msg.connected.pid = map->head->vmm_pid;
+	msg.connected.uid = map->head->vmm_uid;
+	msg.connected.gid = map->head->vmm_gid;
+	msg.connected.nregions = map->regions->n;
+	msg.connected.page_bytes = map->regions->page_bytes;
+	msg.connected.memory_bytes = regions_bytes(map->regions);
+	link_send(&j->link, CHAN_CONNECTED, &msg, fds, ARRAY_LEN(fds));
+}
+
+static void on_back(void *arg)
+{
+	struct serving *s = arg;
+
+	job_say_back(s->job, -1);
+	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm);
+	loop_replay(&s->loop);
+}
+
+/* Serves to the end. @uffd is taken over. */
+static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *err)
+{
+	struct serving *s = xcalloc(1, sizeof(*s));
+	struct chan_msg msg = {0};
+	enum loop_end end;
+
+	s->job = j;
+	s->vmm = vmm;
+	if (guest_init(&s->guest, uffd, &j->map, j->src, err)) {
+		free(s);
+		return -1;
+	}
+	loop_init(&s->loop, &s->guest, &j->link, vmm, &j->spec);
+	s->loop.held = j->prefetch_held;
+	s->loop.paused = j->assign.paused;
+	s->loop.failed = j->assign.failed;
+	s->loop.prefetch.held = s->loop.held || s->loop.paused;
+	j->link.replay = on_back;
+	j->link.arg = s;
+	if (take_over)
+		loop_take_over(&s->loop);
+	end = loop_run(&s->loop);
+	link_send(&j->link, end == LOOP_RELEASED ? CHAN_RELEASED : CHAN_GONE, &msg, NULL, 0);
+	j->link.home[0] = '\0';
+	guest_fini(&s->guest);
+	free(s);
+	return 0;
+}
+
+/* ---- a new VMM ---- */
+
+static int check_region(int uffd, const struct region *r, uint64_t page_bytes, struct err *err)
+{
+	if (uffd_check(uffd, r->base, r->size, err))
+		return -1;
+	if (uffd_registered(uffd, r->base, page_bytes) &&
+	    uffd_registered(uffd, r->base + r->size - page_bytes, page_bytes))
+		return 0;
+	return err_set(err, ERR_PEER, "the region at %#llx is not registered with the userfaultfd: "
+		       "UFFDIO_REGISTER comes before the handshake", (unsigned long long)r->base);
+}
+
+static int check_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions,
+		     struct err *err)
+{
+	if (regions_check(regions, source_span_bytes(j->src), err))
+		return -1;
+	for (uint32_t i = 0; i < regions->n; i++)
+		if (check_region(vmm->hs.fds[0], &regions->v[i], regions->page_bytes, err))
+			return -1;
+	return 0;
+}
+
+/* Later VMMs send more descriptors than the uffd: they are of no use here. */
+static void drop_extra_fds(struct listener_peer *vmm)
+{
+	for (size_t i = 1; i < vmm->hs.nfds; i++)
+		close_fd(&vmm->hs.fds[i]);
+}
+
+void serve_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions)
+{
+	struct err err;
+
+	fault_point(FAULT_BEFORE_CONNECTED);
+	if (check_vmm(j, vmm, regions, &err)) {
+		serve_refuse(j, vmm, &err);
+		return;
+	}
+	drop_extra_fds(vmm);
+	/* Before anybody hears of it: there may be nobody to tell, and then we may die. */
+	pagemap_connect(&j->map, regions, (uint32_t)vmm->who.pid, vmm->who.uid, vmm->who.gid);
+	fault_point(FAULT_RECORDED);
+	say_connected(j, &j->map, vmm->hs.fds[0], vmm->pidfd);
+	fault_point(FAULT_CONNECTED);
+	if (serve(j, steal_fd(&vmm->hs.fds[0]), vmm->pidfd, false, &err))
+		serve_refuse(j, vmm, &err);
+}
+
+/* ---- one whose message is wrong: its guest can never run ---- */
+
+struct refusal {
+	struct job *job;
+	struct listener_peer *vmm;
+	struct err err;
+	bool kill;
+};
+
+static void on_back_refused(void *arg)
+{
+	struct refusal *r = arg;
+
+	job_say_back(r->job, -1);
+	job_say_failed(r->job, &r->err, r->kill, r->vmm);
+}
+
+/*
+ * Its descriptors are not closed before it has ended: were ours the last ones,
+ * its missing pages would turn into zeros.
+ */
+static void outlive_vmm(struct refusal *r)
+{
+	struct link *link = &r->job->link;
+
+	for (;;) {
+		struct pollfd p[] = {
+			{.fd = r->vmm->pidfd, .events = POLLIN},
+			{.fd = link->chan, .events = POLLIN},
+		};
+		uint64_t wait = link_wait_us(link, now_us());
+		int fds[CHAN_FDS_MAX];
+		struct chan_msg msg;
+
+		poll(p, ARRAY_LEN(p), wait == UINT64_MAX ? -1 : (int)(wait / 1000 + 1));
+		if (p[0].revents)
+			return;
+		link_turn(link, now_us());
+		while (link_recv(link, &msg, fds) == CHAN_GOT) {
+			for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+				close_fd(&fds[i]);
+			if (msg.type == CHAN_STOP)
+				return;
+		}
+	}
+}
+
+void serve_refuse(struct job *j, struct listener_peer *vmm, struct err *err)
+{
+	struct refusal r = {.job = j, .vmm = vmm, .kill = j->spec.on_failure == FAILURE_KILL};
+
+	err_wrap(err, "the VMM (pid %d, uid %u)", (int)vmm->who.pid, (unsigned)vmm->who.uid);
+	r.err = *err;
+	j->link.replay = on_back_refused;
+	j->link.arg = &r;
+	job_say_failed(j, err, r.kill, vmm);
+	outlive_vmm(&r);
+}
+
+/* ---- a predecessor's ---- */
+
+void serve_on(struct job *j)
+{
+	struct err err;
+
+	if (serve(j, steal_fd(&j->uffd), j->vmm, true, &err))
+		job_say_failed(j, &err, j->spec.on_failure != FAILURE_HOLD, NULL);
+}
