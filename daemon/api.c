@@ -95,6 +95,7 @@ static const struct route {
 	{"GET", "/v1/restores/{id}/pages", restores_pages, QUERY("offset", "limit"), false},
 	{"POST", "/v1/restores/{id}/pause", restores_pause, NO_QUERY, false},
 	{"POST", "/v1/restores/{id}/resume", restores_resume, NO_QUERY, false},
+	{"POST", "/v1/restores/{id}/restart-worker", restores_restart_worker, NO_QUERY, false},
 };
 
 /* Does the path fit? What stands for {id} goes to @ret_id, cut if too long to be one. */

@@ -25,7 +25,7 @@ void call_problem(struct http_request *req, const struct err *err)
 {
 	if (err->code == ERR_QUOTA || err->code == ERR_UNREADY)
 		http_reply_header(req, "Retry-After", "1");
-	reply_as(req, err_http(err->code), "application/problem+json", view_problem(err));
+	reply_as(req, err_http(err->code), "application/problem+json", js_problem(err));
 }
 
 void call_reply_restore(struct http_request *req, int status, const struct live *live)

@@ -33,6 +33,7 @@ struct conf {
 	char socket_group[CONF_NAME_MAX + 1]; /* "" = leave it */
 
 	uint64_t pool_workers;
+	uint64_t worker_restarts, worker_restart_window_ms; /* more deaths in it: failed */
 	uint64_t max_restores, max_restores_per_tenant; /* live ones */
 	uint64_t snapshot_bytes_max;
 	uint64_t connect_timeout_max_ms;

@@ -40,6 +40,7 @@ static const char *const migrations[] = {
 	"socket_path TEXT NOT NULL,"
 	"caller_uid INTEGER NOT NULL,"
 	"caller_gid INTEGER NOT NULL,"
+	"caller_groups TEXT NOT NULL,"
 	"vmm_pid INTEGER NOT NULL,"
 	"vmm_uid INTEGER NOT NULL,"
 	"vmm_start INTEGER NOT NULL,"

@@ -139,16 +139,9 @@ static void take_content_type(struct http_request *req)
 
 static void reply_malformed(struct http_request *req, const struct err *err)
 {
-	cleanup_json struct json_object *o = json_object_new_object();
-	char type[96];
+	cleanup_json struct json_object *o = js_problem(err);
 	const char *text;
 
-	snprintf(type, sizeof(type), "urn:uffdd:problem:%s", err_name(err->code));
-	js_add_string(o, "type", type);
-	js_add_string(o, "title", err_title(err->code));
-	js_add_u64(o, "status", (uint64_t)err_http(err->code));
-	js_add_string(o, "detail", err->msg);
-	js_add_string(o, "code", err_name(err->code));
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
 	http_reply(req, err_http(err->code), "application/problem+json", text, strlen(text));
 }

@@ -1,14 +1,14 @@
 #include "daemon/live.h"
 
 #include <event2/event.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+#include "daemon/assign.h"
+#include "daemon/notify.h"
+#include "daemon/recover.h"
 
 /* Opening a tenant's paths may take as long as its file systems like. */
 #define LOAD_BY_S 30
@@ -28,15 +28,40 @@ static void free_event(struct event **ev)
 	*ev = NULL;
 }
 
+/* No VMM is to come any more. */
+static void unlink_socket(struct live *l)
+{
+	if (l->own_socket)
+		unlink(l->spec.socket_path);
+	l->own_socket = false;
+	close_fd(&l->listen_fd);
+}
+
 static void unlink_files(struct live *l)
 {
 	char path[CONF_PATH_MAX + 1];
 
 	host_path(l->host, "maps", l->rec.id, path);
 	unlink(path);
-	if (l->own_socket)
-		unlink(l->spec.socket_path);
-	l->own_socket = false;
+	unlink_socket(l);
+}
+
+void live_drop_files(struct live *l)
+{
+	for (size_t i = 0; i < l->nfiles; i++)
+		close_fd(&l->files[i]);
+	free(steal_ptr(&l->files));
+	l->nfiles = 0;
+}
+
+/* Its last counters are good once nobody writes them any more. */
+static void close_map(struct live *l)
+{
+	struct err err;
+
+	if (l->map_fd >= 0 && pagemap_view(l->map_fd, &l->last, &err))
+		memset(&l->last, 0, sizeof(l->last));
+	close_fd(&l->map_fd);
 }
 
 /* Everything but the record goes. A blocked thread of a dead VMM waits for the uffd. */
@@ -46,24 +71,29 @@ static void release(struct live *l)
 	struct err err;
 
 	close_fd(&l->uffd);
+	if (!l->released)
+		notify_forget(l->rec.id);
 	free_event(&l->on_vmm);
 	close_fd(&l->vmm);
 	free_event(&l->grace);
 	free_event(&l->load_by);
-	if (l->map_fd >= 0 && pagemap_view(l->map_fd, &l->last, &err))
-		memset(&l->last, 0, sizeof(l->last));
-	close_fd(&l->map_fd);
+	free_event(&l->back_by);
+	close_fd(&l->old_worker);
+	live_drop_files(l);
 	unlink_files(l);
+	l->released = true;
 	if (l->worker) {
 		/* It may have left already, or leave because the VMM did. */
 		worker_send(l->worker, CHAN_STOP, &stop, NULL, 0, &err);
 		worker_expect_exit(l->worker, LIVE_LEAVE_MS);
+	} else {
+		close_map(l);
 	}
 }
 
 bool live_released(const struct live *l)
 {
-	return l->map_fd < 0 && !l->worker;
+	return l->released && !l->worker;
 }
 
 static struct json_object *reason_data(const struct live *l)
@@ -80,9 +110,12 @@ void live_end(struct live *l, const char *reason)
 
 	if (!failed)
 		restore_move(&l->rec, STATE_ENDED, reason, wall_ms());
+	close_fd(&l->uffd);
+	/* Before its files go: a living row without them would be taken for a lost one. */
+	journal_add(l->host->journal, &l->rec, failed ? "released" : "ended", reason_data(l));
 	release(l);
 	l->host->hooks->ended(l->host->arg, l);
-	live_changed(l, failed ? "released" : "ended", reason_data(l));
+	l->host->hooks->changed(l->host->arg, l);
 }
 
 static void kill_vmm(struct live *l)
@@ -100,12 +133,13 @@ static void kill_vmm(struct live *l)
 }
 
 /* Visible at once; what the guest hangs on is kept until the VMM has ended. */
-static void fail(struct live *l, const char *reason, bool kill)
+void live_fail(struct live *l, const char *reason, bool kill)
 {
 	if (l->rec.state == STATE_FAILED)
 		return;
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
+	unlink_socket(l);
 	live_changed(l, "failed", reason_data(l));
 	if (kill)
 		kill_vmm(l);
@@ -124,7 +158,7 @@ static void on_vmm_cb(evutil_socket_t fd, short what, void *arg)
 	live_end(l, l->stop_reason[0] ? l->stop_reason : "vmm-exited");
 }
 
-static void watch_vmm(struct live *l, int *pidfd)
+void live_watch_vmm(struct live *l, int *pidfd)
 {
 	if (l->vmm >= 0 || *pidfd < 0)
 		return;
@@ -185,10 +219,15 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 	struct json_object *data;
 	struct err err;
 
-	(void)fds;
-	if (!l->creating)
-		return;
+	if (fds[0] >= 0) {
+		close_fd(&l->listen_fd);
+		l->listen_fd = steal_fd(&fds[0]);
+	}
 	free_event(&l->load_by);
+	if (!l->creating) {
+		recover_done(l);
+		return;
+	}
 	if (check_size(l, msg->ready.size_bytes, &err)) {
 		create_failed(l, &err);
 		return;
@@ -222,37 +261,74 @@ static void on_refused(struct live *l, const struct chan_msg *msg, int *fds)
 	live_changed(l, "refused", data);
 }
 
-static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
+static struct json_object *connected_data(const struct chan_connected *c)
 {
-	struct json_object *data;
+	struct json_object *data = json_object_new_object();
 
-	if (l->rec.state != STATE_WAITING || fds[0] < 0 || fds[1] < 0)
-		return;
-	l->uffd = steal_fd(&fds[0]);
-	l->rec.vmm_pid = msg->connected.pid;
-	l->rec.vmm_uid = msg->connected.uid;
-	l->rec.vmm_start = proc_start_time((pid_t)msg->connected.pid);
-	l->rec.page_bytes = msg->connected.page_bytes;
-	l->rec.memory_bytes = msg->connected.memory_bytes;
+	js_add_u64(data, "pid", c->pid);
+	js_add_u64(data, "uid", c->uid);
+	js_add_u64(data, "regions", c->nregions);
+	js_add_u64(data, "page_bytes", c->page_bytes);
+	js_add_u64(data, "memory_bytes", c->memory_bytes);
+	return data;
+}
+
+void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start)
+{
+	l->rec.vmm_pid = c->pid;
+	l->rec.vmm_uid = c->uid;
+	l->rec.vmm_start = vmm_start;
+	l->rec.page_bytes = c->page_bytes;
+	l->rec.memory_bytes = c->memory_bytes;
 	l->rec.connected_ms = wall_ms();
 	restore_move(&l->rec, STATE_SERVING, "", wall_ms());
-	if (l->own_socket)
-		unlink(l->spec.socket_path);
-	l->own_socket = false;
-	data = json_object_new_object();
-	js_add_u64(data, "pid", msg->connected.pid);
-	js_add_u64(data, "uid", msg->connected.uid);
-	js_add_u64(data, "regions", msg->connected.nregions);
-	js_add_u64(data, "page_bytes", msg->connected.page_bytes);
-	js_add_u64(data, "memory_bytes", msg->connected.memory_bytes);
-	live_changed(l, "connected", data);
-	watch_vmm(l, &fds[1]);
+	unlink_socket(l);
+	live_changed(l, "connected", connected_data(c));
+}
+
+/* Also from a worker that came back: then only the descriptors may be news. */
+static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	if (fds[0] < 0 || fds[1] < 0)
+		return;
+	close_fd(&l->uffd);
+	l->uffd = steal_fd(&fds[0]);
+	notify_keep(l->rec.id, l->uffd);
+	if (l->rec.state == STATE_WAITING)
+		live_connected(l, &msg->connected,
+			       proc_start_time((pid_t)msg->connected.pid));
+	live_watch_vmm(l, &fds[1]);
+}
+
+static int *realloc_files(int *files, size_t n)
+{
+	int *grown = reallocarray(files, n, sizeof(*grown));
+
+	if (!grown)
+		abort();
+	return grown;
+}
+
+static void on_files(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	const struct chan_files *f = &msg->files;
+
+	if (f->first == 0)
+		live_drop_files(l);
+	if (f->first != l->nfiles || f->count > CHAN_FDS_MAX ||
+	    l->nfiles + f->count > SPEC_LAYERS_MAX + 1)
+		return;
+	l->files = realloc_files(l->files, l->nfiles + f->count);
+	for (uint32_t i = 0; i < f->count; i++)
+		l->files[l->nfiles++] = steal_fd(&fds[i]);
 }
 
 static void on_paused(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
+	if (l->rec.paused)
+		return;
 	l->rec.paused = true;
 	l->rec.revision++;
 	live_changed(l, "paused", NULL);
@@ -262,6 +338,8 @@ static void on_complete(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
+	if (l->rec.complete)
+		return;
 	l->rec.complete = true;
 	l->rec.revision++;
 	live_changed(l, "complete", NULL);
@@ -302,8 +380,13 @@ static void on_failed(struct live *l, const struct chan_msg *msg, int *fds)
 		create_failed(l, &why);
 		return;
 	}
-	watch_vmm(l, &fds[0]);
-	fail(l, why.msg, msg->failed.kill);
+	if (msg->failed.vmm_pid && !l->rec.vmm_pid) {
+		l->rec.vmm_pid = msg->failed.vmm_pid;
+		l->rec.vmm_uid = msg->failed.vmm_uid;
+		l->rec.vmm_start = proc_start_time((pid_t)msg->failed.vmm_pid);
+	}
+	live_watch_vmm(l, &fds[0]);
+	live_fail(l, why.msg, msg->failed.kill);
 }
 
 static const struct {
@@ -313,6 +396,7 @@ static const struct {
 	{CHAN_READY, on_ready},       {CHAN_REFUSED, on_refused},   {CHAN_CONNECTED, on_connected},
 	{CHAN_PAUSED, on_paused},     {CHAN_COMPLETE, on_complete}, {CHAN_NOTE, on_note},
 	{CHAN_GONE, on_gone},         {CHAN_RELEASED, on_released}, {CHAN_FAILED, on_failed},
+	{CHAN_FILES, on_files},
 };
 
 static void on_message(void *arg, const struct chan_msg *msg, int *fds)
@@ -320,7 +404,7 @@ static void on_message(void *arg, const struct chan_msg *msg, int *fds)
 	struct live *l = arg;
 
 	/* After release only its exit is of interest. */
-	if (l->map_fd < 0)
+	if (l->released)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
 		if (handlers[i].type == msg->type) {
@@ -338,96 +422,18 @@ static void on_worker_exit(void *arg, const char *how)
 	err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
 	if (l->creating) {
 		create_failed(l, &err);
-	} else if (l->map_fd < 0) {
-		/* Released: now nothing is left of it. */
+	} else if (l->released) {
+		/* Now nothing is left of it. */
+		close_map(l);
 		l->host->hooks->changed(l->host->arg, l);
-	} else if (l->rec.state != STATE_FAILED) {
-		fail(l, err.msg, l->spec.on_failure == FAILURE_KILL);
+	} else {
+		recover_worker(l, how);
 	}
 }
 
-static const struct worker_hooks hooks = {on_message, on_worker_exit};
+const struct worker_hooks live_worker_hooks = {on_message, on_worker_exit};
 
 /* ---- begin ---- */
-
-static int make_map(struct live *l, struct err *err)
-{
-	char path[CONF_PATH_MAX + 1];
-
-	host_path(l->host, "maps", l->rec.id, path);
-	unlink(path);
-	l->map_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (l->map_fd < 0)
-		return err_sys(err, "create the page map %s", path);
-	return 0;
-}
-
-/* The canonical request, sealed, for the worker to map. */
-static int make_request(const char *text, int *ret_fd, struct err *err)
-{
-	size_t len = strlen(text), done = 0;
-	cleanup_fd int fd = memfd_create("request", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return err_sys(err, "create a memfd");
-	while (done < len) {
-		ssize_t n = write(fd, text + done, len - done);
-
-		if (n < 0)
-			return err_sys(err, "write the request");
-		done += (size_t)n;
-	}
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
-		return err_sys(err, "seal the request");
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
-/*
- * Our own directory, or a path of somebody who may do anything: bound here.
- * Any other path is the worker's to bind, with its caller's rights.
- */
-static int make_socket(struct live *l, uid_t caller, int *ret_fd, struct err *err)
-{
-	char own[CONF_PATH_MAX + 1];
-	bool root = geteuid() == 0;
-
-	host_path(l->host, "uffd", l->rec.id, own);
-	*ret_fd = -1;
-	if (strcmp(own, l->spec.socket_path) != 0 && caller != geteuid())
-		return 0;
-	if (sock_listen(l->spec.socket_path, SOCK_STREAM, l->spec.socket_mode,
-			root ? l->spec.socket_uid : SOCK_KEEP_OWNER,
-			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, ret_fd, err))
-		return -1;
-	l->own_socket = true;
-	return 0;
-}
-
-static int assign(struct live *l, const struct sock_peer *caller, struct err *err)
-{
-	struct chan_msg msg = {0};
-	cleanup_fd int request = -1, sock = -1;
-	int fds[3];
-
-	if (make_map(l, err) || make_socket(l, caller->uid, &sock, err) ||
-	    make_request(l->rec.spec, &request, err) ||
-	    pool_take(l->host->pool, &hooks, l, &l->worker, err))
-		return -1;
-	l->rec.worker_pid = (uint32_t)l->worker->pid;
-	l->rec.worker_start = l->worker->start;
-	memcpy(msg.assign.id, l->rec.id, sizeof(msg.assign.id));
-	msg.assign.become = geteuid() == 0;
-	msg.assign.uid = caller->uid;
-	msg.assign.gid = caller->gid;
-	msg.assign.ngroups = (uint32_t)caller->ngroups;
-	for (size_t i = 0; i < caller->ngroups; i++)
-		msg.assign.groups[i] = caller->groups[i];
-	fds[0] = request;
-	fds[1] = l->map_fd;
-	fds[2] = sock;
-	return worker_send(l->worker, CHAN_ASSIGN, &msg, fds, sock >= 0 ? 3 : 2, err);
-}
 
 static void fill_record(struct live *l, const char *id, const struct sock_peer *caller)
 {
@@ -443,9 +449,18 @@ static void fill_record(struct live *l, const char *id, const struct sock_peer *
 	r->spec = strdup(json_object_to_json_string_ext(spec, JSON_C_TO_STRING_PLAIN));
 	r->caller_uid = caller->uid;
 	r->caller_gid = caller->gid;
+	for (size_t i = 0, len = 0; i < caller->ngroups && len < sizeof(r->caller_groups); i++)
+		len += (size_t)snprintf(r->caller_groups + len, sizeof(r->caller_groups) - len,
+					"%s%u", i ? " " : "", (unsigned)caller->groups[i]);
 	r->prefetch = l->spec.prefetch;
 	r->rate_bytes_per_s = l->spec.rate_bytes_per_s;
 	r->created_ms = wall_ms();
+}
+
+void live_init(struct live *l)
+{
+	l->map_fd = l->uffd = l->vmm = l->listen_fd = l->old_worker = -1;
+	TAILQ_INIT(&l->creators);
 }
 
 int live_new(struct host *host, const char *id, struct spec *spec,
@@ -455,12 +470,11 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 	struct live *l = xcalloc(1, sizeof(*l));
 
 	l->host = host;
-	l->map_fd = l->uffd = l->vmm = -1;
+	live_init(l);
 	l->creating = true;
-	TAILQ_INIT(&l->creators);
 	l->spec = *spec;
 	fill_record(l, id, caller);
-	if (assign(l, caller, err)) {
+	if (assign_new(l, err)) {
 		memset(&l->spec, 0, sizeof(l->spec));
 		memcpy(l->spec.socket_path, spec->socket_path, sizeof(l->spec.socket_path));
 		if (l->worker)
@@ -482,8 +496,12 @@ void live_free(struct live *l)
 	free_event(&l->on_vmm);
 	free_event(&l->grace);
 	free_event(&l->load_by);
+	free_event(&l->back_by);
+	close_fd(&l->old_worker);
 	if (l->worker)
 		worker_leave(l->worker);
+	close_fd(&l->listen_fd);
+	live_drop_files(l);
 	close_fd(&l->uffd);
 	close_fd(&l->vmm);
 	close_fd(&l->map_fd);

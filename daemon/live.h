@@ -44,9 +44,18 @@ struct live {
 
 	struct worker *worker;    /* NULL once it has exited */
 	struct event *load_by;    /* deadline while creating */
-	int map_fd;               /* owned, -1 after release */
-	struct pagemap_view last; /* the page map as it was at release */
+	bool released;            /* what is left of it goes with its worker */
+	int map_fd;               /* owned, until its worker has left */
+	struct pagemap_view last; /* the page map as it was in the end */
 	bool own_socket;          /* bound by us: we unlink it */
+	int listen_fd;            /* owned duplicate of the UFFD socket, until a VMM is there */
+	int *files;               /* owned: header and layers, for a successor */
+	size_t nfiles;
+	unsigned deaths;          /* of workers in a row, see recover.c */
+	uint64_t deaths_since_us;
+	bool replacing;           /* on request: its worker is being ended, or another loads */
+	struct event *back_by;    /* until then the worker of a former supervisor may come back */
+	int old_worker;           /* owned: its pidfd */
 	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
 	int vmm;                  /* owned pidfd, -1: none or ended */
 	struct event *on_vmm;
@@ -64,11 +73,23 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 /* Releases whatever is left and leaves the worker alone (see worker_leave). */
 void live_free(struct live *l);
 
+/* All descriptors -1, no creators: for live_new() and for rows of the store. */
+void live_init(struct live *l);
+extern const struct worker_hooks live_worker_hooks;
+
 /* Everything but the record is gone. */
 bool live_released(const struct live *l);
 
 /* A change: written, published, and looked at by those who wait. @data is taken over. */
 void live_changed(struct live *l, const char *type, struct json_object *data);
+
+/* Visible at once; what the guest hangs on is kept until the VMM has ended. */
+void live_fail(struct live *l, const char *reason, bool kill);
+/* A VMM is there: from its worker, or from the page map that a dead one left. */
+void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start);
+/* Takes the pidfd over, unless it has one. */
+void live_watch_vmm(struct live *l, int *pidfd);
+void live_drop_files(struct live *l);
 
 /* It has ended: everything but the record goes. After a failure the reason stays. */
 void live_end(struct live *l, const char *reason);

@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "daemon/api.h"
+#include "daemon/notify.h"
 #include "daemon/selftest.h"
 
 /* One descriptor each for map, uffd, pidfds and channel of a restore, and some to spare. */
@@ -68,8 +69,12 @@ static int serve(const struct conf *conf, struct err *err)
 
 	event_add(term, NULL);
 	event_add(intr, NULL);
+	notify_open();
 	if (supervisor_new(base, conf, &sup, err) == 0 && api_new(sup, &api, err) == 0) {
+		notify_close();
+		notify_say("READY=1");
 		event_base_dispatch(base);
+		notify_say("STOPPING=1");
 		rc = 0;
 	}
 	api_free(api);

@@ -1,6 +1,7 @@
 #include "daemon/pool.h"
 
 #include <event2/event.h>
+#include <string.h>
 
 #include "common/log.h"
 #include "common/proc.h"
@@ -48,14 +49,31 @@ static bool read_message(struct worker *w, enum chan_step *ret_step, struct err 
 	*ret_step = chan_recv(w->chan, &msg, fds, err);
 	if (*ret_step != CHAN_GOT)
 		return false;
-	if (w->hooks && msg.type != CHAN_HELLO)
+	if (msg.type == CHAN_HELLO)
+		memcpy(w->release, msg.hello.release, sizeof(w->release));
+	else if (w->hooks)
 		w->hooks->message(w->arg, &msg, fds);
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		close_fd(&fds[i]);
 	return true;
 }
 
-static void on_exit_cb(evutil_socket_t fd, short what, void *arg);
+static void ignore_message(void *arg, const struct chan_msg *msg, int *fds)
+{
+	(void)arg;
+	(void)msg;
+	(void)fds;
+}
+
+static void ignore_exit(void *arg, const char *how)
+{
+	(void)arg;
+	(void)how;
+}
+
+static const struct worker_hooks nobody = {ignore_message, ignore_exit};
+
+static void on_reap_again(evutil_socket_t fd, short what, void *arg);
 
 /* The pidfd stays readable: waiting for it again would spin. */
 static void reap_later(struct worker *w)
@@ -63,26 +81,25 @@ static void reap_later(struct worker *w)
 	const struct timeval soon = {0, REAP_AGAIN_MS * 1000};
 
 	event_free(w->on_exit);
-	w->on_exit = evtimer_new(w->pool->base, on_exit_cb, w);
+	w->on_exit = evtimer_new(w->pool->base, on_reap_again, w);
 	evtimer_add(w->on_exit, &soon);
 }
 
-static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
+static void on_reap_again(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
-	enum chan_step step;
-	struct err err;
 	char how[64];
 
 	(void)fd;
 	(void)what;
-	/* What it said last counts, whichever event came first. */
-	while (read_message(w, &step, &err))
-		;
-	if (!spawn_reap(w->pidfd, how, sizeof(how))) {
+	if (spawn_reap(w->pidfd, how, sizeof(how)))
+		worker_free(w);
+	else
 		reap_later(w);
-		return;
-	}
+}
+
+static void tell_exit(struct worker *w, const char *how)
+{
 	if (w->hooks) {
 		w->hooks->exited(w->arg, how);
 	} else {
@@ -92,7 +109,31 @@ static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 		/* Not at once: a worker that cannot start must not make us spin. */
 		schedule_refill(w->pool, 1000);
 	}
-	worker_free(w);
+	w->hooks = &nobody;
+}
+
+/* Its owner hears of it at once, also when a tracer keeps us from reaping it. */
+static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	enum chan_step step;
+	struct err err;
+	char how[64];
+	bool reaped;
+
+	(void)fd;
+	(void)what;
+	/* What it said last counts, whichever event came first. */
+	while (read_message(w, &step, &err))
+		;
+	reaped = spawn_reap(w->pidfd, how, sizeof(how));
+	tell_exit(w, reaped ? how : "killed while traced");
+	if (reaped) {
+		worker_free(w);
+		return;
+	}
+	event_del(w->on_chan);
+	reap_later(w);
 }
 
 static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
@@ -114,6 +155,15 @@ static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
 	worker_expect_exit(w, 5000);
 }
 
+static void listen_to(struct worker *w)
+{
+	w->start = proc_start_time(w->pid);
+	w->on_exit = event_new(w->pool->base, w->pidfd, EV_READ, on_exit_cb, w);
+	w->on_chan = event_new(w->pool->base, w->chan, EV_READ | EV_PERSIST, on_chan_cb, w);
+	event_add(w->on_exit, NULL);
+	event_add(w->on_chan, NULL);
+}
+
 static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
 {
 	struct worker *w = xcalloc(1, sizeof(*w));
@@ -124,13 +174,28 @@ static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
 		worker_free(w);
 		return -1;
 	}
-	w->start = proc_start_time(w->pid);
-	w->on_exit = event_new(pool->base, w->pidfd, EV_READ, on_exit_cb, w);
-	w->on_chan = event_new(pool->base, w->chan, EV_READ | EV_PERSIST, on_chan_cb, w);
-	event_add(w->on_exit, NULL);
-	event_add(w->on_chan, NULL);
+	listen_to(w);
 	*ret = w;
 	return 0;
+}
+
+struct worker *pool_adopt(struct pool *pool, pid_t pid, int pidfd, int chan, const char *release)
+{
+	struct worker *w = xcalloc(1, sizeof(*w));
+
+	w->pool = pool;
+	w->pid = pid;
+	w->pidfd = pidfd;
+	w->chan = chan;
+	snprintf(w->release, sizeof(w->release), "%s", release);
+	listen_to(w);
+	return w;
+}
+
+void worker_own(struct worker *w, const struct worker_hooks *hooks, void *arg)
+{
+	w->hooks = hooks;
+	w->arg = arg;
 }
 
 static void on_refill(evutil_socket_t fd, short what, void *arg)
@@ -243,22 +308,8 @@ void worker_expect_exit(struct worker *w, unsigned ms)
 	evtimer_add(w->deadline, &tv);
 }
 
-static void ignore_message(void *arg, const struct chan_msg *msg, int *fds)
-{
-	(void)arg;
-	(void)msg;
-	(void)fds;
-}
-
-static void ignore_exit(void *arg, const char *how)
-{
-	(void)arg;
-	(void)how;
-}
-
 void worker_abandon(struct worker *w)
 {
-	static const struct worker_hooks nobody = {ignore_message, ignore_exit};
 	struct err err;
 
 	w->hooks = &nobody;

@@ -28,6 +28,7 @@ struct worker {
 	pid_t pid;
 	uint64_t start;   /* start time, with the pid its identity */
 	int pidfd, chan;  /* owned */
+	char release[32]; /* what it says that it is */
 	struct pool *pool;
 	struct event *on_exit, *on_chan;
 	struct event *deadline; /* NULL, or: it is killed when this fires */
@@ -45,6 +46,14 @@ void pool_free(struct pool *pool);
 /* An idle worker, or a new one; the pool fills up again a little later. */
 int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
 	      struct worker **ret, struct err *err);
+
+/*
+ * A worker of a former supervisor, which came back: pidfd and channel are taken
+ * over. It is not our child; how it ended cannot be told.
+ */
+struct worker *pool_adopt(struct pool *pool, pid_t pid, int pidfd, int chan, const char *release);
+/* Its owner, for one that was adopted. */
+void worker_own(struct worker *w, const struct worker_hooks *hooks, void *arg);
 
 int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, const int *fds,
 		size_t nfds, struct err *err);

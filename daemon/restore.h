@@ -20,6 +20,7 @@
 #include "common/spec.h"
 
 #define RESTORE_REASON_MAX 512
+#define RESTORE_GROUPS_MAX 768 /* 64 of them, as text */
 
 struct restore_record {
 	char id[PROTO_ID_MAX + 1];
@@ -32,6 +33,7 @@ struct restore_record {
 	char *spec; /* owned: the canonical request, JSON text */
 	char socket_path[PROTO_SUN_MAX + 1];
 	uint32_t caller_uid, caller_gid;
+	char caller_groups[RESTORE_GROUPS_MAX]; /* "4 27 100": workers take these rights on */
 
 	uint32_t vmm_pid, vmm_uid; /* 0 until connected */
 	uint64_t vmm_start;

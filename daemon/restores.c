@@ -3,6 +3,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#include "daemon/recover.h"
 #include "daemon/steer.h"
 #include "daemon/view.h"
 
@@ -15,6 +16,7 @@
 /* What a stop takes beyond its grace; the worker has as long to leave. */
 #define STOP_MS 12000
 #define PAUSE_MS 10000
+#define RESTART_MS 30000
 
 /* ---- list ---- */
 
@@ -326,6 +328,27 @@ void restores_resume(struct call *c)
 		call_problem(c->req, &err);
 	else
 		call_reply_restore(c->req, 200, l);
+}
+
+/* ---- another worker ---- */
+
+static bool restarted_or_over(const struct live *l, int target)
+{
+	return !proto_state_live(l->rec.state) ||
+	       (!l->replacing && l->rec.worker_restarts != (uint32_t)target);
+}
+
+void restores_restart_worker(struct call *c)
+{
+	struct err err;
+	struct live *l = call_restore(c, &err);
+	int before = l ? (int)l->rec.worker_restarts : 0;
+
+	if (!l || recover_replace(l, &err))
+		call_problem(c->req, &err);
+	else
+		waits_hold(api_waits(c->api), c, l, RESTART_MS, restarted_or_over, before,
+			   answer_object);
 }
 
 /* ---- pages ---- */

@@ -20,5 +20,6 @@ void restores_prefetch(struct call *c);
 void restores_pages(struct call *c);
 void restores_pause(struct call *c);
 void restores_resume(struct call *c);
+void restores_restart_worker(struct call *c);
 
 #endif

@@ -94,7 +94,7 @@ static int stop_failed(struct live *l, bool kill, struct err *err)
 
 int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
 {
-	if (l->map_fd < 0)
+	if (l->released)
 		return 0;
 	switch (l->rec.state) {
 	case STATE_WAITING:

@@ -10,7 +10,8 @@ enum kind { TEXT, OWNED_TEXT, STATE, PREFETCH, BOOL, U32, U64, I64 };
 /* The spec is last: it may fill many pages, which reading the others must not walk through. */
 #define COLUMNS_BUT_ID(X)                                                                     \
 	X(tenant, TEXT) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
-	X(socket_path, TEXT) X(caller_uid, U32) X(caller_gid, U32) X(vmm_pid, U32)            \
+	X(socket_path, TEXT) X(caller_uid, U32) X(caller_gid, U32) X(caller_groups, TEXT)     \
+	X(vmm_pid, U32)                                                                       \
 	X(vmm_uid, U32) X(vmm_start, U64) X(worker_pid, U32) X(worker_restarts, U32)          \
 	X(worker_start, U64) X(size_bytes, U64) X(page_bytes, U64) X(memory_bytes, U64)       \
 	X(complete, BOOL) X(paused, BOOL) X(prefetch, PREFETCH) X(prefetch_held, BOOL)        \

@@ -10,7 +10,8 @@
 
 #include "common/js.h"
 #include "common/log.h"
-#include "daemon/steer.h"
+#include "common/proc.h"
+#include "daemon/recover.h"
 
 #define HOUSEKEEPING_S 10
 
@@ -306,20 +307,40 @@ static int make_dir(const char *path, mode_t mode, struct err *err)
 	return 0;
 }
 
+/* Does the row of this boot still hold a VMM, or wait for one? */
+static bool still_stands(const struct live *l)
+{
+	if (!l || strcmp(l->rec.boot_id, l->host->boot_id) != 0)
+		return false;
+	if (proto_state_live(l->rec.state))
+		return true;
+	return l->rec.state == STATE_FAILED && l->rec.vmm_pid &&
+	       proc_start_time((pid_t)l->rec.vmm_pid) == l->rec.vmm_start;
+}
+
+static int make_run_dir(struct supervisor *sup, const char *what, mode_t mode, struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	host_path(&sup->host, what, "", path);
+	if (make_dir(path, mode, err))
+		return -1;
+	return chmod(path, mode) ? err_sys(err, "set the mode of %s", path) : 0;
+}
+
 /* Files of restores that nobody knows any more. */
-static int make_empty_dir(struct supervisor *sup, const char *what, mode_t mode, struct err *err)
+static int sweep(struct supervisor *sup, const char *what, struct err *err)
 {
 	char path[CONF_PATH_MAX + 1];
 	struct dirent *e;
 	DIR *dir;
 
 	host_path(&sup->host, what, "", path);
-	if (make_dir(path, mode, err))
-		return -1;
-	if (chmod(path, mode) || !(dir = opendir(path)))
+	dir = opendir(path);
+	if (!dir)
 		return err_sys(err, "open the directory %s", path);
 	while ((e = readdir(dir)))
-		if (proto_id_valid(e->d_name))
+		if (proto_id_valid(e->d_name) && !still_stands(look_up(sup, e->d_name)))
 			unlinkat(dirfd(dir), e->d_name, 0);
 	closedir(dir);
 	return 0;
@@ -347,8 +368,8 @@ static int make_dirs(struct supervisor *sup, struct err *err)
 	if (make_dir(sup->host.conf.run_dir, 0755, err) ||
 	    make_dir(sup->host.conf.state_dir, 0700, err) || lock_run_dir(sup, err))
 		return -1;
-	return make_empty_dir(sup, "uffd", 0711, err) || make_empty_dir(sup, "maps", 0700, err) ?
-	       -1 : 0;
+	return make_run_dir(sup, "uffd", 0711, err) || make_run_dir(sup, "maps", 0700, err) ? -1 :
+											      0;
 }
 
 static int read_boot_id(char ret[37], struct err *err)
@@ -369,8 +390,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 	cleanup_json struct json_object *body = NULL;
 
 	l->host = &sup->host;
-	l->map_fd = l->uffd = l->vmm = -1;
-	TAILQ_INIT(&l->creators);
+	live_init(l);
 	l->rec = *rec;
 	rec->spec = NULL;
 	body = js_parse(l->rec.spec, strlen(l->rec.spec), false, err);
@@ -383,17 +403,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 	return 0;
 }
 
-static void close_row(struct live *l)
-{
-	bool rebooted = strcmp(l->rec.boot_id, l->host->boot_id) != 0;
-
-	if (!proto_state_live(l->rec.state))
-		return;
-	restore_move(&l->rec, rebooted ? STATE_ENDED : STATE_FAILED,
-		     rebooted ? "reboot" : "uffdd was restarted", wall_ms());
-	journal_add(l->host->journal, &l->rec, rebooted ? "ended" : "failed", NULL);
-}
-
+/* Rows in order of their end: those that are over go to the list, the others are taken up. */
 static int by_end(const void *a, const void *b)
 {
 	const struct live *const *x = a, *const *y = b;
@@ -402,23 +412,40 @@ static int by_end(const void *a, const void *b)
 	return d < 0 ? -1 : d > 0;
 }
 
-static int load_rows(struct supervisor *sup, struct err *err)
+static void take_up(struct live *l)
 {
-	cleanup_free struct live **order = NULL;
-
-	if (store_restores(sup->store, on_row, sup, err))
-		return -1;
-	if (!sup->n)
-		return 0;
-	for (size_t i = 0; i < sup->n; i++)
-		close_row(sup->table[i]);
-	order = xcalloc(sup->n, sizeof(*order));
-	memcpy(order, sup->table, sup->n * sizeof(*order));
-	qsort(order, sup->n, sizeof(*order), by_end);
-	for (size_t i = 0; i < sup->n; i++)
-		TAILQ_INSERT_TAIL(&sup->ended, order[i], ended_link);
-	return 0;
+	if (still_stands(l)) {
+		recover_row(l);
+		return;
+	}
+	if (proto_state_live(l->rec.state)) {
+		restore_move(&l->rec, STATE_ENDED, "reboot", wall_ms());
+		journal_add(l->host->journal, &l->rec, "ended", NULL);
+	}
+	l->released = true;
+	on_ended(l->host->arg, l);
 }
+
+static void take_up_rows(struct supervisor *sup)
+{
+	cleanup_free struct live **order = xcalloc(sup->n + 1, sizeof(*order));
+	size_t n = sup->n;
+
+	if (n)
+		memcpy(order, sup->table, n * sizeof(*order));
+	qsort(order, n, sizeof(*order), by_end);
+	for (size_t i = 0; i < n; i++)
+		take_up(order[i]);
+}
+
+static bool on_back(void *arg, const char *id, struct worker *w, int *listen_fd)
+{
+	struct live *l = supervisor_find(arg, id);
+
+	return l && recover_came_back(l, w, listen_fd);
+}
+
+static const struct home_hooks home_hooks = {on_back};
 
 static void nobody_changed(void *arg, struct live *live)
 {
@@ -449,10 +476,16 @@ static int open_all(struct supervisor *sup, struct err *err)
 	if (store_open(path, &sup->store, err))
 		return -1;
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
-	if (load_rows(sup, err))
+	if (store_restores(sup->store, on_row, sup, err) || sweep(sup, "uffd", err) ||
+	    sweep(sup, "maps", err) ||
+	    pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
+		     &sup->host.pool, err))
 		return -1;
-	return pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
-			&sup->host.pool, err);
+	snprintf(path, sizeof(path), "%s/workers.sock", sup->host.conf.run_dir);
+	if (home_open(sup->host.base, path, sup->host.pool, &home_hooks, sup, &sup->home, err))
+		return -1;
+	take_up_rows(sup);
+	return 0;
 }
 
 int supervisor_new(struct event_base *base, const struct conf *conf, struct supervisor **ret,
@@ -480,18 +513,14 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 
 void supervisor_free(struct supervisor *sup)
 {
-	struct err err;
-
 	if (!sup)
 		return;
-	for (size_t i = 0; i < sup->n; i++)
-		if (!sup->table[i]->creating && sup->table[i]->rec.state == STATE_WAITING)
-			steer_stop(sup->table[i], 0, false, &err);
 	while (sup->n)
 		remove_live(sup, sup->table[sup->n - 1]);
 	free(sup->table);
 	if (sup->housekeeping)
 		event_free(sup->housekeeping);
+	home_close(sup->home);
 	pool_free(sup->host.pool);
 	journal_free(sup->host.journal);
 	store_close(sup->store);

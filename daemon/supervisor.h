@@ -7,6 +7,7 @@
 #ifndef UFFDD_SUPERVISOR_H
 #define UFFDD_SUPERVISOR_H
 
+#include "daemon/home.h"
 #include "daemon/live.h"
 
 struct event_base;
@@ -22,6 +23,7 @@ struct supervisor {
 	struct host host;          /* journal and pool are owned, the base is borrowed */
 	int run_fd;                /* owned; the run directory, locked */
 	struct store *store;       /* owned */
+	struct home *home;         /* owned */
 	struct live **table;       /* owned, sorted by id */
 	size_t n, cap;
 	TAILQ_HEAD(, live) ended;  /* oldest first */
@@ -30,10 +32,10 @@ struct supervisor {
 	void *observer_arg;
 };
 
-/* Opens the store and directories, closes the rows of former runs. */
+/* Opens the store and directories, and takes up what former runs left (recover.h). */
 int supervisor_new(struct event_base *base, const struct conf *conf, struct supervisor **ret,
 		   struct err *err);
-/* Accepts NULL. Waiting restores end; guests that are being served go on without us. */
+/* Accepts NULL. Restores go on without us: their workers wait for the next one. */
 void supervisor_free(struct supervisor *sup);
 void supervisor_observe(struct supervisor *sup, const struct observer *observer, void *arg);
 

@@ -44,6 +44,7 @@ static void add_processes(struct json_object *o, const struct live *l)
 	}
 	js_add_u64(worker, "pid", l->rec.worker_pid);
 	js_add_u64(worker, "restarts", l->rec.worker_restarts);
+	js_add_string(worker, "release", l->worker ? l->worker->release : NULL);
 }
 
 static void add_memory(struct json_object *o, const struct live *l, const struct pagemap_view *v)
@@ -173,19 +174,5 @@ struct json_object *view_event(const struct store_event *e)
 	js_add_string(o, "tenant", e->tenant);
 	js_add_string(o, "restore", e->restore);
 	json_object_object_add(o, "data", data ? data : json_object_new_object());
-	return o;
-}
-
-struct json_object *view_problem(const struct err *err)
-{
-	struct json_object *o = json_object_new_object();
-	char type[96];
-
-	snprintf(type, sizeof(type), "urn:uffdd:problem:%s", err_name(err->code));
-	js_add_string(o, "type", type);
-	js_add_string(o, "title", err_title(err->code));
-	js_add_u64(o, "status", (uint64_t)err_http(err->code));
-	js_add_string(o, "detail", err->msg);
-	js_add_string(o, "code", err_name(err->code));
 	return o;
 }

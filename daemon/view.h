@@ -13,7 +13,5 @@
 struct json_object *view_restore(const struct live *live);
 /* One event, as a line of the stream. */
 struct json_object *view_event(const struct store_event *event);
-/* {type, title, status, detail, code} of application/problem+json. */
-struct json_object *view_problem(const struct err *err);
 
 #endif

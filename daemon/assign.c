@@ -1,0 +1,175 @@
+#include "daemon/assign.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+/* No restore's id; whatever the moment, a supervisor that dies leaves a map, old or new. */
+#define FRESH ".fresh"
+
+static int make_map(struct live *l, struct err *err)
+{
+	char path[CONF_PATH_MAX + 1], fresh[CONF_PATH_MAX + 1];
+
+	host_path(l->host, "maps", l->rec.id, path);
+	host_path(l->host, "maps", FRESH, fresh);
+	unlink(fresh);
+	l->map_fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (l->map_fd < 0 || rename(fresh, path))
+		return err_sys(err, "create the page map %s", path);
+	return 0;
+}
+
+/* The canonical request, sealed, for the worker to map. */
+static int make_request(const char *text, int *ret_fd, struct err *err)
+{
+	size_t len = strlen(text), done = 0;
+	cleanup_fd int fd = memfd_create("request", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return err_sys(err, "create a memfd");
+	while (done < len) {
+		ssize_t n = write(fd, text + done, len - done);
+
+		if (n < 0)
+			return err_sys(err, "write the request");
+		done += (size_t)n;
+	}
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
+		return err_sys(err, "seal the request");
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+/*
+ * Our own directory, or a path of somebody who may do anything: bound here.
+ * Any other path is the worker's to bind, with its caller's rights.
+ */
+static int make_socket(struct live *l, struct err *err)
+{
+	char own[CONF_PATH_MAX + 1];
+	bool root = geteuid() == 0;
+
+	host_path(l->host, "uffd", l->rec.id, own);
+	if (strcmp(own, l->spec.socket_path) != 0 && l->rec.caller_uid != geteuid())
+		return 0;
+	/* A worker that nobody knows any more may still listen there. */
+	if (strcmp(own, l->spec.socket_path) == 0)
+		unlink(own);
+	if (sock_listen(l->spec.socket_path, SOCK_STREAM, l->spec.socket_mode,
+			root ? l->spec.socket_uid : SOCK_KEEP_OWNER,
+			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->listen_fd, err))
+		return -1;
+	l->own_socket = true;
+	return 0;
+}
+
+static uint32_t read_groups(const char *text, uint32_t groups[CHAN_GROUPS_MAX])
+{
+	uint32_t n = 0;
+	char *end;
+
+	while (*text && n < CHAN_GROUPS_MAX) {
+		groups[n++] = (uint32_t)strtoul(text, &end, 10);
+		if (end == text)
+			return n - 1;
+		text = end;
+	}
+	return n;
+}
+
+static void fill_identity(const struct live *l, struct chan_assign *a)
+{
+	memcpy(a->id, l->rec.id, sizeof(a->id));
+	snprintf(a->home, sizeof(a->home), "%.94s/workers.sock", l->host->conf.run_dir);
+	a->become = geteuid() == 0;
+	a->uid = l->rec.caller_uid;
+	a->gid = l->rec.caller_gid;
+	a->ngroups = read_groups(l->rec.caller_groups, a->groups);
+}
+
+/* What is left of the time in which a VMM must come. */
+static uint64_t connect_ms(const struct live *l)
+{
+	int64_t left = l->rec.created_ms + (int64_t)l->spec.connect_timeout_ms - wall_ms();
+
+	return left > 0 ? (uint64_t)left : 0;
+}
+
+static void fill_state(const struct live *l, struct chan_assign *a)
+{
+	a->prefetch = l->rec.prefetch;
+	a->prefetch_held = l->rec.prefetch_held;
+	a->rate_bytes_per_s = l->rec.rate_bytes_per_s;
+	a->paused = l->rec.paused;
+	a->failed = l->rec.state == STATE_FAILED;
+	a->nfiles = (uint32_t)l->nfiles;
+	a->unlink_socket = !l->own_socket && l->uffd < 0 && l->listen_fd >= 0;
+	a->connect_ms = connect_ms(l);
+}
+
+static int send_files(struct live *l, struct err *err)
+{
+	for (size_t first = 0; first < l->nfiles; first += CHAN_FDS_MAX) {
+		struct chan_msg msg = {0};
+
+		msg.files.first = (uint32_t)first;
+		msg.files.count = (uint32_t)min_u64(l->nfiles - first, CHAN_FDS_MAX);
+		if (worker_send(l->worker, CHAN_FILES, &msg, l->files + first, msg.files.count,
+				err))
+			return -1;
+	}
+	return 0;
+}
+
+int assign_choose(struct live *l, struct err *err)
+{
+	if (pool_take(l->host->pool, &live_worker_hooks, l, &l->worker, err))
+		return -1;
+	l->rec.worker_pid = (uint32_t)l->worker->pid;
+	l->rec.worker_start = l->worker->start;
+	return 0;
+}
+
+static int assign(struct live *l, enum chan_assign_kind kind, struct err *err)
+{
+	cleanup_fd int request = -1;
+	struct chan_msg msg = {0};
+	int fds[4], nfds = 2;
+
+	if (make_request(l->rec.spec, &request, err) || (!l->worker && assign_choose(l, err)))
+		return -1;
+	fill_identity(l, &msg.assign);
+	fill_state(l, &msg.assign);
+	msg.assign.kind = kind;
+	fds[0] = request;
+	fds[1] = l->map_fd;
+	if (kind == CHAN_ASSIGN_SERVE) {
+		fds[nfds++] = l->uffd;
+		fds[nfds++] = l->vmm;
+	} else if (l->listen_fd >= 0) {
+		fds[nfds++] = l->listen_fd;
+	}
+	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
+		return -1;
+	return send_files(l, err);
+}
+
+int assign_new(struct live *l, struct err *err)
+{
+	if (make_map(l, err) || make_socket(l, err))
+		return -1;
+	return assign(l, CHAN_ASSIGN_WAIT, err);
+}
+
+int assign_successor(struct live *l, struct err *err)
+{
+	if (l->uffd >= 0)
+		return assign(l, CHAN_ASSIGN_SERVE, err);
+	/* Nothing was installed yet: begin the page map anew. */
+	close_fd(&l->map_fd);
+	if (make_map(l, err) || (l->listen_fd < 0 && make_socket(l, err)))
+		return -1;
+	return assign(l, CHAN_ASSIGN_WAIT, err);
+}

@@ -1,0 +1,191 @@
+#include "daemon/home.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/log.h"
+#include "common/proc.h"
+#include "common/sock.h"
+
+/* Who has connected says who it is at once. */
+#define SPEAK_S 5
+#define ACCEPT_AGAIN_MS 100
+
+struct visitor {
+	TAILQ_ENTRY(visitor) link;
+	struct home *home;
+	int chan, pidfd; /* owned */
+	pid_t pid;
+	struct event *ev;
+};
+
+struct home {
+	struct event_base *base;
+	struct pool *pool;
+	const struct home_hooks *hooks;
+	void *arg;
+	char path[PROTO_SUN_MAX + 1];
+	int fd;
+	struct event *ev, *again;
+	size_t n;
+	TAILQ_HEAD(, visitor) visitors;
+};
+
+static void visitor_free(struct visitor *v)
+{
+	TAILQ_REMOVE(&v->home->visitors, v, link);
+	v->home->n--;
+	if (v->ev)
+		event_free(v->ev);
+	close_fd(&v->chan);
+	close_fd(&v->pidfd);
+	free(v);
+}
+
+static void turn_away(struct visitor *v, const char *why)
+{
+	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
+
+	if (log_allow(&limit, now_us()))
+		log_warning("a stranger came as a worker", "pid=%d why=%s", (int)v->pid, why);
+	visitor_free(v);
+}
+
+/* It waits for a VMM: its restore was never finished, or has ended without it. */
+static void send_away(struct worker *w)
+{
+	struct chan_msg stop = {.stop.how = CHAN_STOP_WAITING};
+	struct err err;
+
+	worker_send(w, CHAN_STOP, &stop, NULL, 0, &err);
+}
+
+static void welcome(struct visitor *v, const struct chan_back *back, int *listen_fd)
+{
+	struct home *home = v->home;
+	struct worker *w = pool_adopt(home->pool, v->pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
+				      back->release);
+
+	if (home->hooks->back(home->arg, back->id, w, listen_fd)) {
+		visitor_free(v);
+		return;
+	}
+	if (*listen_fd >= 0)
+		send_away(w);
+	worker_leave(w);
+	turn_away(v, "it is not the worker of the restore that it names");
+}
+
+static void on_message(evutil_socket_t fd, short what, void *arg)
+{
+	struct visitor *v = arg;
+	int fds[CHAN_FDS_MAX];
+	struct chan_msg msg;
+	struct err err;
+
+	if (what & EV_TIMEOUT) {
+		turn_away(v, "it says nothing");
+		return;
+	}
+	if (chan_recv((int)fd, &msg, fds, &err) != CHAN_GOT) {
+		turn_away(v, "it does not keep to the protocol");
+		return;
+	}
+	if (msg.type == CHAN_BACK && proto_id_valid(msg.back.id))
+		welcome(v, &msg.back, &fds[0]);
+	else
+		turn_away(v, "it does not say BACK");
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		close_fd(&fds[i]);
+}
+
+static void admit(struct home *home, int chan)
+{
+	const struct timeval speak_by = {SPEAK_S, 0};
+	struct visitor *v = xcalloc(1, sizeof(*v));
+	struct sock_peer peer;
+	struct err err;
+
+	v->home = home;
+	v->chan = chan;
+	v->pidfd = -1;
+	TAILQ_INSERT_TAIL(&home->visitors, v, link);
+	home->n++;
+	if (sock_peer(chan, &peer, &err) || sock_peer_pidfd(chan, peer.pid, &v->pidfd, &err)) {
+		turn_away(v, err.msg);
+		return;
+	}
+	v->pid = peer.pid;
+	v->ev = event_new(home->base, chan, EV_READ, on_message, v);
+	event_add(v->ev, &speak_by);
+}
+
+static void pause_accepting(struct home *home)
+{
+	const struct timeval later = {0, ACCEPT_AGAIN_MS * 1000};
+
+	event_del(home->ev);
+	evtimer_add(home->again, &later);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct home *home = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(home->ev, NULL);
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct home *home = arg;
+	int chan = accept4((int)fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)what;
+	if (chan >= 0 && home->n < HOME_VISITORS_MAX)
+		admit(home, chan);
+	else if (chan >= 0)
+		close(chan);
+	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+		pause_accepting(home);
+}
+
+int home_open(struct event_base *base, const char *path, struct pool *pool,
+	      const struct home_hooks *hooks, void *arg, struct home **ret, struct err *err)
+{
+	struct home *home = xcalloc(1, sizeof(*home));
+
+	home->base = base;
+	home->pool = pool;
+	home->hooks = hooks;
+	home->arg = arg;
+	TAILQ_INIT(&home->visitors);
+	snprintf(home->path, sizeof(home->path), "%s", path);
+	/* Workers have become their callers, so anybody must be able to connect. */
+	if (sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &home->fd,
+			err)) {
+		free(home);
+		return -1;
+	}
+	home->ev = event_new(base, home->fd, EV_READ | EV_PERSIST, on_accept, home);
+	home->again = evtimer_new(base, on_again, home);
+	event_add(home->ev, NULL);
+	*ret = home;
+	return 0;
+}
+
+void home_close(struct home *home)
+{
+	if (!home)
+		return;
+	while (!TAILQ_EMPTY(&home->visitors))
+		visitor_free(TAILQ_FIRST(&home->visitors));
+	event_free(home->ev);
+	event_free(home->again);
+	unlink(home->path);
+	close(home->fd);
+	free(home);
+}

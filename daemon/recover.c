@@ -1,0 +1,320 @@
+#include "daemon/recover.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "common/js.h"
+#include "common/log.h"
+#include "common/proc.h"
+#include "daemon/assign.h"
+#include "daemon/fetch.h"
+#include "daemon/notify.h"
+
+/* How long a worker may take to find its new supervisor. */
+#define BACK_MS 10000
+/* It may have died with its BACK, the socket and the uffd on the way to us. */
+#define LAST_WORDS_MS 20
+
+static struct json_object *detail(const char *text)
+{
+	struct json_object *data = json_object_new_object();
+
+	js_add_string(data, "detail", text);
+	return data;
+}
+
+__attribute__((format(printf, 2, 3)))
+static void give_up(struct live *l, const char *fmt, ...)
+{
+	char reason[RESTORE_REASON_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	/* Poisoning takes a worker, and a guest must not hang unseen. */
+	live_fail(l, reason, l->spec.on_failure != FAILURE_HOLD);
+}
+
+/* ---- a worker died ---- */
+
+/* A worker that dies again and again would keep its guest stumbling for ever. */
+static bool too_often(struct live *l)
+{
+	uint64_t now = now_us();
+
+	if (now - l->deaths_since_us > l->host->conf.worker_restart_window_ms * 1000) {
+		l->deaths_since_us = now;
+		l->deaths = 0;
+	}
+	return ++l->deaths > l->host->conf.worker_restarts;
+}
+
+static void tell_death(struct live *l, const char *how)
+{
+	struct json_object *data = detail(how);
+
+	js_add_u64(data, "restarts", l->rec.worker_restarts);
+	live_changed(l, "worker-died", data);
+}
+
+static void start_successor(struct live *l, const char *how)
+{
+	struct err err;
+	int chosen = assign_choose(l, &err);
+
+	tell_death(l, how);
+	if (chosen == 0 && assign_successor(l, &err) == 0)
+		return;
+	if (l->worker)
+		worker_abandon(l->worker);
+	l->worker = NULL;
+	give_up(l, "no worker could take over: %s", err.msg);
+}
+
+/*
+ * The pidfd of that very process, or -1 if it has ended. A start time that is read
+ * after the pidfd was taken is of the process behind it; one that nobody has
+ * reaped yet still has its start time, but its pidfd tells.
+ */
+static int find_process(uint32_t pid, uint64_t start)
+{
+	struct err err;
+	int pidfd;
+
+	if (!pid || proc_pidfd((pid_t)pid, &pidfd, &err))
+		return -1;
+	if (proc_start_time((pid_t)pid) == start && !proc_ended(pidfd))
+		return pidfd;
+	close(pidfd);
+	return -1;
+}
+
+static int open_map(struct live *l, struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	host_path(l->host, "maps", l->rec.id, path);
+	l->map_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return l->map_fd < 0 ? err_sys(err, "open the page map %s", path) : 0;
+}
+
+static bool find_vmm(struct live *l)
+{
+	int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
+
+	if (pidfd < 0)
+		return false;
+	live_watch_vmm(l, &pidfd);
+	return true;
+}
+
+/*
+ * Neither we nor the worker hold it any more: somebody else still does. *ret_left_alone:
+ * nobody needs it, its regions are no longer registered.
+ */
+static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
+{
+	struct pagemap_view view;
+
+	if (pagemap_view(l->map_fd, &view, err))
+		return -1;
+	*ret_left_alone = view.head.releasing;
+	return fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, &view.regions, &l->uffd, err);
+}
+
+/*
+ * Its worker may have met the VMM, and ended, while there was no supervisor to tell:
+ * then the page map knows. That its process is still the same one shows when it is found to
+ * hold a uffd with these regions.
+ */
+static bool learn_vmm(struct live *l)
+{
+	struct pagemap_view view;
+	struct chan_connected c;
+	struct err err;
+
+	if (l->rec.state != STATE_WAITING || pagemap_view(l->map_fd, &view, &err) ||
+	    !view.head.connected)
+		return false;
+	c = (struct chan_connected){
+		.pid = view.head.vmm_pid,
+		.uid = view.head.vmm_uid,
+		.gid = view.head.vmm_gid,
+		.nregions = view.regions.n,
+		.page_bytes = view.regions.page_bytes,
+		.memory_bytes = regions_bytes(&view.regions),
+	};
+	live_connected(l, &c, proc_start_time((pid_t)c.pid));
+	return true;
+}
+
+/* Its worker had nobody to tell that it was complete. */
+static void end_left_alone(struct live *l)
+{
+	struct pagemap_view view;
+	struct err err;
+
+	if (!l->rec.complete && pagemap_view(l->map_fd, &view, &err) == 0 &&
+	    view.stats.pages[PAGE_ABSENT] == 0) {
+		l->rec.complete = true;
+		l->rec.revision++;
+		live_changed(l, "complete", NULL);
+	}
+	live_end(l, "released");
+}
+
+/*
+ * A VMM that only the page map knows, or a uffd that nobody of ours holds any
+ * more. True: there is nothing (left) to go on with, and that has been told.
+ */
+static bool regain(struct live *l)
+{
+	bool left_alone = false;
+	struct err err;
+
+	if (learn_vmm(l) && !find_vmm(l)) {
+		live_end(l, "vmm-exited");
+		return true;
+	}
+	if (l->vmm < 0 || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
+		return false;
+	if (left_alone)
+		end_left_alone(l);
+	else
+		give_up(l, "the worker died, and nobody has the userfaultfd for another: %s",
+			err.msg);
+	return true;
+}
+
+void recover_worker(struct live *l, const char *how)
+{
+	if (l->vmm >= 0 && proc_ended(l->vmm)) {
+		live_end(l, l->stop_reason[0] ? l->stop_reason : "vmm-exited");
+		return;
+	}
+	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
+		return;
+	if (regain(l))
+		return;
+	if (!l->replacing && too_often(l)) {
+		give_up(l, "its workers die again and again, the last by %s", how);
+		return;
+	}
+	l->rec.worker_restarts++;
+	if (l->rec.state == STATE_SERVING)
+		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
+	else
+		l->rec.revision++;
+	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", l->rec.id,
+		   l->rec.worker_restarts, how);
+	start_successor(l, how);
+}
+
+void recover_done(struct live *l)
+{
+	if (l->rec.state == STATE_RECOVERING)
+		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+	l->replacing = false;
+	live_changed(l, "recovered", NULL);
+}
+
+int recover_replace(struct live *l, struct err *err)
+{
+	if (!l->worker || !proto_state_live(l->rec.state) || l->creating)
+		return err_set(err, ERR_STATE, "restore %s is %s: there is no worker to replace",
+			       l->rec.id, proto_state_name(l->rec.state));
+	l->replacing = true;
+	return proc_kill(l->worker->pidfd, err);
+}
+
+/* ---- we are new ---- */
+
+static void on_last_words(evutil_socket_t fd, short what, void *arg)
+{
+	struct live *l = arg;
+
+	(void)fd;
+	(void)what;
+	event_free(l->back_by);
+	l->back_by = NULL;
+	close_fd(&l->old_worker);
+	recover_worker(l, "found dead after a restart");
+}
+
+static void on_old_worker(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval soon = {0, LAST_WORDS_MS * 1000};
+	struct live *l = arg;
+	struct err err;
+
+	(void)fd;
+	if (what & EV_TIMEOUT) {
+		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
+		proc_kill(l->old_worker, &err);
+		event_add(l->back_by, NULL);
+		return;
+	}
+	event_free(l->back_by);
+	l->back_by = evtimer_new(l->host->base, on_last_words, l);
+	evtimer_add(l->back_by, &soon);
+}
+
+/* It comes back, or ends, or is made to end. */
+static void wait_for_worker(struct live *l, int *pidfd)
+{
+	const struct timeval by = {BACK_MS / 1000, BACK_MS % 1000 * 1000};
+
+	l->old_worker = steal_fd(pidfd);
+	l->back_by = event_new(l->host->base, l->old_worker, EV_READ, on_old_worker, l);
+	event_add(l->back_by, &by);
+}
+
+void recover_row(struct live *l)
+{
+	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
+	bool connected = l->rec.vmm_pid != 0, vmm = find_vmm(l);
+	char own[CONF_PATH_MAX + 1];
+	struct err err;
+
+	/* Also for a worker that is still there: what nobody has taken is closed soon. */
+	l->uffd = notify_take(l->rec.id);
+	host_path(l->host, "uffd", l->rec.id, own);
+	l->own_socket = l->rec.state == STATE_WAITING &&
+			(strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
+	/* Its files stay until it is released, whatever state it is in. */
+	if (open_map(l, &err)) {
+		if (vmm)
+			give_up(l, "its page states are lost: %s", err.msg);
+		else
+			live_end(l, "vmm-exited");
+		return;
+	}
+	if (connected && !vmm)
+		live_end(l, "vmm-exited");
+	else if (worker >= 0)
+		wait_for_worker(l, &worker);
+	else
+		recover_worker(l, "found dead after a restart");
+}
+
+bool recover_came_back(struct live *l, struct worker *w, int *listen_fd)
+{
+	if (l->worker || l->released || (uint32_t)w->pid != l->rec.worker_pid ||
+	    w->start != l->rec.worker_start)
+		return false;
+	if (l->back_by)
+		event_free(l->back_by);
+	l->back_by = NULL;
+	close_fd(&l->old_worker);
+	l->worker = w;
+	worker_own(w, &live_worker_hooks, l);
+	close_fd(&l->listen_fd);
+	l->listen_fd = steal_fd(listen_fd);
+	if (l->rec.state == STATE_RECOVERING)
+		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+	live_changed(l, "adopted", NULL);
+	return true;
+}
