@@ -56,19 +56,12 @@ void ctl_settle(struct ctl *ctl)
 static void fail_json(struct ctl *ctl, const struct err *err)
 {
 	cleanup_json struct json_object *o = NULL;
-	char type[96];
 
 	if (ctl->client.problem) {
 		render_json(stderr, ctl->client.problem);
 		return;
 	}
-	o = json_object_new_object();
-	snprintf(type, sizeof(type), "urn:uffdd:problem:%s", err_name(err->code));
-	js_add_string(o, "type", type);
-	js_add_string(o, "title", err_title(err->code));
-	js_add_u64(o, "status", (uint64_t)err_http(err->code));
-	js_add_string(o, "detail", err->msg);
-	js_add_string(o, "code", err_name(err->code));
+	o = js_problem(err);
 	render_json(stderr, o);
 }
 

@@ -194,6 +194,15 @@ static int resume_run(struct ctl *ctl)
 	return ctl_show(ctl, &req, render_line);
 }
 
+static int restart_run(struct ctl *ctl)
+{
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"POST", target};
+
+	restore_target(ctl, 0, "/restart-worker", target);
+	return ctl_show(ctl, &req, render_line);
+}
+
 static const struct args_option stop_options[] = {
 	{"kill", 0, NULL, ARGS_FLAG, false, "kill the VMM instead of leaving it to itself"},
 	{"grace", 0, "TIME", ARGS_DURATION, false, "let the VMM end by itself first"},
@@ -327,6 +336,9 @@ const struct verb verbs_table[] = {
 	{"pause", "ID", "Hold prefetch and recording, so that the VM can be snapshotted.",
 	 NULL, 1, 1, 1, pause_run},
 	{"resume", "ID", "Go on after a pause.", NULL, 1, 1, 1, resume_run},
+	{"restart-worker", "ID",
+	 "Move a restore to a new worker, of the release that is installed; its guest goes on.",
+	 NULL, 1, 1, 1, restart_run},
 	{0},
 };
 
@@ -360,7 +372,7 @@ void verbs_help(FILE *out)
 	      "Talks to uffdd, which serves the memory of microVMs restored from snapshots.\n\n"
 	      "Verbs:\n", out);
 	for (const struct verb *v = verbs_table; v->name; v++)
-		fprintf(out, "  %-10s %s\n", v->name, v->help);
+		fprintf(out, "  %-14s %s\n", v->name, v->help);
 	fputs("\nOptions, before or after the verb:\n", out);
 	args_help(out, ctl_options);
 	fputs("\n\"uffdctl VERB --help\" tells more about one verb.\n", out);

@@ -180,7 +180,7 @@ START_TEST(help)
 	static const struct {
 		const char *args, *says;
 	} cases[] = {
-		{"--help", "  prefetch   Steer the prefetch of a restore.\n"},
+		{"--help", "  prefetch       Steer the prefetch of a restore.\n"},
 		{"-h", "-o, --output table|json"},
 		{"--version", "uffdctl " PACKAGE_VERSION "\n"},
 		{"-V show", "uffdctl " PACKAGE_VERSION "\n"},

@@ -30,7 +30,7 @@
 	"\"socket\":{\"path\":\"/run/vm1.sock\",\"mode\":\"0660\",\"uid\":5,\"gid\":6}," \
 	"\"peer\":{\"uid\":5},\"mem_backend\":{\"backend_type\":\"Uffd\"," \
 	"\"backend_path\":\"/run/vm1.sock\"},\"vmm\":{\"pid\":77,\"uid\":5}," \
-	"\"worker\":{\"pid\":78,\"restarts\":2}," \
+	"\"worker\":{\"pid\":78,\"restarts\":2,\"release\":\"0.1\"}," \
 	"\"memory\":{\"size_bytes\":1073741824,\"page_bytes\":4096," \
 	"\"resident_bytes\":268435456,\"zero_bytes\":8192,\"removed_bytes\":4096," \
 	"\"total_bytes\":1073741824},\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
@@ -137,7 +137,7 @@ static const struct verb_case {
 	{"stop vm1", {{404, PROBLEM(404, "not-found", "no vm1")}}, 3, "", "not-found", "DELETE"},
 	{"stop vm1 vm2", {{503, PROBLEM(503, "not-ready", "n")}}, 5, "", "not-ready", "DELETE"},
 
-	/* prefetch, pause, resume */
+	/* prefetch, pause, resume, restart-worker */
 	{"prefetch vm1 none", {{200, VM1}}, 0, "vm1 serving\n", NULL,
 	 "\r\n\r\n{\"mode\":\"none\"}"},
 	{"prefetch vm1 all --rate 2M", {{200, VM1}}, 0, "vm1 serving\n", NULL,
@@ -151,6 +151,12 @@ static const struct verb_case {
 	 "vm1 serving paused\n", NULL, "POST /v1/restores/vm1/pause HTTP"},
 	{"resume vm1", {{200, VM1}}, 0, "vm1 serving\n", NULL, "POST /v1/restores/vm1/resume HTTP"},
 	{"pause vm1", {{409, PROBLEM(409, "paused", "p")}}, 6, "", "p (paused)", "POST"},
+	{"restart-worker vm1", {{200, RESTORE("vm1", "recovering", "")}}, 0, "vm1 recovering\n",
+	 NULL, "POST /v1/restores/vm1/restart-worker HTTP"},
+	{"restart-worker vm1 -o json", {{200, VM1}}, 0, VM1 "\n", NULL,
+	 "POST /v1/restores/vm1/restart-worker HTTP"},
+	{"restart-worker vm1", {{409, PROBLEM(409, "wrong-state", "it is over")}}, 6, "",
+	 "it is over (wrong-state)", "POST"},
 
 	/* pages */
 	{"pages vm1",
@@ -272,7 +278,7 @@ START_TEST(show_everything)
 		"socket           path=/run/vm1.sock mode=0660 uid=5 gid=6\n",
 		"mem_backend      {\"backend_type\":\"Uffd\",\"backend_path\":\"/run/vm1.sock\"}\n",
 		"vmm              pid=77 uid=5\n",
-		"worker           pid=78 restarts=2\n",
+		"worker           pid=78 restarts=2 release=0.1\n",
 		"memory           1 GiB in pages of 4 KiB\n",
 		"resident         256 MiB (25%), 8 KiB of it zeroed, 4 KiB removed\n",
 		"faults           count=9 served=8 zero=1\n",
@@ -310,6 +316,7 @@ START_TEST(unreachable)
 	static const char *const verbs[] = {
 		"create --snapshot /s", "list", "show a", "wait a", "stop a", "stop a b",
 		"prefetch a all", "pages a", "events", "status", "version", "pause a", "resume a",
+		"restart-worker a",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
