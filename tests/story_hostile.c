@@ -296,58 +296,46 @@ static pid_t worker_of(const struct scene *s, const char *id)
 	return (pid_t)scene_number(o, "worker.pid");
 }
 
+/* The same socket, another worker behind it. */
 START_TEST(test_worker_dies_waiting)
 {
 	struct scene s = {0};
+	struct scene_vmm vmm;
 
 	scene_open(&s);
 	scene_create(&s, "a", SCENE_SNAPSHOT, NULL);
 	ck_assert_int_eq(kill(worker_of(&s, "a"), SIGKILL), 0);
-	scene_reach(&s, "a", "failed", "the worker died (signal 9");
-	serve_another(&s, "a");
-	scene_delete(&s, "a", "");
-	check_events(&s, "a", "created failed ");
+	scene_vmm_start(&vmm, &s, "a", "--threads 4");
+	scene_vmm_right(&vmm);
+	scene_reach(&s, "a", "ended", "vmm-exited");
 	scene_close(&s);
 }
 END_TEST
 
-/* The guest's blocked threads see no zero page: the VMM is killed, or they wait on. */
+/* Ours is the last descriptor of it, and still no thread sees a zero page. */
 START_TEST(test_worker_dies_serving)
 {
-	static const char *const policies[] = {"kill", "hold"};
 	struct scene s = {0};
+	struct scene_vmm vmm;
 
 	scene_open(&s);
-	for (size_t i = 0; i < ARRAY_LEN(policies); i++) {
-		const char *id = policies[i];
-		cleanup_free char *target = scene_format(RESTORES "/%s", id);
-		cleanup_free char *more = scene_format(NO_PREFETCH ",\"on_failure\":\"%s\"", id);
-		struct scene_vmm vmm;
-
-		scene_create(&s, id, SCENE_SNAPSHOT, more);
-		scene_vmm_start(&vmm, &s, id, "--hold-before --no-keep");
-		scene_reach(&s, id, "serving", "");
-		ck_assert_int_eq(kill(worker_of(&s, id), SIGKILL), 0);
-		scene_reach(&s, id, "failed", "the worker died (signal 9");
-		if (i == 1) {
-			scene_vmm_go(&vmm);
-			serve_another(&s, id);
-			ck_assert(scene_vmm_lives(&vmm));
-			scene_refused(&s, "DELETE", target, NULL, ERR_STATE, "stop with kill");
-			scene_delete(&s, id, "?kill=true");
-		}
-		check_code(&vmm, id, 128 + SIGKILL);
-		scene_at_rest(&s);
-		check_events(&s, id, "created connected failed released ");
-	}
+	scene_create(&s, "a", SCENE_SNAPSHOT, NO_PREFETCH);
+	scene_vmm_start(&vmm, &s, "a", "--hold-before --no-keep --threads 4");
+	scene_reach(&s, "a", "serving", "");
+	ck_assert_int_eq(kill(worker_of(&s, "a"), SIGKILL), 0);
+	scene_vmm_go(&vmm);
+	scene_vmm_right(&vmm);
+	scene_reach(&s, "a", "ended", "vmm-exited");
+	check_events(&s, "a", "created connected worker-died recovered complete ended ");
 	scene_close(&s);
 }
 END_TEST
 
-/* The kernel lets nobody but the tracer reap it; the daemon must come back for it. */
+/* The kernel lets nobody but the tracer reap it; its guest must not wait for that. */
 START_TEST(test_traced_worker_dies)
 {
 	struct scene s = {0};
+	struct scene_vmm vmm;
 	siginfo_t ended;
 	pid_t worker;
 	int status;
@@ -358,11 +346,10 @@ START_TEST(test_traced_worker_dies)
 	ck_assert_msg(ptrace(PTRACE_SEIZE, worker, NULL, NULL) == 0, "%s", strerror(errno));
 	ck_assert_int_eq(kill(worker, SIGKILL), 0);
 	ck_assert_int_eq(waitid(P_PID, (id_t)worker, &ended, WEXITED | WNOWAIT), 0);
-	/* Two turns of its loop, so that it has seen the end as well. */
-	scene_tell(&s, 200, "GET", "/healthz", NULL);
-	scene_tell(&s, 200, "GET", "/healthz", NULL);
+	scene_vmm_start(&vmm, &s, "a", "");
+	scene_vmm_right(&vmm);
 	ck_assert_int_eq(waitpid(worker, &status, __WALL), worker);
-	scene_reach(&s, "a", "failed", "the worker died (signal 9");
+	scene_reach(&s, "a", "ended", "vmm-exited");
 	scene_close(&s);
 }
 END_TEST
