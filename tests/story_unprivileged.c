@@ -14,12 +14,13 @@
 #include "tests/vmm.h"
 
 #define NOBODY 65534
-#define SNAPSHOT "{\"dir\":\"" SCENE_SNAPSHOT "\"}"
 #define IMAGE SCENE_SNAPSHOT "/" SCENE_IMAGE
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
 #define KILLED (128 + SIGKILL)
 
 static struct scene scene;
+/* Copies where nobody can get at them: the checkout may lie in somebody's home. */
+static char program[256], snapshot[256];
 
 /* The kernel notes the effective user when a socket is connected. */
 static void act_as(uid_t uid)
@@ -39,11 +40,34 @@ static void give_away(const char *path, mode_t mode)
 
 static void next_daemon(void)
 {
-	static const struct respawn nobody = {.uid = NOBODY};
+	const struct respawn nobody = {.program = program, .uid = NOBODY};
 
 	act_as(0);
 	respawn(&scene.d, &nobody);
 	act_as(NOBODY);
+}
+
+static void copy_program(const char *name, const char *to)
+{
+	const char *const argv[] = {"install", "-D", "-m", "755", name, to, NULL};
+	struct harness_output out;
+
+	harness_run(argv, &out);
+	ck_assert_msg(out.code == 0, "%s", out.err);
+	harness_output_fini(&out);
+}
+
+/* The daemon looks for its worker beside itself. */
+static void make_copies(void)
+{
+	cleanup_free char *worker = scene_format("%s/bin/worker/uffdd-worker", scene.d.dir);
+	cleanup_free char *dir = scene_format("%s/public", scene.d.dir);
+
+	snprintf(program, sizeof(program), "%s/bin/daemon/uffdd", scene.d.dir);
+	copy_program(TEST_BUILD "/daemon/uffdd", program);
+	copy_program(TEST_BUILD "/worker/uffdd-worker", worker);
+	scene_copy_dir(SCENE_SNAPSHOT, dir);
+	snprintf(snapshot, sizeof(snapshot), "{\"dir\":\"%s\"}", dir);
 }
 
 static void open_as_nobody(void)
@@ -51,6 +75,7 @@ static void open_as_nobody(void)
 	scene.config = "\"socket_mode\":\"0666\"";
 	scene_open(&scene);
 	scene_kill(&scene);
+	make_copies();
 	give_away(scene.d.run, 0755);
 	give_away(scene.d.state, 0700);
 	next_daemon();
@@ -148,7 +173,7 @@ static void begin(struct stage *s, struct guest *g, const char *id, const char *
 {
 	*s = (struct stage){.scene = &scene};
 	snprintf(s->id, sizeof(s->id), "%s", id);
-	stage_create(s, SNAPSHOT, members);
+	stage_create(s, snapshot, members);
 	guest_start(g, s->socket, uid);
 	json_object_put(stage_await(s, "serving"));
 }
@@ -213,11 +238,13 @@ START_TEST(refuses_other_users)
 		"unprivileged, as uid 65534", "uid 0", "run it as root",
 	};
 
+	cleanup_free char *body = NULL;
+
 	open_as_nobody();
 	act_as(0);
+	body = scene_format("{\"snapshot\":%s}", snapshot);
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
-		scene_refused(&scene, "PUT", "/v1/restores/roots", "{\"snapshot\":" SNAPSHOT "}",
-			      ERR_DENIED, wanted[i]);
+		scene_refused(&scene, "PUT", "/v1/restores/roots", body, ERR_DENIED, wanted[i]);
 	close_as_nobody();
 }
 END_TEST
