@@ -176,31 +176,29 @@ static int show_run(struct ctl *ctl)
 	return ctl_show(ctl, &req, render_show);
 }
 
-static int pause_run(struct ctl *ctl)
+/* A POST that takes nothing and answers with the restore. */
+static int post(struct ctl *ctl, const char *what)
 {
 	char target[CTL_TARGET_MAX];
 	struct client_request req = {"POST", target};
 
-	restore_target(ctl, 0, "/pause", target);
+	restore_target(ctl, 0, what, target);
 	return ctl_show(ctl, &req, render_line);
+}
+
+static int pause_run(struct ctl *ctl)
+{
+	return post(ctl, "/pause");
 }
 
 static int resume_run(struct ctl *ctl)
 {
-	char target[CTL_TARGET_MAX];
-	struct client_request req = {"POST", target};
-
-	restore_target(ctl, 0, "/resume", target);
-	return ctl_show(ctl, &req, render_line);
+	return post(ctl, "/resume");
 }
 
 static int restart_run(struct ctl *ctl)
 {
-	char target[CTL_TARGET_MAX];
-	struct client_request req = {"POST", target};
-
-	restore_target(ctl, 0, "/restart-worker", target);
-	return ctl_show(ctl, &req, render_line);
+	return post(ctl, "/restart-worker");
 }
 
 static const struct args_option stop_options[] = {
