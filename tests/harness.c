@@ -254,7 +254,7 @@ char *harness_daemon_log(const struct harness_daemon *d)
 	return read_text(fd);
 }
 
-static bool accepts_or_ended(void *arg)
+bool harness_accepts_or_ended(void *arg)
 {
 	const struct harness_daemon *d = arg;
 	siginfo_t ended = {0};
@@ -302,7 +302,7 @@ void harness_daemon_start(struct harness_daemon *d, const char *const *extra_arg
 	}
 	log = open_log(d, O_WRONLY | O_CREAT | O_APPEND);
 	d->pid = start_program(argv, log, log);
-	if (!harness_wait(accepts_or_ended, d, DAEMON_MS))
+	if (!harness_wait(harness_accepts_or_ended, d, DAEMON_MS))
 		daemon_failed(d, "does not listen in time");
 	if (waitpid(d->pid, NULL, WNOHANG) == d->pid) {
 		d->pid = 0;

@@ -57,6 +57,8 @@ struct harness_daemon {
  * After harness_daemon_kill() it starts again in the same directory.
  */
 void harness_daemon_start(struct harness_daemon *d, const char *const *extra_args);
+/* For harness_wait(): its control socket accepts, or the daemon (@arg) has ended. */
+bool harness_accepts_or_ended(void *arg);
 /* SIGTERM; it must exit with 0 and leave nothing in the run directory. Removes the directory. */
 void harness_daemon_stop(struct harness_daemon *d);
 /* SIGKILL, and waits. The directory stays. */

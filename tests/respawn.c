@@ -65,21 +65,6 @@ static void run(const struct harness_daemon *d, const struct respawn *r)
 	_exit(127);
 }
 
-static bool accepts_or_ended(void *arg)
-{
-	const struct harness_daemon *d = arg;
-	siginfo_t ended = {0};
-	struct err err;
-	int fd;
-
-	if (waitid(P_PID, (id_t)d->pid, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid)
-		return true;
-	if (sock_connect(d->socket, SOCK_STREAM, &fd, &err) < 0)
-		return false;
-	close(fd);
-	return true;
-}
-
 void respawn(struct harness_daemon *d, const struct respawn *r)
 {
 	bool in_time;
@@ -88,7 +73,7 @@ void respawn(struct harness_daemon *d, const struct respawn *r)
 	ck_assert_msg(d->pid >= 0, "fork: %s", strerror(errno));
 	if (d->pid == 0)
 		run(d, r);
-	in_time = harness_wait(accepts_or_ended, d, SCENE_MS);
+	in_time = harness_wait(harness_accepts_or_ended, d, SCENE_MS);
 	if (!in_time || waitpid(d->pid, NULL, WNOHANG) == d->pid) {
 		cleanup_free char *log = harness_daemon_log(d);
 
