@@ -66,24 +66,17 @@ uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now)
 	return wait;
 }
 
-/* The next absent run in order of snapshot offset, at most @max pages, in one region. */
-static uint64_t next_run(struct prefetch *p, struct guest *g, uint64_t max, uint64_t *ret_page)
+/* What is left of the run that was begun, or else another one. */
+static uint64_t next_run(struct prefetch *p, const struct guest *g, uint64_t max,
+			 uint64_t *ret_page)
 {
-	const struct region *r = regions_at_offset(g->map.regions, p->next_off);
+	uint64_t n = order_again(&g->map, p->page, p->pages, max, ret_page);
 
-	if (!r)
-		r = regions_next_offset(g->map.regions, p->next_off, true);
-	while (r) {
-		uint64_t from = max_u64(p->next_off, r->offset) / g->page_bytes;
-		uint64_t end = (r->offset + r->size) / g->page_bytes;
-		uint64_t n = pagemap_absent_run(&g->map, from, end, max, ret_page);
-
-		if (n)
-			return n;
-		p->next_off = r->offset + r->size;
-		r = regions_next_offset(g->map.regions, p->next_off, true);
-	}
-	return 0;
+	if (n)
+		return n;
+	p->pages = order_next(&p->order, &g->map, max, &p->page);
+	*ret_page = p->page;
+	return p->pages;
 }
 
 static void back_off(struct prefetch *p, uint64_t now)
@@ -93,9 +86,10 @@ static void back_off(struct prefetch *p, uint64_t now)
 }
 
 /* Zero pages cost neither the disk nor memory: only data is paid for. */
-static void advance(struct prefetch *p, struct guest *g, uint64_t end_page, uint64_t data_bytes)
+static void advance(struct prefetch *p, uint64_t end_page, uint64_t data_bytes)
 {
-	p->next_off = end_page * g->page_bytes;
+	p->pages -= end_page - p->page;
+	p->page = end_page;
 	p->backoff_us = p->not_before_us = 0;
 	p->step_bytes = min_u64(p->step_bytes * 2, PREFETCH_STEP_MAX);
 	if (p->rate_bytes_per_s)
@@ -118,7 +112,7 @@ enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t no
 	a = guest_prefetch(g, page, n, &done, err);
 	if (a == GUEST_DONE) {
 		g->map.stats->prefetch_bytes += done * g->page_bytes;
-		advance(p, g, page + done, g->map.stats->installed_bytes - before);
+		advance(p, page + done, g->map.stats->installed_bytes - before);
 	} else if (a == GUEST_DEFER) {
 		back_off(p, now);
 	} else if (a == GUEST_FAIL && !guest_source_changed(g, err)) {

@@ -15,6 +15,7 @@
 
 #include "common/spec.h"
 #include "worker/guest.h"
+#include "worker/order.h"
 
 #define PREFETCH_STEP_MIN ((uint64_t)64 << 10)
 #define PREFETCH_STEP_MAX ((uint64_t)1 << 20)
@@ -24,7 +25,8 @@ struct prefetch {
 	bool held;             /* by the API: paused prefetch, or a paused restore */
 	bool stopped;          /* the source failed; demand goes on */
 	bool done;             /* everything was looked at */
-	uint64_t next_off;     /* snapshot offset to go on from */
+	struct order order;    /* which run comes next */
+	uint64_t page, pages;  /* what is left of the run that was begun */
 	uint64_t step_bytes;
 	uint64_t rate_bytes_per_s; /* of snapshot data; 0: no limit */
 	int64_t credit_bytes;  /* negative: wait until it has been earned */
