@@ -9,9 +9,10 @@ struct seen {
 	uint64_t keep; /* pages divisible by it stay */
 };
 
-static bool answer(void *arg, uint64_t page)
+static bool answer(void *arg, struct fault *fault)
 {
 	struct seen *s = arg;
+	uint64_t page = fault->page;
 
 	s->page[s->n++] = page;
 	return !s->keep || page % s->keep != 0;
@@ -59,7 +60,7 @@ START_TEST(test_deferred_ones_stay)
 	ck_assert_uint_eq(faults_each(&f, answer, &s), 5);
 	ck_assert_uint_eq(f.n, 5);
 	for (size_t i = 0; i < f.n; i++)
-		ck_assert_uint_eq(f.page[i], 2 * i);
+		ck_assert_uint_eq(f.v[i].page, 2 * i);
 	faults_add(&f, 4);
 	ck_assert_uint_eq(f.n, 5);
 }
@@ -82,6 +83,51 @@ START_TEST(test_overflow_is_remembered)
 }
 END_TEST
 
+static bool send_to_disk(void *arg, struct fault *fault)
+{
+	struct seen *s = arg;
+
+	s->page[s->n++] = fault->page;
+	if (fault->stage == FAULT_WARMED)
+		return true;
+	if (fault->page % 2)
+		fault->stage = FAULT_WARMING;
+	return fault->page % 2 == 0;
+}
+
+/* Odd pages are on the disk: they are not asked about again until it has been read. */
+START_TEST(test_warming_ones_are_left_alone)
+{
+	static const uint64_t first[] = {0, 1, 2, 3, 4, 5}, then[] = {3};
+	static struct faults f;
+	static struct seen s;
+
+	memset(&f, 0, sizeof(f));
+	memset(&s, 0, sizeof(s));
+	for (uint64_t page = 0; page < 6; page++)
+		faults_add(&f, page);
+	ck_assert(faults_ready(&f));
+	ck_assert_uint_eq(faults_each(&f, send_to_disk, &s), 3);
+	ck_assert_mem_eq(s.page, first, sizeof(first));
+	ck_assert_uint_eq(f.warming, 3);
+	ck_assert(!faults_ready(&f));
+	s.n = 0;
+	ck_assert_uint_eq(faults_each(&f, send_to_disk, &s), 0);
+	ck_assert_uint_eq(s.n, 0);
+
+	faults_warmed(&f, 2, 2);
+	ck_assert(faults_ready(&f));
+	ck_assert_uint_eq(faults_each(&f, send_to_disk, &s), 1);
+	ck_assert_mem_eq(s.page, then, sizeof(then));
+	ck_assert_uint_eq(f.n, 2);
+	ck_assert_uint_eq(f.warming, 2);
+	/* One that is there already keeps its stage. */
+	faults_add(&f, 1);
+	ck_assert_uint_eq(f.n, 2);
+	ck_assert(!faults_ready(&f));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("faults");
@@ -91,6 +137,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_handed_out_in_order);
 	tcase_add_test(t, test_deferred_ones_stay);
 	tcase_add_test(t, test_overflow_is_remembered);
+	tcase_add_test(t, test_warming_ones_are_left_alone);
 	suite_add_tcase(s, t);
 	return s;
 }

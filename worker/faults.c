@@ -10,7 +10,7 @@ static size_t position(const struct faults *f, uint64_t page)
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (f->page[mid] < page)
+		if (f->v[mid].page < page)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -22,27 +22,39 @@ void faults_add(struct faults *f, uint64_t page)
 {
 	size_t at = position(f, page);
 
-	if (at < f->n && f->page[at] == page)
+	if (at < f->n && f->v[at].page == page)
 		return;
 	if (f->n == FAULTS_MAX) {
 		f->overflow = true;
 		return;
 	}
-	memmove(&f->page[at + 1], &f->page[at], (f->n - at) * sizeof(f->page[0]));
-	f->page[at] = page;
+	memmove(&f->v[at + 1], &f->v[at], (f->n - at) * sizeof(f->v[0]));
+	f->v[at] = (struct fault){page, FAULT_NEW};
 	f->n++;
 }
 
-size_t faults_each(struct faults *f, bool (*answer)(void *arg, uint64_t page), void *arg)
+size_t faults_each(struct faults *f, bool (*answer)(void *arg, struct fault *fault), void *arg)
 {
 	size_t before = f->n, kept = 0;
 
+	f->warming = 0;
 	for (size_t i = 0; i < before; i++) {
-		uint64_t page = f->page[i];
+		struct fault fault = f->v[i];
 
-		if (!answer(arg, page))
-			f->page[kept++] = page;
+		if (fault.stage != FAULT_WARMING && answer(arg, &fault))
+			continue;
+		f->warming += fault.stage == FAULT_WARMING;
+		f->v[kept++] = fault;
 	}
 	f->n = kept;
 	return before - kept;
+}
+
+void faults_warmed(struct faults *f, uint64_t page, uint64_t n)
+{
+	for (size_t i = position(f, page); i < f->n && f->v[i].page < page + n; i++)
+		if (f->v[i].stage == FAULT_WARMING) {
+			f->v[i].stage = FAULT_WARMED;
+			f->warming--;
+		}
 }

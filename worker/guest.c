@@ -20,6 +20,7 @@ int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *sr
 	g->map = *map;
 	memset(map, 0, sizeof(*map));
 	g->src = src;
+	g->unproven = EXTENT_ZERO;
 	g->page_bytes = g->map.regions->page_bytes;
 	g->bounce = anonymous(g->page_bytes, PROT_READ | PROT_WRITE);
 	g->zeros = anonymous(g->page_bytes, PROT_READ);
@@ -104,6 +105,38 @@ static enum uf_outcome install_assembled(struct guest *g, uint64_t page, uint64_
 	return o;
 }
 
+int guest_prove(struct guest *g, struct err *err)
+{
+	uint32_t layer = g->unproven;
+
+	g->unproven = EXTENT_ZERO;
+	return source_check(g->src, layer, err);
+}
+
+/* Is the layer as it was, and was it when something was last copied from it? */
+static int check_layer(struct guest *g, uint32_t layer, struct err *err)
+{
+	if (g->unproven != layer && guest_prove(g, err))
+		return -1;
+	g->unproven = EXTENT_ZERO;
+	return source_check(g->src, layer, err);
+}
+
+static enum uf_outcome copy(struct guest *g, const void *from, uint32_t layer, uint64_t addr,
+			    uint64_t n, uint64_t *ret_done, struct err *err)
+{
+	enum uf_outcome o;
+	uint64_t done;
+
+	o = uffd_copy(g->uffd, addr, from, n * g->page_bytes, &done);
+	*ret_done = done / g->page_bytes;
+	g->map.stats->installed_bytes += done;
+	if (o == UF_SOURCE)
+		err_set(err, ERR_SNAPSHOT, "layer %u cannot be read: an I/O error, or its file "
+			"was truncated", layer);
+	return o;
+}
+
 /*
  * Straight from the layer's mapping: the kernel copies. The file is checked
  * before, so that changed bytes are not served, and after, so that a change
@@ -113,20 +146,12 @@ static enum uf_outcome install_mapped(struct guest *g, const struct source_run *
 				      uint64_t n, uint64_t *ret_done, struct err *err)
 {
 	enum uf_outcome o;
-	uint64_t done;
 
 	*ret_done = 0;
-	if (source_check(g->src, run->layer, err))
+	if (check_layer(g, run->layer, err))
 		return UF_SOURCE;
-	o = uffd_copy(g->uffd, addr, run->data, n * g->page_bytes, &done);
-	*ret_done = done / g->page_bytes;
-	g->map.stats->installed_bytes += done;
-	if (o == UF_SOURCE)
-		err_set(err, ERR_SNAPSHOT, "layer %u cannot be read: an I/O error, or its file "
-			"was truncated", run->layer);
-	if (source_check(g->src, run->layer, err))
-		return UF_SOURCE;
-	return o;
+	o = copy(g, run->data, run->layer, addr, n, ret_done, err);
+	return source_check(g->src, run->layer, err) ? UF_SOURCE : o;
 }
 
 /* Put snapshot bytes of [page, page + n) at @addr, as far as one call goes. */
@@ -193,12 +218,26 @@ static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
 	}
 }
 
-static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t addr,
-				      struct err *err)
+/*
+ * One page of data that somebody waits for, and that was found in memory: the check
+ * after the copy is not on its way; it comes with the next page's, or within a moment.
+ */
+static enum uf_outcome install_faulted(struct guest *g, const struct source_run *run,
+				       const void *from, uint64_t addr, uint64_t *ret_done,
+				       struct err *err)
 {
-	uint64_t done;
-	enum uf_outcome o = install(g, page, addr, 1, &done, err);
+	*ret_done = 0;
+	if (check_layer(g, run->layer, err))
+		return UF_SOURCE;
+	/* What is in our own buffer was checked after it was read: that is all of it. */
+	if (from == run->data)
+		g->unproven = run->layer;
+	return copy(g, from, run->layer, addr, 1, ret_done, err);
+}
 
+static enum guest_answer faulted(struct guest *g, uint64_t page, uint64_t addr, enum uf_outcome o,
+				 uint64_t done, struct err *err)
+{
 	fault_point(FAULT_AFTER_INSTALL);
 	if (done) {
 		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
@@ -209,6 +248,26 @@ static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t a
 	if (o == UF_EXISTS)
 		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
 	return unserved(g, page, addr, o, err);
+}
+
+static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t addr, bool warmed,
+				      struct err *err)
+{
+	struct source_run run = source_at(g->src, page * g->page_bytes, g->page_bytes);
+	enum heat_answer heat = HEAT_COLD;
+	enum uf_outcome o;
+	uint64_t done;
+
+	if (!warmed && run.data && run.len == g->page_bytes)
+		heat = source_look(g->src, &run, g->bounce);
+	if (heat != HEAT_COLD)
+		o = install_faulted(g, &run, heat == HEAT_READ ? g->bounce : run.data, addr, &done,
+				    err);
+	else if (warmed || !source_may_be_cold(g->src, page * g->page_bytes, g->page_bytes))
+		o = install(g, page, addr, 1, &done, err);
+	else
+		return GUEST_COLD;
+	return faulted(g, page, addr, o, done, err);
 }
 
 /* Once installed, or given back: if it is missing, it was removed, so it is zero. */
@@ -228,14 +287,14 @@ static enum guest_answer fault_known(struct guest *g, uint64_t page, uint64_t ad
 	return unserved(g, page, addr, o, err);
 }
 
-enum guest_answer guest_fault(struct guest *g, uint64_t page, struct err *err)
+enum guest_answer guest_fault(struct guest *g, uint64_t page, bool warmed, struct err *err)
 {
 	uint64_t addr = address(g, page);
 
 	if (!addr)
 		return GUEST_DONE;
 	if (pagemap_get(&g->map, page) == PAGE_ABSENT)
-		return fault_absent(g, page, addr, err);
+		return fault_absent(g, page, addr, warmed, err);
 	return fault_known(g, page, addr, err);
 }
 

@@ -17,14 +17,16 @@ struct guest {
 	struct pagemap map;  /* owned */
 	struct source *src;  /* borrowed */
 	uint64_t page_bytes;
-	void *bounce;        /* owned; one page, for pages made of several extents */
+	void *bounce;        /* owned; one page that is read, not taken from a layer's map */
 	void *zeros;         /* owned; one page of zeros, hugetlb has no zero page */
+	uint32_t unproven;   /* layer that was copied from since it was last checked, or EXTENT_ZERO */
 	uint64_t nomem_since_us; /* 0: memory was there at the last try */
 };
 
 enum guest_answer {
 	GUEST_DONE,  /* answered, or nothing to do */
 	GUEST_DEFER, /* try again soon: a removal is under way, or memory is short */
+	GUEST_COLD,  /* its bytes are on the disk: have them warmed, then ask again */
 	GUEST_GONE,  /* the VMM has ended */
 	GUEST_FAIL,  /* err says why this page can never be supplied */
 };
@@ -40,8 +42,11 @@ void guest_fini(struct guest *g);
 /* The page at an address; false if it is in no region. */
 bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page);
 
-/* A thread waits for this page. */
-enum guest_answer guest_fault(struct guest *g, uint64_t page, struct err *err);
+/*
+ * A thread waits for this page.
+ * @warmed: it was GUEST_COLD and has been read since: never that again
+ */
+enum guest_answer guest_fault(struct guest *g, uint64_t page, bool warmed, struct err *err);
 
 /*
  * guest_prefetch - install absent pages of [page, page + n), as many as one call takes
@@ -54,6 +59,16 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 
 /* [start, end) was given back (or unmapped): it reads zero from now on. */
 void guest_removed(struct guest *g, uint64_t start, uint64_t end);
+
+/*
+ * Of what was copied from a layer for a fault: has that layer changed meanwhile?
+ * Due within a moment, while guest_unproven(). 0, or -1 with ERR_SNAPSHOT.
+ */
+static inline bool guest_unproven(const struct guest *g)
+{
+	return g->unproven != EXTENT_ZERO;
+}
+int guest_prove(struct guest *g, struct err *err);
 
 /* Has any layer changed since it was opened? Then err says which and how. */
 bool guest_source_changed(struct guest *g, struct err *err);

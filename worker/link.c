@@ -102,6 +102,7 @@ void link_turn(struct link *l, uint64_t now)
 		return;
 	l->chan = dial(l);
 	if (l->chan >= 0) {
+		l->epoch++;
 		l->since_us = now;
 		l->heard = false;
 		l->replay(l->arg);

@@ -15,6 +15,7 @@
 
 struct link {
 	int chan; /* owned; -1 while the supervisor is away */
+	unsigned epoch; /* counts channels: a new one may have the number of the old one */
 	char id[PROTO_ID_MAX + 1];
 	char home[PROTO_SUN_MAX + 1]; /* "" = none: once lost, lost */
 	uid_t home_uid;               /* who may be there */

@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -46,6 +47,12 @@ static const int serving[] = {
 	SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_restart_syscall,
 	SYS_exit, SYS_exit_group, SYS_getrandom, SYS_unlinkat,
 	SYS_socket, SYS_connect, /* to the next supervisor */
+	SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_timerfd_create, SYS_timerfd_settime,
+	SYS_eventfd2, SYS_preadv2, SYS_mincore, SYS_fadvise64,
+	SYS_set_robust_list, SYS_rseq, /* of a new thread */
+#ifdef SYS_epoll_wait
+	SYS_epoll_wait,
+#endif
 #ifdef SYS_poll
 	SYS_poll,
 #endif
@@ -59,7 +66,7 @@ static const int serving[] = {
 
 /* Loading a snapshot, and taking the second step. */
 static const int loading[] = {
-	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fadvise64, SYS_capset,
+	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fstatfs, SYS_capset,
 	SYS_prctl, SYS_seccomp,
 #ifdef SYS_open
 	SYS_open,
@@ -69,7 +76,19 @@ static const int loading[] = {
 #endif
 };
 
-#define FILTER_MAX (4 + ARRAY_LEN(serving) + ARRAY_LEN(loading) + 2)
+/* Threads of this process, and no other process. glibc tries clone3() first, whose flags cannot be seen. */
+static const struct sock_filter threads[] = {
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4),
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+};
+
+#define HEAD_MAX (4 + ARRAY_LEN(threads))
+#define FILTER_MAX (HEAD_MAX + ARRAY_LEN(serving) + ARRAY_LEN(loading) + 2)
 
 static void jump_to_allow(struct sock_filter *f, size_t *n, int call, size_t allow_at)
 {
@@ -83,7 +102,7 @@ static int filter(bool with_loading, struct err *err)
 {
 	struct sock_filter f[FILTER_MAX];
 	size_t nload = with_loading ? ARRAY_LEN(loading) : 0;
-	size_t allow_at = 4 + ARRAY_LEN(serving) + nload + 1, n = 0;
+	size_t allow_at = HEAD_MAX + ARRAY_LEN(serving) + nload + 1, n = 0;
 	struct sock_fprog prog = {.filter = f};
 
 	_Static_assert(FILTER_MAX < 250, "jumps are 8 bits wide");
@@ -93,6 +112,8 @@ static int filter(bool with_loading, struct err *err)
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 					      offsetof(struct seccomp_data, nr));
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		f[n++] = threads[i];
 	for (size_t i = 0; i < ARRAY_LEN(serving); i++)
 		jump_to_allow(f, &n, serving[i], allow_at);
 	for (size_t i = 0; i < nload; i++)

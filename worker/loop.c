@@ -3,16 +3,31 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/timerfd.h>
 
 #include "common/proc.h"
 #include "worker/fault.h"
 
 #define BACKOFF_MIN_US 20
 #define BACKOFF_MAX_US 2000
-#define NEVER UINT64_MAX
+/* A layer that was copied from for a fault is looked at again within … */
+#define PROOF_US 5000
+#define WARMED_MAX 64 /* taken at once */
 
-void loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
-	       const struct spec *spec)
+/* What wakes it. */
+enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF };
+
+static int set_waits(struct loop *l, struct err *err)
+{
+	return wait_set(&l->wait, WAKES_UFFD, l->guest->uffd, err) ||
+	       wait_set(&l->wait, WAKES_VMM, l->vmm, err) ||
+	       wait_set(&l->wait, WAKES_LINK, l->link->chan, err) ||
+	       wait_set(&l->wait, WAKES_WARM, warm_fd(l->warm), err) ||
+	       wait_set(&l->wait, WAKES_PROOF, l->proof, err) ? -1 : 0;
+}
+
+int loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
+	      const struct spec *spec, struct err *err)
 {
 	memset(l, 0, sizeof(*l));
 	l->guest = guest;
@@ -20,7 +35,21 @@ void loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
 	l->vmm = vmm;
 	l->when_complete = spec->when_complete;
 	l->on_failure = spec->on_failure;
-	prefetch_init(&l->prefetch, spec->prefetch, spec->rate_bytes_per_s, now_us());
+	l->link_epoch = link->epoch;
+	l->proof = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (wait_open(&l->wait, err) || warm_new(guest->src, &l->warm, err) || set_waits(l, err)) {
+		loop_fini(l);
+		return -1;
+	}
+	prefetch_init(&l->prefetch, l->warm, spec->prefetch, spec->rate_bytes_per_s, now_us());
+	return 0;
+}
+
+void loop_fini(struct loop *l)
+{
+	warm_free(l->warm);
+	wait_close(&l->wait);
+	close_fd(&l->proof);
 }
 
 /* ---- to the supervisor ---- */
@@ -89,7 +118,6 @@ static void on_fault(struct loop *l, const struct uf_msg *m)
 
 	stats->faults++;
 	stats->faults_written += m->write;
-	prefetch_yield(&l->prefetch);
 	if (guest_page(l->guest, m->start, &page)) {
 		faults_add(&l->faults, page);
 		return;
@@ -178,13 +206,14 @@ static void take(struct loop *l, const struct uf_msg *msgs, int n)
 static void read_all(struct loop *l)
 {
 	struct uf_msg msgs[UF_READ_MAX];
+	uint64_t faults = l->guest->map.stats->faults;
 	struct err err;
 	int n;
 
 	do {
 		n = uffd_read(l->guest->uffd, l->guest->map.inbox, msgs, UF_READ_MAX, &err);
 		if (n < 0) {
-			l->deaf = true;
+			wait_set(&l->wait, WAKES_UFFD, -1, &err);
 			fail(l, &err);
 			return;
 		}
@@ -192,6 +221,8 @@ static void read_all(struct loop *l)
 			fault_point(FAULT_AFTER_READ);
 		take(l, msgs, n);
 	} while (n == UF_READ_MAX);
+	if (l->guest->map.stats->faults != faults && prefetch_wants(&l->prefetch))
+		prefetch_yield(&l->prefetch, now_us());
 }
 
 void loop_take_over(struct loop *l)
@@ -231,6 +262,7 @@ static bool answer_failed(struct loop *l, uint64_t page)
 		l->gone = true;
 		return true;
 	case GUEST_DEFER:
+	case GUEST_COLD:
 		return false;
 	case GUEST_FAIL:
 		break;
@@ -242,20 +274,33 @@ static bool answer_failed(struct loop *l, uint64_t page)
 	return false;
 }
 
-static bool answer(void *arg, uint64_t page)
+/* Its bytes are on the disk: threads that may wait for it do. */
+static void have_warmed(struct loop *l, struct fault *f)
+{
+	const uint64_t page_bytes = l->guest->page_bytes;
+	bool asked = warm_ask(l->warm, f->page * page_bytes, page_bytes, WARM_DEMAND);
+
+	/* Nobody can: then this one must. */
+	f->stage = asked ? FAULT_WARMING : FAULT_WARMED;
+}
+
+static bool answer(void *arg, struct fault *f)
 {
 	struct loop *l = arg;
 	struct err err;
 
 	if (l->gone)
 		return true;
-	if (l->failed && pagemap_get(&l->guest->map, page) == PAGE_ABSENT)
-		return answer_failed(l, page);
+	if (l->failed && pagemap_get(&l->guest->map, f->page) == PAGE_ABSENT)
+		return answer_failed(l, f->page);
 	fault_point(FAULT_BEFORE_INSTALL);
-	switch (guest_fault(l->guest, page, &err)) {
+	switch (guest_fault(l->guest, f->page, f->stage == FAULT_WARMED, &err)) {
 	case GUEST_DONE:
 		return true;
 	case GUEST_DEFER:
+		return false;
+	case GUEST_COLD:
+		have_warmed(l, f);
 		return false;
 	case GUEST_GONE:
 		l->gone = true;
@@ -264,14 +309,14 @@ static bool answer(void *arg, uint64_t page)
 		break;
 	}
 	fail(l, &err);
-	return answer_failed(l, page);
+	return answer_failed(l, f->page);
 }
 
 static void answer_all(struct loop *l)
 {
 	size_t answered;
 
-	if (!l->faults.n)
+	if (!faults_ready(&l->faults))
 		return;
 	answered = faults_each(&l->faults, answer, l);
 	if (answered || !l->backoff_us)
@@ -288,7 +333,41 @@ static void answer_all(struct loop *l)
 /* Faults that wait for a removal to finish are tried again; those of a failed page are not. */
 static bool retry_soon(const struct loop *l)
 {
-	return l->faults.n && !(l->failed && l->on_failure != FAILURE_POISON);
+	return faults_ready(&l->faults) && !(l->failed && l->on_failure != FAILURE_POISON);
+}
+
+/* ---- from the disk ---- */
+
+static void take_warmed(struct loop *l)
+{
+	const uint64_t page_bytes = l->guest->page_bytes;
+	struct warm_range done[WARMED_MAX];
+	size_t n = warm_take(l->warm, done, WARMED_MAX);
+
+	for (size_t i = 0; i < n; i++)
+		if (done[i].why == WARM_DEMAND)
+			faults_warmed(&l->faults, done[i].off / page_bytes, 1);
+		else
+			prefetch_warmed(&l->prefetch, l->guest, done[i].off);
+}
+
+/* ---- what was copied without a look at the layer afterwards ---- */
+
+static void set_proof(struct loop *l, uint64_t us)
+{
+	const struct itimerspec when = {.it_value.tv_nsec = (long)us * 1000};
+
+	timerfd_settime(l->proof, 0, &when, NULL);
+	l->proof_due = us != 0;
+}
+
+static void prove(struct loop *l)
+{
+	struct err err;
+
+	set_proof(l, 0);
+	if (guest_prove(l->guest, &err))
+		fail(l, &err);
 }
 
 /* ---- prefetch and completion ---- */
@@ -315,6 +394,7 @@ static void check_complete(struct loop *l)
 {
 	if (l->completed || !pagemap_complete(&l->guest->map))
 		return;
+	prove(l);
 	l->completed = true;
 	tell(l, CHAN_COMPLETE);
 }
@@ -369,7 +449,7 @@ static void on_stop(struct loop *l, const struct chan_msg *msg)
 	switch (guest_poison_absent(l->guest, drain, l, &err)) {
 	case GUEST_DONE:
 		l->completed = true;
-		faults_each(&l->faults, answer, l);
+		answer_all(l);
 		break;
 	case GUEST_GONE:
 		l->gone = true;
@@ -409,28 +489,31 @@ static void read_link(struct loop *l)
 
 static void sleep_until_something(struct loop *l, uint64_t wait_us)
 {
-	struct pollfd p[] = {
-		{.fd = l->deaf ? -1 : l->guest->uffd, .events = POLLIN},
-		{.fd = l->vmm, .events = POLLIN},
-		{.fd = l->link->chan, .events = POLLIN},
-	};
-	struct timespec ts = {
-		.tv_sec = (time_t)(wait_us / 1000000),
-		.tv_nsec = (long)(wait_us % 1000000) * 1000,
-	};
+	unsigned ready;
+	struct err err;
 
-	if (ppoll(p, ARRAY_LEN(p), wait_us == NEVER ? NULL : &ts, NULL) <= 0)
-		return;
-	if (p[1].revents)
+	/* Found again. One that was lost has left by itself. */
+	if (l->link_epoch != l->link->epoch) {
+		l->link_epoch = l->link->epoch;
+		wait_set(&l->wait, WAKES_LINK, l->link->chan, &err);
+	}
+	if (guest_unproven(l->guest) && !l->proof_due)
+		set_proof(l, PROOF_US);
+	ready = wait_sleep(&l->wait, wait_us);
+	if (ready & 1u << WAKES_VMM)
 		l->gone = true;
-	if (p[2].revents)
+	if (ready & 1u << WAKES_LINK)
 		read_link(l);
+	if (ready & 1u << WAKES_WARM)
+		take_warmed(l);
+	if (ready & 1u << WAKES_PROOF)
+		prove(l);
 }
 
 static uint64_t wait_us(struct loop *l)
 {
 	uint64_t now = now_us();
-	uint64_t wait = l->failed ? NEVER : prefetch_wait_us(&l->prefetch, now);
+	uint64_t wait = l->failed ? WAIT_NEVER : prefetch_wait_us(&l->prefetch, now);
 
 	if (retry_soon(l))
 		wait = min_u64(l->backoff_us, wait);

@@ -3,9 +3,10 @@
  *
  *   ┌─► read everything pending on the uffd
  *   │     removals are applied at once, faults join the set
- *   │   answer the faults; what a removal defers stays in the set
+ *   │   answer the faults; what a removal defers stays in the set, and so does what
+ *   │     is on the disk: other threads read it, this one never waits for it
  *   │   nobody waits: one step of prefetch
- *   └── sleep until the uffd, the supervisor, the VMM's pidfd or a time says so
+ *   └── sleep until the uffd, the supervisor, the VMM's pidfd, the disk or a time says so
  *
  * The kernel delivers faults before events, so the order of messages is not the
  * order of causes: all of them are read before any is answered.
@@ -18,6 +19,7 @@
 #include "worker/guest.h"
 #include "worker/link.h"
 #include "worker/prefetch.h"
+#include "worker/wait.h"
 
 enum loop_end {
 	LOOP_GONE,     /* the VMM ended */
@@ -31,6 +33,11 @@ struct loop {
 	enum spec_complete when_complete;
 	enum spec_failure on_failure;
 
+	struct wait wait;          /* owned */
+	int proof;                 /* owned timerfd: guest_prove() is due */
+	unsigned link_epoch;       /* of the channel that is waited for */
+	struct warm *warm;         /* owned */
+
 	struct faults faults;
 	struct prefetch prefetch;
 	bool held;                 /* prefetch held by the API */
@@ -38,15 +45,16 @@ struct loop {
 	bool completed;            /* COMPLETE was sent */
 	bool stopping;             /* the supervisor wants the guest to do without us */
 	bool failed;               /* absent pages can no longer be supplied */
-	bool deaf;                 /* the uffd cannot be read any more */
+	bool proof_due;            /* the timer runs */
 	bool gone;
 	uint64_t backoff_us;       /* while faults are deferred */
 	struct err err;            /* of the failure */
 };
 
 /* @spec gives prefetch mode, rate and the two policies. */
-void loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
-	       const struct spec *spec);
+int loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
+	      const struct spec *spec, struct err *err);
+void loop_fini(struct loop *l);
 /* What a new supervisor must hear of the state: PAUSED, COMPLETE, FAILED. */
 void loop_replay(struct loop *l);
 /*

@@ -2,12 +2,19 @@
 
 #define BACKOFF_MIN_US 50
 #define BACKOFF_MAX_US 20000
+/* A thread that was just answered is likely to fault again within … */
+#define LIKELY_US 50
+/* … but one that faults all the time must not keep prefetch from ever taking a step. */
+#define STARVED_US 2000
+/* Zero pages are installed as fast as so many times fewer bytes of data. */
+#define ZERO_CHEAPER 8
 
-void prefetch_init(struct prefetch *p, enum spec_prefetch mode, uint64_t rate_bytes_per_s,
-		   uint64_t now)
+void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mode,
+		   uint64_t rate_bytes_per_s, uint64_t now)
 {
 	*p = (struct prefetch){
 		.mode = mode,
+		.warm = warm,
 		.step_bytes = PREFETCH_STEP_MIN,
 		.rate_bytes_per_s = rate_bytes_per_s,
 		.credited_us = now,
@@ -18,14 +25,15 @@ void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 		  uint64_t rate_bytes_per_s, uint64_t now)
 {
 	if (mode != p->mode || rate_bytes_per_s != p->rate_bytes_per_s)
-		prefetch_init(p, mode, rate_bytes_per_s, now);
+		prefetch_init(p, p->warm, mode, rate_bytes_per_s, now);
 	p->held = held;
 	p->stopped = false;
 }
 
-void prefetch_yield(struct prefetch *p)
+void prefetch_yield(struct prefetch *p, uint64_t now)
 {
 	p->step_bytes = PREFETCH_STEP_MIN;
+	p->quiet_us = now + LIKELY_US;
 }
 
 /* Credit grows with time and is capped at one large step, so a pause earns no burst. */
@@ -54,29 +62,78 @@ static uint64_t rate_wait_us(struct prefetch *p, uint64_t now)
 			  p->rate_bytes_per_s) + 1;
 }
 
+/* ---- the runs that were asked for ---- */
+
+static struct prefetch_run *run_at(struct prefetch *p, unsigned i)
+{
+	return &p->ahead[(p->first + i) % PREFETCH_AHEAD];
+}
+
+static bool begin_warming(struct prefetch *p, struct guest *g, const struct prefetch_run *r)
+{
+	uint64_t off = r->page * g->page_bytes, len = r->pages * g->page_bytes;
+
+	return p->warm && source_may_be_cold(g->src, off, len) &&
+	       warm_ask(p->warm, off, len, WARM_AHEAD);
+}
+
+static void ask_ahead(struct prefetch *p, struct guest *g)
+{
+	uint64_t max = max_u64(PREFETCH_STEP_MAX / g->page_bytes, 1);
+
+	while (p->n < PREFETCH_AHEAD && p->ahead_pages * g->page_bytes < PREFETCH_AHEAD_BYTES) {
+		struct prefetch_run *r = run_at(p, p->n);
+
+		r->pages = order_next(&p->order, &g->map, max, &r->page);
+		if (!r->pages)
+			return;
+		r->cold = begin_warming(p, g, r);
+		p->ahead_pages += r->pages;
+		p->n++;
+	}
+}
+
+/* Everything of the first run before @page is done with. */
+static void advance(struct prefetch *p, uint64_t page)
+{
+	struct prefetch_run *r = run_at(p, 0);
+	uint64_t n = min_u64(page - r->page, r->pages);
+
+	r->page += n;
+	r->pages -= n;
+	p->ahead_pages -= n;
+	if (r->pages)
+		return;
+	p->first = (p->first + 1) % PREFETCH_AHEAD;
+	p->n--;
+}
+
+void prefetch_warmed(struct prefetch *p, const struct guest *g, uint64_t off)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		if (run_at(p, i)->page * g->page_bytes == off)
+			run_at(p, i)->cold = false;
+}
+
+/* ---- steps ---- */
+
+bool prefetch_wants(const struct prefetch *p)
+{
+	return p->mode != PREFETCH_NONE && !p->held && !p->stopped && !p->done;
+}
+
 uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now)
 {
 	uint64_t wait;
 
-	if (p->mode == PREFETCH_NONE || p->held || p->stopped || p->done)
+	if (!prefetch_wants(p) || (p->n && run_at(p, 0)->cold))
 		return UINT64_MAX;
 	wait = rate_wait_us(p, now);
 	if (p->not_before_us > now)
 		wait = max_u64(wait, p->not_before_us - now);
+	if (p->quiet_us > now && now - p->stepped_us < STARVED_US)
+		wait = max_u64(wait, p->quiet_us - now);
 	return wait;
-}
-
-/* What is left of the run that was begun, or else another one. */
-static uint64_t next_run(struct prefetch *p, const struct guest *g, uint64_t max,
-			 uint64_t *ret_page)
-{
-	uint64_t n = order_again(&g->map, p->page, p->pages, max, ret_page);
-
-	if (n)
-		return n;
-	p->pages = order_next(&p->order, &g->map, max, &p->page);
-	*ret_page = p->page;
-	return p->pages;
 }
 
 static void back_off(struct prefetch *p, uint64_t now)
@@ -85,37 +142,57 @@ static void back_off(struct prefetch *p, uint64_t now)
 	p->not_before_us = now + p->backoff_us;
 }
 
-/* Zero pages cost neither the disk nor memory: only data is paid for. */
-static void advance(struct prefetch *p, uint64_t end_page, uint64_t data_bytes)
+/*
+ * What one call of the kernel takes of the first run. *ret_cost: in bytes of data;
+ * zero pages cost neither the disk nor memory, and are not paid for.
+ */
+static enum guest_answer install_some(struct prefetch *p, struct guest *g, uint64_t now,
+				      uint64_t *ret_cost, struct err *err)
 {
-	p->pages -= end_page - p->page;
-	p->page = end_page;
-	p->backoff_us = p->not_before_us = 0;
-	p->step_bytes = min_u64(p->step_bytes * 2, PREFETCH_STEP_MAX);
+	uint64_t max = max_u64(p->step_bytes / g->page_bytes, 1);
+	uint64_t before = g->map.stats->installed_bytes, data, page, n, done;
+	const struct prefetch_run *r = run_at(p, 0);
+	enum guest_answer a;
+
+	*ret_cost = 0;
+	n = order_again(&g->map, r->page, r->pages, max, &page);
+	if (!n) {
+		advance(p, r->page + r->pages);
+		return GUEST_DONE;
+	}
+	a = guest_prefetch(g, page, n, &done, err);
+	if (a == GUEST_DEFER)
+		back_off(p, now);
+	if (a != GUEST_DONE)
+		return a;
+	data = g->map.stats->installed_bytes - before;
+	g->map.stats->prefetch_bytes += done * g->page_bytes;
 	if (p->rate_bytes_per_s)
-		p->credit_bytes -= (int64_t)data_bytes;
+		p->credit_bytes -= (int64_t)data;
+	p->backoff_us = p->not_before_us = 0;
+	advance(p, page + done);
+	*ret_cost = data + (done * g->page_bytes - data) / ZERO_CHEAPER;
+	return GUEST_DONE;
 }
 
 enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t now,
 				struct err *err)
 {
-	uint64_t bytes = max_u64(p->step_bytes, g->page_bytes);
-	uint64_t before = g->map.stats->installed_bytes;
-	uint64_t page, n, done;
-	enum guest_answer a;
+	enum guest_answer a = GUEST_DONE;
+	uint64_t cost;
 
-	n = next_run(p, g, bytes / g->page_bytes, &page);
-	if (!n) {
-		p->done = true;
-		return GUEST_DONE;
+	p->stepped_us = now;
+	/* Short runs together make a step, a long one makes it alone. */
+	for (uint64_t spent = 0; a == GUEST_DONE && spent <= p->step_bytes / 2; spent += cost) {
+		ask_ahead(p, g);
+		p->done = p->n == 0;
+		if (p->done || run_at(p, 0)->cold || (p->rate_bytes_per_s && p->credit_bytes <= 0))
+			return GUEST_DONE;
+		a = install_some(p, g, now, &cost, err);
 	}
-	a = guest_prefetch(g, page, n, &done, err);
-	if (a == GUEST_DONE) {
-		g->map.stats->prefetch_bytes += done * g->page_bytes;
-		advance(p, page + done, g->map.stats->installed_bytes - before);
-	} else if (a == GUEST_DEFER) {
-		back_off(p, now);
-	} else if (a == GUEST_FAIL && !guest_source_changed(g, err)) {
+	if (a == GUEST_DONE)
+		p->step_bytes = min_u64(p->step_bytes * 2, PREFETCH_STEP_MAX);
+	if (a == GUEST_FAIL && !guest_source_changed(g, err)) {
 		p->stopped = true;
 		return GUEST_DONE;
 	}

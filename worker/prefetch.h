@@ -1,9 +1,15 @@
 /*
  * prefetch - installs what nobody has asked for yet, without being in the way
  *
- * One step at a time, from the owner thread, only while nobody waits. A step is
- * 64 KiB while faults keep coming and doubles to 1 MiB while it is quiet, so a
- * fault waits at most for one short copy. Only absent pages are installed.
+ * One step at a time, from the owner thread, only while nobody waits, nor is
+ * likely to in the next moment. A step is 64 KiB while faults keep coming and doubles to
+ * 1 MiB while it is quiet, so a fault waits at most for one short copy. Only absent
+ * pages are installed.
+ *
+ * It asks ahead: runs are warmed while others are installed, in the same order.
+ *
+ *   order ──► [ cold | cold | warm | warm ] ──step──► guest
+ *               prefetch_warmed() ▲
  *
  *   off ──mode all──► running ──cursor at the end──► done
  *                      │   ▲
@@ -16,17 +22,32 @@
 #include "common/spec.h"
 #include "worker/guest.h"
 #include "worker/order.h"
+#include "worker/warm.h"
 
 #define PREFETCH_STEP_MIN ((uint64_t)64 << 10)
 #define PREFETCH_STEP_MAX ((uint64_t)1 << 20)
+/* Asked for before they are installed: runs, and what they may have together. */
+#define PREFETCH_AHEAD 64
+#define PREFETCH_AHEAD_BYTES ((uint64_t)8 << 20)
+
+/* Absent when it was handed out; what of it is left to be done. */
+struct prefetch_run {
+	uint64_t page, pages;
+	bool cold; /* being warmed */
+};
 
 struct prefetch {
 	enum spec_prefetch mode;
 	bool held;             /* by the API: paused prefetch, or a paused restore */
 	bool stopped;          /* the source failed; demand goes on */
 	bool done;             /* everything was looked at */
+	struct warm *warm;     /* borrowed; NULL: the source is read as it comes */
 	struct order order;    /* which run comes next */
-	uint64_t page, pages;  /* what is left of the run that was begun */
+	struct prefetch_run ahead[PREFETCH_AHEAD]; /* a ring, from @first on */
+	unsigned first, n;
+	uint64_t ahead_pages;  /* in them */
+	uint64_t quiet_us;     /* from then on nobody is likely to fault in the next moment */
+	uint64_t stepped_us;   /* the last step */
 	uint64_t step_bytes;
 	uint64_t rate_bytes_per_s; /* of snapshot data; 0: no limit */
 	int64_t credit_bytes;  /* negative: wait until it has been earned */
@@ -35,8 +56,8 @@ struct prefetch {
 	uint64_t not_before_us;
 };
 
-void prefetch_init(struct prefetch *p, enum spec_prefetch mode, uint64_t rate_bytes_per_s,
-		   uint64_t now);
+void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mode,
+		   uint64_t rate_bytes_per_s, uint64_t now);
 /*
  * A change of mode or rate begins anew: the page map knows what is there. Any
  * call gives a stopped prefetch another try.
@@ -44,9 +65,13 @@ void prefetch_init(struct prefetch *p, enum spec_prefetch mode, uint64_t rate_by
 void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 		  uint64_t rate_bytes_per_s, uint64_t now);
 
-/* The guest faulted: keep steps short. */
-void prefetch_yield(struct prefetch *p);
+/* The guest faulted, and may again at once: keep steps short, and wait a moment. */
+void prefetch_yield(struct prefetch *p, uint64_t now);
+/* The disk was read for this range of the snapshot. */
+void prefetch_warmed(struct prefetch *p, const struct guest *g, uint64_t off);
 
+/* Is there, as things are, anything that it would install? */
+bool prefetch_wants(const struct prefetch *p);
 /* Microseconds until a step may be taken: 0 now, UINT64_MAX never as things are. */
 uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now);
 

@@ -49,7 +49,11 @@ static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *e
 		free(s);
 		return -1;
 	}
-	loop_init(&s->loop, &s->guest, &j->link, vmm, &j->spec);
+	if (loop_init(&s->loop, &s->guest, &j->link, vmm, &j->spec, err)) {
+		guest_fini(&s->guest);
+		free(s);
+		return -1;
+	}
 	s->loop.held = j->prefetch_held;
 	s->loop.paused = j->assign.paused;
 	s->loop.failed = j->assign.failed;
@@ -61,7 +65,9 @@ static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *e
 	end = loop_run(&s->loop);
 	link_send(&j->link, end == LOOP_RELEASED ? CHAN_RELEASED : CHAN_GONE, &msg, NULL, 0);
 	j->link.home[0] = '\0';
+	/* The uffd first: a dead guest waits for that, while a read may take its time. */
 	guest_fini(&s->guest);
+	loop_fini(&s->loop);
 	free(s);
 	return 0;
 }

@@ -484,6 +484,49 @@ struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len)
 	return ret;
 }
 
+enum heat_answer source_look(struct source *src, const struct source_run *run, void *buf)
+{
+	struct layer *f = &src->files[run->layer];
+
+	return heat_look(&f->heat, (uint64_t)((const uint8_t *)run->data - f->map), run->len, buf);
+}
+
+bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len)
+{
+	for (uint64_t done = 0; done < len;) {
+		struct source_run run = source_at(src, off + done, len - done);
+
+		if (run.data && !src->files[run.layer].heat.in_memory)
+			return true;
+		done += run.len;
+	}
+	return false;
+}
+
+typedef void (*heat_visit)(const struct heat *h, uint64_t off, uint64_t len);
+
+static void visit_heat(const struct source *src, uint64_t off, uint64_t len, heat_visit visit)
+{
+	size_t cursor = 0;
+
+	for (uint64_t done = 0; done < len;) {
+		struct extent_run run = find(src, off + done, len - done, &cursor);
+		uint64_t n = run.pages * PAGE_4K;
+
+		if (run.layer != EXTENT_ZERO)
+			visit(&src->files[run.layer].heat, run.store * PAGE_4K, n);
+		done += n;
+	}
+}
+
+void source_warm(const struct source *src, uint64_t off, uint64_t len)
+{
+	/* The disk may have all pieces at once. */
+	if (len > HEAT_READ_MAX)
+		visit_heat(src, off, len, heat_announce);
+	visit_heat(src, off, len, heat_warm);
+}
+
 int source_check(const struct source *src, uint32_t layer, struct err *err)
 {
 	return layer == EXTENT_ZERO ? 0 : layer_check(&src->files[layer], err);

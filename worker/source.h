@@ -13,6 +13,7 @@
 
 #include "common/extents.h"
 #include "common/spec.h"
+#include "worker/heat.h"
 
 struct source;
 
@@ -50,6 +51,19 @@ struct source_run {
 	uint32_t layer;    /* for source_check(); EXTENT_ZERO: none */
 };
 struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len);
+
+/*
+ * source_look - are the bytes of a run in memory? Does not wait for the disk
+ * @run: not a zero run
+ * @buf: room for the run, if it has at most HEAT_READ_MAX bytes
+ *
+ * The owner's alone. HEAT_COLD: have it warmed first.
+ */
+enum heat_answer source_look(struct source *src, const struct source_run *run, void *buf);
+/* Is there anything in the range that may have to be waited for? The owner's alone. */
+bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len);
+/* Brings the range into memory and waits for the disk. Any thread. */
+void source_warm(const struct source *src, uint64_t off, uint64_t len);
 
 /* Has that layer changed since it was opened? 0, or -1 with ERR_SNAPSHOT that says how. */
 int source_check(const struct source *src, uint32_t layer, struct err *err);

@@ -1,0 +1,157 @@
+#include "worker/heat.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+
+#ifndef MADV_POPULATE_READ /* Linux 5.14 */
+#define MADV_POPULATE_READ 22
+#endif
+
+#define ENOUGH_FIRST 4
+#define ENOUGH_MAX 2048
+#define PIECE_BYTES 16384 /* on a small stack */
+
+static const long without_disk[] = {TMPFS_MAGIC, RAMFS_MAGIC, HUGETLBFS_MAGIC};
+
+static bool is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(without_disk); i++)
+		if (fs.f_type == without_disk[i])
+			return true;
+	return false;
+}
+
+int heat_init(struct heat *h, int fd, uid_t uid, const uint8_t *map, uint64_t bytes)
+{
+	*h = (struct heat){
+		.fd = fd,
+		.map = map,
+		.bytes = bytes,
+		.in_memory = is_in_memory(fd),
+		.nowait = true,
+		.told = uid == geteuid(),
+	};
+	if (h->in_memory)
+		return 0;
+	h->chunks = calloc(align_up(bytes, HEAT_CHUNK) / HEAT_CHUNK, sizeof(*h->chunks));
+	return h->chunks ? 0 : -1;
+}
+
+void heat_fini(struct heat *h)
+{
+	free(h->chunks);
+	*h = (struct heat){.fd = -1};
+}
+
+static uint32_t now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint32_t)ts.tv_sec;
+}
+
+/* All pages of the range, as the kernel tells. */
+static bool resident(const struct heat *h, uint64_t off, uint64_t len)
+{
+	unsigned char pages[HEAT_CHUNK / PAGE_4K];
+	uint64_t end = min_u64(off + len, h->bytes);
+
+	for (; off < end; off += HEAT_CHUNK) {
+		uint64_t n = min_u64(HEAT_CHUNK, end - off);
+
+		if (mincore((void *)(uintptr_t)(h->map + off), n, pages))
+			return false;
+		for (uint64_t i = 0; i < align_up(n, PAGE_4K) / PAGE_4K; i++)
+			if (!(pages[i] & 1))
+				return false;
+	}
+	return true;
+}
+
+/* Asking costs as much as some ten reads: seldom, and more and more seldom in vain. */
+static void count_hit(struct heat *h, uint64_t off)
+{
+	struct heat_chunk *c = &h->chunks[off / HEAT_CHUNK];
+
+	if (!h->told || ++c->hits < (c->enough ? c->enough : ENOUGH_FIRST))
+		return;
+	c->hits = 0;
+	if (resident(h, align_down(off, HEAT_CHUNK), HEAT_CHUNK)) {
+		c->warm_until_s = now_s() + HEAT_BELIEVED_S;
+		c->enough = 0;
+	} else {
+		c->enough = (uint16_t)min_u64((c->enough ? c->enough : ENOUGH_FIRST) * 4u,
+					      ENOUGH_MAX);
+	}
+}
+
+static bool believed(const struct heat *h, uint64_t off)
+{
+	uint32_t until = h->chunks[off / HEAT_CHUNK].warm_until_s;
+
+	return until && now_s() < until;
+}
+
+static enum heat_answer try_read(struct heat *h, uint64_t off, uint64_t len, void *buf)
+{
+	struct iovec iov = {buf, len};
+	ssize_t n = preadv2(h->fd, &iov, 1, (off_t)off, RWF_NOWAIT);
+
+	if (n == (ssize_t)len) {
+		count_hit(h, off);
+		return HEAT_READ;
+	}
+	if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		h->nowait = false;
+	h->chunks[off / HEAT_CHUNK].hits = 0;
+	return HEAT_COLD;
+}
+
+enum heat_answer heat_look(struct heat *h, uint64_t off, uint64_t len, void *buf)
+{
+	if (h->in_memory)
+		return HEAT_WARM;
+	if (len > HEAT_READ_MAX)
+		return h->told && resident(h, off, len) ? HEAT_WARM : HEAT_COLD;
+	if (believed(h, off))
+		return HEAT_WARM;
+	return h->nowait ? try_read(h, off, len, buf) : HEAT_COLD;
+}
+
+static void read_through(const struct heat *h, uint64_t off, uint64_t end)
+{
+	char piece[PIECE_BYTES];
+
+	while (off < end) {
+		ssize_t n = pread(h->fd, piece, min_u64(end - off, sizeof(piece)), (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		off += (uint64_t)n;
+	}
+}
+
+/* Single pages are read: a fault in the map would read its neighbours, too. */
+void heat_warm(const struct heat *h, uint64_t off, uint64_t len)
+{
+	if (len <= HEAT_READ_MAX ||
+	    (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) &&
+	     errno == EINVAL))
+		read_through(h, off, off + len);
+}
+
+void heat_announce(const struct heat *h, uint64_t off, uint64_t len)
+{
+	posix_fadvise(h->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+}

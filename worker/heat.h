@@ -1,0 +1,57 @@
+/*
+ * heat - is a piece of a file in memory? Found out without waiting for the disk
+ *
+ * A read that may not wait (RWF_NOWAIT) tells, and brings the bytes at once. A
+ * chunk that was found to be in memory as a whole is believed to stay there for a
+ * while: a page that was evicted meanwhile costs one wait, never a wrong byte.
+ *
+ *   unknown ──enough pieces of it were there──► asked ──all of it there──► warm
+ *      ▲                                          │                          │
+ *      └────────── a piece was cold, or not all ──┴──── HEAT_BELIEVED_S ─────┘
+ */
+#ifndef UFFDD_HEAT_H
+#define UFFDD_HEAT_H
+
+#include <sys/types.h>
+
+#include "common/base.h"
+
+#define HEAT_CHUNK ((uint64_t)2 << 20)
+#define HEAT_READ_MAX ((uint64_t)64 << 10) /* longer pieces are not read, only asked about */
+#define HEAT_BELIEVED_S 10
+
+struct heat_chunk {
+	uint32_t warm_until_s; /* monotonic; 0: unknown */
+	uint16_t hits;         /* pieces that were there since it was last asked about */
+	uint16_t enough;       /* hits after which to ask (again); 0: the first time */
+};
+
+struct heat {
+	int fd;                    /* borrowed */
+	const uint8_t *map;        /* borrowed: the file from offset 0 on */
+	uint64_t bytes;            /* of the map */
+	struct heat_chunk *chunks; /* owned */
+	bool in_memory;            /* no disk below it: tmpfs and its like */
+	bool nowait;               /* its file system knows RWF_NOWAIT */
+	bool told;                 /* mincore() tells the truth: to the owner of the file alone */
+};
+
+enum heat_answer {
+	HEAT_WARM, /* in memory: it can be taken from the map */
+	HEAT_READ, /* in memory, and in the buffer now */
+	HEAT_COLD, /* not in memory, or nobody can tell */
+};
+
+/* For a file of user @uid that is mapped whole. Returns 0, or -1: no memory. */
+int heat_init(struct heat *h, int fd, uid_t uid, const uint8_t *map, uint64_t bytes);
+void heat_fini(struct heat *h);
+
+/* @buf: room for @len bytes, if that is at most HEAT_READ_MAX. The owner thread's alone. */
+enum heat_answer heat_look(struct heat *h, uint64_t off, uint64_t len, void *buf);
+
+/* Brings a piece into memory, and waits for the disk. Any thread. Errors show when it is used. */
+void heat_warm(const struct heat *h, uint64_t off, uint64_t len);
+/* Begins to, and does not wait. */
+void heat_announce(const struct heat *h, uint64_t off, uint64_t len);
+
+#endif

@@ -1,0 +1,247 @@
+#include "worker/warm.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+
+#define STACK_BYTES ((size_t)128 << 10)
+
+/* A queue of fixed size; whoever puts in has made sure that there is room. */
+struct ring {
+	struct warm_range *v; /* owned */
+	size_t max, first, n;
+};
+
+struct warm {
+	const struct source *src; /* borrowed */
+	int fd;                   /* owned eventfd */
+	pthread_mutex_t lock;     /* of everything below */
+	pthread_cond_t work, gone;
+	struct ring asked[WARM_WHYS], done;
+	size_t open[WARM_WHYS];   /* asked for, and not yet taken */
+	unsigned threads, idle, ahead;
+	bool ending;
+};
+
+static const size_t limits[WARM_WHYS] = {
+	[WARM_DEMAND] = WARM_DEMAND_MAX,
+	[WARM_AHEAD] = WARM_AHEAD_MAX,
+};
+
+/* ---- rings ---- */
+
+static int ring_init(struct ring *r, size_t max)
+{
+	*r = (struct ring){.v = calloc(max, sizeof(*r->v)), .max = max};
+	return r->v ? 0 : -1;
+}
+
+static void ring_put(struct ring *r, struct warm_range range)
+{
+	assert(r->n < r->max);
+	r->v[(r->first + r->n++) % r->max] = range;
+}
+
+static struct warm_range ring_get(struct ring *r)
+{
+	struct warm_range range = r->v[r->first];
+
+	assert(r->n > 0);
+	r->first = (r->first + 1) % r->max;
+	r->n--;
+	return range;
+}
+
+/* ---- the threads ---- */
+
+/* Somebody's page first; prefetch must leave threads for the next one. */
+static bool next_range(struct warm *w, struct warm_range *ret)
+{
+	if (w->asked[WARM_DEMAND].n) {
+		*ret = ring_get(&w->asked[WARM_DEMAND]);
+		return true;
+	}
+	if (w->asked[WARM_AHEAD].n && w->ahead < WARM_AHEAD_THREADS_MAX) {
+		*ret = ring_get(&w->asked[WARM_AHEAD]);
+		return true;
+	}
+	return false;
+}
+
+/* False: there was nothing to do for a while, or it is over. */
+static bool await_range(struct warm *w, struct warm_range *ret)
+{
+	struct timespec by;
+
+	clock_gettime(CLOCK_MONOTONIC, &by);
+	by.tv_sec += WARM_IDLE_S;
+	while (!w->ending && !next_range(w, ret)) {
+		int timed_out;
+
+		w->idle++;
+		timed_out = pthread_cond_timedwait(&w->work, &w->lock, &by);
+		w->idle--;
+		if (timed_out)
+			return next_range(w, ret);
+	}
+	return !w->ending;
+}
+
+static void tell_done(struct warm *w, struct warm_range range)
+{
+	bool first = w->done.n == 0;
+
+	ring_put(&w->done, range);
+	if (first)
+		eventfd_write(w->fd, 1);
+}
+
+static void *run(void *arg)
+{
+	struct warm *w = arg;
+	struct warm_range range;
+
+	pthread_mutex_lock(&w->lock);
+	while (await_range(w, &range)) {
+		w->ahead += range.why == WARM_AHEAD;
+		pthread_mutex_unlock(&w->lock);
+		source_warm(w->src, range.off, range.len);
+		pthread_mutex_lock(&w->lock);
+		w->ahead -= range.why == WARM_AHEAD;
+		tell_done(w, range);
+	}
+	w->threads--;
+	pthread_cond_signal(&w->gone);
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+static bool start_thread(struct warm *w)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int rc;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	rc = pthread_create(&thread, &attr, run, w);
+	pthread_attr_destroy(&attr);
+	if (rc == 0)
+		w->threads++;
+	return rc == 0;
+}
+
+/* One for each range that waits, as far as there may be so many. */
+static bool enough_threads(struct warm *w)
+{
+	size_t ahead = min_u64(w->asked[WARM_AHEAD].n, WARM_AHEAD_THREADS_MAX - w->ahead);
+
+	if (w->idle < w->asked[WARM_DEMAND].n + ahead && w->threads < WARM_THREADS_MAX)
+		start_thread(w);
+	return w->threads > 0;
+}
+
+/* ---- the owner ---- */
+
+bool warm_ask(struct warm *w, uint64_t off, uint64_t len, enum warm_why why)
+{
+	bool asked = false;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->open[why] < limits[why]) {
+		ring_put(&w->asked[why], (struct warm_range){off, len, why});
+		asked = enough_threads(w);
+		if (asked)
+			w->open[why]++;
+		else
+			w->asked[why].n--;
+		pthread_cond_signal(&w->work);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return asked;
+}
+
+int warm_fd(const struct warm *w)
+{
+	return w->fd;
+}
+
+size_t warm_take(struct warm *w, struct warm_range *ret, size_t max)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&w->lock);
+	while (n < max && w->done.n) {
+		ret[n] = ring_get(&w->done);
+		w->open[ret[n++].why]--;
+	}
+	if (w->done.n == 0) {
+		eventfd_t seen;
+
+		eventfd_read(w->fd, &seen);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return n;
+}
+
+unsigned warm_threads(struct warm *w)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&w->lock);
+	n = w->threads;
+	pthread_mutex_unlock(&w->lock);
+	return n;
+}
+
+static void init_sync(struct warm *w)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->work, &attr);
+	pthread_cond_init(&w->gone, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int warm_new(const struct source *src, struct warm **ret, struct err *err)
+{
+	struct warm *w = xcalloc(1, sizeof(*w));
+
+	w->src = src;
+	init_sync(w);
+	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (w->fd < 0 || ring_init(&w->asked[WARM_DEMAND], WARM_DEMAND_MAX) ||
+	    ring_init(&w->asked[WARM_AHEAD], WARM_AHEAD_MAX) ||
+	    ring_init(&w->done, WARM_DEMAND_MAX + WARM_AHEAD_MAX)) {
+		err_sys(err, "prepare for reading the snapshot");
+		warm_free(w);
+		return -1;
+	}
+	*ret = w;
+	return 0;
+}
+
+void warm_free(struct warm *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->ending = true;
+	pthread_cond_broadcast(&w->work);
+	while (w->threads)
+		pthread_cond_wait(&w->gone, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	pthread_cond_destroy(&w->work);
+	pthread_cond_destroy(&w->gone);
+	pthread_mutex_destroy(&w->lock);
+	for (size_t i = 0; i < WARM_WHYS; i++)
+		free(w->asked[i].v);
+	free(w->done.v);
+	close_fd(&w->fd);
+	free(w);
+}

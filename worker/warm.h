@@ -1,0 +1,46 @@
+/*
+ * warm - threads that wait for the disk, so that the owner thread need not
+ *
+ * They bring ranges of the snapshot into the page cache and do nothing else: they
+ * know no guest, no page map, no userfaultfd. A thread is started when there is
+ * work for it and ends when it has had none for WARM_IDLE_S. What a guest's
+ * thread waits for comes before what prefetch wants.
+ *
+ *   owner ──warm_ask()──► demand ─┐                    ┌─► done ──warm_fd, warm_take()──► owner
+ *                         ahead  ─┴─► threads: read ───┘
+ */
+#ifndef UFFDD_WARM_H
+#define UFFDD_WARM_H
+
+#include "worker/source.h"
+
+#define WARM_THREADS_MAX 8
+#define WARM_AHEAD_THREADS_MAX 2 /* of these, at work for prefetch */
+#define WARM_DEMAND_MAX 4096     /* ranges waiting or at work */
+#define WARM_AHEAD_MAX 16
+#define WARM_IDLE_S 1
+
+enum warm_why { WARM_DEMAND, WARM_AHEAD, WARM_WHYS };
+
+struct warm_range {
+	uint64_t off, len; /* snapshot bytes */
+	enum warm_why why;
+};
+
+struct warm;
+
+/* @src is borrowed. Starts no thread yet. */
+int warm_new(const struct source *src, struct warm **ret, struct err *err);
+/* Waits for reads that are under way. Accepts NULL. */
+void warm_free(struct warm *w);
+
+/* False: nobody can (too many, or no thread could be started): do without. */
+bool warm_ask(struct warm *w, uint64_t off, uint64_t len, enum warm_why why);
+/* Readable while something is done. */
+int warm_fd(const struct warm *w);
+/* What is done, in the order of its end; at most @max. Returns how many. */
+size_t warm_take(struct warm *w, struct warm_range *ret, size_t max);
+/* Threads at the moment. */
+unsigned warm_threads(struct warm *w);
+
+#endif
