@@ -28,7 +28,8 @@ void faults_add(struct faults *f, uint64_t page)
 		f->overflow = true;
 		return;
 	}
-	memmove(&f->v[at + 1], &f->v[at], (f->n - at) * sizeof(f->v[0]));
+	if (at < f->n)
+		memmove(&f->v[at + 1], &f->v[at], (f->n - at) * sizeof(f->v[0]));
 	f->v[at] = (struct fault){page, FAULT_NEW};
 	f->n++;
 }

@@ -122,6 +122,17 @@ static int check_layer(struct guest *g, uint32_t layer, struct err *err)
 	return source_check(g->src, layer, err);
 }
 
+/* The same for a page that somebody waits for: one look serves for all within a moment. */
+static int check_faulted(struct guest *g, uint32_t layer, struct err *err)
+{
+	uint64_t now = now_us();
+
+	if (g->unproven == layer && now - g->checked_us < GUEST_CHECKED_US)
+		return 0;
+	g->checked_us = now;
+	return check_layer(g, layer, err);
+}
+
 static enum uf_outcome copy(struct guest *g, const void *from, uint32_t layer, uint64_t addr,
 			    uint64_t n, uint64_t *ret_done, struct err *err)
 {
@@ -219,20 +230,20 @@ static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
 }
 
 /*
- * One page of data that somebody waits for, and that was found in memory: the check
- * after the copy is not on its way; it comes with the next page's, or within a moment.
+ * One page of data that somebody waits for, and that was found in memory. What was
+ * read into our own buffer is checked after that: then it is right for certain. For what
+ * the kernel copies out of the map, the check after it is not on its way: it comes with
+ * one of the next pages, or when guest_prove() is called.
  */
-static enum uf_outcome install_faulted(struct guest *g, const struct source_run *run,
-				       const void *from, uint64_t addr, uint64_t *ret_done,
-				       struct err *err)
+static enum uf_outcome install_faulted(struct guest *g, const struct source_run *run, bool read,
+				       uint64_t addr, uint64_t *ret_done, struct err *err)
 {
 	*ret_done = 0;
-	if (check_layer(g, run->layer, err))
+	if (read ? check_layer(g, run->layer, err) : check_faulted(g, run->layer, err))
 		return UF_SOURCE;
-	/* What is in our own buffer was checked after it was read: that is all of it. */
-	if (from == run->data)
+	if (!read)
 		g->unproven = run->layer;
-	return copy(g, from, run->layer, addr, 1, ret_done, err);
+	return copy(g, read ? g->bounce : run->data, run->layer, addr, 1, ret_done, err);
 }
 
 static enum guest_answer faulted(struct guest *g, uint64_t page, uint64_t addr, enum uf_outcome o,
@@ -261,8 +272,7 @@ static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t a
 	if (!warmed && run.data && run.len == g->page_bytes)
 		heat = source_look(g->src, &run, g->bounce);
 	if (heat != HEAT_COLD)
-		o = install_faulted(g, &run, heat == HEAT_READ ? g->bounce : run.data, addr, &done,
-				    err);
+		o = install_faulted(g, &run, heat == HEAT_READ, addr, &done, err);
 	else if (warmed || !source_may_be_cold(g->src, page * g->page_bytes, g->page_bytes))
 		o = install(g, page, addr, 1, &done, err);
 	else

@@ -20,6 +20,7 @@ struct guest {
 	void *bounce;        /* owned; one page that is read, not taken from a layer's map */
 	void *zeros;         /* owned; one page of zeros, hugetlb has no zero page */
 	uint32_t unproven;   /* layer that was copied from since it was last checked, or EXTENT_ZERO */
+	uint64_t checked_us; /* when that was */
 	uint64_t nomem_since_us; /* 0: memory was there at the last try */
 };
 
@@ -31,6 +32,8 @@ enum guest_answer {
 	GUEST_FAIL,  /* err says why this page can never be supplied */
 };
 
+/* How old the check of a layer may be when a page is copied out of its map for a fault. */
+#define GUEST_CHECKED_US 50
 /* How long the VMM may be short of memory before its restore fails. */
 #define GUEST_NOMEM_US ((uint64_t)5 * 1000 * 1000)
 

@@ -77,6 +77,13 @@ static bool resident(const struct heat *h, uint64_t off, uint64_t len)
 	return true;
 }
 
+/* All at once what copying out of it would otherwise do page by page; nothing is read for it. */
+static void map_in(const struct heat *h, uint64_t off)
+{
+	madvise((void *)(uintptr_t)(h->map + off), min_u64(HEAT_CHUNK, h->bytes - off),
+		MADV_POPULATE_READ);
+}
+
 /* Asking costs as much as some ten reads: seldom, and more and more seldom in vain. */
 static void count_hit(struct heat *h, uint64_t off)
 {
@@ -86,6 +93,7 @@ static void count_hit(struct heat *h, uint64_t off)
 		return;
 	c->hits = 0;
 	if (resident(h, align_down(off, HEAT_CHUNK), HEAT_CHUNK)) {
+		map_in(h, align_down(off, HEAT_CHUNK));
 		c->warm_until_s = now_s() + HEAT_BELIEVED_S;
 		c->enough = 0;
 	} else {

@@ -36,6 +36,10 @@ void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const 
 /* CHAN_GOT, or CHAN_AGAIN: nothing (also while the supervisor is away). */
 enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX]);
 
+static inline bool link_away(const struct link *l)
+{
+	return l->chan < 0;
+}
 /* Microseconds until link_turn() has something to do; UINT64_MAX: never as things are. */
 uint64_t link_wait_us(const struct link *l, uint64_t now);
 /* Tries to get back when it is time. Does not block. */

@@ -66,7 +66,7 @@ static const int serving[] = {
 
 /* Loading a snapshot, and taking the second step. */
 static const int loading[] = {
-	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fstatfs, SYS_capset,
+	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fstatfs, SYS_geteuid, SYS_capset,
 	SYS_prctl, SYS_seccomp,
 #ifdef SYS_open
 	SYS_open,

@@ -510,35 +510,46 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		prove(l);
 }
 
-static uint64_t wait_us(struct loop *l)
+/* The clock is not looked at for what does not want to know. */
+static uint64_t step_wait_us(struct loop *l)
 {
-	uint64_t now = now_us();
-	uint64_t wait = l->failed ? WAIT_NEVER : prefetch_wait_us(&l->prefetch, now);
+	if (l->failed || !prefetch_wants(&l->prefetch))
+		return WAIT_NEVER;
+	return prefetch_wait_us(&l->prefetch, now_us());
+}
+
+static uint64_t wait_us(struct loop *l, uint64_t step_us)
+{
+	uint64_t wait = step_us;
 
 	if (retry_soon(l))
 		wait = min_u64(l->backoff_us, wait);
-	return min_u64(wait, link_wait_us(l->link, now));
+	return link_away(l->link) ? min_u64(wait, link_wait_us(l->link, now_us())) : wait;
 }
 
 enum loop_end loop_run(struct loop *l)
 {
 	while (!l->gone) {
+		uint64_t step_us;
+
 		read_all(l);
 		answer_all(l);
 		check_complete(l);
-		link_turn(l->link, now_us());
+		if (link_away(l->link))
+			link_turn(l->link, now_us());
 		if (may_release(l)) {
 			l->guest->map.head->releasing = 1;
 			if (guest_release(l->guest, drain, l) == GUEST_GONE)
 				break;
 			return LOOP_RELEASED;
 		}
-		if (!l->failed && !retry_soon(l) && prefetch_wait_us(&l->prefetch, now_us()) == 0) {
+		step_us = step_wait_us(l);
+		if (step_us == 0 && !retry_soon(l)) {
 			step(l);
 			sleep_until_something(l, 0);
 			continue;
 		}
-		sleep_until_something(l, wait_us(l));
+		sleep_until_something(l, wait_us(l, step_us));
 	}
 	return LOOP_GONE;
 }
