@@ -101,13 +101,17 @@ static bool new_mounts(void)
 	       put_text("/proc/self/gid_map", gids) && put_text("/proc/self/uid_map", uids);
 }
 
+bool harness_private_mounts(void)
+{
+	return new_mounts() && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
 bool harness_small_disk(const char *path, const char *size)
 {
 	char options[64];
 
 	snprintf(options, sizeof(options), "size=%s,mode=0700", size);
-	return new_mounts() && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("none", path, "tmpfs", 0, options) == 0;
+	return harness_private_mounts() && mount("none", path, "tmpfs", 0, options) == 0;
 }
 
 int harness_scale_ms(int timeout_ms)

@@ -20,6 +20,8 @@ char *harness_tmpdir(void);
 /* Removes a directory and all below it; gone already is fine. */
 void harness_rmtree(const char *path);
 
+/* What is mounted from now on is seen by nobody else, and gone with this process. */
+bool harness_private_mounts(void);
 /*
  * A file system of @size ("1m") over a directory, gone with this process and seen by
  * nobody else; false where that is not allowed (no rights, a chroot that is no mount).

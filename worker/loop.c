@@ -45,11 +45,11 @@ int loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
 	return 0;
 }
 
-void loop_fini(struct loop *l)
+bool loop_fini(struct loop *l)
 {
-	warm_free(l->warm);
 	wait_close(&l->wait);
 	close_fd(&l->proof);
+	return warm_free(l->warm);
 }
 
 /* ---- to the supervisor ---- */

@@ -54,7 +54,8 @@ struct loop {
 /* @spec gives prefetch mode, rate and the two policies. */
 int loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
 	      const struct spec *spec, struct err *err);
-void loop_fini(struct loop *l);
+/* False: a read is under way, and only the end of the process is left; see warm_free(). */
+bool loop_fini(struct loop *l);
 /* What a new supervisor must hear of the state: PAUSED, COMPLETE, FAILED. */
 void loop_replay(struct loop *l);
 /*

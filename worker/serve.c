@@ -67,7 +67,8 @@ static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *e
 	j->link.home[0] = '\0';
 	/* The uffd first: a dead guest waits for that, while a read may take its time. */
 	guest_fini(&s->guest);
-	loop_fini(&s->loop);
+	if (!loop_fini(&s->loop))
+		_exit(0);
 	free(s);
 	return 0;
 }

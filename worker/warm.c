@@ -69,13 +69,18 @@ static bool next_range(struct warm *w, struct warm_range *ret)
 	return false;
 }
 
+static struct timespec in_ms(uint64_t ms)
+{
+	uint64_t by = now_us() + ms * 1000;
+
+	return (struct timespec){(time_t)(by / 1000000), (long)(by % 1000000) * 1000};
+}
+
 /* False: there was nothing to do for a while, or it is over. */
 static bool await_range(struct warm *w, struct warm_range *ret)
 {
-	struct timespec by;
+	const struct timespec by = in_ms(WARM_IDLE_S * 1000);
 
-	clock_gettime(CLOCK_MONOTONIC, &by);
-	by.tv_sec += WARM_IDLE_S;
 	while (!w->ending && !next_range(w, ret)) {
 		int timed_out;
 
@@ -226,16 +231,27 @@ int warm_new(const struct source *src, struct warm **ret, struct err *err)
 	return 0;
 }
 
-void warm_free(struct warm *w)
+static bool end_threads(struct warm *w)
 {
-	if (!w)
-		return;
+	const struct timespec by = in_ms(WARM_END_MS);
+	bool ended;
+
 	pthread_mutex_lock(&w->lock);
 	w->ending = true;
 	pthread_cond_broadcast(&w->work);
-	while (w->threads)
-		pthread_cond_wait(&w->gone, &w->lock);
+	while (w->threads && pthread_cond_timedwait(&w->gone, &w->lock, &by) == 0)
+		;
+	ended = w->threads == 0;
 	pthread_mutex_unlock(&w->lock);
+	return ended;
+}
+
+bool warm_free(struct warm *w)
+{
+	if (!w)
+		return true;
+	if (!end_threads(w))
+		return false;
 	pthread_cond_destroy(&w->work);
 	pthread_cond_destroy(&w->gone);
 	pthread_mutex_destroy(&w->lock);
@@ -244,4 +260,5 @@ void warm_free(struct warm *w)
 	free(w->done.v);
 	close_fd(&w->fd);
 	free(w);
+	return true;
 }

@@ -19,6 +19,7 @@
 #define WARM_DEMAND_MAX 4096     /* ranges waiting or at work */
 #define WARM_AHEAD_MAX 16
 #define WARM_IDLE_S 1
+#define WARM_END_MS 100
 
 enum warm_why { WARM_DEMAND, WARM_AHEAD, WARM_WHYS };
 
@@ -31,8 +32,13 @@ struct warm;
 
 /* @src is borrowed. Starts no thread yet. */
 int warm_new(const struct source *src, struct warm **ret, struct err *err);
-/* Waits for reads that are under way. Accepts NULL. */
-void warm_free(struct warm *w);
+/*
+ * warm_free - end the threads
+ *
+ * False: one of them still waits for the disk after WARM_END_MS. Then nothing is freed,
+ * neither may the source be, and only the end of the process is left. Accepts NULL.
+ */
+bool warm_free(struct warm *w);
 
 /* False: nobody can (too many, or no thread could be started): do without. */
 bool warm_ask(struct warm *w, uint64_t off, uint64_t len, enum warm_why why);
