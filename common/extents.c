@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#define EXTENTS_A_BUCKET 8 /* of the index, on average */
+
 void extents_init(struct extents *e)
 {
 	*e = (struct extents){0};
@@ -10,6 +12,7 @@ void extents_init(struct extents *e)
 void extents_fini(struct extents *e)
 {
 	free(e->v);
+	free(e->index);
 	extents_init(e);
 }
 
@@ -53,12 +56,32 @@ int extents_add(struct extents *e, uint32_t pages, uint32_t layer, uint32_t stor
 	return 0;
 }
 
+static int make_index(struct extents *e, struct err *err)
+{
+	size_t buckets, at = 0;
+
+	e->shift = 0;
+	while (e->shift < 31 && e->npages >> e->shift > e->n / EXTENTS_A_BUCKET)
+		e->shift++;
+	buckets = (e->npages >> e->shift) + 1;
+	e->index = reallocarray(NULL, buckets + 1, sizeof(*e->index));
+	if (!e->index)
+		return err_sys(err, "cannot hold an index of %zu extents", e->n);
+	for (size_t b = 0; b < buckets; b++) {
+		while (at + 1 < e->n && e->v[at + 1].page <= b << e->shift)
+			at++;
+		e->index[b] = (uint32_t)at;
+	}
+	e->index[buckets] = e->n ? (uint32_t)(e->n - 1) : 0;
+	return 0;
+}
+
 int extents_end(struct extents *e, struct err *err)
 {
 	if (resize(e, e->n + 1, err) < 0)
 		return -1;
 	e->v[e->n] = (struct extent){e->npages, 0, EXTENT_ZERO};
-	return 0;
+	return make_index(e, err);
 }
 
 static bool holds(const struct extents *e, size_t i, uint32_t page)
@@ -68,7 +91,7 @@ static bool holds(const struct extents *e, size_t i, uint32_t page)
 
 static size_t bisect(const struct extents *e, uint32_t page)
 {
-	size_t lo = 0, hi = e->n;
+	size_t lo = e->index[page >> e->shift], hi = (size_t)e->index[(page >> e->shift) + 1] + 1;
 
 	while (hi - lo > 1) {
 		size_t mid = lo + (hi - lo) / 2;

@@ -10,6 +10,10 @@
  * An extent ends where the next begins, so 12 bytes hold one. Neighbours that
  * continue each other (same layer and contiguous there, or both zero) are
  * joined while building. After extents_end() nothing can fail.
+ *
+ * A look-up goes by bisection between two entries of an index, which has one for
+ * every 2^shift pages, about as many as there are eights of extents: the steps
+ * that would miss the processor's cache are few, however many extents there are.
  */
 #ifndef UFFDD_EXTENTS_H
 #define UFFDD_EXTENTS_H
@@ -30,6 +34,8 @@ struct extents {
 	struct extent *v; /* owned; n + 1 entries, the last one is the end mark */
 	size_t n, cap;
 	uint32_t npages;
+	uint32_t *index; /* owned; extent that holds page i << shift, and an end mark */
+	unsigned shift;
 };
 
 /* A part of an extent, as looked up. */
@@ -44,13 +50,13 @@ void extents_fini(struct extents *e);
 /* Append the next run; pages > 0; the caller has checked that the total fits. */
 int extents_add(struct extents *e, uint32_t pages, uint32_t layer, uint32_t store,
 		struct err *err);
-/* Finish: shrink to fit and write the end mark. */
+/* Finish: shrink to fit, write the end mark, make the index. */
 int extents_end(struct extents *e, struct err *err);
 
 /*
  * extents_find - the run at @page, at most @max pages long
  * @cursor: caller's, starts at 0; remembers the last hit, so that sequential
- *          look-ups cost O(1) and others O(log n)
+ *          look-ups cost O(1) and others O(log n), nearly all of it in the cache
  *
  * @page < npages and @max > 0. Cannot fail.
  */
