@@ -13,6 +13,8 @@
  *      |<-- REFUSED -----------------------|  a stranger was turned away
  *      |<-- CONNECTED (uffd, pidfd) -------|  serving
  *      |--- PREFETCH, PAUSE, RESUME ------>|
+ *      |<-- LEASE_ASK, LEASE_BACK ---------|  a lease is needed to prefetch
+ *      |--- LEASE_GRANT, LEASE_REVOKE ---->|
  *      |<-- PAUSED, COMPLETE, NOTE --------|
  *      |--- STOP ------------------------->|
  *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs nobody / cannot be served
@@ -107,6 +109,17 @@ struct chan_prefetch {
 	uint64_t rate_bytes_per_s;
 };
 
+/*
+ * ASK says "I hold none and want one", BACK "I hold none and want none"; both are
+ * true whatever was granted or revoked meanwhile. A grant answers one ASK: another one's
+ * is void. Whoever waits long asks again, so a lost message does no harm.
+ */
+struct chan_lease {
+	uint64_t rate_bytes_per_s; /* GRANT: of snapshot data, 0: no limit */
+	uint32_t ask;              /* number of the ASK, and of the one that is granted */
+	uint32_t pad;
+};
+
 enum chan_stop_how {
 	CHAN_STOP_WAITING, /* no VMM came: leave */
 	CHAN_STOP_GUEST,   /* the guest lives: release it if complete, else by on_failure */
@@ -143,7 +156,11 @@ struct chan_empty {
 	X(CHAN_RELEASED,   empty,     worker)            \
 	X(CHAN_FAILED,     failed,    worker)            \
 	X(CHAN_FILES,      files,     both)              \
-	X(CHAN_BACK,       back,      worker)
+	X(CHAN_BACK,       back,      worker)            \
+	X(CHAN_LEASE_ASK,    lease,   worker)            \
+	X(CHAN_LEASE_BACK,   empty,   worker)            \
+	X(CHAN_LEASE_GRANT,  lease,   supervisor)        \
+	X(CHAN_LEASE_REVOKE, empty,   supervisor)
 
 enum chan_type {
 	CHAN_NONE,
@@ -170,6 +187,7 @@ struct chan_msg {
 		struct chan_failed failed;
 		struct chan_files files;
 		struct chan_back back;
+		struct chan_lease lease;
 	};
 };
 

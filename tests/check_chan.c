@@ -38,6 +38,10 @@ static const struct {
 	[CHAN_FAILED] = {"FAILED", 536, {{24, 512}}},
 	[CHAN_FILES] = {"FILES", 8},
 	[CHAN_BACK] = {"BACK", 104, {{0, 64}, {72, 32}}},
+	[CHAN_LEASE_ASK] = {"LEASE_ASK", 16},
+	[CHAN_LEASE_BACK] = {"LEASE_BACK", 8},
+	[CHAN_LEASE_GRANT] = {"LEASE_GRANT", 16},
+	[CHAN_LEASE_REVOKE] = {"LEASE_REVOKE", 8},
 };
 
 static void make_pair(int fds[2])
