@@ -56,6 +56,12 @@ static const struct option_row table[] = {
 	 "Group of the control socket; empty: the daemon's own."},
 	{"pool_workers", TYPE_UINT, AT(pool_workers), 0, 64, "4",
 	 "Idle workers kept ready, so that a restore need not wait for a program to start."},
+	{"prefetch_leases", TYPE_UINT, AT(prefetch_leases), 0, 4096, "0",
+	 "Restores that may prefetch at the same time; 0: half of the CPUs, at least one."},
+	{"prefetch_slice", TYPE_DURATION, AT(prefetch_slice_ms), 10, 60 * SECOND, "100ms",
+	 "How long a restore may prefetch while others wait for their turn."},
+	{"prefetch_bytes_per_s", TYPE_UINT, AT(prefetch_bytes_per_s), 0, 1000 * TIB, "0",
+	 "Snapshot data that all prefetch together may read in a second; 0: no limit."},
 	{"worker_restarts", TYPE_UINT, AT(worker_restarts), 0, 1000000, "5",
 	 "how many workers of a restore may die within worker_restart_window before it fails"},
 	{"worker_restart_window", TYPE_DURATION, AT(worker_restart_window_ms), 1000, DAY, "60s",
@@ -163,8 +169,8 @@ static int set_duration(void *to, const struct option_row *o, const char *text, 
 		if (__builtin_mul_overflow(value, units[i].ms, &value) || value < o->min ||
 		    value > o->max)
 			return err_set(err, ERR_INVALID,
-				       "must be a time from %" PRIu64 "s to %" PRIu64 "s",
-				       o->min / SECOND, o->max / SECOND);
+				       "must be a time from %" PRIu64 "ms to %" PRIu64 "s", o->min,
+				       o->max / SECOND);
 		*(uint64_t *)to = value;
 		return 0;
 	}

@@ -9,6 +9,7 @@
 
 #include "daemon/conf.h"
 #include "daemon/journal.h"
+#include "daemon/lessor.h"
 #include "daemon/pool.h"
 
 struct event_base;
@@ -28,6 +29,7 @@ struct host {
 	struct conf conf;
 	struct journal *journal;
 	struct pool *pool;
+	struct lessor *lessor;
 	char boot_id[37];
 	const struct host_hooks *hooks;
 	void *arg;

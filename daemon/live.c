@@ -71,6 +71,7 @@ static void release(struct live *l)
 	struct err err;
 
 	close_fd(&l->uffd);
+	lessor_back(l->host->lessor, &l->claim);
 	if (!l->released)
 		notify_forget(l->rec.id);
 	free_event(&l->on_vmm);
@@ -140,6 +141,7 @@ void live_fail(struct live *l, const char *reason, bool kill)
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
 	unlink_socket(l);
+	lessor_back(l->host->lessor, &l->claim);
 	live_changed(l, "failed", reason_data(l));
 	if (kill)
 		kill_vmm(l);
@@ -354,6 +356,21 @@ static void on_note(struct live *l, const struct chan_msg *msg, int *fds)
 	live_changed(l, msg->note.type, data);
 }
 
+/* One that has failed gets none any more, whatever its worker says. */
+static void on_lease_ask(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)fds;
+	if (l->rec.state == STATE_SERVING)
+		lessor_ask(l->host->lessor, &l->claim, l->rec.tenant, msg->lease.ask);
+}
+
+static void on_lease_back(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	(void)fds;
+	lessor_back(l->host->lessor, &l->claim);
+}
+
 static void on_gone(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
@@ -396,7 +413,8 @@ static const struct {
 	{CHAN_READY, on_ready},       {CHAN_REFUSED, on_refused},   {CHAN_CONNECTED, on_connected},
 	{CHAN_PAUSED, on_paused},     {CHAN_COMPLETE, on_complete}, {CHAN_NOTE, on_note},
 	{CHAN_GONE, on_gone},         {CHAN_RELEASED, on_released}, {CHAN_FAILED, on_failed},
-	{CHAN_FILES, on_files},
+	{CHAN_FILES, on_files},       {CHAN_LEASE_ASK, on_lease_ask},
+	{CHAN_LEASE_BACK, on_lease_back},
 };
 
 static void on_message(void *arg, const struct chan_msg *msg, int *fds)
@@ -419,6 +437,7 @@ static void on_worker_exit(void *arg, const char *how)
 	struct err err;
 
 	l->worker = NULL;
+	lessor_back(l->host->lessor, &l->claim);
 	err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
 	if (l->creating) {
 		create_failed(l, &err);
@@ -432,6 +451,17 @@ static void on_worker_exit(void *arg, const char *how)
 }
 
 const struct worker_hooks live_worker_hooks = {on_message, on_worker_exit};
+
+static void tell_lease(struct claim *c, enum chan_type type, struct chan_msg *msg)
+{
+	struct live *l = (struct live *)((char *)c - offsetof(struct live, claim));
+	struct err err;
+
+	if (l->worker)
+		worker_send(l->worker, type, msg, NULL, 0, &err);
+}
+
+const struct lessor_hooks live_lessor_hooks = {tell_lease};
 
 /* ---- begin ---- */
 
@@ -493,6 +523,7 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 
 void live_free(struct live *l)
 {
+	lessor_back(l->host->lessor, &l->claim);
 	free_event(&l->on_vmm);
 	free_event(&l->grace);
 	free_event(&l->load_by);

@@ -43,6 +43,7 @@ struct live {
 	struct creators creators;
 
 	struct worker *worker;    /* NULL once it has exited */
+	struct claim claim;       /* to a prefetch lease */
 	struct event *load_by;    /* deadline while creating */
 	bool released;            /* what is left of it goes with its worker */
 	int map_fd;               /* owned, until its worker has left */
@@ -76,6 +77,7 @@ void live_free(struct live *l);
 /* All descriptors -1, no creators: for live_new() and for rows of the store. */
 void live_init(struct live *l);
 extern const struct worker_hooks live_worker_hooks;
+extern const struct lessor_hooks live_lessor_hooks;
 
 /* Everything but the record is gone. */
 bool live_released(const struct live *l);

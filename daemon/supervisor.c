@@ -475,6 +475,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (store_open(path, &sup->store, err))
 		return -1;
+	sup->host.lessor = lessor_new(sup->host.base, &sup->host.conf, &live_lessor_hooks);
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
 	if (store_restores(sup->store, on_row, sup, err) || sweep(sup, "uffd", err) ||
 	    sweep(sup, "maps", err) ||
@@ -521,6 +522,7 @@ void supervisor_free(struct supervisor *sup)
 	if (sup->housekeeping)
 		event_free(sup->housekeeping);
 	home_close(sup->home);
+	lessor_free(sup->host.lessor);
 	pool_free(sup->host.pool);
 	journal_free(sup->host.journal);
 	store_close(sup->store);

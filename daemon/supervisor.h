@@ -20,7 +20,7 @@ struct observer {
 };
 
 struct supervisor {
-	struct host host;          /* journal and pool are owned, the base is borrowed */
+	struct host host;          /* journal, pool and lessor are owned, the base is borrowed */
 	int run_fd;                /* owned; the run directory, locked */
 	struct store *store;       /* owned */
 	struct home *home;         /* owned */

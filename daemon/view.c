@@ -107,7 +107,9 @@ static const char *prefetch_state(const struct live *l)
 		return "done";
 	if (l->rec.prefetch_held || l->rec.paused)
 		return "paused";
-	return l->rec.state == STATE_SERVING ? "running" : "idle";
+	if (l->rec.state != STATE_SERVING)
+		return "idle";
+	return l->claim.state == CLAIM_WAITING ? "queued" : "running";
 }
 
 static void add_prefetch(struct json_object *o, const struct live *l,

@@ -1,0 +1,103 @@
+#include "daemon/lessor.h"
+
+#include <event2/event.h>
+
+/* A worker answers between two steps, and one step may have to wait for the disk. */
+#define ANSWER_US ((uint64_t)1000 * 1000)
+/* The largest step: what it took must be paid at the lease's rate before the lease comes back. */
+#define STEP_BYTES PAGE_2M
+
+struct lessor {
+	const struct lessor_hooks *hooks;
+	struct leases leases;
+	uint64_t rate_bytes_per_s; /* of each lease; 0: no limit */
+	struct event *turn;
+};
+
+static uint64_t count_leases(const struct conf *conf)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (conf->prefetch_leases)
+		return conf->prefetch_leases;
+	return cpus > 2 ? (uint64_t)cpus / 2 : 1;
+}
+
+static void tell_granted(struct lessor *lr, struct claim *c)
+{
+	struct chan_msg msg = {.lease = {.rate_bytes_per_s = lr->rate_bytes_per_s, .ask = c->ask}};
+
+	lr->hooks->tell(c, CHAN_LEASE_GRANT, &msg);
+}
+
+static void tell_revoked(struct lessor *lr, struct claim *c)
+{
+	struct chan_msg msg = {0};
+
+	lr->hooks->tell(c, CHAN_LEASE_REVOKE, &msg);
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	struct lessor *lr = arg;
+	uint64_t now = now_us(), wait;
+	struct claim *c;
+
+	(void)fd;
+	(void)what;
+	while ((c = leases_grant(&lr->leases, now)))
+		tell_granted(lr, c);
+	while ((c = leases_revoke(&lr->leases, now)))
+		tell_revoked(lr, c);
+	wait = leases_wait_us(&lr->leases, now);
+	if (wait != UINT64_MAX) {
+		const struct timeval tv = {(time_t)(wait / 1000000), (suseconds_t)(wait % 1000000)};
+
+		evtimer_add(lr->turn, &tv);
+	}
+}
+
+static void turn_soon(struct lessor *lr)
+{
+	const struct timeval now = {0, 0};
+
+	evtimer_add(lr->turn, &now);
+}
+
+struct lessor *lessor_new(struct event_base *base, const struct conf *conf,
+			  const struct lessor_hooks *hooks)
+{
+	struct lessor *lr = xcalloc(1, sizeof(*lr));
+	uint64_t n = count_leases(conf), answer_us = ANSWER_US;
+
+	lr->hooks = hooks;
+	if (conf->prefetch_bytes_per_s) {
+		lr->rate_bytes_per_s = max_u64(conf->prefetch_bytes_per_s / n, 1);
+		answer_us += STEP_BYTES * 1000000 / lr->rate_bytes_per_s;
+	}
+	leases_init(&lr->leases, n, conf->prefetch_slice_ms * 1000, answer_us);
+	lr->turn = evtimer_new(base, on_turn, lr);
+	return lr;
+}
+
+void lessor_free(struct lessor *lr)
+{
+	if (!lr)
+		return;
+	event_free(lr->turn);
+	free(lr);
+}
+
+void lessor_ask(struct lessor *lr, struct claim *c, const char *tenant, uint32_t ask)
+{
+	leases_ask(&lr->leases, c, tenant, ask);
+	turn_soon(lr);
+}
+
+void lessor_back(struct lessor *lr, struct claim *c)
+{
+	if (c->state == CLAIM_NONE)
+		return;
+	leases_back(&lr->leases, c);
+	turn_soon(lr);
+}
