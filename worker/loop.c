@@ -42,6 +42,7 @@ int loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
 		return -1;
 	}
 	prefetch_init(&l->prefetch, l->warm, spec->prefetch, spec->rate_bytes_per_s, now_us());
+	lease_init(&l->lease, link);
 	return 0;
 }
 
@@ -100,6 +101,7 @@ static void fail(struct loop *l, const struct err *err)
 
 void loop_replay(struct loop *l)
 {
+	lease_anew(&l->lease);
 	if (l->paused)
 		tell(l, CHAN_PAUSED);
 	if (l->completed)
@@ -374,6 +376,7 @@ static void prove(struct loop *l)
 
 static void step(struct loop *l)
 {
+	uint64_t before = l->guest->map.stats->installed_bytes;
 	struct err err;
 
 	switch (prefetch_step(&l->prefetch, l->guest, now_us(), &err)) {
@@ -388,6 +391,7 @@ static void step(struct loop *l)
 			note(l, "prefetch-stopped", err.msg);
 		break;
 	}
+	lease_spend(&l->lease, l->guest->map.stats->installed_bytes - before, now_us());
 }
 
 static void check_complete(struct loop *l)
@@ -461,6 +465,17 @@ static void on_stop(struct loop *l, const struct chan_msg *msg)
 	}
 }
 
+static void on_lease_grant(struct loop *l, const struct chan_msg *msg)
+{
+	lease_granted(&l->lease, &msg->lease);
+}
+
+static void on_lease_revoke(struct loop *l, const struct chan_msg *msg)
+{
+	(void)msg;
+	lease_revoked(&l->lease);
+}
+
 static const struct {
 	enum chan_type type;
 	void (*handle)(struct loop *l, const struct chan_msg *msg);
@@ -469,6 +484,8 @@ static const struct {
 	{CHAN_PAUSE, on_pause},
 	{CHAN_RESUME, on_resume},
 	{CHAN_STOP, on_stop},
+	{CHAN_LEASE_GRANT, on_lease_grant},
+	{CHAN_LEASE_REVOKE, on_lease_revoke},
 };
 
 static void read_link(struct loop *l)
@@ -510,27 +527,35 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		prove(l);
 }
 
-/* The clock is not looked at for what does not want to know. */
-static uint64_t step_wait_us(struct loop *l)
+/*
+ * When the next step may be taken, and when a lease must be looked after; WAIT_NEVER:
+ * not as things are. The clock is not looked at while nothing depends on it.
+ */
+static void step_due(struct loop *l, uint64_t *ret_step_us, uint64_t *ret_lease_us)
 {
-	if (l->failed || !prefetch_wants(&l->prefetch))
-		return WAIT_NEVER;
-	return prefetch_wait_us(&l->prefetch, now_us());
+	bool wants = !l->failed && !l->completed && prefetch_wants(&l->prefetch);
+	uint64_t now, need = WAIT_NEVER;
+
+	*ret_step_us = *ret_lease_us = WAIT_NEVER;
+	if (!wants && lease_idle(&l->lease))
+		return;
+	now = now_us();
+	if (wants)
+		need = prefetch_wait_us(&l->prefetch, now);
+	lease_turn(&l->lease, need, now);
+	*ret_step_us = max_u64(need, lease_wait_us(&l->lease, now));
+	*ret_lease_us = lease_alarm_us(&l->lease, need, now);
 }
 
-static uint64_t wait_us(struct loop *l, uint64_t step_us)
+static uint64_t link_due(struct loop *l)
 {
-	uint64_t wait = step_us;
-
-	if (retry_soon(l))
-		wait = min_u64(l->backoff_us, wait);
-	return link_away(l->link) ? min_u64(wait, link_wait_us(l->link, now_us())) : wait;
+	return link_away(l->link) ? link_wait_us(l->link, now_us()) : WAIT_NEVER;
 }
 
 enum loop_end loop_run(struct loop *l)
 {
 	while (!l->gone) {
-		uint64_t step_us;
+		uint64_t step_us, lease_us;
 
 		read_all(l);
 		answer_all(l);
@@ -543,13 +568,13 @@ enum loop_end loop_run(struct loop *l)
 				break;
 			return LOOP_RELEASED;
 		}
-		step_us = step_wait_us(l);
-		if (step_us == 0 && !retry_soon(l)) {
+		step_due(l, &step_us, &lease_us);
+		/* No step is taken while faults wait for a removal. */
+		if (retry_soon(l))
+			step_us = l->backoff_us;
+		else if (step_us == 0)
 			step(l);
-			sleep_until_something(l, 0);
-			continue;
-		}
-		sleep_until_something(l, wait_us(l, step_us));
+		sleep_until_something(l, min_u64(step_us, min_u64(lease_us, link_due(l))));
 	}
 	return LOOP_GONE;
 }

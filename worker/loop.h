@@ -5,7 +5,7 @@
  *   │     removals are applied at once, faults join the set
  *   │   answer the faults; what a removal defers stays in the set, and so does what
  *   │     is on the disk: other threads read it, this one never waits for it
- *   │   nobody waits: one step of prefetch
+ *   │   nobody waits, and we hold a lease: one step of prefetch
  *   └── sleep until the uffd, the supervisor, the VMM's pidfd, the disk or a time says so
  *
  * The kernel delivers faults before events, so the order of messages is not the
@@ -17,7 +17,7 @@
 #include "common/chan.h"
 #include "worker/faults.h"
 #include "worker/guest.h"
-#include "worker/link.h"
+#include "worker/lease.h"
 #include "worker/prefetch.h"
 #include "worker/wait.h"
 
@@ -40,6 +40,7 @@ struct loop {
 
 	struct faults faults;
 	struct prefetch prefetch;
+	struct lease lease;        /* to prefetch */
 	bool held;                 /* prefetch held by the API */
 	bool paused;               /* around a snapshot of the running VM */
 	bool completed;            /* COMPLETE was sent */

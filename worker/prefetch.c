@@ -6,6 +6,8 @@
 #define LIKELY_US 50
 /* … but one that faults all the time must not keep prefetch from ever taking a step. */
 #define STARVED_US 2000
+/* The disk tells by itself when it is done; not for ever, should that be lost. */
+#define COLD_US 1000000
 /* Zero pages are installed as fast as so many times fewer bytes of data. */
 #define ZERO_CHEAPER 8
 
@@ -126,9 +128,11 @@ uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now)
 {
 	uint64_t wait;
 
-	if (!prefetch_wants(p) || (p->n && run_at(p, 0)->cold))
+	if (!prefetch_wants(p))
 		return UINT64_MAX;
 	wait = rate_wait_us(p, now);
+	if (p->n && run_at(p, 0)->cold)
+		wait = max_u64(wait, COLD_US);
 	if (p->not_before_us > now)
 		wait = max_u64(wait, p->not_before_us - now);
 	if (p->quiet_us > now && now - p->stepped_us < STARVED_US)
