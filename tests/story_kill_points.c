@@ -10,6 +10,8 @@
 
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
 #define TOUCHES "--hold --threads 8 --order rand --write 20 --remove 20 --timeout 20"
+/* Else the guest may have all of its memory before prefetch has its first turn. */
+#define TOUCHES_LATER "--hold-before " TOUCHES
 #define BALLOON "--hold --threads 8 --write 20 --balloon 1 --timeout 20"
 #define WAITS "--hold --no-touch --wait-resident 20"
 
@@ -25,9 +27,9 @@ static const struct point {
 	{"before-install:100", ON_DEMAND, TOUCHES},
 	{"after-install:1", ON_DEMAND, TOUCHES},
 	{"after-install:30", ON_DEMAND, BALLOON},
-	{"before-step:1", NULL, TOUCHES},
+	{"before-step:1", NULL, TOUCHES_LATER},
 	{"before-step:3", NULL, WAITS},
-	{"in-step:1", NULL, TOUCHES},
+	{"in-step:1", NULL, TOUCHES_LATER},
 	{"in-step:3", NULL, WAITS},
 	{"removal-pending:1", ON_DEMAND, TOUCHES},
 	{"removal-pending:3", NULL, TOUCHES},
@@ -57,6 +59,7 @@ static void die(struct killing *k, enum killing_who who)
 	killing_await_stop(k, k->s.worker);
 	/* It has said so; whether it was heard is another story. */
 	json_object_put(stage_await(&k->s, "serving"));
+	scene_vmm_go(&k->s.vmm);
 	killing_end(k, who);
 	killing_revive(k, who);
 	if (who == DIES_SUPERVISOR)
