@@ -23,6 +23,7 @@ static_assert(sizeof(struct chan_empty) == 8, "wire");
 static_assert(sizeof(struct chan_files) == 8, "wire");
 static_assert(sizeof(struct chan_back) == 104, "wire");
 static_assert(sizeof(struct chan_lease) == 16, "wire");
+static_assert(sizeof(struct chan_forked) == 8, "wire");
 
 static const struct {
 	const char *name;

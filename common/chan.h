@@ -40,6 +40,9 @@
 #endif
 #define CHAN_VERSION_MIN 1
 #define CHAN_FD 3
+/* argv[0] of the worker program, which says what it is to be; the second is no longer. */
+#define CHAN_NURSERY "uffdd-nursery"
+#define CHAN_WORKER "uffdd-worker"
 #define CHAN_FDS_MAX 32
 #define CHAN_GROUPS_MAX 64
 
@@ -134,6 +137,11 @@ struct chan_note { /* something worth an event */
 	char msg[480];
 };
 
+struct chan_forked { /* fds: pidfd */
+	uint32_t pid; /* 0: it could not be forked */
+	uint32_t pad;
+};
+
 struct chan_empty {
 	uint64_t zero;
 };
@@ -160,7 +168,9 @@ struct chan_empty {
 	X(CHAN_LEASE_ASK,    lease,   worker)            \
 	X(CHAN_LEASE_BACK,   empty,   worker)            \
 	X(CHAN_LEASE_GRANT,  lease,   supervisor)        \
-	X(CHAN_LEASE_REVOKE, empty,   supervisor)
+	X(CHAN_LEASE_REVOKE, empty,   supervisor)          \
+	X(CHAN_FORK,         empty,   supervisor) /* fds: a worker's channel; to the nursery */ \
+	X(CHAN_FORKED,       forked,  nursery)
 
 enum chan_type {
 	CHAN_NONE,
@@ -188,6 +198,7 @@ struct chan_msg {
 		struct chan_files files;
 		struct chan_back back;
 		struct chan_lease lease;
+		struct chan_forked forked;
 	};
 };
 

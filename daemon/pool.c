@@ -13,10 +13,11 @@ TAILQ_HEAD(worker_list, worker);
 
 struct pool {
 	struct event_base *base; /* borrowed */
-	int exec_fd;             /* owned */
+	struct spawn spawn;      /* owned */
 	size_t size, idle;
 	struct worker_list list;
 	struct event *refill;
+	struct event *on_nursery; /* it has died */
 };
 
 static void worker_free(struct worker *w)
@@ -164,13 +165,48 @@ static void listen_to(struct worker *w)
 	event_add(w->on_chan, NULL);
 }
 
+static void unwatch_nursery(struct pool *pool)
+{
+	if (pool->on_nursery)
+		event_free(pool->on_nursery);
+	pool->on_nursery = NULL;
+}
+
+static void on_nursery_exit(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *pool = arg;
+	char how[64];
+
+	(void)fd;
+	(void)what;
+	spawn_reap(pool->spawn.nursery_pidfd, how, sizeof(how));
+	log_warning("the nursery died, another one takes its place", "how=%s", how);
+	unwatch_nursery(pool);
+	spawn_bury(&pool->spawn);
+}
+
+static void watch_nursery(struct pool *pool)
+{
+	int pidfd = pool->spawn.nursery_pidfd;
+
+	if (pidfd < 0)
+		return;
+	pool->on_nursery = event_new(pool->base, pidfd, EV_READ, on_nursery_exit, pool);
+	event_add(pool->on_nursery, NULL);
+}
+
 static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
 {
 	struct worker *w = xcalloc(1, sizeof(*w));
+	int rc;
 
 	w->pool = pool;
 	w->pidfd = w->chan = -1;
-	if (spawn_worker(pool->exec_fd, &w->pid, &w->pidfd, &w->chan, err)) {
+	/* It may be another one afterwards. */
+	unwatch_nursery(pool);
+	rc = spawn_worker(&pool->spawn, &w->pid, &w->pidfd, &w->chan, err);
+	watch_nursery(pool);
+	if (rc) {
 		worker_free(w);
 		return -1;
 	}
@@ -225,10 +261,10 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 
 	pool->base = base;
 	pool->size = size;
-	pool->exec_fd = -1;
+	pool->spawn = (struct spawn){-1, -1, -1};
 	TAILQ_INIT(&pool->list);
 	pool->refill = evtimer_new(base, on_refill, pool);
-	if (spawn_open(path, &pool->exec_fd, err)) {
+	if (spawn_open(path, &pool->spawn, err)) {
 		pool_free(pool);
 		return -1;
 	}
@@ -248,7 +284,8 @@ void pool_free(struct pool *pool)
 		worker_free(w);
 	}
 	event_free(pool->refill);
-	close_fd(&pool->exec_fd);
+	unwatch_nursery(pool);
+	spawn_close(&pool->spawn);
 	free(pool);
 }
 

@@ -1,7 +1,9 @@
 #include "daemon/spawn.h"
 
+#include <config.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -9,8 +11,18 @@
 #include <sys/wait.h>
 
 #include "common/chan.h"
+#include "common/proc.h"
 
-int spawn_open(const char *path, int *ret_exec_fd, struct err *err)
+/* Sanitizers keep book of threads and processes, and miss those made by a bare clone(). */
+#ifdef BUILD_SANITIZED
+#define HAVE_NURSERY false
+#else
+#define HAVE_NURSERY true
+#endif
+/* A fork takes some 100 us. One that does not answer is stopped, or hangs. */
+#define FORK_MS 1000
+
+int spawn_open(const char *path, struct spawn *ret, struct err *err)
 {
 	int fd = open(path, O_PATH | O_CLOEXEC);
 
@@ -21,7 +33,7 @@ int spawn_open(const char *path, int *ret_exec_fd, struct err *err)
 		return err_set(err, ERR_PATH, "the worker program %s cannot be executed (%s): "
 			       "install it, or say where it is with --worker", path, strerror(sys));
 	}
-	*ret_exec_fd = fd;
+	*ret = (struct spawn){.exec_fd = fd, .nursery = -1, .nursery_pidfd = -1};
 	return 0;
 }
 
@@ -45,9 +57,9 @@ static int drop_descriptors(int exec_fd, int chan)
 }
 
 /* In the child, between fork and exec: async-signal-safe calls only. */
-static void become_worker(int exec_fd, int chan)
+static void execute(int exec_fd, int chan, const char *name)
 {
-	static char *const argv[] = {(char *)"uffdd-worker", NULL};
+	char *const argv[] = {(char *)(uintptr_t)name, NULL};
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t none;
 	int null;
@@ -64,7 +76,8 @@ static void become_worker(int exec_fd, int chan)
 	_exit(127);
 }
 
-int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err)
+static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_pidfd,
+			int *ret_chan, struct err *err)
 {
 	sigset_t all, before;
 	int ends[2], pidfd;
@@ -78,7 +91,7 @@ int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, str
 	/* fork(), and the pidfd with it, so that no pid can be taken for another. */
 	pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
 	if (pid == 0)
-		become_worker(exec_fd, ends[1]);
+		execute(exec_fd, ends[1], name);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	close(ends[1]);
 	if (pid < 0) {
@@ -90,6 +103,77 @@ int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, str
 	*ret_pid = pid;
 	*ret_chan = ends[0];
 	return 0;
+}
+
+/* ---- the nursery ---- */
+
+void spawn_bury(struct spawn *s)
+{
+	struct err err;
+
+	close_fd(&s->nursery);
+	if (s->nursery_pidfd < 0)
+		return;
+	proc_kill(s->nursery_pidfd, &err);
+	waitid(P_PIDFD, (id_t)s->nursery_pidfd, &(siginfo_t){0}, WEXITED);
+	close_fd(&s->nursery_pidfd);
+}
+
+static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_MAX],
+			struct err *err)
+{
+	struct pollfd p = {.fd = s->nursery, .events = POLLIN};
+	int n;
+
+	do
+		n = poll(&p, 1, FORK_MS);
+	while (n < 0 && errno == EINTR);
+	if (n != 1 || chan_recv(s->nursery, msg, fds, err) != CHAN_GOT)
+		return -1;
+	if (msg->type == CHAN_FORKED && msg->forked.pid && fds[0] >= 0)
+		return 0;
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		close_fd(&fds[i]);
+	return -1;
+}
+
+static int fork_in_nursery(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
+			   struct err *err)
+{
+	int ends[2], fds[CHAN_FDS_MAX], rc;
+	struct chan_msg msg = {0};
+	pid_t pid;
+
+	if (s->nursery < 0 && exec_program(s->exec_fd, CHAN_NURSERY, &pid, &s->nursery_pidfd,
+					   &s->nursery, err))
+		return -1;
+	if (chan_pair(ends, err))
+		return -1;
+	rc = chan_send(s->nursery, CHAN_FORK, &msg, &ends[1], 1, err);
+	close(ends[1]);
+	if (rc || await_forked(s, &msg, fds, err)) {
+		close(ends[0]);
+		spawn_bury(s);
+		return -1;
+	}
+	*ret_pid = (pid_t)msg.forked.pid;
+	*ret_pidfd = fds[0];
+	*ret_chan = ends[0];
+	return 0;
+}
+
+int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
+		 struct err *err)
+{
+	if (HAVE_NURSERY && fork_in_nursery(s, ret_pid, ret_pidfd, ret_chan, err) == 0)
+		return 0;
+	return exec_program(s->exec_fd, CHAN_WORKER, ret_pid, ret_pidfd, ret_chan, err);
+}
+
+void spawn_close(struct spawn *s)
+{
+	spawn_bury(s);
+	close_fd(&s->exec_fd);
 }
 
 bool spawn_reap(int pidfd, char *ret, size_t len)

@@ -1,10 +1,10 @@
 /*
  * spawn - the only fork and exec of the supervisor
  *
- * A worker is executed from a descriptor opened at start, so that an upgraded
- * package on disk never mixes versions. The child begins with default signal
- * handlers, nothing but its channel (descriptor 3) and stderr, and no memory of
- * ours.
+ * The worker program is executed from a descriptor opened at start, so that an
+ * upgraded package on disk never mixes versions. The child begins with default
+ * signal handlers, nothing but its channel (descriptor 3) and stderr, and no memory
+ * of ours. One such child, the nursery, forks the workers (worker/nursery.h).
  */
 #ifndef UFFDD_SPAWN_H
 #define UFFDD_SPAWN_H
@@ -14,14 +14,27 @@
 #include "common/base.h"
 #include "common/err.h"
 
+struct spawn {
+	int exec_fd;      /* owned: the worker program */
+	int nursery;      /* owned: its channel; -1: none (any more) */
+	int nursery_pidfd; /* owned; -1: none */
+};
+
 /* ERR_PATH that names the program and the option that says where it is. */
-int spawn_open(const char *path, int *ret_exec_fd, struct err *err);
+int spawn_open(const char *path, struct spawn *ret, struct err *err);
+/* The nursery ends; workers do not notice. */
+void spawn_close(struct spawn *s);
+/* The nursery has died (its pidfd is readable): the next worker gets another one. */
+void spawn_bury(struct spawn *s);
 
 /*
+ * spawn_worker - out of the nursery or, where that fails, by executing the program
  * @ret_pidfd, @ret_chan: owned by the caller; the channel is non-blocking.
+ *
  * The child must be reaped with waitid(P_PIDFD) once the pidfd is readable.
  */
-int spawn_worker(int exec_fd, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err);
+int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
+		 struct err *err);
 
 /*
  * How it ended, in words: "exit 3", "signal 9 (Killed)". For an unreaped child only.

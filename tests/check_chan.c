@@ -42,6 +42,8 @@ static const struct {
 	[CHAN_LEASE_BACK] = {"LEASE_BACK", 8},
 	[CHAN_LEASE_GRANT] = {"LEASE_GRANT", 16},
 	[CHAN_LEASE_REVOKE] = {"LEASE_REVOKE", 8},
+	[CHAN_FORK] = {"FORK", 8},
+	[CHAN_FORKED] = {"FORKED", 8},
 };
 
 static void make_pair(int fds[2])

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "common/chan.h"
 #include "common/proc.h"
 #include "common/sock.h"
 
@@ -173,7 +174,8 @@ int harness_count_fds(pid_t pid)
 	return pid == getpid() ? n - 1 : n;
 }
 
-static pid_t parent_of(const char *pid)
+/* Parent and name of a process, given as text; -1: there is none. */
+static pid_t parent_of(const char *pid, char ret_name[static 32])
 {
 	cleanup_file FILE *f = NULL;
 	char path[64], line[1024] = "";
@@ -185,19 +187,32 @@ static pid_t parent_of(const char *pid)
 	if (!f || !fgets(line, sizeof(line), f))
 		return -1;
 	p = strrchr(line, ')');
-	return p && sscanf(p, ") %*c %d", &ppid) == 1 ? ppid : -1;
+	return p && sscanf(line, "%*d (%31[^)]", ret_name) == 1 &&
+	       sscanf(p, ") %*c %d", &ppid) == 1 ? ppid : -1;
 }
 
-int harness_count_children(pid_t pid)
+static int count_children(pid_t pid, const char *but)
 {
 	DIR *dir = opendir("/proc");
+	char name[32];
 	int n = 0;
 
 	ck_assert_ptr_nonnull(dir);
 	for (struct dirent *e; (e = readdir(dir));)
-		n += isdigit((unsigned char)e->d_name[0]) && parent_of(e->d_name) == pid;
+		n += isdigit((unsigned char)e->d_name[0]) && parent_of(e->d_name, name) == pid &&
+		     strcmp(name, but) != 0;
 	closedir(dir);
 	return n;
+}
+
+int harness_count_children(pid_t pid)
+{
+	return count_children(pid, "");
+}
+
+int harness_count_workers(pid_t pid)
+{
+	return count_children(pid, CHAN_NURSERY);
 }
 
 /* Forks and executes; output goes to the two descriptors. A dead test takes it along. */

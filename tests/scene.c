@@ -103,7 +103,7 @@ static bool pool_is_full(void *arg)
 {
 	const struct scene *s = arg;
 
-	return harness_count_children(s->d.pid) == SCENE_POOL;
+	return harness_count_workers(s->d.pid) == SCENE_POOL;
 }
 
 /*
@@ -138,9 +138,9 @@ static int steady_fds(const struct scene *s)
 void scene_at_rest(struct scene *s)
 {
 	ck_assert_msg(harness_wait(is_at_rest, s, SCENE_MS),
-		      "the daemon is not as before: %d descriptors of %d, %d children of %d, "
+		      "the daemon is not as before: %d descriptors of %d, %d workers of %d, "
 		      "%d sockets, %d page maps", harness_count_fds(s->d.pid), s->fds,
-		      harness_count_children(s->d.pid), SCENE_POOL, count_files(s, "uffd"),
+		      harness_count_workers(s->d.pid), SCENE_POOL, count_files(s, "uffd"),
 		      count_files(s, "maps"));
 }
 

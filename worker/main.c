@@ -5,10 +5,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "common/chan.h"
 #include "worker/job.h"
+#include "worker/nursery.h"
 
 static bool has_channel(void)
 {
@@ -31,6 +33,13 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	if (strcmp(argv[0], CHAN_NURSERY) == 0) {
+		prctl(PR_SET_NAME, CHAN_NURSERY);
+		nursery_run(CHAN_FD);
+		/* As ps shows it: it is none any more. */
+		memcpy(argv[0], CHAN_WORKER, sizeof(CHAN_WORKER));
+		prctl(PR_SET_NAME, CHAN_WORKER);
+	}
 	job_run(CHAN_FD);
 	return 0;
 }
