@@ -1,23 +1,39 @@
 /*
  * bench - runs the rows of the table, prints them, writes bench.json where it is started
  *
- * BENCH_ROUNDS: instead of each row's own number. Exit 1 if a row could not be measured;
- * a missed aim is shown, not failed: machines differ.
+ * BENCH_ROWS    names of rows, with commas between them: only these
+ * BENCH_PAIRS   instead of each row's own number
+ * BENCH_ROUNDS  likewise
+ * BENCH_DIR     where files to measure with are made; else the build tree
+ *
+ * Exit 1 if a row failed. A missed aim, or a row that this build or machine has not what
+ * it takes for, is shown, not failed.
  */
 #include "tests/bench.h"
 
-#include <inttypes.h>
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <signal.h>
 #include <string.h>
-#include <sys/utsname.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
-#include "common/js.h"
+#include "tests/bench_place.h"
 
 #define OUTPUT "bench.json"
 
+/* clang-format off */
 static const struct bench_row rows[] = {
-	{"takeover after SIGKILL of a worker", "fork+exec+exit of the worker program", 3, 200,
-	 bench_takeover},
+	{"fault", "demand fault, warm source, random order",
+	 {{"p50", "floor", BENCH_SECONDS, false, 1.10}, {"p99", "floor", BENCH_SECONDS, false, 1.25}},
+	 9, 65536, NULL, bench_fault},
+	{"takeover", "takeover after SIGKILL of a worker",
+	 {{"p50", "fork+exec+exit of the worker program", BENCH_SECONDS, false, 3}},
+	 5, 40, NULL, bench_takeover},
 };
+/* clang-format on */
 
 uint64_t bench_now_ns(void)
 {
@@ -27,119 +43,173 @@ uint64_t bench_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-void bench_add(struct bench_samples *s, uint64_t ns)
+void bench_pair(struct bench_run *r, size_t figure, double own, double yardstick)
 {
-	if (s->n < BENCH_SAMPLES_MAX)
-		s->ns[s->n++] = ns;
+	size_t i = r->n[figure];
+
+	if (i == BENCH_PAIRS_MAX)
+		return;
+	r->own[figure][i] = own;
+	r->yardstick[figure][i] = yardstick;
+	r->n[figure]++;
 }
 
-static int by_value(const void *a, const void *b)
+int bench_absent(struct bench_run *r)
+{
+	r->absent = true;
+	return -1;
+}
+
+static int by_ns(const void *a, const void *b)
 {
 	const uint64_t *x = a, *y = b;
 
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* Nearest rank, of sorted samples, in microseconds. */
-static double percentile(const struct bench_samples *s, unsigned percent)
+double bench_percentile(uint64_t *ns, size_t n, unsigned percent)
 {
-	size_t rank = (s->n * percent + 99) / 100;
+	size_t rank = (n * percent + 99) / 100;
 
-	return s->n ? (double)s->ns[rank ? rank - 1 : 0] / 1e3 : 0;
+	qsort(ns, n, sizeof(ns[0]), by_ns);
+	return n ? (double)ns[rank ? rank - 1 : 0] / 1e9 : 0;
 }
 
-static void read_cpu(char *ret, size_t size)
+static int by_value(const void *a, const void *b)
 {
-	cleanup_file FILE *f = fopen("/proc/cpuinfo", "re");
-	char line[256];
+	const double *x = a, *y = b;
 
-	snprintf(ret, size, "unknown");
-	while (f && fgets(line, sizeof(line), f)) {
-		const char *colon = strchr(line, ':');
+	return *x < *y ? -1 : *x > *y;
+}
 
-		if (strncmp(line, "model name", 10) != 0 || !colon)
-			continue;
-		snprintf(ret, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-		return;
+double bench_median(const double *v, size_t n)
+{
+	double sorted[BENCH_PAIRS_MAX];
+
+	if (n == 0)
+		return 0;
+	memcpy(sorted, v, n * sizeof(v[0]));
+	qsort(sorted, n, sizeof(sorted[0]), by_value);
+	return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
+uint64_t bench_setting(const char *name, uint64_t otherwise, uint64_t max)
+{
+	const char *text = getenv(name);
+	uint64_t value = text && *text ? strtoull(text, NULL, 10) : otherwise;
+
+	return value < 1 ? 1 : min_u64(value, max);
+}
+
+/* --- one row --- */
+
+static int start_daemon(struct bench_run *r, struct err *err)
+{
+	snprintf(r->rig.state, sizeof(r->rig.state), "%s/state-%s", r->dir, r->row->name);
+	r->rig.config = r->row->config;
+	return rig_prepare(&r->rig, err) || rig_start(&r->rig, err) ? -1 : 0;
+}
+
+/* A worker outlives its daemon while its guest does. */
+static void end_daemon(struct bench_run *r)
+{
+	pid_t pids[RIG_WORKERS_MAX];
+	size_t n;
+
+	rig_end(&r->rig, SIGTERM);
+	n = rig_workers(&r->rig, pids);
+	for (size_t i = 0; i < n; i++) {
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
 	}
+	rig_remove(&r->rig);
 }
 
-static struct json_object *about_machine(void)
+/* False if it failed, which is told then. */
+static bool measure(const struct bench_row *row, const char *dir, struct json_object *out)
 {
-	struct json_object *o = json_object_new_object();
-	struct utsname u;
-	char cpu[200];
+	static struct bench_run r;
+	uint64_t start = bench_now_ns();
+	struct err err;
+	int rc;
 
-	uname(&u);
-	read_cpu(cpu, sizeof(cpu));
-	js_add_string(o, "cpu", cpu);
-	js_add_u64(o, "cpus", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
-	js_add_string(o, "machine", u.machine);
-	js_add_string(o, "kernel", u.release);
-	printf("%s, %ld CPUs, %s, Linux %s\n", cpu, sysconf(_SC_NPROCESSORS_ONLN), u.machine,
-	       u.release);
-	return o;
+	r = (struct bench_run){
+		.row = row,
+		.dir = dir,
+		.pairs = bench_setting("BENCH_PAIRS", row->pairs, BENCH_PAIRS_MAX),
+		.rounds = bench_setting("BENCH_ROUNDS", row->rounds, 1 << 20),
+	};
+	rc = start_daemon(&r, &err);
+	if (rc == 0)
+		rc = row->run(&r, &err);
+	end_daemon(&r);
+	bench_tell(&r, (double)(bench_now_ns() - start) / 1e9, rc ? &err : NULL, out);
+	return rc == 0 || r.absent;
 }
 
-static struct json_object *about_samples(const struct bench_samples *s, const char *name)
+static bool is_wanted(const char *name)
 {
-	struct json_object *o = json_object_new_object();
+	const char *list = getenv("BENCH_ROWS");
+	size_t len = strlen(name);
 
-	js_add_string(o, "name", name);
-	js_add_u64(o, "samples", s->n);
-	json_object_object_add(o, "p50_us", json_object_new_double(percentile(s, 50)));
-	json_object_object_add(o, "p99_us", json_object_new_double(percentile(s, 99)));
-	printf("  %-40s %8zu %10.0f %10.0f\n", name, s->n, percentile(s, 50), percentile(s, 99));
-	return o;
+	if (!list || !*list)
+		return true;
+	for (; *list; list += strcspn(list, ",") + (list[strcspn(list, ",")] == ','))
+		if (strcspn(list, ",") == len && strncmp(list, name, len) == 0)
+			return true;
+	return false;
 }
 
-static size_t rounds_of(const struct bench_row *row)
-{
-	const char *text = getenv("BENCH_ROUNDS");
-	uint64_t n = text && *text ? strtoull(text, NULL, 10) : row->rounds;
+/* --- the whole --- */
 
-	return n < 1 ? 1 : min_u64(n, BENCH_SAMPLES_MAX);
+static int make_dir(char *dir, size_t size, struct err *err)
+{
+	const char *base = getenv("BENCH_DIR");
+
+	snprintf(dir, size, "%s/bench-XXXXXX", base && *base ? base : TEST_BUILD);
+	return mkdtemp(dir) ? 0 : err_sys(err, "cannot make %s", dir);
 }
 
-static int measure(const struct bench_row *row, struct json_object *out, struct err *err)
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *at)
 {
-	static struct bench_samples own, yardstick;
-	struct json_object *o;
-	double ratio;
+	(void)st;
+	(void)flag;
+	(void)at;
+	return remove(path);
+}
 
-	own.n = yardstick.n = 0;
-	if (row->run(rounds_of(row), &own, &yardstick, err))
-		return err_wrap(err, "%s", row->name);
-	qsort(own.ns, own.n, sizeof(own.ns[0]), by_value);
-	qsort(yardstick.ns, yardstick.n, sizeof(yardstick.ns[0]), by_value);
-	ratio = percentile(&own, 50) / percentile(&yardstick, 50);
-	o = about_samples(&own, row->name);
-	json_object_object_add(o, "yardstick", about_samples(&yardstick, row->yardstick));
-	json_object_object_add(o, "ratio_p50", json_object_new_double(ratio));
-	json_object_object_add(o, "aim", json_object_new_double(row->aim));
-	json_object_array_add(out, o);
-	printf("  p50 is %.2f times the yardstick's, the aim is %.0f: %s\n", ratio, row->aim,
-	       ratio <= row->aim ? "met" : "MISSED");
-	return 0;
+/* The run directory belongs on a tmpfs, and many guests need many descriptors. */
+static void arrange(void)
+{
+	struct rlimit files;
+
+	if (!bench_place_on_disk("/dev/shm"))
+		setenv("TMPDIR", "/dev/shm", 0);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 }
 
 int main(void)
 {
-	cleanup_json struct json_object *o = json_object_new_object();
+	cleanup_json struct json_object *o = bench_about_machine();
 	struct json_object *out = json_object_new_array();
+	char dir[PATH_MAX / 2];
+	struct err err;
 	int failed = 0;
 
-	json_object_object_add(o, "machine", about_machine());
+	arrange();
 	json_object_object_add(o, "rows", out);
-	printf("  %-40s %8s %10s %10s\n", "", "samples", "p50 us", "p99 us");
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct err err;
-
-		if (measure(&rows[i], out, &err)) {
-			fprintf(stderr, "bench: %s\n", err.msg);
-			failed = 1;
-		}
+	if (make_dir(dir, sizeof(dir), &err)) {
+		fprintf(stderr, "bench: %s\n", err.msg);
+		return 1;
 	}
+	bench_print_head();
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (is_wanted(rows[i].name) && !measure(&rows[i], dir, out))
+			failed = 1;
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	if (json_object_to_file_ext(OUTPUT, o, JSON_C_TO_STRING_PRETTY)) {
 		fprintf(stderr, "bench: cannot write " OUTPUT "\n");
 		failed = 1;

@@ -1,38 +1,91 @@
 /*
  * bench - measurements, as a table of rows
  *
- * Each row measures one thing beside a yardstick of the same machine, taken in turns
- * in the same run, so that a busy or slow machine shows in both. Times are in
- * nanoseconds.
+ *   bench.c            the table; runs it, prints it, writes bench.json
+ *   bench_report.c     how results are shown
+ *   bench_place.c      files to measure with, and caches dropped
+ *   bench_floor.c      the floor: a page server of a few lines
+ *   bench_server.c     whoever serves, the floor or uffdd, behind one socket
+ *   bench_guest.c      guest memory in a process of its own, touched and verified
+ *   bench_<row>.c      what the rows do
+ *
+ * A row measures one thing beside a yardstick of the same machine, in turns, in pairs:
+ * a busy or slow machine shows in both. What counts is the median over the pairs of
+ * the ratio of the two. Values are in seconds, bytes, bytes per second, or shares.
  */
 #ifndef UFFDD_TESTS_BENCH_H
 #define UFFDD_TESTS_BENCH_H
 
-#include "common/base.h"
-#include "common/err.h"
+#include "tests/rig.h"
 
-#define BENCH_SAMPLES_MAX 4096
+#define BENCH_FIGURES_MAX 3
+#define BENCH_PAIRS_MAX 64
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
 
-struct bench_samples {
-	uint64_t ns[BENCH_SAMPLES_MAX];
-	size_t n;
+enum bench_unit { BENCH_SECONDS, BENCH_BYTES, BENCH_BYTES_PER_S, BENCH_PER_S, BENCH_SHARE };
+
+/* What a row shows. */
+struct bench_figure {
+	const char *what;      /* "p50"; NULL: no more of them */
+	const char *yardstick; /* of what stands beside it; NULL: nothing, the aim is a value */
+	enum bench_unit unit;
+	bool at_least;         /* the aim is to be reached, not to be kept below */
+	double aim;            /* times the yardstick, or a value in unit */
 };
+
+struct bench_run;
 
 struct bench_row {
-	const char *name;      /* of what is measured */
-	const char *yardstick; /* of what stands beside it */
-	double aim;            /* p50 is to be at most this many times the yardstick's */
-	size_t rounds;
-	/* Fills both, in turns. What is set up is taken down again, also on failure. */
-	int (*run)(size_t rounds, struct bench_samples *ret, struct bench_samples *ret_yardstick,
-		   struct err *err);
+	const char *name; /* for BENCH_ROWS */
+	const char *text; /* of what is measured */
+	struct bench_figure figures[BENCH_FIGURES_MAX];
+	size_t pairs;
+	size_t rounds;      /* measurements of each side in a pair */
+	const char *config; /* more members of the daemon's configuration; NULL: none */
+	/* Calls bench_pair() for each figure of each pair. -1 also for what is absent. */
+	int (*run)(struct bench_run *r, struct err *err);
 };
 
-uint64_t bench_now_ns(void);
-void bench_add(struct bench_samples *s, uint64_t ns);
+/* One row while it runs. */
+struct bench_run {
+	const struct bench_row *row; /* borrowed */
+	const char *dir;             /* borrowed: for files, on a disk if there is one */
+	struct rig rig;              /* a daemon of its own */
+	unsigned restores;           /* made so far */
+	size_t pairs, rounds;        /* to do */
 
-/* bench_takeover.c */
-int bench_takeover(size_t rounds, struct bench_samples *ret, struct bench_samples *ret_yardstick,
-		   struct err *err);
+	size_t n[BENCH_FIGURES_MAX]; /* pairs done */
+	double own[BENCH_FIGURES_MAX][BENCH_PAIRS_MAX];
+	double yardstick[BENCH_FIGURES_MAX][BENCH_PAIRS_MAX];
+	uint64_t samples;            /* measurements of each side, in all pairs together */
+	bool absent;                 /* this build or machine has not what it takes */
+};
+
+/* A result of both sides; @yardstick is of no meaning where there is none. */
+void bench_pair(struct bench_run *r, size_t figure, double own, double yardstick);
+/* Marks the row as not measured, for the reason that @err holds. Returns -1. */
+int bench_absent(struct bench_run *r);
+
+uint64_t bench_now_ns(void);
+/* In seconds, nearest rank; sorts @ns. 0 of none. */
+double bench_percentile(uint64_t *ns, size_t n, unsigned percent);
+double bench_median(const double *v, size_t n);
+/* A number from the environment, within 1 and @max. */
+uint64_t bench_setting(const char *name, uint64_t otherwise, uint64_t max);
+
+/* bench_report.c */
+
+/* The machine, as JSON (owned by the caller), and printed. */
+struct json_object *bench_about_machine(void);
+void bench_print_head(void);
+/* Prints a row and adds it to @out. @why: the row was not measured; NULL: it was. */
+void bench_tell(const struct bench_run *r, double seconds, const struct err *why,
+		struct json_object *out);
+
+/* The rows */
+
+int bench_fault(struct bench_run *r, struct err *err);
+int bench_takeover(struct bench_run *r, struct err *err);
 
 #endif

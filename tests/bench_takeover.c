@@ -35,8 +35,8 @@ struct toucher {
 };
 #define BENCH_END UINT64_MAX
 
-struct bench_guest {
-	struct rig rig;
+struct scene {
+	struct bench_run *run;
 	struct vmm *v;
 	struct toucher t;
 	bool touching; /* the thread runs */
@@ -60,7 +60,7 @@ static void *touch(void *arg)
 /* --- waiting for what must be so before the clock starts --- */
 
 /* Asks every millisecond, for at most WAIT_MS. */
-static int wait_until(bool (*cond)(struct bench_guest *g, pid_t pid), struct bench_guest *g,
+static int wait_until(bool (*cond)(struct scene *g, pid_t pid), struct scene *g,
 		      pid_t pid, const char *what, struct err *err)
 {
 	uint64_t deadline = now_us() + (uint64_t)WAIT_MS * 1000;
@@ -73,7 +73,7 @@ static int wait_until(bool (*cond)(struct bench_guest *g, pid_t pid), struct ben
 	return 0;
 }
 
-static bool is_stopped(struct bench_guest *g, pid_t pid)
+static bool is_stopped(struct scene *g, pid_t pid)
 {
 	char text[16], state;
 	pid_t parent;
@@ -84,7 +84,7 @@ static bool is_stopped(struct bench_guest *g, pid_t pid)
 }
 
 /* One thread waits, as the kernel counts. */
-static bool is_pending(struct bench_guest *g, pid_t pid)
+static bool is_pending(struct scene *g, pid_t pid)
 {
 	cleanup_file FILE *f = NULL;
 	char path[64], line[128];
@@ -100,15 +100,15 @@ static bool is_pending(struct bench_guest *g, pid_t pid)
 }
 
 /* The next idle worker has started, too: every round begins alike. */
-static bool is_at_rest(struct bench_guest *g, pid_t pid)
+static bool is_at_rest(struct scene *g, pid_t pid)
 {
 	pid_t pids[RIG_WORKERS_MAX];
 
 	(void)pid;
-	return rig_workers(&g->rig, pids) == RIG_POOL + 1;
+	return rig_workers(&g->run->rig, pids) == RIG_POOL + 1;
 }
 
-static int find_worker(struct bench_guest *g, pid_t *ret, struct err *err)
+static int find_worker(struct scene *g, pid_t *ret, struct err *err)
 {
 	uint64_t deadline = now_us() + (uint64_t)WAIT_MS * 1000;
 	bool serving = false;
@@ -116,7 +116,7 @@ static int find_worker(struct bench_guest *g, pid_t *ret, struct err *err)
 	while (!serving) {
 		cleanup_json struct json_object *o = NULL;
 
-		if (rig_call(&g->rig, "GET", "/v1/restores/" ID, NULL, &o, err))
+		if (rig_call(&g->run->rig, "GET", "/v1/restores/" ID, NULL, &o, err))
 			return -1;
 		serving = strcmp(rig_text(o, "state"), "serving") == 0;
 		*ret = (pid_t)json_object_get_int64(rig_member(o, "worker.pid"));
@@ -131,7 +131,7 @@ static int find_worker(struct bench_guest *g, pid_t *ret, struct err *err)
 
 /* --- what is measured --- */
 
-static int await_answer(struct bench_guest *g, struct err *err)
+static int await_answer(struct scene *g, struct err *err)
 {
 	struct timespec by;
 
@@ -144,7 +144,7 @@ static int await_answer(struct bench_guest *g, struct err *err)
 	return 0;
 }
 
-static int one_takeover(struct bench_guest *g, uint64_t page, uint64_t *ret_ns, struct err *err)
+static int one_takeover(struct scene *g, uint64_t page, uint64_t *ret_ns, struct err *err)
 {
 	uint64_t start;
 	pid_t worker;
@@ -181,47 +181,65 @@ static int one_exec(int null, uint64_t *ret_ns, struct err *err)
 	return 0;
 }
 
-static int run_rounds(struct bench_guest *g, size_t rounds, struct bench_samples *ret,
-		      struct bench_samples *ret_yardstick, struct err *err)
+static int run_rounds(struct scene *g, size_t pair, uint64_t *own, uint64_t *yardstick,
+		      struct err *err)
 {
 	cleanup_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	uint64_t step = g->v->npages / rounds, ns;
+	size_t rounds = g->run->rounds;
+	uint64_t step = g->v->npages / (rounds * g->run->pairs);
 
 	for (size_t i = 0; i < rounds; i++) {
-		if (one_takeover(g, i * step, &ns, err))
+		if (one_takeover(g, (pair * rounds + i) * step, &own[i], err))
 			return -1;
-		bench_add(ret, ns);
 		/* Nobody but us at work then, or it would be the slower for it. */
-		if (wait_until(is_at_rest, g, 0, "an idle worker", err) || one_exec(null, &ns, err))
+		if (wait_until(is_at_rest, g, 0, "an idle worker", err) ||
+		    one_exec(null, &yardstick[i], err))
 			return -1;
-		bench_add(ret_yardstick, ns);
+	}
+	return 0;
+}
+
+static int run_pairs(struct scene *g, struct err *err)
+{
+	struct bench_run *r = g->run;
+	cleanup_free uint64_t *own = xcalloc(r->rounds, sizeof(*own));
+	cleanup_free uint64_t *yardstick = xcalloc(r->rounds, sizeof(*yardstick));
+
+	if (r->rounds * r->pairs > g->v->npages)
+		return err_set(err, ERR_INVALID, "more rounds than pages: %zu", r->rounds);
+	for (size_t i = 0; i < r->pairs; i++) {
+		if (run_rounds(g, i, own, yardstick, err))
+			return -1;
+		bench_pair(r, 0, bench_percentile(own, r->rounds, 50),
+			   bench_percentile(yardstick, r->rounds, 50));
+		r->samples += r->rounds;
 	}
 	return 0;
 }
 
 /* --- set up and take down --- */
 
-static int make_guest(struct bench_guest *g, struct err *err)
+static int make_guest(struct scene *g, struct err *err)
 {
 	const struct snapgen_opts opts = {.kind = SNAPGEN_MEMORY, .size_bytes = MEMORY_BYTES,
 					  .nlayers = 1, .run_pages = 64, .seed = 1, .image = true};
 	const struct vmm_link link = {0};
-	char dir[sizeof(g->rig.dir) + 16], image[sizeof(dir) + 16], body[1024];
+	char dir[sizeof(g->run->rig.dir) + 16], image[sizeof(dir) + 16], body[1024];
 	struct vmm_opts vmm = {.image = image, .features = UF_FEATURE_REMOVE, .seed = 1};
 	cleanup_json struct json_object *o = NULL;
 
-	snprintf(dir, sizeof(dir), "%s/snapshot", g->rig.dir);
+	snprintf(dir, sizeof(dir), "%s/snapshot", g->run->rig.dir);
 	snprintf(image, sizeof(image), "%s/" SNAPGEN_IMAGE, dir);
 	snprintf(body, sizeof(body), "{\"snapshot\":{\"memory\":[\"%s/" SNAPGEN_BASE "\"]},"
 		 "\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"hold\"}", dir);
-	if (snapgen_write(&opts, dir, err) || rig_start(&g->rig, err) ||
-	    rig_call(&g->rig, "PUT", "/v1/restores/" ID, body, &o, err) ||
+	if (snapgen_write(&opts, dir, err) ||
+	    rig_call(&g->run->rig, "PUT", "/v1/restores/" ID, body, &o, err) ||
 	    vmm_create(&vmm, &g->v, err))
 		return -1;
 	return vmm_connect(g->v, rig_text(o, "mem_backend.backend_path"), &link, err);
 }
 
-static int start_thread(struct bench_guest *g, struct err *err)
+static int start_thread(struct scene *g, struct err *err)
 {
 	g->t.v = g->v;
 	sem_init(&g->t.go, 0, 0);
@@ -232,23 +250,7 @@ static int start_thread(struct bench_guest *g, struct err *err)
 	return 0;
 }
 
-/* A fault that nobody answered ends with the userfaultfd; then the thread ends, too. */
-static void take_down(struct bench_guest *g)
-{
-	pid_t pids[RIG_WORKERS_MAX];
-	size_t n;
-
-	vmm_destroy(steal_ptr(&g->v));
-	rig_end(&g->rig, SIGTERM);
-	n = rig_workers(&g->rig, pids);
-	for (size_t i = 0; i < n; i++) {
-		kill(pids[i], SIGKILL);
-		waitpid(pids[i], NULL, 0);
-	}
-	rig_remove(&g->rig);
-}
-
-static void end_thread(struct bench_guest *g)
+static void end_thread(struct scene *g)
 {
 	if (!g->touching)
 		return;
@@ -257,20 +259,20 @@ static void end_thread(struct bench_guest *g)
 	pthread_join(g->t.thread, NULL);
 }
 
-int bench_takeover(size_t rounds, struct bench_samples *ret, struct bench_samples *ret_yardstick,
-		   struct err *err)
+int bench_takeover(struct bench_run *r, struct err *err)
 {
-	static struct bench_guest g;
-	int rc = rig_prepare(&g.rig, err);
+	static struct scene g;
+	int rc;
 
-	if (rc == 0)
-		rc = make_guest(&g, err);
+	g = (struct scene){.run = r};
+	rc = make_guest(&g, err);
 	if (rc == 0)
 		rc = start_thread(&g, err);
 	if (rc == 0)
-		rc = run_rounds(&g, rounds, ret, ret_yardstick, err);
+		rc = run_pairs(&g, err);
 	if (rc == 0)
 		end_thread(&g);
-	take_down(&g);
+	/* A fault that nobody answered ends with the userfaultfd; then its thread does, too. */
+	vmm_destroy(g.v);
 	return rc;
 }

@@ -52,8 +52,9 @@ static int write_config(const struct rig *r, struct err *err)
 	if (!f)
 		return err_sys(err, "cannot write %s", path);
 	/* The kills are ours, and what they lead to must be seen to the end. */
-	fprintf(f, "{\"worker_restarts\":1000000,\"pool_workers\":%d,\"http_held_per_uid\":64,"
-		"\"event_retention_count\":1000000}\n", RIG_POOL);
+	fprintf(f, "{\"worker_restarts\":1000000,\"pool_workers\":%d,\"http_held_per_uid\":1024,"
+		"\"event_retention_count\":1000000%s%s}\n", RIG_POOL, r->config ? "," : "",
+		r->config ? r->config : "");
 	return 0;
 }
 
@@ -72,7 +73,8 @@ int rig_prepare(struct rig *r, struct err *err)
 		return -1;
 	}
 	snprintf(r->run, sizeof(r->run), "%.*s/run", DIR_MAX + 12, r->dir);
-	snprintf(r->state, sizeof(r->state), "%.*s/state", DIR_MAX + 12, r->dir);
+	if (!r->state[0])
+		snprintf(r->state, sizeof(r->state), "%.*s/state", DIR_MAX + 12, r->dir);
 	snprintf(r->socket, sizeof(r->socket), "%.*s/run/control.sock", DIR_MAX + 12, r->dir);
 	snprintf(r->log, sizeof(r->log), "%.*s/log", DIR_MAX + 12, r->dir);
 	return write_config(r, err);

@@ -7,6 +7,7 @@
 #ifndef UFFDD_TESTS_RIG_H
 #define UFFDD_TESTS_RIG_H
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -19,13 +20,17 @@
 #define RIG_CALL_MS 60000
 
 struct rig {
+	const char *config;          /* borrowed; more members of the configuration; NULL: none */
 	char dir[PROTO_SUN_MAX + 1]; /* everything of this run */
-	char run[PROTO_SUN_MAX + 1], state[PROTO_SUN_MAX + 1], socket[PROTO_SUN_MAX + 1];
-	char log[PROTO_SUN_MAX + 1];
+	char run[PROTO_SUN_MAX + 1], socket[PROTO_SUN_MAX + 1], log[PROTO_SUN_MAX + 1];
+	char state[PATH_MAX];
 	_Atomic pid_t pid; /* of the daemon; 0 while it does not run */
 };
 
-/* Makes the directory, and becomes the parent of workers that lose their supervisor. */
+/*
+ * Makes the directory, and becomes the parent of workers that lose their supervisor.
+ * The store lies in the directory, too, unless r->state already says where.
+ */
 int rig_prepare(struct rig *r, struct err *err);
 void rig_remove(struct rig *r);
 

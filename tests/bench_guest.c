@@ -1,0 +1,185 @@
+#include "tests/bench_guest.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "common/proc.h"
+#include "tests/bench_place.h"
+#include "tests/walk.h"
+
+#define SAMPLE_MS 120000
+#define THREADS_MAX 64
+
+void *bench_shared(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	return p;
+}
+
+void bench_unshare(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
+uint32_t *bench_order(size_t n, size_t npages, uint64_t seed)
+{
+	uint32_t *pages = xcalloc(n, sizeof(*pages));
+
+	for (size_t i = 0; i < n; i++)
+		pages[i] = (uint32_t)walk_page(WALK_RAND, i, npages, seed);
+	return pages;
+}
+
+/* --- the process --- */
+
+static int live(const struct bench_server *s, const struct bench_plan *plan, struct err *err)
+{
+	struct vmm_opts opts = {.image = plan->image, .size = plan->bytes,
+				.page_bytes = plan->page_bytes, .features = UF_FEATURE_REMOVE,
+				.seed = 1};
+	struct bench_guest g = {.server = s};
+
+	if (vmm_create(&opts, &g.v, err) ||
+	    bench_place_memory(plan->install_bytes, g.v->page_bytes, err))
+		return -1;
+	g.memory = (uint8_t *)g.v->regions.v[0].base;
+	return plan->act(&g, plan->arg, err);
+}
+
+/* The guest's end, or ours if it takes too long. */
+static int await_end(pid_t pid, struct err *err)
+{
+	cleanup_fd int pidfd = -1;
+	struct pollfd p;
+	int status;
+	bool late;
+
+	if (proc_pidfd(pid, &pidfd, err))
+		return -1;
+	p = (struct pollfd){.fd = pidfd, .events = POLLIN};
+	late = poll(&p, 1, SAMPLE_MS) != 1;
+	if (late)
+		kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	if (late)
+		return err_set(err, ERR_TIMEOUT, "a guest was still at it after %d ms", SAMPLE_MS);
+	if (!WIFEXITED(status))
+		return err_set(err, ERR_SYSTEM, "a guest died (wait status %#x)", status);
+	return 0;
+}
+
+static int run_guest(const struct bench_server *s, const struct bench_plan *plan, struct err *err)
+{
+	struct { int rc; struct err err; } *said = bench_shared(sizeof(*said));
+	pid_t parent = getpid(), pid = fork();
+	int rc = 0;
+
+	said->rc = -1;
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		said->rc = live(s, plan, &said->err);
+		_exit(0);
+	}
+	if (pid < 0)
+		rc = err_sys(err, "cannot fork a guest");
+	else
+		rc = await_end(pid, err);
+	if (rc == 0 && said->rc) {
+		*err = said->err;
+		rc = -1;
+	}
+	bench_unshare(said, sizeof(*said));
+	return rc;
+}
+
+int bench_guest_run(struct bench_server *s, const struct bench_plan *plan, struct err *err)
+{
+	struct err ignored;
+	int rc = bench_server_open(s, err);
+
+	if (rc == 0)
+		rc = run_guest(s, plan, err);
+	return bench_server_close(s, rc ? &ignored : err) || rc ? -1 : 0;
+}
+
+/* --- in the process --- */
+
+int bench_guest_connect(struct bench_guest *g, struct err *err)
+{
+	const struct vmm_link link = {0};
+
+	return vmm_connect(g->v, g->server->socket, &link, err);
+}
+
+struct hand {
+	struct bench_guest *g;
+	struct bench_touches *t;
+	unsigned first;
+	pthread_t thread;
+	pthread_barrier_t *ready;
+};
+
+static void *touch(void *arg)
+{
+	struct hand *h = arg;
+	const uint64_t page_bytes = h->g->v->page_bytes;
+
+	if (h->ready)
+		pthread_barrier_wait(h->ready);
+	for (size_t i = h->first; i < h->t->n; i += h->t->threads) {
+		const uint8_t *at = h->g->memory + h->t->pages[i] * page_bytes;
+		uint64_t start = bench_now_ns();
+
+		(void)*(const volatile uint8_t *)at;
+		h->t->ns[i] = bench_now_ns() - start;
+	}
+	return NULL;
+}
+
+int bench_guest_touch(struct bench_guest *g, struct bench_touches *t, struct err *err)
+{
+	struct hand hands[THREADS_MAX];
+	pthread_barrier_t ready;
+	uint64_t start;
+	bool several = t->threads > 1;
+
+	if (t->threads < 1 || t->threads > THREADS_MAX)
+		return err_set(err, ERR_INVALID, "%u threads", t->threads);
+	pthread_barrier_init(&ready, NULL, t->threads + 1);
+	for (unsigned i = 0; i < t->threads; i++) {
+		hands[i] = (struct hand){.g = g, .t = t, .first = i,
+					 .ready = several ? &ready : NULL};
+		if (several && pthread_create(&hands[i].thread, NULL, touch, &hands[i]))
+			return err_set(err, ERR_SYSTEM, "no thread can be started");
+	}
+	if (several)
+		pthread_barrier_wait(&ready);
+	start = bench_now_ns();
+	if (!several)
+		touch(&hands[0]);
+	for (unsigned i = 0; several && i < t->threads; i++)
+		pthread_join(hands[i].thread, NULL);
+	t->wall_ns = bench_now_ns() - start;
+	pthread_barrier_destroy(&ready);
+	return 0;
+}
+
+int bench_guest_verify(const struct bench_guest *g, struct err *err)
+{
+	for (uint64_t off = 0; off < g->v->size; off += g->v->page_bytes)
+		if (memcmp(g->memory + off, g->v->image + off, g->v->page_bytes) != 0)
+			return err_set(err, ERR_SNAPSHOT, "guest memory is wrong at %#" PRIx64, off);
+	return 0;
+}

@@ -1,0 +1,114 @@
+#include "tests/bench_place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
+#include "tests/snapgen.h"
+
+#define READ_BYTES ((size_t)1 << 20)
+#define COLD_TRIES 100
+#define COLD_WAIT_MS 20
+#define HUGE_2M (21 << 26) /* log2 of the size, at MAP_HUGE_SHIFT */
+
+static int sync_file(const char *path, struct err *err)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) ? err_sys(err, "%s", path) : 0;
+}
+
+int bench_place_data(const struct bench_run *r, uint64_t bytes, char ret_path[PATH_MAX],
+		     struct err *err)
+{
+	const struct snapgen_opts opts = {.kind = SNAPGEN_MEMORY, .size_bytes = bytes,
+					  .nlayers = 1, .run_pages = 64, .seed = 1};
+	char dir[PATH_MAX - 32];
+
+	snprintf(dir, sizeof(dir), "%s/data-%llu", r->dir, (unsigned long long)bytes);
+	snprintf(ret_path, PATH_MAX, "%s/" SNAPGEN_BASE, dir);
+	if (access(ret_path, F_OK) == 0)
+		return 0;
+	return snapgen_write(&opts, dir, err) || sync_file(ret_path, err) ? -1 : 0;
+}
+
+int bench_place_warm(const char *path, struct err *err)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_free char *buf = malloc(READ_BYTES);
+	ssize_t n = -1;
+
+	if (!buf)
+		return err_set(err, ERR_SYSTEM, "no memory to read with");
+	while (fd >= 0 && (n = read(fd, buf, READ_BYTES)) > 0)
+		;
+	return n < 0 ? err_sys(err, "%s", path) : 0;
+}
+
+/* A view of it does not bring its pages in, as long as nobody touches it. */
+static int count_cached(int fd, size_t bytes, size_t *ret, struct err *err)
+{
+	size_t n = (bytes + PAGE_4K - 1) / PAGE_4K;
+	cleanup_free unsigned char *there = malloc(n);
+	void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	int rc = -1;
+
+	*ret = 0;
+	if (map != MAP_FAILED && there) {
+		rc = mincore(map, bytes, there);
+		for (size_t i = 0; rc == 0 && i < n; i++)
+			*ret += there[i] & 1;
+	}
+	if (rc)
+		err_sys(err, "cannot tell what is in the page cache");
+	if (map != MAP_FAILED)
+		munmap(map, bytes);
+	return rc;
+}
+
+int bench_place_cold(const char *path, struct err *err)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t cached = 1;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return err_sys(err, "%s", path);
+	/* Who had it mapped may still be about to end. */
+	for (int i = 0; i < COLD_TRIES && cached; i++) {
+		if (i > 0)
+			poll(NULL, 0, COLD_WAIT_MS);
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (count_cached(fd, (size_t)st.st_size, &cached, err))
+			return -1;
+	}
+	if (cached)
+		return err_set(err, ERR_SYSTEM, "%s: %zu pages stay in the page cache", path, cached);
+	return 0;
+}
+
+bool bench_place_on_disk(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC;
+}
+
+int bench_place_memory(uint64_t bytes, uint64_t page_bytes, struct err *err)
+{
+	int huge = page_bytes == PAGE_2M ? MAP_HUGETLB | HUGE_2M : 0;
+	uint8_t *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | huge,
+			  -1, 0);
+
+	if (p == MAP_FAILED)
+		return err_sys(err, "cannot map %llu bytes", (unsigned long long)bytes);
+	for (uint64_t off = 0; off < bytes; off += page_bytes)
+		*(volatile uint8_t *)(p + off) = 1;
+	munmap(p, bytes);
+	return 0;
+}
