@@ -64,6 +64,8 @@ struct bench_run {
 
 /* A result of both sides; @yardstick is of no meaning where there is none. */
 void bench_pair(struct bench_run *r, size_t figure, double own, double yardstick);
+/* With the directory: why a row that reads from a disk is not measured. */
+#define BENCH_NO_DISK "%s lies in memory, where nothing is ever cold: set BENCH_DIR"
 /* Marks the row as not measured, for the reason that @err holds. Returns -1. */
 int bench_absent(struct bench_run *r);
 
@@ -86,6 +88,12 @@ void bench_tell(const struct bench_run *r, double seconds, const struct err *why
 /* The rows */
 
 int bench_fault(struct bench_run *r, struct err *err);
+int bench_extents(struct bench_run *r, struct err *err);
+int bench_busy(struct bench_run *r, struct err *err);
+int bench_threads(struct bench_run *r, struct err *err);
+int bench_prefetch(struct bench_run *r, struct err *err);
+int bench_zeros(struct bench_run *r, struct err *err);
+int bench_cold(struct bench_run *r, struct err *err);
 int bench_takeover(struct bench_run *r, struct err *err);
 
 #endif

@@ -1,64 +1,240 @@
 /*
  * bench_fault - rows about single faults: how long a thread of the guest waits
  */
+#include <inttypes.h>
+#include <poll.h>
+#include <string.h>
+
 #include "tests/bench_guest.h"
 #include "tests/bench_place.h"
 
 #define NO_PREFETCH "\"prefetch\":{\"mode\":\"none\"}"
+#define PREFETCH "\"prefetch\":{\"mode\":\"all\"}"
+#define SEED 1
 
-/* What a sample of either side is made of, and what came of it. */
-struct sample {
-	struct bench_touches touches; /* ns: shared */
+/* Shared with the guest's process. */
+struct faults {
+	struct bench_touches touches;
+	bool many;      /* bench_extents() */
+	uint32_t begin; /* bench_busy(): the first page that may be touched, and is not */
+	bool busy;
 };
 
-static int touch_all(struct bench_guest *g, void *arg, struct err *err)
+static struct faults *faults_new(const struct bench_run *r, const uint32_t *pages)
 {
-	struct sample *s = arg;
+	struct faults *f = bench_shared(sizeof(*f));
 
-	return bench_guest_connect(g, err) || bench_guest_touch(g, &s->touches, err) ||
+	f->touches = (struct bench_touches){.pages = pages, .n = r->rounds, .threads = 1,
+					    .ns = bench_shared(r->rounds * sizeof(uint64_t))};
+	return f;
+}
+
+static void faults_free(struct faults *f)
+{
+	bench_unshare(f->touches.ns, f->touches.n * sizeof(uint64_t));
+	bench_unshare(f, sizeof(*f));
+}
+
+static void take_percentiles(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
+{
+	const struct faults *f = s->plan.arg;
+
+	ret[0] = bench_percentile(f->touches.ns, f->touches.n, 50);
+	ret[1] = bench_percentile(f->touches.ns, f->touches.n, 99);
+}
+
+static void take_throughput(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
+{
+	const struct faults *f = s->plan.arg;
+
+	ret[0] = (double)f->touches.n * 1e9 / (double)f->touches.wall_ns;
+}
+
+static int touch_and_verify(struct bench_guest *g, void *arg, struct err *err)
+{
+	struct faults *f = arg;
+
+	return bench_guest_connect(g, err) || bench_guest_touch(g, &f->touches, err) ||
 	       bench_guest_verify(g, err) ? -1 : 0;
 }
 
-static int one_pair(struct bench_run *r, struct bench_server server[2], struct bench_plan *plan,
-		    struct sample *s, size_t pair, struct err *err)
-{
-	double p50[2], p99[2];
-
-	for (size_t i = 0; i < 2; i++) {
-		size_t side = (i + pair) % 2;
-
-		if (bench_guest_run(&server[side], plan, err))
-			return -1;
-		p50[side] = bench_percentile(s->touches.ns, s->touches.n, 50);
-		p99[side] = bench_percentile(s->touches.ns, s->touches.n, 99);
-	}
-	bench_pair(r, 0, p50[0], p50[1]);
-	bench_pair(r, 1, p99[0], p99[1]);
-	r->samples += s->touches.n;
-	return 0;
-}
+/* --- beside the floor --- */
 
 int bench_fault(struct bench_run *r, struct err *err)
 {
 	uint64_t bytes = r->rounds * PAGE_4K;
+	cleanup_free uint32_t *pages = bench_order(r->rounds, r->rounds, SEED);
+	struct faults *f = faults_new(r, pages);
 	char image[PATH_MAX];
-	struct bench_server server[2] = {
-		{.run = r, .kind = BENCH_UFFDD, .image = image, .members = NO_PREFETCH},
-		{.run = r, .kind = BENCH_FLOOR, .image = image},
-	};
-	struct sample *s = bench_shared(sizeof(*s));
 	struct bench_plan plan = {.bytes = bytes, .install_bytes = bytes, .image = image,
-				  .act = touch_all, .arg = s};
-	cleanup_free uint32_t *pages = bench_order(r->rounds, r->rounds, 1);
+				  .act = touch_and_verify, .arg = f};
+	struct bench_side side[2] = {
+		{.server = {.run = r, .kind = BENCH_UFFDD, .image = image, .members = NO_PREFETCH},
+		 .plan = plan, .take = take_percentiles},
+		{.server = {.run = r, .kind = BENCH_FLOOR, .image = image},
+		 .plan = plan, .take = take_percentiles},
+	};
+	int rc = -1;
+
+	if (bench_place_data(r, bytes, image, err) == 0 && bench_place_warm(image, err) == 0)
+		rc = bench_pairs(r, side, 0, 2, err);
+	r->samples = r->pairs * r->rounds;
+	faults_free(f);
+	return rc;
+}
+
+/* --- many extents, and one --- */
+
+static int touch_extents(struct bench_guest *g, void *arg, struct err *err)
+{
+	struct faults *f = arg;
+	uint8_t want[PAGE_4K];
+
+	if (bench_guest_connect(g, err) || bench_guest_touch(g, &f->touches, err))
+		return -1;
+	for (size_t i = 0; i < f->touches.n; i++) {
+		uint32_t page = f->touches.pages[i];
+
+		bench_place_extents_page(f->many, page, want);
+		if (memcmp(g->memory + page * PAGE_4K, want, sizeof(want)) != 0)
+			return err_set(err, ERR_SNAPSHOT, "guest page %u is wrong", page);
+	}
+	return 0;
+}
+
+int bench_extents(struct bench_run *r, struct err *err)
+{
+	size_t n = min_u64(r->rounds, BENCH_EXTENTS / BENCH_STRIDE);
+	cleanup_free uint32_t *pages = bench_order(n, BENCH_EXTENTS / BENCH_STRIDE, SEED);
+	char snapshot[2][PATH_MAX];
+	struct faults *f[2];
+	struct bench_side side[2];
 	int rc = 0;
 
-	s->touches = (struct bench_touches){.pages = pages, .n = r->rounds, .threads = 1,
-					    .ns = bench_shared(r->rounds * sizeof(uint64_t))};
-	if (bench_place_data(r, bytes, image, err) || bench_place_warm(image, err))
-		rc = -1;
-	for (size_t i = 0; i < r->pairs && rc == 0; i++)
-		rc = one_pair(r, server, &plan, s, i, err);
-	bench_unshare(s->touches.ns, r->rounds * sizeof(uint64_t));
-	bench_unshare(s, sizeof(*s));
+	r->rounds = n;
+	for (size_t i = 0; i < n; i++)
+		pages[i] *= BENCH_STRIDE;
+	for (size_t i = 0; i < 2; i++) {
+		f[i] = faults_new(r, pages);
+		f[i]->many = i == 0;
+		side[i] = (struct bench_side){
+			.server = {.run = r, .kind = BENCH_UFFDD, .snapshot = snapshot[i],
+				   .members = NO_PREFETCH},
+			.plan = {.bytes = BENCH_EXTENTS * PAGE_4K, .install_bytes = n * PAGE_4K,
+				 .act = touch_extents, .arg = f[i]},
+			.take = take_percentiles,
+		};
+		if (rc == 0)
+			rc = bench_place_extents(r, f[i]->many, snapshot[i], err);
+	}
+	if (rc == 0)
+		rc = bench_pairs(r, side, 0, 1, err);
+	r->samples = r->pairs * n;
+	faults_free(f[0]);
+	faults_free(f[1]);
+	return rc;
+}
+
+/* --- while prefetch is running --- */
+
+#define BUSY_BYTES (512 * MIB)
+/* Touched is what prefetch, which goes by address, comes to last. */
+#define BUSY_ZONE_PAGES ((uint32_t)32768)
+#define BUSY_WAIT_US 10000000
+
+static int await_page(struct bench_guest *g, uint64_t page, struct err *err)
+{
+	uint64_t deadline = now_us() + BUSY_WAIT_US;
+
+	while (!bench_guest_has(g, page)) {
+		if (now_us() >= deadline)
+			return err_set(err, ERR_TIMEOUT, "prefetch does not begin");
+		poll(NULL, 0, 1);
+	}
+	return 0;
+}
+
+static int touch_busy(struct bench_guest *g, void *arg, struct err *err)
+{
+	struct faults *f = arg;
+
+	if (bench_guest_connect(g, err) || (f->busy && await_page(g, 0, err)) ||
+	    bench_guest_touch(g, &f->touches, err))
+		return -1;
+	if (bench_guest_has(g, f->begin))
+		return err_set(err, ERR_SYSTEM, "prefetch was through before %zu pages were "
+			       "touched: set fewer BENCH_ROUNDS", f->touches.n);
+	return bench_guest_verify(g, err);
+}
+
+int bench_busy(struct bench_run *r, struct err *err)
+{
+	uint32_t begin = BUSY_BYTES / PAGE_4K - BUSY_ZONE_PAGES;
+	size_t n = min_u64(r->rounds, BUSY_ZONE_PAGES - 1);
+	cleanup_free uint32_t *pages = bench_order(n, BUSY_ZONE_PAGES - 1, SEED);
+	char image[PATH_MAX];
+	struct faults *f[2];
+	struct bench_side side[2];
+	int rc = -1;
+
+	r->rounds = n;
+	for (size_t i = 0; i < n; i++)
+		pages[i] += begin + 1;
+	for (size_t i = 0; i < 2; i++) {
+		f[i] = faults_new(r, pages);
+		f[i]->busy = i == 0;
+		f[i]->begin = begin;
+		side[i] = (struct bench_side){
+			.server = {.run = r, .kind = BENCH_UFFDD, .image = image,
+				   .members = f[i]->busy ? PREFETCH : NO_PREFETCH},
+			.plan = {.bytes = BUSY_BYTES, .image = image, .act = touch_busy,
+				 .install_bytes = f[i]->busy ? BUSY_BYTES : n * PAGE_4K,
+				 .arg = f[i]},
+			.take = take_percentiles,
+		};
+	}
+	if (bench_place_data(r, BUSY_BYTES, image, err) == 0 && bench_place_warm(image, err) == 0)
+		rc = bench_pairs(r, side, 0, 1, err);
+	r->samples = r->pairs * n;
+	faults_free(f[0]);
+	faults_free(f[1]);
+	return rc;
+}
+
+/* --- several threads, cold --- */
+
+#define THREADS 8
+#define COLD_BYTES (512 * MIB)
+
+int bench_threads(struct bench_run *r, struct err *err)
+{
+	cleanup_free uint32_t *pages = bench_order(r->rounds, COLD_BYTES / PAGE_4K, SEED);
+	char image[PATH_MAX];
+	struct faults *f[2];
+	struct bench_side side[2];
+	int rc = -1;
+
+	for (size_t i = 0; i < 2; i++) {
+		f[i] = faults_new(r, pages);
+		f[i]->touches.threads = i == 0 ? THREADS : 1;
+		side[i] = (struct bench_side){
+			.server = {.run = r, .kind = BENCH_UFFDD, .image = image,
+				   .members = NO_PREFETCH},
+			/* The page cache may come to hold all of it. */
+			.plan = {.bytes = COLD_BYTES, .image = image, .act = touch_and_verify,
+				 .install_bytes = COLD_BYTES + r->rounds * PAGE_4K, .arg = f[i]},
+			.cold = image,
+			.take = take_throughput,
+		};
+	}
+	if (!bench_place_on_disk(r->dir)) {
+		err_set(err, ERR_SYSTEM, BENCH_NO_DISK, r->dir);
+		bench_absent(r);
+	} else if (bench_place_data(r, COLD_BYTES, image, err) == 0) {
+		rc = bench_pairs(r, side, 0, 1, err);
+	}
+	r->samples = r->pairs * r->rounds;
+	faults_free(f[0]);
+	faults_free(f[1]);
 	return rc;
 }

@@ -42,12 +42,19 @@ uint32_t *bench_order(size_t n, size_t npages, uint64_t seed)
 
 /* --- the process --- */
 
-static int live(const struct bench_server *s, const struct bench_plan *plan, struct err *err)
+struct life {
+	const struct bench_server *server;
+	const struct bench_plan *plan;
+};
+
+static int live(void *arg, struct err *err)
 {
+	const struct bench_plan *plan = ((struct life *)arg)->plan;
+	const struct bench_server *s = ((struct life *)arg)->server;
 	struct vmm_opts opts = {.image = plan->image, .size = plan->bytes,
 				.page_bytes = plan->page_bytes, .features = UF_FEATURE_REMOVE,
 				.seed = 1};
-	struct bench_guest g = {.server = s};
+	struct bench_guest g = {.server = s, .image = plan->image};
 
 	if (vmm_create(&opts, &g.v, err) ||
 	    bench_place_memory(plan->install_bytes, g.v->page_bytes, err))
@@ -78,7 +85,7 @@ static int await_end(pid_t pid, struct err *err)
 	return 0;
 }
 
-static int run_guest(const struct bench_server *s, const struct bench_plan *plan, struct err *err)
+int bench_process(int (*run)(void *arg, struct err *err), void *arg, struct err *err)
 {
 	struct { int rc; struct err err; } *said = bench_shared(sizeof(*said));
 	pid_t parent = getpid(), pid = fork();
@@ -89,7 +96,7 @@ static int run_guest(const struct bench_server *s, const struct bench_plan *plan
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(1);
-		said->rc = live(s, plan, &said->err);
+		said->rc = run(arg, &said->err);
 		_exit(0);
 	}
 	if (pid < 0)
@@ -106,12 +113,43 @@ static int run_guest(const struct bench_server *s, const struct bench_plan *plan
 
 int bench_guest_run(struct bench_server *s, const struct bench_plan *plan, struct err *err)
 {
+	struct life life = {s, plan};
 	struct err ignored;
 	int rc = bench_server_open(s, err);
 
 	if (rc == 0)
-		rc = run_guest(s, plan, err);
+		rc = bench_process(live, &life, err);
 	return bench_server_close(s, rc ? &ignored : err) || rc ? -1 : 0;
+}
+
+static int run_side(struct bench_side *s, double ret[BENCH_FIGURES_MAX], struct err *err)
+{
+	int rc = 0;
+
+	if (s->cold)
+		rc = bench_place_cold(s->cold, err);
+	if (rc == 0)
+		rc = s->instead ? s->instead(s, err) : bench_guest_run(&s->server, &s->plan, err);
+	if (rc == 0)
+		s->take(s, ret);
+	return rc;
+}
+
+int bench_pairs(struct bench_run *r, struct bench_side side[2], size_t first, size_t n,
+		struct err *err)
+{
+	double v[2][BENCH_FIGURES_MAX];
+
+	for (size_t pair = 0; pair < r->pairs; pair++) {
+		/* Neither side always comes after the other. */
+		size_t one = pair % 2;
+
+		if (run_side(&side[one], v[one], err) || run_side(&side[!one], v[!one], err))
+			return -1;
+		for (size_t i = 0; i < n; i++)
+			bench_pair(r, first + i, v[0][i], v[1][i]);
+	}
+	return 0;
 }
 
 /* --- in the process --- */
@@ -178,8 +216,28 @@ int bench_guest_touch(struct bench_guest *g, struct bench_touches *t, struct err
 
 int bench_guest_verify(const struct bench_guest *g, struct err *err)
 {
+	if (g->image && bench_place_warm(g->image, err))
+		return -1;
 	for (uint64_t off = 0; off < g->v->size; off += g->v->page_bytes)
 		if (memcmp(g->memory + off, g->v->image + off, g->v->page_bytes) != 0)
 			return err_set(err, ERR_SNAPSHOT, "guest memory is wrong at %#" PRIx64, off);
 	return 0;
+}
+
+int bench_guest_load(struct bench_guest *g, uint64_t *ret_ns, struct err *err)
+{
+	uint64_t start = bench_now_ns();
+
+	if (bench_guest_connect(g, err) || bench_server_await(g->server, g->v->sock, err))
+		return -1;
+	*ret_ns = bench_now_ns() - start;
+	return 0;
+}
+
+bool bench_guest_has(const struct bench_guest *g, uint64_t page)
+{
+	unsigned char there = 0;
+
+	return mincore(g->memory + page * g->v->page_bytes, g->v->page_bytes, &there) == 0 &&
+	       (there & 1);
 }

@@ -16,6 +16,7 @@
 struct bench_guest {
 	struct vmm *v;
 	uint8_t *memory; /* its one region */
+	const char *image;
 	const struct bench_server *server;
 };
 
@@ -36,6 +37,24 @@ void bench_unshare(void *p, size_t bytes);
 /* One sample: opens the server, runs the guest, closes the server. */
 int bench_guest_run(struct bench_server *s, const struct bench_plan *plan, struct err *err);
 
+/* Runs in a process of its own, with what it says of its failure; killed if it takes too long. */
+int bench_process(int (*run)(void *arg, struct err *err), void *arg, struct err *err);
+
+/* One side of a pair. */
+struct bench_side {
+	struct bench_server server;
+	struct bench_plan plan;
+	const char *cold; /* borrowed: a file to drop from the page cache before; or NULL */
+	/* Instead of a guest; what it measures is up to it. */
+	int (*instead)(struct bench_side *s, struct err *err);
+	/* What the sample that was just run comes to. */
+	void (*take)(const struct bench_side *s, double ret[BENCH_FIGURES_MAX]);
+};
+
+/* All pairs of a row, own side and yardstick in turns: its @n figures from @first on. */
+int bench_pairs(struct bench_run *r, struct bench_side side[2], size_t first, size_t n,
+		struct err *err);
+
 /* --- in the guest's process --- */
 
 int bench_guest_connect(struct bench_guest *g, struct err *err);
@@ -51,6 +70,10 @@ struct bench_touches {
 
 /* Reads one byte of each page. */
 int bench_guest_touch(struct bench_guest *g, struct bench_touches *t, struct err *err);
+/* Connects; until all of memory is installed. */
+int bench_guest_load(struct bench_guest *g, uint64_t *ret_ns, struct err *err);
+/* Is the page there? It is not touched. */
+bool bench_guest_has(const struct bench_guest *g, uint64_t page);
 /* Every byte of guest memory is the image's. Touches all of it. */
 int bench_guest_verify(const struct bench_guest *g, struct err *err);
 

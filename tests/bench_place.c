@@ -12,6 +12,7 @@
 #include "tests/snapgen.h"
 
 #define READ_BYTES ((size_t)1 << 20)
+#define MORE_BYTES (256 * MIB)
 #define COLD_TRIES 100
 #define COLD_WAIT_MS 20
 #define HUGE_2M (21 << 26) /* log2 of the size, at MAP_HUGE_SHIFT */
@@ -36,6 +37,93 @@ int bench_place_data(const struct bench_run *r, uint64_t bytes, char ret_path[PA
 		return 0;
 	return snapgen_write(&opts, dir, err) || sync_file(ret_path, err) ? -1 : 0;
 }
+
+int bench_place_zeros(const struct bench_run *r, uint64_t bytes, char ret_path[PATH_MAX],
+		      struct err *err)
+{
+	cleanup_fd int fd = -1;
+
+	snprintf(ret_path, PATH_MAX, "%s/zeros-%llu", r->dir, (unsigned long long)bytes);
+	fd = open(ret_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	return fd < 0 || ftruncate(fd, (off_t)bytes) ? err_sys(err, "%s", ret_path) : 0;
+}
+
+/* --- many extents --- */
+
+#define EXTENTS_SEED 1
+#define GROUPS (BENCH_EXTENTS / BENCH_STRIDE)
+
+/* Where a page lies in the layer. Of many extents, no two neighbours continue each other. */
+static uint32_t store_of(bool many, uint32_t page)
+{
+	/* An odd factor makes it a permutation, of a power of two. */
+	return many ? page / BENCH_STRIDE * 40503 % GROUPS * BENCH_STRIDE : page;
+}
+
+void bench_place_extents_page(bool many, uint32_t page, void *buf)
+{
+	snapgen_page(EXTENTS_SEED, 0, store_of(many, page), buf);
+}
+
+/* One page of data at the start of each group: as large as memory, and quickly made. */
+static int write_layer(const char *path, struct err *err)
+{
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	uint8_t buf[PAGE_4K];
+
+	if (fd < 0 || ftruncate(fd, (off_t)(BENCH_EXTENTS * PAGE_4K)))
+		return err_sys(err, "%s", path);
+	for (uint32_t page = 0; page < BENCH_EXTENTS; page += BENCH_STRIDE) {
+		snapgen_page(EXTENTS_SEED, 0, page, buf);
+		if (pwrite(fd, buf, sizeof(buf), (off_t)(page * PAGE_4K)) != sizeof(buf))
+			return err_sys(err, "%s", path);
+	}
+	return 0;
+}
+
+static int write_header(const char *path, bool many, struct err *err)
+{
+	struct header h = {.version = 1, .block_bytes = PAGE_4K,
+			   .size_bytes = BENCH_EXTENTS * PAGE_4K};
+	uint32_t run = many ? 1 : BENCH_EXTENTS;
+	uint8_t meta[SNAPGEN_META_BYTES], bytes[SNAPGEN_ENTRY_BYTES];
+	cleanup_file FILE *f = fopen(path, "we");
+
+	if (!f)
+		return err_sys(err, "%s", path);
+	snapgen_build(EXTENTS_SEED, 0, h.build);
+	snapgen_build(EXTENTS_SEED, 0, h.base);
+	snapgen_put_meta(meta, &h);
+	fwrite(meta, sizeof(meta), 1, f);
+	for (uint32_t page = 0; page < BENCH_EXTENTS; page += run) {
+		struct snapgen_entry e = {.offset = page * PAGE_4K, .length = run * PAGE_4K,
+					  .store = store_of(many, page) * PAGE_4K};
+
+		uuid_copy(e.build, h.build);
+		snapgen_put_entry(bytes, &e);
+		fwrite(bytes, sizeof(bytes), 1, f);
+	}
+	return fflush(f) ? err_sys(err, "%s", path) : 0;
+}
+
+int bench_place_extents(const struct bench_run *r, bool many, char ret_snapshot[PATH_MAX],
+			struct err *err)
+{
+	char layer[PATH_MAX / 2 + 16], header[PATH_MAX / 2 + 16], build[UUID_STR_LEN];
+	uuid_t id;
+
+	snprintf(layer, sizeof(layer), "%s/extents", r->dir);
+	snprintf(header, sizeof(header), "%s/extents-%s", r->dir, many ? "many" : "one");
+	snapgen_build(EXTENTS_SEED, 0, id);
+	uuid_unparse_lower(id, build);
+	snprintf(ret_snapshot, PATH_MAX, "{\"header\":\"%.1900s\",\"layers\":{\"%s\":\"%.1900s\"}}",
+		 header, build, layer);
+	if (access(layer, F_OK) != 0 && write_layer(layer, err))
+		return -1;
+	return write_header(header, many, err);
+}
+
+/* --- the page cache --- */
 
 int bench_place_warm(const char *path, struct err *err)
 {
@@ -102,8 +190,11 @@ bool bench_place_on_disk(const char *path)
 int bench_place_memory(uint64_t bytes, uint64_t page_bytes, struct err *err)
 {
 	int huge = page_bytes == PAGE_2M ? MAP_HUGETLB | HUGE_2M : 0;
-	uint8_t *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | huge,
-			  -1, 0);
+	uint8_t *p;
+
+	if (!huge)
+		bytes += min_u64(bytes, MORE_BYTES);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | huge, -1, 0);
 
 	if (p == MAP_FAILED)
 		return err_sys(err, "cannot map %llu bytes", (unsigned long long)bytes);

@@ -15,6 +15,23 @@
 int bench_place_data(const struct bench_run *r, uint64_t bytes, char ret_path[PATH_MAX],
 		     struct err *err);
 
+/* The same, but all of it is a hole. */
+int bench_place_zeros(const struct bench_run *r, uint64_t bytes, char ret_path[PATH_MAX],
+		      struct err *err);
+
+/*
+ * bench_place_extents - a header and its one layer, in an extent per page or in a single one
+ * @ret_snapshot: the JSON for a create request
+ *
+ * Memory of BENCH_EXTENTS pages. Of every BENCH_STRIDE pages the first one has data,
+ * bench_place_extents_page() tells which; what the others have is of no interest.
+ */
+#define BENCH_EXTENTS ((uint32_t)1 << 20)
+#define BENCH_STRIDE 16u
+int bench_place_extents(const struct bench_run *r, bool many, char ret_snapshot[PATH_MAX],
+			struct err *err);
+void bench_place_extents_page(bool many, uint32_t page, void *buf);
+
 /* Every page of it into the page cache. */
 int bench_place_warm(const char *path, struct err *err);
 /*
@@ -26,8 +43,10 @@ int bench_place_cold(const char *path, struct err *err);
 bool bench_place_on_disk(const char *path);
 
 /*
- * Touch and free as much memory as a sample will install: a machine that is itself
- * a guest may have to ask its host for pages that were free for a while.
+ * Touches and frees as much memory as a sample will install, and some more, since
+ * page tables and others take their share: a machine that is itself a guest may have to
+ * ask its host for pages that were free for a while. Not more than needed: hosts also take
+ * pages back as soon as many of them are free.
  */
 int bench_place_memory(uint64_t bytes, uint64_t page_bytes, struct err *err);
 
