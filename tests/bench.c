@@ -5,6 +5,7 @@
  * BENCH_PAIRS   instead of each row's own number
  * BENCH_ROUNDS  likewise
  * BENCH_DIR     where files to measure with are made; else the build tree
+ * TMPDIR        where the daemons run; else /dev/shm, if it is a tmpfs
  *
  * Exit 1 if a row failed. A missed aim, or a row that this build or machine has not what
  * it takes for, is shown, not failed.
@@ -16,6 +17,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -23,6 +25,8 @@
 #include "tests/bench_place.h"
 
 #define OUTPUT "bench.json"
+
+#define CROWD_CONFIG "\"http_connections\":1024,\"http_connections_per_uid\":1024,\"http_held\":1024"
 
 /* clang-format off */
 static const struct bench_row rows[] = {
@@ -47,6 +51,24 @@ static const struct bench_row rows[] = {
 	{"threads", "8 threads of cold random faults",
 	 {{"rate", "1 thread", BENCH_PER_S, true, 3}},
 	 5, 4096, NULL, bench_threads},
+	{"working-set", "walk through a working set after a cold restore",
+	 {{"time", "on demand only", BENCH_SECONDS, false, 0.2}},
+	 5, 1, NULL, bench_wset},
+	{"huge", "2 MiB pages",
+	 {{"rate of faults", "floor", BENCH_BYTES_PER_S, true, 0.95},
+	  {"rate of prefetch", "floor's UFFDIO_COPY", BENCH_BYTES_PER_S, true, 0.95}},
+	 7, 1, NULL, bench_huge},
+	{"create", "create request to listening socket",
+	 {{"p50", "fork+exec of /bin/true", BENCH_SECONDS, false, 2}},
+	 5, 20, NULL, bench_create},
+	{"idle", "1,000 restores with connected VMMs, idle",
+	 {{"RSS of the supervisor", NULL, BENCH_BYTES, false, 64 * MIB},
+	  {"private memory per worker", NULL, BENCH_BYTES, false, 700 * KIB},
+	  {"CPU of all, of one core", NULL, BENCH_SHARE, false, 0.01}},
+	 1, 1, NULL, bench_idle},
+	{"crowd", "200 restores created at once, last one listening",
+	 {{"time", "one alone x 200", BENCH_SECONDS, false, 0.8}},
+	 5, 10, CROWD_CONFIG, bench_crowd},
 	{"takeover", "takeover after SIGKILL of a worker",
 	 {{"p50", "fork+exec+exit of the worker program", BENCH_SECONDS, false, 3}},
 	 5, 40, NULL, bench_takeover},
@@ -180,12 +202,17 @@ static bool is_wanted(const char *name)
 
 /* --- the whole --- */
 
-static int make_dir(char *dir, size_t size, struct err *err)
-{
-	const char *base = getenv("BENCH_DIR");
+/* What is left behind on purpose is bench.json alone, however the run ends. */
+struct traces {
+	char dir[PATH_MAX / 2]; /* on a disk: files, stores */
+	char run[PATH_MAX / 2]; /* on a tmpfs, if there is one: the daemons' run directories */
+	uint64_t pool;          /* of huge pages */
+};
 
-	snprintf(dir, size, "%s/bench-XXXXXX", base && *base ? base : TEST_BUILD);
-	return mkdtemp(dir) ? 0 : err_sys(err, "cannot make %s", dir);
+static int make_dir(const char *base, char *ret, size_t size, struct err *err)
+{
+	snprintf(ret, size, "%s/bench-XXXXXX", base);
+	return mkdtemp(ret) ? 0 : err_sys(err, "cannot make %s", ret);
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *at)
@@ -196,41 +223,95 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 	return remove(path);
 }
 
-/* The run directory belongs on a tmpfs, and many guests need many descriptors. */
-static void arrange(void)
+static void remove_traces(const struct traces *t)
 {
+	nftw(t->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	nftw(t->run, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	if (bench_place_pool() != t->pool)
+		bench_place_set_pool(t->pool);
+}
+
+static int arrange(struct traces *t, struct err *err)
+{
+	const char *base = getenv("BENCH_DIR"), *memory = getenv("TMPDIR");
 	struct rlimit files;
 
-	if (!bench_place_on_disk("/dev/shm"))
-		setenv("TMPDIR", "/dev/shm", 0);
+	if (!memory || !*memory)
+		memory = bench_place_on_disk("/dev/shm") ? "/tmp" : "/dev/shm";
+	t->pool = bench_place_pool();
+	if (make_dir(base && *base ? base : TEST_BUILD, t->dir, sizeof(t->dir), err))
+		return -1;
+	if (make_dir(memory, t->run, sizeof(t->run), err)) {
+		rmdir(t->dir);
+		return -1;
+	}
+	setenv("TMPDIR", t->run, 1);
+	/* Many guests need many descriptors, here and in the daemon. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+	return 0;
 }
 
-int main(void)
+static int run_rows(const char *dir)
 {
 	cleanup_json struct json_object *o = bench_about_machine();
 	struct json_object *out = json_object_new_array();
-	char dir[PATH_MAX / 2];
-	struct err err;
 	int failed = 0;
 
-	arrange();
 	json_object_object_add(o, "rows", out);
-	if (make_dir(dir, sizeof(dir), &err)) {
-		fprintf(stderr, "bench: %s\n", err.msg);
-		return 1;
-	}
 	bench_print_head();
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		if (is_wanted(rows[i].name) && !measure(&rows[i], dir, out))
 			failed = 1;
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	if (json_object_to_file_ext(OUTPUT, o, JSON_C_TO_STRING_PRETTY)) {
 		fprintf(stderr, "bench: cannot write " OUTPUT "\n");
 		failed = 1;
 	}
 	return failed;
+}
+
+/* Its daemons and guests die with it. */
+static int await_rows(pid_t pid, const sigset_t *set)
+{
+	int status;
+
+	for (;;) {
+		int sig = sigwaitinfo(set, NULL);
+
+		if (sig > 0 && sig != SIGCHLD)
+			kill(pid, SIGKILL);
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	}
+}
+
+int main(void)
+{
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD};
+	struct traces traces;
+	sigset_t set, before;
+	struct err err;
+	pid_t pid;
+	int rc = 1;
+
+	if (arrange(&traces, &err)) {
+		fprintf(stderr, "bench: %s\n", err.msg);
+		return 1;
+	}
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		sigaddset(&set, ends[i]);
+	sigprocmask(SIG_BLOCK, &set, &before);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		exit(run_rows(traces.dir));
+	}
+	if (pid > 0)
+		rc = await_rows(pid, &set);
+	remove_traces(&traces);
+	return rc;
 }

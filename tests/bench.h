@@ -20,6 +20,7 @@
 
 #define BENCH_FIGURES_MAX 3
 #define BENCH_PAIRS_MAX 64
+#define KIB ((uint64_t)1 << 10)
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 
@@ -94,6 +95,11 @@ int bench_threads(struct bench_run *r, struct err *err);
 int bench_prefetch(struct bench_run *r, struct err *err);
 int bench_zeros(struct bench_run *r, struct err *err);
 int bench_cold(struct bench_run *r, struct err *err);
+int bench_wset(struct bench_run *r, struct err *err);
+int bench_huge(struct bench_run *r, struct err *err);
+int bench_create(struct bench_run *r, struct err *err);
+int bench_crowd(struct bench_run *r, struct err *err);
+int bench_idle(struct bench_run *r, struct err *err);
 int bench_takeover(struct bench_run *r, struct err *err);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "tests/snapgen.h"
 
 #define READ_BYTES ((size_t)1 << 20)
+#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 #define MORE_BYTES (256 * MIB)
 #define COLD_TRIES 100
 #define COLD_WAIT_MS 20
@@ -202,4 +204,20 @@ int bench_place_memory(uint64_t bytes, uint64_t page_bytes, struct err *err)
 		*(volatile uint8_t *)(p + off) = 1;
 	munmap(p, bytes);
 	return 0;
+}
+
+uint64_t bench_place_pool(void)
+{
+	cleanup_file FILE *f = fopen(POOL, "re");
+	uint64_t pages = 0;
+
+	return f && fscanf(f, "%" SCNu64, &pages) == 1 ? pages : 0;
+}
+
+void bench_place_set_pool(uint64_t pages)
+{
+	cleanup_file FILE *f = fopen(POOL, "we");
+
+	if (f)
+		fprintf(f, "%" PRIu64 "\n", pages);
 }

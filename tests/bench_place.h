@@ -50,4 +50,8 @@ bool bench_place_on_disk(const char *path);
  */
 int bench_place_memory(uint64_t bytes, uint64_t page_bytes, struct err *err);
 
+/* The size of the pool of 2 MiB pages, in pages; 0: there is none, or it is not for us. */
+uint64_t bench_place_pool(void);
+void bench_place_set_pool(uint64_t pages);
+
 #endif

@@ -84,6 +84,7 @@ static const char *const unit_names[] = {
 void bench_print_head(void)
 {
 	printf("  %-64s %12s %12s %8s %9s\n", "", "uffdd", "yardstick", "ratio", "aim");
+	fflush(stdout);
 }
 
 /* --- rows --- */

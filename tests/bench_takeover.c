@@ -99,15 +99,6 @@ static bool is_pending(struct scene *g, pid_t pid)
 	return n > 0;
 }
 
-/* The next idle worker has started, too: every round begins alike. */
-static bool is_at_rest(struct scene *g, pid_t pid)
-{
-	pid_t pids[RIG_WORKERS_MAX];
-
-	(void)pid;
-	return rig_workers(&g->run->rig, pids) == RIG_POOL + 1;
-}
-
 static int find_worker(struct scene *g, pid_t *ret, struct err *err)
 {
 	uint64_t deadline = now_us() + (uint64_t)WAIT_MS * 1000;
@@ -149,7 +140,7 @@ static int one_takeover(struct scene *g, uint64_t page, uint64_t *ret_ns, struct
 	uint64_t start;
 	pid_t worker;
 
-	if (find_worker(g, &worker, err) || wait_until(is_at_rest, g, 0, "an idle worker", err))
+	if (find_worker(g, &worker, err) || rig_await_workers(&g->run->rig, RIG_POOL + 1, err))
 		return -1;
 	kill(worker, SIGSTOP);
 	if (wait_until(is_stopped, g, worker, "SIGSTOP of the worker", err))
@@ -192,7 +183,7 @@ static int run_rounds(struct scene *g, size_t pair, uint64_t *own, uint64_t *yar
 		if (one_takeover(g, (pair * rounds + i) * step, &own[i], err))
 			return -1;
 		/* Nobody but us at work then, or it would be the slower for it. */
-		if (wait_until(is_at_rest, g, 0, "an idle worker", err) ||
+		if (rig_await_workers(&g->run->rig, RIG_POOL + 1, err) ||
 		    one_exec(null, &yardstick[i], err))
 			return -1;
 	}

@@ -19,6 +19,7 @@
 
 #define START_MS 20000
 #define END_MS 20000
+#define WORKERS_MS 20000
 #define POLL_MS 2
 #define AGAIN_MS 20
 #define DIR_MAX 40 /* what <dir>/run/uffd/<id> leaves of a socket address */
@@ -285,6 +286,21 @@ size_t rig_workers(const struct rig *r, pid_t ret[RIG_WORKERS_MAX])
 	}
 	closedir(dir);
 	return n;
+}
+
+int rig_await_workers(const struct rig *r, size_t n, struct err *err)
+{
+	uint64_t deadline = now_us() + WORKERS_MS * 1000;
+	pid_t pids[RIG_WORKERS_MAX];
+	size_t have;
+
+	while ((have = rig_workers(r, pids)) != n) {
+		if (now_us() >= deadline)
+			return err_set(err, ERR_TIMEOUT, "the daemon has %zu workers, not %zu, "
+				       "after %d ms", have, n, WORKERS_MS);
+		poll(NULL, 0, POLL_MS);
+	}
+	return 0;
 }
 
 int rig_count_fds(pid_t pid)

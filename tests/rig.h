@@ -61,6 +61,8 @@ const char *rig_text(struct json_object *o, const char *path);
 
 /* Its workers now, with those of dead supervisors, which are ours. */
 size_t rig_workers(const struct rig *r, pid_t ret[RIG_WORKERS_MAX]);
+/* Until it has exactly so many. */
+int rig_await_workers(const struct rig *r, size_t n, struct err *err);
 /* State and parent of a process, given as text. False: there is none. */
 bool rig_process(const char *pid, char *ret_state, pid_t *ret_parent);
 int rig_count_fds(pid_t pid);
