@@ -10,8 +10,8 @@
 
 #define BYTES (512 * MIB)
 #define PAGES (BYTES / PAGE_2M)
-/* UFFDIO_COPY takes a second page for a moment, if the source is not mapped yet. */
-#define POOL_BYTES (BYTES + 2 * PAGE_2M)
+/* UFFDIO_COPY takes a second page for a moment if the source is not mapped yet. */
+#define POOL_BYTES (BYTES + 16 * PAGE_2M)
 
 /* Shared with the guest's process. */
 struct load {

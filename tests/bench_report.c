@@ -83,7 +83,7 @@ static const char *const unit_names[] = {
 
 void bench_print_head(void)
 {
-	printf("  %-64s %12s %12s %8s %9s\n", "", "uffdd", "yardstick", "ratio", "aim");
+	printf("  %-79s %12s %12s %8s %11s\n", "", "uffdd", "yardstick", "ratio", "aim");
 	fflush(stdout);
 }
 
@@ -165,7 +165,7 @@ static void print_figure(const struct bench_run *r, size_t i)
 		snprintf(aim, sizeof(aim), "%s %s", sign, limit);
 		snprintf(text, sizeof(text), "%s, %s", r->row->text, f->what);
 	}
-	printf("  %-64s %12s %12s %8s %9s  %s\n", text, own, yardstick, ratio, aim,
+	printf("  %-79s %12s %12s %8s %11s  %s\n", text, own, yardstick, ratio, aim,
 	       is_met(f, value) ? "met" : "MISSED");
 }
 
@@ -182,7 +182,7 @@ void bench_tell(const struct bench_run *r, double seconds, const struct err *why
 	json_object_object_add(o, "figures", figures);
 	json_object_array_add(out, o);
 	if (why)
-		printf("  %-64s %s: %s\n", r->row->text, r->absent ? "not measured" : "FAILED",
+		printf("  %-79s %s: %s\n", r->row->text, r->absent ? "not measured" : "FAILED",
 		       why->msg);
 	for (size_t i = 0; !why && i < BENCH_FIGURES_MAX && r->row->figures[i].what; i++) {
 		add_figure(r, i, figures);
