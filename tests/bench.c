@@ -26,12 +26,14 @@
 
 #define OUTPUT "bench.json"
 
-#define CROWD_CONFIG "\"http_connections\":1024,\"http_connections_per_uid\":1024,\"http_held\":1024"
+#define CROWD_CONFIG "\"http_connections\":1024,\"http_connections_per_uid\":1024," \
+	"\"http_held\":1024"
 
 /* clang-format off */
 static const struct bench_row rows[] = {
 	{"fault", "demand fault, warm source, random order",
-	 {{"p50", "floor", BENCH_SECONDS, false, 1.10}, {"p99", "floor", BENCH_SECONDS, false, 1.25}},
+	 {{"p50", "floor", BENCH_SECONDS, false, 1.10},
+	  {"p99", "floor", BENCH_SECONDS, false, 1.25}},
 	 15, 65536, NULL, bench_fault},
 	{"extents", "the same with 1,000,000 extents",
 	 {{"p50", "1 extent", BENCH_SECONDS, false, 1.10}},

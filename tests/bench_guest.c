@@ -220,7 +220,8 @@ int bench_guest_verify(const struct bench_guest *g, struct err *err)
 		return -1;
 	for (uint64_t off = 0; off < g->v->size; off += g->v->page_bytes)
 		if (memcmp(g->memory + off, g->v->image + off, g->v->page_bytes) != 0)
-			return err_set(err, ERR_SNAPSHOT, "guest memory is wrong at %#" PRIx64, off);
+			return err_set(err, ERR_SNAPSHOT, "guest memory is wrong at %#" PRIx64,
+				       off);
 	return 0;
 }
 

@@ -179,7 +179,8 @@ int bench_place_cold(const char *path, struct err *err)
 			return -1;
 	}
 	if (cached)
-		return err_set(err, ERR_SYSTEM, "%s: %zu pages stay in the page cache", path, cached);
+		return err_set(err, ERR_SYSTEM, "%s: %zu pages stay in the page cache", path,
+			       cached);
 	return 0;
 }
 
