@@ -178,7 +178,8 @@ void bench_tell(const struct bench_run *r, double seconds, const struct err *why
 	js_add_string(o, "text", r->row->text);
 	js_add_u64(o, "samples", r->samples);
 	json_object_object_add(o, "seconds", json_object_new_double(seconds));
-	js_add_string(o, r->absent ? "absent" : "failed", why ? why->msg : NULL);
+	js_add_string(o, "not_measured", why && r->absent ? why->msg : NULL);
+	js_add_string(o, "failed", why && !r->absent ? why->msg : NULL);
 	json_object_object_add(o, "figures", figures);
 	json_object_array_add(out, o);
 	if (why)
