@@ -13,6 +13,7 @@
 
 const char *const spec_prefetch_names[PREFETCH_COUNT] = {
 	[PREFETCH_NONE] = "none",
+	[PREFETCH_WORKING_SET] = "working-set",
 	[PREFETCH_ALL] = "all",
 };
 const char *const spec_complete_names[COMPLETE_COUNT] = {
@@ -26,11 +27,13 @@ const char *const spec_failure_names[FAILURE_COUNT] = {
 };
 
 static const char *const body_keys[] = {"tenant", "snapshot", "socket", "peer", "prefetch",
-					"connect_timeout", "when_complete", "on_failure", NULL};
+					"working_set", "connect_timeout", "when_complete",
+					"on_failure", NULL};
 static const char *const snapshot_keys[] = {"dir", "header", "layers", "memory", NULL};
 static const char *const socket_keys[] = {"path", "mode", "uid", "gid", NULL};
 static const char *const peer_keys[] = {"uid", NULL};
 static const char *const prefetch_keys[] = {"mode", "rate_bytes_per_s", NULL};
+static const char *const wset_keys[] = {"record", "path", NULL};
 
 /* The words that a member may have, by enum value. */
 struct words {
@@ -316,6 +319,23 @@ static int parse_prefetch(struct json_object *body, struct spec *spec, struct er
 		      &have, err);
 }
 
+static int parse_wset(struct json_object *body, struct spec *spec, struct err *err)
+{
+	struct json_object *o;
+	bool have;
+
+	if (js_object(body, "", "working_set", &o, &have, err) < 0)
+		return -1;
+	if (!have)
+		return 0;
+	if (js_known(o, "working_set", wset_keys, err) < 0 ||
+	    js_bool(o, "working_set", "record", &spec->record, &have, err) < 0)
+		return -1;
+	if (!json_object_object_get_ex(o, "path", NULL))
+		return 0;
+	return get_path(o, "working_set", "path", &spec->wset_path, err);
+}
+
 static int parse_rest(struct json_object *body, struct spec *spec, struct err *err)
 {
 	int complete = COMPLETE_STAY, failure = FAILURE_KILL;
@@ -339,13 +359,15 @@ int spec_parse(struct json_object *body, struct spec *ret, struct err *err)
 	*ret = (struct spec){
 		.socket_mode = MODE_DEFAULT,
 		.prefetch = PREFETCH_ALL,
+		.record = true,
 		.connect_timeout_ms = TIMEOUT_DEFAULT_MS,
 	};
 	if (!json_object_is_type(body, json_type_object))
 		return err_set(err, ERR_INVALID, "the request must be a JSON object");
 	if (js_known(body, "", body_keys, err) < 0 || parse_tenant(body, ret, err) < 0 ||
 	    parse_snapshot(body, ret, err) < 0 || parse_socket(body, ret, err) < 0 ||
-	    parse_peer(body, ret, err) < 0 || parse_prefetch(body, ret, err) < 0)
+	    parse_peer(body, ret, err) < 0 || parse_prefetch(body, ret, err) < 0 ||
+	    parse_wset(body, ret, err) < 0)
 		return -1;
 	return parse_rest(body, ret, err);
 }
@@ -440,6 +462,11 @@ struct json_object *spec_json(const struct spec *spec)
 	js_add_string(part, "mode", spec_prefetch_names[spec->prefetch]);
 	js_add_u64(part, "rate_bytes_per_s", spec->rate_bytes_per_s);
 
+	part = add_part(o, "working_set", json_object_new_object());
+	js_add_bool(part, "record", spec->record);
+	if (spec->wset_path)
+		js_add_string(part, "path", spec->wset_path);
+
 	add_duration(o, "connect_timeout", spec->connect_timeout_ms);
 	js_add_string(o, "when_complete", spec_complete_names[spec->when_complete]);
 	js_add_string(o, "on_failure", spec_failure_names[spec->on_failure]);
@@ -465,4 +492,6 @@ void spec_fini(struct spec *spec)
 	spec->nlayers = 0;
 	free(spec->path);
 	spec->path = NULL;
+	free(spec->wset_path);
+	spec->wset_path = NULL;
 }

@@ -17,7 +17,7 @@
 #define SPEC_LAYERS_MAX 4096
 
 enum spec_source { SOURCE_DIR, SOURCE_HEADER, SOURCE_MEMORY };
-enum spec_prefetch { PREFETCH_NONE, PREFETCH_ALL, PREFETCH_COUNT };
+enum spec_prefetch { PREFETCH_NONE, PREFETCH_WORKING_SET, PREFETCH_ALL, PREFETCH_COUNT };
 enum spec_complete { COMPLETE_STAY, COMPLETE_RELEASE, COMPLETE_COUNT };
 enum spec_failure { FAILURE_KILL, FAILURE_POISON, FAILURE_HOLD, FAILURE_COUNT };
 
@@ -43,6 +43,8 @@ struct spec {
 
 	enum spec_prefetch prefetch; /* default all */
 	uint64_t rate_bytes_per_s;   /* 0 = as fast as it goes */
+	bool record;                 /* what the guest touches first; default true */
+	char *wset_path;             /* owned; a working set of the caller's, or NULL */
 	uint64_t connect_timeout_ms; /* default 30 s, at most 1 h */
 	enum spec_complete when_complete;
 	enum spec_failure on_failure;

@@ -22,6 +22,7 @@
 	"\":\"/a\",\"" UUID_B "\":\"/b\"}},\"socket\":{\"path\":\"/run/x.sock\","              \
 	"\"mode\":\"0600\",\"uid\":123,\"gid\":100},\"peer\":{\"uid\":124},"                   \
 	"\"prefetch\":{\"mode\":\"none\",\"rate_bytes_per_s\":1048576},"                       \
+	"\"working_set\":{\"record\":false,\"path\":\"/w\"},"                                 \
 	"\"connect_timeout\":\"1500ms\",\"when_complete\":\"release\",\"on_failure\":\"hold\"}"
 
 /* Parse text; on failure *ret is already released. */
@@ -80,6 +81,8 @@ static void assert_same(const struct spec *a, const struct spec *b, const char *
 	ck_assert_int_eq(a->prefetch, b->prefetch);
 	ck_assert_uint_eq(a->rate_bytes_per_s, b->rate_bytes_per_s);
 	ck_assert_uint_eq(a->connect_timeout_ms, b->connect_timeout_ms);
+	ck_assert_int_eq(a->record, b->record);
+	ck_assert_pstr_eq(a->wset_path, b->wset_path);
 	ck_assert_int_eq(a->when_complete, b->when_complete);
 	ck_assert_int_eq(a->on_failure, b->on_failure);
 }
@@ -105,7 +108,11 @@ static const char *const good[] = {
 	"{" DIR ",\"peer\":{\"uid\":4294967294}}",
 	"{" DIR ",\"prefetch\":{}}",
 	"{" DIR ",\"prefetch\":{\"mode\":\"all\"}}",
+	"{" DIR ",\"prefetch\":{\"mode\":\"working-set\"}}",
 	"{" DIR ",\"prefetch\":{\"rate_bytes_per_s\":9223372036854775807}}",
+	"{" DIR ",\"working_set\":{}}",
+	"{" DIR ",\"working_set\":{\"path\":\"/\"}}",
+	"{" DIR ",\"working_set\":{\"record\":true}}",
 	"{" DIR ",\"connect_timeout\":\"100ms\"}",
 	"{" DIR ",\"connect_timeout\":\"1h\"}",
 	"{" DIR ",\"connect_timeout\":\"59999ms\"}",
@@ -148,7 +155,7 @@ static const struct {
 } bad[] = {
 	{"{}", "snapshot: is missing"},
 	{"{" DIR ",\"Tenant\":\"a\"}", "Tenant: unknown field"},
-	{"{" DIR ",\"working_set\":{}}", "working_set: unknown field"},
+	{"{" DIR ",\"working-set\":{}}", "working-set: unknown field"},
 	{"{" DIR ",\"id\":\"x\"}", "id: unknown field"},
 
 	{"{" DIR ",\"tenant\":1}", "tenant: must be a string"},
@@ -236,8 +243,8 @@ static const struct {
 
 	{"{" DIR ",\"prefetch\":\"all\"}", "prefetch: must be an object"},
 	{"{" DIR ",\"prefetch\":{\"rate\":1}}", "prefetch.rate: unknown field"},
-	{"{" DIR ",\"prefetch\":{\"mode\":\"working-set\"}}",
-	 "prefetch.mode: must be one of \"none\", \"all\""},
+	{"{" DIR ",\"prefetch\":{\"mode\":\"working_set\"}}",
+	 "prefetch.mode: must be one of \"none\", \"working-set\", \"all\""},
 	{"{" DIR ",\"prefetch\":{\"mode\":1}}", "prefetch.mode: must be a string"},
 	{"{" DIR ",\"prefetch\":{\"rate_bytes_per_s\":-1}}",
 	 "prefetch.rate_bytes_per_s: must be from 0 to 9223372036854775807"},
@@ -245,6 +252,15 @@ static const struct {
 	 "prefetch.rate_bytes_per_s: must be from 0 to 9223372036854775807"},
 	{"{" DIR ",\"prefetch\":{\"rate_bytes_per_s\":\"1M\"}}",
 	 "prefetch.rate_bytes_per_s: must be an integer"},
+
+	{"{" DIR ",\"working_set\":true}", "working_set: must be an object"},
+	{"{" DIR ",\"working_set\":{\"file\":\"/w\"}}", "working_set.file: unknown field"},
+	{"{" DIR ",\"working_set\":{\"record\":1}}", "working_set.record: must be"},
+	{"{" DIR ",\"working_set\":{\"path\":\"w\"}}",
+	 "working_set.path: must be an absolute path"},
+	{"{" DIR ",\"working_set\":{\"path\":null}}", "working_set.path: must be a string"},
+	{"{" DIR ",\"working_set\":{\"path\":\"/a\\u0000b\"}}",
+	 "working_set.path: must not contain a NUL"},
 
 	{"{" DIR ",\"connect_timeout\":30}", "connect_timeout: must be a string"},
 	{"{" DIR ",\"connect_timeout\":\"30\"}", "connect_timeout: must be a duration"},
@@ -310,12 +326,15 @@ START_TEST(test_values)
 	ck_assert_uint_eq(spec.peer_uid, 124);
 	ck_assert_int_eq(spec.prefetch, PREFETCH_NONE);
 	ck_assert_uint_eq(spec.rate_bytes_per_s, 1048576);
+	ck_assert(!spec.record);
+	ck_assert_str_eq(spec.wset_path, "/w");
 	ck_assert_uint_eq(spec.connect_timeout_ms, 1500);
 	ck_assert_int_eq(spec.when_complete, COMPLETE_RELEASE);
 	ck_assert_int_eq(spec.on_failure, FAILURE_HOLD);
 	spec_fini(&spec);
 	spec_fini(&spec);
 	ck_assert_ptr_null(spec.path);
+	ck_assert_ptr_null(spec.wset_path);
 	ck_assert_ptr_null(spec.layers);
 }
 END_TEST
@@ -334,6 +353,8 @@ START_TEST(test_defaults)
 	ck_assert(!spec.have_socket_uid && !spec.have_socket_gid && !spec.have_peer_uid);
 	ck_assert_int_eq(spec.prefetch, PREFETCH_ALL);
 	ck_assert_uint_eq(spec.rate_bytes_per_s, 0);
+	ck_assert(spec.record);
+	ck_assert_ptr_null(spec.wset_path);
 	ck_assert_uint_eq(spec.connect_timeout_ms, 30000);
 	ck_assert_int_eq(spec.when_complete, COMPLETE_STAY);
 	ck_assert_int_eq(spec.on_failure, FAILURE_KILL);
@@ -364,6 +385,7 @@ START_TEST(test_canonical_text)
 		{"{" DIR "}",
 		 "{" DIR ",\"socket\":{\"mode\":\"0660\"},\"peer\":{},"
 		 "\"prefetch\":{\"mode\":\"all\",\"rate_bytes_per_s\":0},"
+		 "\"working_set\":{\"record\":true},"
 		 "\"connect_timeout\":\"30s\",\"when_complete\":\"stay\",\"on_failure\":\"kill\"}"},
 		{FULL, FULL},
 	};
@@ -384,6 +406,9 @@ START_TEST(test_canonical_equality)
 	} cases[] = {
 		{"{\"on_failure\":\"kill\"," DIR "}", "{" DIR "}", true},
 		{"{" DIR ",\"prefetch\":{}}", "{" DIR ",\"prefetch\":{\"mode\":\"all\"}}", true},
+		{"{" DIR ",\"working_set\":{}}", "{" DIR "}", true},
+		{"{" DIR ",\"working_set\":{\"record\":false}}", "{" DIR "}", false},
+		{"{" DIR ",\"working_set\":{\"path\":\"/w\"}}", "{" DIR "}", false},
 		{"{" DIR ",\"connect_timeout\":\"30000ms\"}", "{" DIR "}", true},
 		{"{" DIR ",\"connect_timeout\":\"1m\"}", "{" DIR ",\"connect_timeout\":\"60s\"}",
 		 true},
@@ -510,10 +535,12 @@ START_TEST(test_prefetch_names)
 
 	ck_assert_int_eq(spec_prefetch_parse("none", &mode), 0);
 	ck_assert_int_eq(mode, PREFETCH_NONE);
+	ck_assert_int_eq(spec_prefetch_parse("working-set", &mode), 0);
+	ck_assert_int_eq(mode, PREFETCH_WORKING_SET);
 	ck_assert_int_eq(spec_prefetch_parse("all", &mode), 0);
 	ck_assert_int_eq(mode, PREFETCH_ALL);
 	ck_assert_int_eq(spec_prefetch_parse("", &mode), -1);
-	ck_assert_int_eq(spec_prefetch_parse("working-set", &mode), -1);
+	ck_assert_int_eq(spec_prefetch_parse("working_set", &mode), -1);
 	ck_assert_int_eq(mode, PREFETCH_ALL);
 }
 END_TEST
