@@ -11,8 +11,8 @@
 /* Both ends are built together, but an upgraded supervisor meets old workers. */
 static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
-static_assert(sizeof(struct chan_assign) == 488, "wire");
-static_assert(sizeof(struct chan_ready) == 32, "wire");
+static_assert(sizeof(struct chan_assign) == 504, "wire");
+static_assert(sizeof(struct chan_ready) == 64, "wire");
 static_assert(sizeof(struct chan_refused) == 264, "wire");
 static_assert(sizeof(struct chan_connected) == 32, "wire");
 static_assert(sizeof(struct chan_failed) == 536, "wire");

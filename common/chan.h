@@ -10,12 +10,14 @@
  *      |--- ASSIGN, and what it names ---->|  becomes the caller, opens, locks in, parses
  *      |<-- READY, or FAILED --------------|  201, or the error to the caller
  *      |<-- FILES (header, layers) --------|  for a successor, should this worker die
+ *      |--- WSET_GIVEN (files) ----------->|  what was recorded of this snapshot so far
  *      |<-- REFUSED -----------------------|  a stranger was turned away
  *      |<-- CONNECTED (uffd, pidfd) -------|  serving
  *      |--- PREFETCH, PAUSE, RESUME ------>|
  *      |<-- LEASE_ASK, LEASE_BACK ---------|  a lease is needed to prefetch
  *      |--- LEASE_GRANT, LEASE_REVOKE ---->|
  *      |<-- PAUSED, COMPLETE, NOTE --------|
+ *      |<-- WSET_MADE (memfd) -------------|  the recording is over; without: nothing came of it
  *      |--- STOP ------------------------->|
  *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs nobody / cannot be served
  *
@@ -34,6 +36,7 @@
 
 #include "proto.h"
 #include "err.h"
+#include "wset.h"
 
 #ifndef CHAN_VERSION /* a test builds the next release's supervisor */
 #define CHAN_VERSION 1
@@ -69,6 +72,8 @@ struct chan_assign { /* spec: memfd with JSON. Then @nfiles come in FILES messag
 	uint32_t unlink_socket; /* the worker removes the socket's path */
 	uint64_t rate_bytes_per_s;
 	uint64_t connect_ms; /* CHAN_ASSIGN_WAIT: what is left of the time to connect */
+	uint64_t record_ms;  /* window of a recording; 0: none */
+	uint64_t wset_bytes; /* the largest working-set file that will be taken */
 };
 
 /* fds: @count of them; of the worker's files, from @first on. */
@@ -85,6 +90,7 @@ struct chan_back { /* fds: listening socket, while no VMM has connected */
 struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT */
 	uint64_t size_bytes, span_bytes;
 	uint64_t layers, extents;
+	struct wset_key key; /* of its working sets */
 };
 
 struct chan_refused {
@@ -170,7 +176,9 @@ struct chan_empty {
 	X(CHAN_LEASE_GRANT,  lease,   supervisor)        \
 	X(CHAN_LEASE_REVOKE, empty,   supervisor)          \
 	X(CHAN_FORK,         empty,   supervisor) /* fds: a worker's channel; to the nursery */ \
-	X(CHAN_FORKED,       forked,  nursery)
+	X(CHAN_FORKED,       forked,  nursery)   \
+	X(CHAN_WSET_GIVEN, empty,     supervisor)        \
+	X(CHAN_WSET_MADE,  empty,     worker)
 
 enum chan_type {
 	CHAN_NONE,

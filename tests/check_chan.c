@@ -22,8 +22,8 @@ static const struct {
 	} text[2]; /* in the body */
 } wire[CHAN_TYPE_COUNT] = {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
-	[CHAN_ASSIGN] = {"ASSIGN", 488, {{0, 64}, {64, 108}}},
-	[CHAN_READY] = {"READY", 32},
+	[CHAN_ASSIGN] = {"ASSIGN", 504, {{0, 64}, {64, 108}}},
+	[CHAN_READY] = {"READY", 64},
 	[CHAN_REFUSED] = {"REFUSED", 264, {{8, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},
 	[CHAN_PREFETCH] = {"PREFETCH", 16},
@@ -44,6 +44,8 @@ static const struct {
 	[CHAN_LEASE_REVOKE] = {"LEASE_REVOKE", 8},
 	[CHAN_FORK] = {"FORK", 8},
 	[CHAN_FORKED] = {"FORKED", 8},
+	[CHAN_WSET_GIVEN] = {"WSET_GIVEN", 8},
+	[CHAN_WSET_MADE] = {"WSET_MADE", 8},
 };
 
 static void make_pair(int fds[2])

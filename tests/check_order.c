@@ -41,7 +41,7 @@ START_TEST(test_all_once_in_order_of_offset)
 
 	setup(&f, _i);
 	change_some(&f);
-	order_init(&o);
+	order_init(&o, true);
 	while ((n = order_next(&o, &f.pm, max = 1 + rnd(300), &page))) {
 		check_run(&f, page, n, max);
 		ck_assert_uint_ge(page, after);
@@ -50,7 +50,7 @@ START_TEST(test_all_once_in_order_of_offset)
 	}
 	ck_assert_uint_eq(sum, count_absent(&f));
 	ck_assert_uint_eq(order_next(&o, &f.pm, 1, &page), 0);
-	order_restart(&o);
+	order_restart(&o, true);
 	ck_assert_uint_eq(order_next(&o, &f.pm, 1, &page), sum > 0);
 	teardown(&f);
 }
@@ -64,7 +64,7 @@ START_TEST(test_all_while_it_changes)
 	uint64_t page, n, max;
 
 	setup(&f, _i);
-	order_init(&o);
+	order_init(&o, true);
 	while ((n = order_next(&o, &f.pm, max = 1 + rnd(40), &page))) {
 		check_run(&f, page, n, max);
 		change(&f);
@@ -72,6 +72,154 @@ START_TEST(test_all_while_it_changes)
 	teardown(&f);
 }
 END_TEST
+
+/* --- with a working set --- */
+
+#define SEED 0x1234567
+
+/* What the set says of each page. */
+struct known {
+	uint8_t *score, *group; /* owned, npages */
+	struct wset set;
+};
+
+static void known_setup(struct known *k, const struct fixture *f)
+{
+	struct err err;
+
+	*k = (struct known){
+		.score = xcalloc(f->pm.npages, 1),
+		.group = xcalloc(f->pm.npages, 1),
+		.set = {.page_bytes = f->regions->page_bytes, .span_bytes = f->pm.head->span_bytes},
+	};
+	for (uint64_t page = rnd(4); page < f->pm.npages; page += rnd(12)) {
+		struct wset_run run = {(uint32_t)page, (uint32_t)(1 + rnd(rnd(9) ? 4 : 200)),
+				       (uint8_t)(1 + rnd(3)), (uint8_t)rnd(WSET_GROUPS)};
+
+		run.pages = (uint32_t)min_u64(run.pages, f->pm.npages - page);
+		ck_assert_int_eq(wset_add(&k->set, &run, &err), 0);
+		memset(k->score + page, run.score, run.pages);
+		memset(k->group + page, run.group, run.pages);
+		page += run.pages;
+	}
+}
+
+static void known_teardown(struct known *k)
+{
+	free(k->score);
+	free(k->group);
+	wset_fini(&k->set);
+}
+
+static bool is_left_out(const struct known *k, uint64_t page, uint64_t of)
+{
+	return k->score[page] >= WSET_MEMBER && wset_sampled(page, of);
+}
+
+/* 0: of the set, 1: of the rest, 2: of the sample. */
+static unsigned pass_of(const struct known *k, uint64_t page, uint64_t of)
+{
+	if (k->score[page] < WSET_MEMBER)
+		return 1;
+	return is_left_out(k, page, of) ? 2 : 0;
+}
+
+/*
+ * Asks for everything ahead, and checks the order; what the first pass gives are
+ * members by group, and each absent page of the passes that are due comes once.
+ */
+static void check_order(struct fixture *f, const struct known *k, struct order *o,
+			uint64_t of, unsigned passes)
+{
+	cleanup_free uint8_t *seen = xcalloc(f->pm.npages, 1);
+	uint64_t page, n, max, place = 0;
+	unsigned pass = 0;
+
+	while ((n = order_next(o, &f->pm, max = 1 + rnd(60), &page))) {
+		check_run(f, page, n, max);
+		if (pass_of(k, page, of) != pass)
+			place = 0;
+		ck_assert_uint_ge(pass_of(k, page, of), pass);
+		pass = pass_of(k, page, of);
+		ck_assert_int_eq(order_at_sample(o), pass == 2);
+		for (uint64_t i = page; i < page + n; i++) {
+			uint64_t at = (uint64_t)(pass ? 0 : k->group[i]) << 32 | i;
+
+			ck_assert_msg(pass == 1 || pass_of(k, i, of) == pass, "page %ju", i);
+			ck_assert_msg(!is_left_out(k, i, of) || pass == 2, "page %ju", i);
+			ck_assert_msg(at >= place, "page %ju too late", i);
+			ck_assert_msg(!seen[i]++, "page %ju twice", i);
+			place = at + 1;
+		}
+		/* The second pass would give again what is still absent of the first. */
+		if (pass == 0)
+			pagemap_set(&f->pm, page, n, PAGE_PRESENT);
+	}
+	for (uint64_t i = 0; i < f->pm.npages; i++)
+		ck_assert_msg(seen[i] == (f->model[i] == PAGE_ABSENT && pass_of(k, i, of) < passes),
+			      "page %ju of pass %u", i, pass_of(k, i, of));
+}
+
+static void check_with(int layout, uint64_t of, bool all)
+{
+	struct fixture f;
+	struct known k;
+	struct order o;
+
+	setup(&f, layout);
+	known_setup(&k, &f);
+	for (int i = 0; i < 6; i++)
+		change(&f);
+	order_init(&o, all);
+	order_use(&o, &k.set, of);
+	check_order(&f, &k, &o, of, all ? 3 : 1);
+	known_teardown(&k);
+	teardown(&f);
+}
+
+START_TEST(test_set_first_sample_last)
+{
+	check_with(_i, SEED, true);
+}
+END_TEST
+
+START_TEST(test_without_a_sample)
+{
+	check_with(_i, 0, true);
+}
+END_TEST
+
+START_TEST(test_the_set_alone)
+{
+	check_with(_i, SEED, false);
+}
+END_TEST
+
+/* A set that comes late, and one that is none. */
+START_TEST(test_set_comes_late)
+{
+	struct wset none = {0};
+	struct fixture f;
+	struct known k;
+	struct order o;
+	uint64_t page, n;
+
+	setup(&f, _i);
+	known_setup(&k, &f);
+	order_init(&o, true);
+	order_use(&o, &none, SEED);
+	for (int i = 0; i < 3 && (n = order_next(&o, &f.pm, 7, &page)); i++) {
+		pagemap_set(&f.pm, page, n, PAGE_PRESENT);
+		memset(f.model + page, PAGE_PRESENT, n);
+	}
+	order_use(&o, &k.set, SEED);
+	check_order(&f, &k, &o, SEED, 3);
+	known_teardown(&k);
+	teardown(&f);
+}
+END_TEST
+
+/* --- what was handed out --- */
 
 /* A run that was handed out is done piece by piece, whatever happens to it meanwhile. */
 START_TEST(test_again)
@@ -128,6 +276,10 @@ Suite *test_suite(void)
 	tcase_add_loop_test(t, test_all_while_it_changes, 0, ARRAY_LEN(layouts));
 	tcase_add_loop_test(t, test_again, 0, ARRAY_LEN(layouts));
 	tcase_add_test(t, test_again_after_a_move);
+	tcase_add_loop_test(t, test_set_first_sample_last, 0, ARRAY_LEN(layouts));
+	tcase_add_loop_test(t, test_without_a_sample, 0, ARRAY_LEN(layouts));
+	tcase_add_loop_test(t, test_the_set_alone, 0, ARRAY_LEN(layouts));
+	tcase_add_loop_test(t, test_set_comes_late, 0, ARRAY_LEN(layouts));
 	suite_add_tcase(s, t);
 	return s;
 }

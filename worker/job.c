@@ -72,8 +72,10 @@ static void say_ready(struct job *j)
 	msg.ready.span_bytes = source_span_bytes(j->src);
 	msg.ready.layers = source_layers(j->src);
 	msg.ready.extents = source_extents(j->src);
+	msg.ready.key = j->habit.key;
 	link_send(&j->link, CHAN_READY, &msg, &j->listen_fd, j->listen_fd >= 0);
 	say_files(j);
+	habit_tell(&j->habit);
 }
 
 void job_say_back(struct job *j, int listen_fd)
@@ -228,6 +230,16 @@ static int take_fds(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 	return read_spec(fds[0], &j->spec, err);
 }
 
+/* Nothing about it can keep the snapshot from being served. */
+static void load_habit(struct job *j)
+{
+	j->habit.key = source_wset_key(j->src);
+	j->habit.span_bytes = source_span_bytes(j->src);
+	j->habit.window_us = j->spec.record ? j->assign.record_ms * 1000 : 0;
+	j->habit.file_bytes = j->assign.wset_bytes;
+	habit_open(&j->habit, j->spec.wset_path);
+}
+
 static int load(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 {
 	const struct chan_assign *a = &j->assign;
@@ -242,6 +254,7 @@ static int load(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 	if (open_listener(j, err) || lockin_begin(err) ||
 	    source_load(&j->spec, &given, &j->src, err) || open_map(j, err))
 		goto out;
+	load_habit(j);
 	rc = lockin_finish(err);
 out:
 	given_fini(&given);
@@ -280,6 +293,7 @@ static void job_fini(struct job *j)
 	close_fd(&j->vmm);
 	pagemap_close(&j->map);
 	close_fd(&j->map_fd);
+	habit_fini(&j->habit);
 	source_free(j->src);
 	spec_fini(&j->spec);
 	link_fini(&j->link);
@@ -292,6 +306,7 @@ void job_run(int chan)
 	struct chan_msg msg;
 
 	link_init(&j.link, chan);
+	habit_init(&j.habit, &j.link);
 	hello(&j);
 	if (wait_message(&j, &msg, fds)) {
 		if (msg.type == CHAN_ASSIGN) {

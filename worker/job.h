@@ -10,6 +10,7 @@
 #define UFFDD_JOB_H
 
 #include "common/pagemap.h"
+#include "worker/habit.h"
 #include "worker/link.h"
 #include "worker/source.h"
 
@@ -21,6 +22,7 @@ struct job {
 	int map_fd;           /* owned */
 	struct pagemap map;   /* owned until the guest takes it */
 	struct source *src;   /* owned */
+	struct habit habit;   /* owned */
 	int listen_fd;        /* owned until the lobby takes it */
 	int uffd, vmm;        /* owned, to take over; else -1 */
 };

@@ -52,6 +52,15 @@ void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const 
 		lose(l);
 }
 
+void link_note(struct link *l, const char *type, const char *text)
+{
+	struct chan_msg msg = {0};
+
+	snprintf(msg.note.type, sizeof(msg.note.type), "%s", type);
+	snprintf(msg.note.msg, sizeof(msg.note.msg), "%s", text);
+	link_send(l, CHAN_NOTE, &msg, NULL, 0);
+}
+
 enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX])
 {
 	enum chan_step step;

@@ -33,6 +33,8 @@ void link_fini(struct link *l);
 /* Sends, or notices that the supervisor is away. @fds stay the caller's. */
 void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const int *fds,
 	       size_t nfds);
+/* The queue to the supervisor is short: each kind of note is sent once or rarely. */
+void link_note(struct link *l, const char *type, const char *text);
 /* CHAN_GOT, or CHAN_AGAIN: nothing (also while the supervisor is away). */
 enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX]);
 

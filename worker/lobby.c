@@ -50,6 +50,8 @@ static bool hear(struct lobby *l)
 	struct chan_msg msg;
 
 	while (link_recv(&j->link, &msg, fds) == CHAN_GOT) {
+		if (msg.type == CHAN_WSET_GIVEN)
+			habit_hear(&j->habit, fds);
 		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 			close_fd(&fds[i]);
 		if (msg.type == CHAN_STOP)

@@ -46,6 +46,7 @@ static const int serving[] = {
 	SYS_pidfd_send_signal, SYS_clock_gettime, SYS_futex, SYS_getpid, SYS_gettid, SYS_tgkill,
 	SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_restart_syscall,
 	SYS_exit, SYS_exit_group, SYS_getrandom, SYS_unlinkat,
+	SYS_memfd_create, /* for a working set */
 	SYS_socket, SYS_connect, /* to the next supervisor */
 	SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_timerfd_create, SYS_timerfd_settime,
 	SYS_eventfd2, SYS_preadv2, SYS_mincore, SYS_fadvise64,

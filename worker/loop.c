@@ -15,7 +15,7 @@
 #define WARMED_MAX 64 /* taken at once */
 
 /* What wakes it. */
-enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF };
+enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW };
 
 static int set_waits(struct loop *l, struct err *err)
 {
@@ -23,20 +23,23 @@ static int set_waits(struct loop *l, struct err *err)
 	       wait_set(&l->wait, WAKES_VMM, l->vmm, err) ||
 	       wait_set(&l->wait, WAKES_LINK, l->link->chan, err) ||
 	       wait_set(&l->wait, WAKES_WARM, warm_fd(l->warm), err) ||
-	       wait_set(&l->wait, WAKES_PROOF, l->proof, err) ? -1 : 0;
+	       wait_set(&l->wait, WAKES_PROOF, l->proof, err) ||
+	       wait_set(&l->wait, WAKES_WINDOW, l->window, err) ? -1 : 0;
 }
 
-int loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
-	      const struct spec *spec, struct err *err)
+int loop_init(struct loop *l, struct guest *guest, struct link *link, struct habit *habit,
+	      int vmm, const struct spec *spec, struct err *err)
 {
 	memset(l, 0, sizeof(*l));
 	l->guest = guest;
 	l->link = link;
+	l->habit = habit;
 	l->vmm = vmm;
 	l->when_complete = spec->when_complete;
 	l->on_failure = spec->on_failure;
 	l->link_epoch = link->epoch;
 	l->proof = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	l->window = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (wait_open(&l->wait, err) || warm_new(guest->src, &l->warm, err) || set_waits(l, err)) {
 		loop_fini(l);
 		return -1;
@@ -50,6 +53,7 @@ bool loop_fini(struct loop *l)
 {
 	wait_close(&l->wait);
 	close_fd(&l->proof);
+	close_fd(&l->window);
 	return warm_free(l->warm);
 }
 
@@ -60,16 +64,6 @@ static void tell(struct loop *l, enum chan_type type)
 	struct chan_msg msg = {0};
 
 	link_send(l->link, type, &msg, NULL, 0);
-}
-
-/* The queue to the supervisor is short: each kind of note is sent once or rarely. */
-static void note(struct loop *l, const char *type, const char *text)
-{
-	struct chan_msg msg = {0};
-
-	snprintf(msg.note.type, sizeof(msg.note.type), "%s", type);
-	snprintf(msg.note.msg, sizeof(msg.note.msg), "%s", text);
-	link_send(l->link, CHAN_NOTE, &msg, NULL, 0);
 }
 
 static void tell_failed(struct loop *l)
@@ -174,7 +168,7 @@ static void on_fork(struct loop *l, const struct uf_msg *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	if (l->guest->map.stats->events_fork++ == 0)
-		note(l, "forked", "the VMM forked; its child's memory is not served");
+		link_note(l->link, "forked", "the VMM forked; its child's memory is not served");
 }
 
 static void on_unknown(struct loop *l, const struct uf_msg *m)
@@ -289,15 +283,19 @@ static void have_warmed(struct loop *l, struct fault *f)
 static bool answer(void *arg, struct fault *f)
 {
 	struct loop *l = arg;
+	bool first = pagemap_get(&l->guest->map, f->page) == PAGE_ABSENT;
 	struct err err;
 
 	if (l->gone)
 		return true;
-	if (l->failed && pagemap_get(&l->guest->map, f->page) == PAGE_ABSENT)
+	if (l->failed && first)
 		return answer_failed(l, f->page);
 	fault_point(FAULT_BEFORE_INSTALL);
 	switch (guest_fault(l->guest, f->page, f->stage == FAULT_WARMED, &err)) {
 	case GUEST_DONE:
+		if (first && l->habit->record.on &&
+		    pagemap_get(&l->guest->map, f->page) == PAGE_PRESENT)
+			record_touch(&l->habit->record, f->page, now_us());
 		return true;
 	case GUEST_DEFER:
 		return false;
@@ -355,19 +353,21 @@ static void take_warmed(struct loop *l)
 
 /* ---- what was copied without a look at the layer afterwards ---- */
 
-static void set_proof(struct loop *l, uint64_t us)
+/* Once; 0: not any more. A timeout of each sleep would cost every fault the setting of a timer. */
+static void set_timer(int fd, uint64_t us)
 {
-	const struct itimerspec when = {.it_value.tv_nsec = (long)us * 1000};
+	const struct itimerspec when = {.it_value = {(time_t)(us / 1000000),
+						     (long)(us % 1000000) * 1000}};
 
-	timerfd_settime(l->proof, 0, &when, NULL);
-	l->proof_due = us != 0;
+	timerfd_settime(fd, 0, &when, NULL);
 }
 
 static void prove(struct loop *l)
 {
 	struct err err;
 
-	set_proof(l, 0);
+	set_timer(l->proof, 0);
+	l->proof_due = false;
 	if (guest_prove(l->guest, &err))
 		fail(l, &err);
 }
@@ -376,10 +376,13 @@ static void prove(struct loop *l)
 
 static void step(struct loop *l)
 {
-	uint64_t before = l->guest->map.stats->installed_bytes;
+	uint64_t before = l->guest->map.stats->installed_bytes, now = now_us();
+	enum guest_answer a;
 	struct err err;
 
-	switch (prefetch_step(&l->prefetch, l->guest, now_us(), &err)) {
+	a = prefetch_step(&l->prefetch, l->guest, now, &err);
+	habit_stepped(l->habit, now);
+	switch (a) {
 	case GUEST_GONE:
 		l->gone = true;
 		break;
@@ -388,10 +391,21 @@ static void step(struct loop *l)
 		break;
 	default:
 		if (l->prefetch.stopped)
-			note(l, "prefetch-stopped", err.msg);
+			link_note(l->link, "prefetch-stopped", err.msg);
 		break;
 	}
 	lease_spend(&l->lease, l->guest->map.stats->installed_bytes - before, now_us());
+}
+
+/* After a release, or the guest's end, it is left to whoever runs the loop. */
+static void check_recording(struct loop *l)
+{
+	if (!l->habit->record.on)
+		return;
+	if (l->failed)
+		habit_drop(l->habit);
+	else if (l->paused || l->completed || l->window_over)
+		habit_end(l->habit, &l->guest->map, now_us());
 }
 
 static void check_complete(struct loop *l)
@@ -494,6 +508,8 @@ static void read_link(struct loop *l)
 	struct chan_msg msg;
 
 	while (link_recv(l->link, &msg, fds) == CHAN_GOT) {
+		if (msg.type == CHAN_WSET_GIVEN)
+			habit_hear(l->habit, fds);
 		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 			close_fd(&fds[i]);
 		for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
@@ -514,8 +530,10 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		l->link_epoch = l->link->epoch;
 		wait_set(&l->wait, WAKES_LINK, l->link->chan, &err);
 	}
-	if (guest_unproven(l->guest) && !l->proof_due)
-		set_proof(l, PROOF_US);
+	if (guest_unproven(l->guest) && !l->proof_due) {
+		set_timer(l->proof, PROOF_US);
+		l->proof_due = true;
+	}
 	ready = wait_sleep(&l->wait, wait_us);
 	if (ready & 1u << WAKES_VMM)
 		l->gone = true;
@@ -525,6 +543,10 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		take_warmed(l);
 	if (ready & 1u << WAKES_PROOF)
 		prove(l);
+	if (ready & 1u << WAKES_WINDOW) {
+		set_timer(l->window, 0);
+		l->window_over = true;
+	}
 }
 
 /*
@@ -554,6 +576,8 @@ static uint64_t link_due(struct loop *l)
 
 enum loop_end loop_run(struct loop *l)
 {
+	if (l->habit->record.on)
+		set_timer(l->window, max_u64(record_wait_us(&l->habit->record, now_us()), 1));
 	while (!l->gone) {
 		uint64_t step_us, lease_us;
 
@@ -568,6 +592,7 @@ enum loop_end loop_run(struct loop *l)
 				break;
 			return LOOP_RELEASED;
 		}
+		check_recording(l);
 		step_due(l, &step_us, &lease_us);
 		/* No step is taken while faults wait for a removal. */
 		if (retry_soon(l))

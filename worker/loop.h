@@ -17,6 +17,7 @@
 #include "common/chan.h"
 #include "worker/faults.h"
 #include "worker/guest.h"
+#include "worker/habit.h"
 #include "worker/lease.h"
 #include "worker/prefetch.h"
 #include "worker/wait.h"
@@ -29,12 +30,14 @@ enum loop_end {
 struct loop {
 	struct guest *guest;       /* borrowed */
 	struct link *link;         /* borrowed */
+	struct habit *habit;       /* borrowed */
 	int vmm;                   /* borrowed pidfd */
 	enum spec_complete when_complete;
 	enum spec_failure on_failure;
 
 	struct wait wait;          /* owned */
 	int proof;                 /* owned timerfd: guest_prove() is due */
+	int window;                /* owned timerfd: the time to record is over */
 	unsigned link_epoch;       /* of the channel that is waited for */
 	struct warm *warm;         /* owned */
 
@@ -46,15 +49,16 @@ struct loop {
 	bool completed;            /* COMPLETE was sent */
 	bool stopping;             /* the supervisor wants the guest to do without us */
 	bool failed;               /* absent pages can no longer be supplied */
-	bool proof_due;            /* the timer runs */
+	bool proof_due;            /* its timer runs */
+	bool window_over;
 	bool gone;
 	uint64_t backoff_us;       /* while faults are deferred */
 	struct err err;            /* of the failure */
 };
 
 /* @spec gives prefetch mode, rate and the two policies. */
-int loop_init(struct loop *l, struct guest *guest, struct link *link, int vmm,
-	      const struct spec *spec, struct err *err);
+int loop_init(struct loop *l, struct guest *guest, struct link *link, struct habit *habit,
+	      int vmm, const struct spec *spec, struct err *err);
 /* False: a read is under way, and only the end of the process is left; see warm_free(). */
 bool loop_fini(struct loop *l);
 /* What a new supervisor must hear of the state: PAUSED, COMPLETE, FAILED. */

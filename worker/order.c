@@ -1,13 +1,26 @@
 #include "worker/order.h"
 
-void order_init(struct order *o)
+#define NO_PAGE UINT64_MAX
+
+void order_restart(struct order *o, bool all)
 {
-	*o = (struct order){0};
+	*o = (struct order){.set = o->set, .seed = o->seed, .all = all};
+	if (!o->set)
+		o->pass = ORDER_REST;
 }
 
-void order_restart(struct order *o)
+void order_init(struct order *o, bool all)
 {
-	o->next = 0;
+	o->set = NULL;
+	o->seed = 0;
+	order_restart(o, all);
+}
+
+void order_use(struct order *o, const struct wset *set, uint64_t seed)
+{
+	o->set = set;
+	o->seed = seed;
+	order_restart(o, o->all);
 }
 
 /* The region that holds page @from, or the next one in order of offset. */
@@ -37,10 +50,105 @@ uint64_t order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint6
 	return 0;
 }
 
+/* The longest part of the set from where it stands that the sample leaves whole; false: none. */
+static bool next_part(struct order *o, uint64_t *ret_end)
+{
+	struct wset_run r;
+
+	for (;;) {
+		while (o->page < o->end && wset_sampled(o->page, o->seed))
+			o->page++;
+		if (o->page < o->end)
+			break;
+		if (!wset_next(o->set, &o->cursor, &r))
+			return false;
+		o->page = r.page;
+		o->end = r.page + (uint64_t)r.pages;
+	}
+	*ret_end = o->page + 1;
+	while (*ret_end < o->end && !wset_sampled(*ret_end, o->seed))
+		(*ret_end)++;
+	return true;
+}
+
+static uint64_t next_of_set(struct order *o, const struct pagemap *map, uint64_t max,
+			    uint64_t *ret_page)
+{
+	uint64_t end;
+
+	while (next_part(o, &end)) {
+		uint64_t n = order_again(map, o->page, end - o->page, max, ret_page);
+
+		o->page = n ? *ret_page + n : end;
+		if (n)
+			return n;
+	}
+	return 0;
+}
+
+/* The first sampled page from @page on; NO_PAGE: none. @page only ever grows. */
+static uint64_t next_sampled(struct order *o, uint64_t page)
+{
+	if (!o->set || !o->seed)
+		return NO_PAGE;
+	page = max_u64(page, o->sampled);
+	for (; o->i < o->set->n; o->i++) {
+		const struct wset_run *r = &o->set->v[o->i];
+		uint64_t end = r->page + (uint64_t)r->pages;
+
+		if (r->score < WSET_MEMBER)
+			continue;
+		for (page = max_u64(page, r->page); page < end; page++)
+			if (wset_sampled(page, o->seed))
+				return o->sampled = page;
+	}
+	return NO_PAGE;
+}
+
+static uint64_t next_of_rest(struct order *o, const struct pagemap *map, uint64_t max,
+			     uint64_t *ret_page)
+{
+	while (o->next < map->npages) {
+		uint64_t end = min_u64(next_sampled(o, o->next), map->npages);
+		uint64_t n = order_again(map, o->next, end - o->next, max, ret_page);
+
+		o->next = n ? *ret_page + n : end + 1;
+		if (n)
+			return n;
+	}
+	return 0;
+}
+
+static uint64_t next_of_sample(struct order *o, const struct pagemap *map, uint64_t *ret_page)
+{
+	uint64_t page;
+
+	while ((page = next_sampled(o, o->next)) != NO_PAGE) {
+		o->next = page + 1;
+		if (order_again(map, page, 1, 1, ret_page))
+			return 1;
+	}
+	return 0;
+}
+
 uint64_t order_next(struct order *o, const struct pagemap *map, uint64_t max, uint64_t *ret_page)
 {
-	uint64_t n = order_again(map, o->next, map->npages - o->next, max, ret_page);
+	uint64_t n;
 
-	o->next = n ? *ret_page + n : map->npages;
-	return n;
+	if (o->pass == ORDER_SET) {
+		n = next_of_set(o, map, max, ret_page);
+		if (n)
+			return n;
+		o->pass = ORDER_REST;
+	}
+	if (!o->all)
+		return 0;
+	if (o->pass == ORDER_REST) {
+		n = next_of_rest(o, map, max, ret_page);
+		if (n)
+			return n;
+		o->pass = ORDER_SAMPLE;
+		o->next = o->i = o->sampled = 0;
+	}
+	return next_of_sample(o, map, ret_page);
 }

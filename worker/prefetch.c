@@ -21,15 +21,27 @@ void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mod
 		.rate_bytes_per_s = rate_bytes_per_s,
 		.credited_us = now,
 	};
+	order_init(&p->order, mode == PREFETCH_ALL);
 }
 
 void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 		  uint64_t rate_bytes_per_s, uint64_t now)
 {
-	if (mode != p->mode || rate_bytes_per_s != p->rate_bytes_per_s)
+	if (mode != p->mode || rate_bytes_per_s != p->rate_bytes_per_s) {
+		struct order order = p->order;
+
 		prefetch_init(p, p->warm, mode, rate_bytes_per_s, now);
+		p->order = order;
+		order_restart(&p->order, mode == PREFETCH_ALL);
+	}
 	p->held = held;
 	p->stopped = false;
+}
+
+void prefetch_use(struct prefetch *p, const struct wset *set, uint64_t seed)
+{
+	order_use(&p->order, set, seed);
+	p->done = false;
 }
 
 void prefetch_yield(struct prefetch *p, uint64_t now)

@@ -11,10 +11,10 @@
  *   order ──► [ cold | cold | warm | warm ] ──step──► guest
  *               prefetch_warmed() ▲
  *
- *   off ──mode all──► running ──cursor at the end──► done
- *                      │   ▲
- *     held, or paused  ▼   │   a source that cannot be read: stopped
- *                     held─┘
+ *   off ──mode──► running ──nothing left in order──► done
+ *                  │   ▲
+ *  held, or paused ▼   │   a source that cannot be read: stopped
+ *                 held─┘
  */
 #ifndef UFFDD_PREFETCH_H
 #define UFFDD_PREFETCH_H
@@ -64,6 +64,9 @@ void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mod
  */
 void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 		  uint64_t rate_bytes_per_s, uint64_t now);
+
+/* The set first, without its sample: see order_use(). */
+void prefetch_use(struct prefetch *p, const struct wset *set, uint64_t seed);
 
 /* The guest faulted, and may again at once: keep steps short, and wait a moment. */
 void prefetch_yield(struct prefetch *p, uint64_t now);

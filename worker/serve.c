@@ -34,6 +34,16 @@ static void on_back(void *arg)
 	job_say_back(s->job, -1);
 	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm);
 	loop_replay(&s->loop);
+	habit_replay(&s->job->habit);
+}
+
+/* The guest needs nobody any more, so there is time. */
+static void finish_recording(struct serving *s)
+{
+	if (s->loop.failed)
+		habit_drop(&s->job->habit);
+	else
+		habit_end(&s->job->habit, &s->guest.map, now_us());
 }
 
 /* Serves to the end. @uffd is taken over. */
@@ -49,11 +59,12 @@ static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *e
 		free(s);
 		return -1;
 	}
-	if (loop_init(&s->loop, &s->guest, &j->link, vmm, &j->spec, err)) {
+	if (loop_init(&s->loop, &s->guest, &j->link, &j->habit, vmm, &j->spec, err)) {
 		guest_fini(&s->guest);
 		free(s);
 		return -1;
 	}
+	habit_begin(&j->habit, &s->loop.prefetch, s->guest.page_bytes, !take_over, now_us());
 	s->loop.held = j->prefetch_held;
 	s->loop.paused = j->assign.paused;
 	s->loop.failed = j->assign.failed;
@@ -63,7 +74,10 @@ static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *e
 	if (take_over)
 		loop_take_over(&s->loop);
 	end = loop_run(&s->loop);
+	/* A dead VMM's threads wait for the last descriptor to close. */
+	close_fd(&s->guest.uffd);
 	link_send(&j->link, end == LOOP_RELEASED ? CHAN_RELEASED : CHAN_GONE, &msg, NULL, 0);
+	finish_recording(s);
 	j->link.home[0] = '\0';
 	/* The uffd first: a dead guest waits for that, while a read may take its time. */
 	guest_fini(&s->guest);

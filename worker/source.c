@@ -21,6 +21,7 @@ struct source {
 	const struct source_given *given; /* while loading */
 	struct extents extents;
 	uint64_t size_bytes;
+	uuid_t build;  /* the header's */
 	size_t cursor; /* of source_at() */
 };
 
@@ -214,6 +215,7 @@ static int load_header(const struct spec *spec, struct source *src, struct err *
 	rc = load_layers(spec, dirfd, &h, src, err);
 	if (rc == 0) {
 		src->size_bytes = h.size_bytes;
+		uuid_copy(src->build, h.build);
 		src->extents = h.extents;
 		extents_init(&h.extents);
 	}
@@ -442,6 +444,18 @@ uint64_t source_identity(const struct source *src)
 	for (size_t i = 0; i < source_nfds(src); i++)
 		hash = layer_identity(file_at(src, i), hash);
 	return hash;
+}
+
+struct wset_key source_wset_key(const struct source *src)
+{
+	struct wset_key key = {.kind = WSET_FILES, .number = source_identity(src)};
+
+	if (src->header.fd < 0 || uuid_is_null(src->build))
+		return key;
+	key.kind = WSET_BUILD;
+	key.number = src->size_bytes;
+	memcpy(key.build, src->build, sizeof(key.build));
+	return key;
 }
 
 uint64_t source_span_bytes(const struct source *src)

@@ -13,6 +13,7 @@
 
 #include "common/extents.h"
 #include "common/spec.h"
+#include "common/wset.h"
 #include "worker/heat.h"
 
 struct source;
@@ -43,6 +44,8 @@ size_t source_nfds(const struct source *src);
 int source_fd(const struct source *src, size_t i); /* borrowed */
 /* Equal for two sources only if they are the same files, unchanged. */
 uint64_t source_identity(const struct source *src);
+/* Whose working sets are also ours: the same build anywhere, or the same files on this host. */
+struct wset_key source_wset_key(const struct source *src);
 
 /* What lies at an offset: one origin, as long as it goes on. */
 struct source_run {

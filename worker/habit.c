@@ -1,0 +1,278 @@
+#include "worker/habit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include "common/wset_file.h"
+#include "worker/layer.h"
+
+#define STORED "the stored working set"
+
+void habit_init(struct habit *h, struct link *link)
+{
+	*h = (struct habit){.link = link, .made = -1};
+}
+
+void habit_fini(struct habit *h)
+{
+	record_fini(&h->record);
+	wset_fini(&h->path);
+	wset_fini(&h->stored[0]);
+	wset_fini(&h->stored[1]);
+	wset_fini(&h->set);
+	close_fd(&h->made);
+}
+
+/* ---- sets that are given ---- */
+
+static void tell_ignored(struct habit *h, const struct err *why)
+{
+	link_note(h->link, "working-set-ignored", why->msg);
+}
+
+static int decode(const struct layer *f, struct wset *ret, struct err *err)
+{
+	cleanup_free void *bytes = NULL;
+
+	if (f->size_bytes > WSET_FILE_MAX)
+		return err_set(err, ERR_INVALID, "it has %llu bytes, at most %llu are taken",
+			       (unsigned long long)f->size_bytes,
+			       (unsigned long long)WSET_FILE_MAX);
+	bytes = malloc(f->size_bytes + 1);
+	if (!bytes)
+		return err_sys(err, "cannot hold %llu bytes", (unsigned long long)f->size_bytes);
+	if (layer_read(f, 0, f->size_bytes, bytes, err))
+		return -1;
+	return wset_file_decode(bytes, f->size_bytes, ret, err);
+}
+
+/*
+ * Files of another host have another identity, so there the span must do: a wrong
+ * order is all that a wrong set can bring.
+ */
+static int check_snapshot(const struct habit *h, const struct wset *s, struct err *err)
+{
+	if (s->span_bytes != h->span_bytes)
+		return err_set(err, ERR_INVALID, "it is of a snapshot of %llu bytes, this one has "
+			       "%llu", (unsigned long long)s->span_bytes,
+			       (unsigned long long)h->span_bytes);
+	if (h->key.kind == WSET_BUILD && !wset_key_equal(&s->key, &h->key))
+		return err_set(err, ERR_INVALID, "it is of another snapshot (build id or size)");
+	return 0;
+}
+
+/* Takes the layer over. */
+static int load(const struct habit *h, struct layer *f, struct wset *ret, struct err *err)
+{
+	int rc = decode(f, ret, err);
+
+	if (rc == 0 && check_snapshot(h, ret, err)) {
+		wset_fini(ret);
+		rc = -1;
+	}
+	if (rc)
+		err_wrap(err, "%s", layer_shown(f->path));
+	layer_close(f);
+	return rc;
+}
+
+void habit_open(struct habit *h, const char *path)
+{
+	struct layer f;
+
+	if (path && (layer_open(AT_FDCWD, "", path, &f, &h->ignored) ||
+		     load(h, &f, &h->path, &h->ignored)))
+		return;
+	h->ignored.msg[0] = '\0';
+}
+
+void habit_tell(struct habit *h)
+{
+	if (h->ignored.msg[0])
+		tell_ignored(h, &h->ignored);
+}
+
+static int take_stored(struct habit *h, int fd, struct err *err)
+{
+	struct wset s, *to;
+	struct layer f;
+
+	if (layer_take(fd, "", STORED, &f, err) || load(h, &f, &s, err))
+		return -1;
+	to = &h->stored[s.page_bytes == PAGE_2M];
+	wset_fini(to);
+	*to = s;
+	return 0;
+}
+
+/* @from becomes a part of the set. */
+static void join(struct habit *h, const struct wset *from, uint64_t page_bytes)
+{
+	struct wset same = {0}, both;
+	const struct wset *s = from;
+	struct err err;
+
+	if (from->page_bytes != page_bytes) {
+		if (wset_convert(from, page_bytes, &same, &err))
+			goto ignored;
+		s = &same;
+	}
+	if (wset_union(s, &h->set, &both, &err))
+		goto ignored;
+	wset_fini(&same);
+	wset_fini(&h->set);
+	h->set = both;
+	return;
+ignored:
+	wset_fini(&same);
+	tell_ignored(h, &err);
+}
+
+/* What was recorded with pages of this size is finer, or closer, than the other. */
+static void put_together(struct habit *h, uint64_t page_bytes)
+{
+	const struct wset *stored = &h->stored[page_bytes == PAGE_2M];
+
+	wset_fini(&h->set);
+	h->set = (struct wset){.key = h->key, .page_bytes = page_bytes,
+			       .span_bytes = h->span_bytes};
+	if (!stored->restores)
+		stored = &h->stored[page_bytes != PAGE_2M];
+	if (stored->restores)
+		join(h, stored, page_bytes);
+	if (h->path.restores)
+		join(h, &h->path, page_bytes);
+	h->set.key = h->key;
+}
+
+void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX])
+{
+	struct err err;
+
+	for (size_t i = 0; i < CHAN_FDS_MAX && fds[i] >= 0; i++)
+		if (take_stored(h, steal_fd(&fds[i]), &err))
+			tell_ignored(h, &err);
+	if (!h->prefetch)
+		return;
+	/* Prefetch went without it so far: what it left out is no sample. */
+	h->record.seed = 0;
+	put_together(h, h->set.page_bytes);
+	prefetch_use(h->prefetch, &h->set, 0);
+}
+
+/* ---- recording ---- */
+
+/* Without a set: nothing came of it. */
+static void say_made(struct habit *h)
+{
+	struct chan_msg msg = {0};
+
+	link_send(h->link, CHAN_WSET_MADE, &msg, &h->made, h->made >= 0);
+	h->unsaid = h->link->chan < 0;
+	if (!h->unsaid)
+		close_fd(&h->made);
+}
+
+static uint64_t random_seed(uint64_t now)
+{
+	uint64_t seed = 0;
+
+	/* Without one, what is left to the guest is easier to foresee, no more. */
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+		seed = now ^ (uint64_t)getpid() << 32;
+	return seed | 1;
+}
+
+void habit_begin(struct habit *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
+		 uint64_t now)
+{
+	struct err err;
+
+	put_together(h, page_bytes);
+	if (record && h->window_us &&
+	    record_begin(&h->record, h->window_us, random_seed(now), now, &err)) {
+		tell_ignored(h, &err);
+		say_made(h);
+	}
+	h->prefetch = prefetch;
+	prefetch_use(prefetch, &h->set, h->record.seed);
+}
+
+void habit_stepped(struct habit *h, uint64_t now)
+{
+	if (order_at_sample(&h->prefetch->order))
+		record_sample_begins(&h->record, now);
+}
+
+static int write_all(int fd, const void *bytes, size_t len, struct err *err)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(fd, (const char *)bytes + done, len - done);
+
+		if (n < 0 && errno != EINTR)
+			return err_sys(err, "write a working set");
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static int seal(const struct wset *s, int *ret_fd, struct err *err)
+{
+	cleanup_free void *bytes = NULL;
+	cleanup_fd int fd = -1;
+	size_t len = 0;
+
+	if (wset_file_encode(s, &bytes, &len, err))
+		return -1;
+	fd = memfd_create("working-set", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return err_sys(err, "create a memfd");
+	if (write_all(fd, bytes, len, err))
+		return -1;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
+		return err_sys(err, "seal a working set");
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+static int make(struct habit *h, const struct pagemap *map, uint64_t now, struct err *err)
+{
+	struct wset merged;
+	int rc;
+
+	if (record_merge(&h->record, &h->set, map, now, &merged, err))
+		return -1;
+	wset_file_trim(&merged, h->file_bytes);
+	rc = seal(&merged, &h->made, err);
+	wset_fini(&merged);
+	return rc;
+}
+
+void habit_end(struct habit *h, const struct pagemap *map, uint64_t now)
+{
+	struct err err;
+
+	if (!h->record.on)
+		return;
+	if (h->record.n && make(h, map, now, &err))
+		tell_ignored(h, &err);
+	record_fini(&h->record);
+	say_made(h);
+}
+
+void habit_drop(struct habit *h)
+{
+	if (!h->record.on)
+		return;
+	record_fini(&h->record);
+	say_made(h);
+}
+
+void habit_replay(struct habit *h)
+{
+	if (h->unsaid)
+		say_made(h);
+}

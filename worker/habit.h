@@ -1,0 +1,64 @@
+/*
+ * habit - what guests of this snapshot touch first: replayed, watched, passed on
+ *
+ *   the store's set (WSET_GIVEN) ───┐                      ┌──► prefetch: replay
+ *   the caller's (working_set.path) ┴─► one set, if whole ─┤
+ *                                                          └──► merge ──► WSET_MADE
+ *                                                                 ▲
+ *   the guest's first touches ────────────────────► record ───────┘
+ *
+ * A set that is damaged, or of another snapshot, is told (note working-set-ignored)
+ * and left aside: the restore goes on. Nothing here can fail a restore, and no
+ * page's bytes depend on it.
+ */
+#ifndef UFFDD_HABIT_H
+#define UFFDD_HABIT_H
+
+#include "worker/link.h"
+#include "worker/prefetch.h"
+#include "worker/record.h"
+
+struct habit {
+	struct link *link;     /* borrowed */
+	struct wset_key key;
+	uint64_t span_bytes;
+	uint64_t window_us;    /* 0: nothing is to be recorded */
+	uint64_t file_bytes;   /* the largest set that is taken from us */
+	struct wset path;      /* the caller's; all zero: none */
+	struct wset stored[2]; /* for pages of 4 KiB, of 2 MiB; all zero: none */
+	struct wset set;       /* all of it for the guest's page size */
+	struct err ignored;    /* why the caller's is not used; "": nothing to tell */
+	struct prefetch *prefetch; /* borrowed; NULL before there is a guest */
+	struct record record;
+	int made;              /* owned; the set that came of it, until it is sent, or -1 */
+	bool unsaid;           /* WSET_MADE is due: there was nobody to tell */
+};
+
+void habit_init(struct habit *h, struct link *link);
+void habit_fini(struct habit *h);
+
+/* Opens @path with the rights that we have now; NULL: none. What is wrong with it is told later. */
+void habit_open(struct habit *h, const char *path);
+/* The supervisor hears us: tell what was wrong. */
+void habit_tell(struct habit *h);
+/* WSET_GIVEN: takes sets out of @fds. Also while the guest is served. */
+void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX]);
+
+/* A guest is there. @record: from its first moment, not taken over. */
+void habit_begin(struct habit *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
+		 uint64_t now);
+/* After a step of prefetch that began at @now. */
+void habit_stepped(struct habit *h, uint64_t now);
+/*
+ * habit_end - the recording is over: merge it, and send what came of it
+ * @map: as it is now
+ *
+ * Some milliseconds for a large set; nothing if there is none or nothing was touched.
+ */
+void habit_end(struct habit *h, const struct pagemap *map, uint64_t now);
+/* It would tell lies (pages could not be supplied): forget it. */
+void habit_drop(struct habit *h);
+/* To a new supervisor: what the last one did not get. */
+void habit_replay(struct habit *h);
+
+#endif
