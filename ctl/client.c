@@ -452,6 +452,8 @@ static int understood(const struct head *head, struct sink *sink, struct json_ob
 	/* A last line without its newline is a line. */
 	if (sink->lines && sink->len > 0)
 		return sink_put(sink, "\n", 1, err);
+	if (sink->req->on_body && !head->json)
+		return sink->req->on_body(sink->data, sink->len, sink->req->arg, err);
 	if (!sink->lines && head->json && sink->len > 0) {
 		reply = js_parse(sink->data, sink->len, false, err);
 		if (!reply) {

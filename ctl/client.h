@@ -29,6 +29,8 @@ struct client_request {
 	uint64_t timeout_ms;
 	/* Called with every line of a 2xx reply (no newline; ends with NUL), or NULL. */
 	int (*on_line)(const char *line, size_t len, void *arg, struct err *err);
+	/* Called once with a 2xx reply that is not JSON, or NULL. */
+	int (*on_body)(const void *bytes, size_t len, void *arg, struct err *err);
 	void *arg;
 };
 

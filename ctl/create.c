@@ -19,10 +19,14 @@ const struct args_option create_options[] = {
 	{"socket-owner", 0, "UID[:GID]", ARGS_OWNER, false,
 	 "owner of the UFFD socket (default: you)"},
 	{"peer-uid", 0, "UID", ARGS_UID, false, "user that the VMM must run as (default: you)"},
-	{"prefetch", 0, "none|all", ARGS_CHOICE, false,
+	{"prefetch", 0, "none|working-set|all", ARGS_CHOICE, false,
 	 "pages to install before they are asked for (default all)"},
 	{"rate", 0, "BYTES_PER_S", ARGS_BYTES, false,
 	 "limit of prefetch; K, M and G are powers of 1024 (default 0: none)"},
+	{"working-set", 0, "FILE", ARGS_TEXT, false,
+	 "pages to install first, as the verb working-set has written them"},
+	{"no-record", 0, NULL, ARGS_FLAG, false,
+	 "do not record which pages the guest touches first"},
 	{"connect-timeout", 0, "TIME", ARGS_DURATION, false,
 	 "how long to wait for the VMM (default 30s)"},
 	{"when-complete", 0, "stay|release", ARGS_CHOICE, false,
@@ -174,6 +178,11 @@ static int fill_body(const struct args *args, struct json_object *body, struct e
 	if (get(args, "socket") &&
 	    add_path(section(body, "socket"), "path", get(args, "socket"), err) < 0)
 		return -1;
+	if (get(args, "working-set") &&
+	    add_path(section(body, "working_set"), "path", get(args, "working-set"), err) < 0)
+		return -1;
+	if (get(args, "no-record"))
+		js_add_bool(section(body, "working_set"), "record", false);
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		const char *value = get(args, texts[i].option);
 

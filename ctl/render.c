@@ -318,6 +318,7 @@ static const struct row show_rows[] = {
 	{"resident", "memory", cell_resident, false},
 	{"faults", "faults", cell_pairs, false},
 	{"prefetch", "prefetch", cell_prefetch, false},
+	{"working_set", "working_set", cell_pairs, false},
 	{"connect_timeout", "connect_timeout", cell_plain, false},
 	{"when_complete", "when_complete", cell_plain, false},
 	{"on_failure", "on_failure", cell_plain, false},

@@ -3,12 +3,13 @@
 
 #include <string.h>
 
-#include "common/proto.h"
+#include "common/spec.h"
 #include "ctl/create.h"
 #include "ctl/events.h"
 #include "ctl/pages.h"
 #include "ctl/render.h"
 #include "ctl/wait.h"
+#include "ctl/working_set.h"
 
 #define LIST_PARTS_MAX 10000 /* a daemon that never stops paging is broken */
 
@@ -249,17 +250,19 @@ static int prefetch_body(struct ctl *ctl, struct json_object *body, struct err *
 {
 	const char *word = ctl->args.nwords > 1 ? ctl->args.words[1] : NULL;
 	const char *rate = ctl_option(ctl, "rate");
+	enum spec_prefetch mode;
 	uint64_t bytes = 0;
 
 	if (!word && !rate)
-		return err_set(err, ERR_INVALID, "none, all, pause, resume or --rate is missing");
-	if (word && (strcmp(word, "none") == 0 || strcmp(word, "all") == 0))
+		return err_set(err, ERR_INVALID,
+			       "none, working-set, all, pause, resume or --rate is missing");
+	if (word && spec_prefetch_parse(word, &mode) == 0)
 		js_add_string(body, "mode", word);
 	else if (word && (strcmp(word, "pause") == 0 || strcmp(word, "resume") == 0))
 		js_add_bool(body, "paused", strcmp(word, "pause") == 0);
 	else if (word)
-		return err_set(err, ERR_INVALID, "none, all, pause or resume is wanted, not \"%s\"",
-			       word);
+		return err_set(err, ERR_INVALID, "none, working-set, all, pause or resume is "
+			       "wanted, not \"%s\"", word);
 	if (rate && args_bytes(rate, &bytes))
 		js_add_u64(body, "rate_bytes_per_s", bytes);
 	return 0;
@@ -321,10 +324,12 @@ const struct verb verbs_table[] = {
 	 wait_options, 1, 1, 1, wait_run},
 	{"stop", "ID...", "Stop restores and release all they hold.",
 	 stop_options, 1, SIZE_MAX, SIZE_MAX, stop_run},
-	{"prefetch", "ID [none|all|pause|resume]", "Steer the prefetch of a restore.",
+	{"prefetch", "ID [none|working-set|all|pause|resume]", "Steer the prefetch of a restore.",
 	 prefetch_options, 1, 2, 1, prefetch_run},
 	{"pages", "ID", "Print page states, a line of \"offset length state\" per run.",
 	 NULL, 1, 1, 1, pages_run},
+	{"working-set", "ID", "Write what was recorded to stdout, for \"create --working-set\".",
+	 NULL, 1, 1, 1, working_set_run},
 	{"events", "[ID]", "Print what has happened, to one restore or to all.",
 	 events_options, 0, 1, 1, events_run},
 	{"status", "", "Say whether the daemon is ready, and count restores by state.",

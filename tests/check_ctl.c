@@ -35,7 +35,9 @@
 	"\"resident_bytes\":268435456,\"zero_bytes\":8192,\"removed_bytes\":4096," \
 	"\"total_bytes\":1073741824},\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
 	"\"prefetch\":{\"mode\":\"all\",\"state\":\"running\",\"rate_bytes_per_s\":1048576," \
-	"\"done_bytes\":1024,\"total_bytes\":2048},\"connect_timeout\":\"30s\"," \
+	"\"done_bytes\":1024,\"total_bytes\":2048}," \
+	"\"working_set\":{\"record\":true,\"path\":null,\"state\":\"recorded\",\"pages\":12}," \
+	"\"connect_timeout\":\"30s\"," \
 	"\"when_complete\":\"stay\",\"on_failure\":\"kill\"," \
 	"\"created_at\":\"2001-02-03T04:05:06.789Z\",\"connected_at\":null,\"ended_at\":null}"
 
@@ -140,6 +142,8 @@ static const struct verb_case {
 	/* prefetch, pause, resume, restart-worker */
 	{"prefetch vm1 none", {{200, VM1}}, 0, "vm1 serving\n", NULL,
 	 "\r\n\r\n{\"mode\":\"none\"}"},
+	{"prefetch vm1 working-set", {{200, VM1}}, 0, "vm1 serving\n", NULL,
+	 "\r\n\r\n{\"mode\":\"working-set\"}"},
 	{"prefetch vm1 all --rate 2M", {{200, VM1}}, 0, "vm1 serving\n", NULL,
 	 "\r\n\r\n{\"mode\":\"all\",\"rate_bytes_per_s\":2097152}"},
 	{"prefetch vm1 pause", {{200, VM1}}, 0, "vm1 serving\n", NULL, "\r\n\r\n{\"paused\":true}"},
@@ -157,6 +161,18 @@ static const struct verb_case {
 	 "POST /v1/restores/vm1/restart-worker HTTP"},
 	{"restart-worker vm1", {{409, PROBLEM(409, "wrong-state", "it is over")}}, 6, "",
 	 "it is over (wrong-state)", "POST"},
+
+	/* working-set */
+	{"working-set vm1", {{200, "uffdwset\n\n\n ", CANNED_LENGTH,
+			      "application/octet-stream"}}, 0, "uffdwset\n\n\n ", NULL,
+	 "GET /v1/restores/vm1/working-set HTTP"},
+	{"working-set vm1 -o json", {{200, "x", CANNED_CHUNKED, "application/octet-stream"}}, 0,
+	 "x", NULL, "GET /v1/restores/vm1/working-set HTTP"},
+	{"working-set vm1", {{404, PROBLEM(404, "not-found", "none yet")}}, 3, "",
+	 "none yet (not-found)", "GET"},
+	{"working-set vm1", {{200, VM1}}, 1, "", "no working set", "GET"},
+	{"working-set vm1", {{200, "", CANNED_LENGTH, "application/octet-stream"}}, 1, "",
+	 "no working set", "GET"},
 
 	/* pages */
 	{"pages vm1",
@@ -283,6 +299,7 @@ START_TEST(show_everything)
 		"resident         256 MiB (25%), 8 KiB of it zeroed, 4 KiB removed\n",
 		"faults           count=9 served=8 zero=1\n",
 		"prefetch         all, running, 1 KiB of 2 KiB, at most 1 MiB/s\n",
+		"working_set      record=true state=recorded pages=12\n",
 		"created          2001-02-03T04:05:06.789Z (",
 	};
 	struct ran ran = ask("show vm1", WHOLE, NULL);
@@ -316,7 +333,7 @@ START_TEST(unreachable)
 	static const char *const verbs[] = {
 		"create --snapshot /s", "list", "show a", "wait a", "stop a", "stop a b",
 		"prefetch a all", "pages a", "events", "status", "version", "pause a", "resume a",
-		"restart-worker a",
+		"restart-worker a", "working-set a",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {

@@ -1,0 +1,37 @@
+#include "ctl/working_set.h"
+
+struct output {
+	bool any;
+};
+
+/* A failure shows in stdout itself, which is looked at in the end. */
+static int put(const void *bytes, size_t len, void *arg, struct err *err)
+{
+	struct output *out = arg;
+
+	(void)err;
+	fwrite(bytes, 1, len, stdout);
+	out->any = len > 0;
+	return 0;
+}
+
+int working_set_run(struct ctl *ctl)
+{
+	cleanup_json struct json_object *reply = NULL;
+	char target[CTL_TARGET_MAX];
+	struct output out = {false};
+	struct client_request req = {"GET", target, .on_body = put, .arg = &out};
+	struct err err;
+
+	if (isatty(STDOUT_FILENO)) {
+		err_set(&err, ERR_INVALID, "a working set is no text: redirect stdout to a file");
+		return ctl_usage(ctl, &err);
+	}
+	snprintf(target, sizeof(target), "/v1/restores/%s/working-set", ctl->args.words[0]);
+	if (client_call(&ctl->client, &req, &reply, &err) < 0)
+		return ctl_fail(ctl, &err);
+	if (out.any)
+		return CTL_DONE;
+	err_set(&err, ERR_PEER, "uffdd's answer is no working set");
+	return ctl_fail(ctl, &err);
+}

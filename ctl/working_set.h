@@ -1,0 +1,12 @@
+/*
+ * working_set - the verb that exports what was recorded
+ */
+#ifndef UFFDD_WORKING_SET_H
+#define UFFDD_WORKING_SET_H
+
+#include "ctl/ctl.h"
+
+/* Writes the file to stdout as it is stored; refuses a terminal. */
+int working_set_run(struct ctl *ctl);
+
+#endif
