@@ -93,6 +93,7 @@ static const struct route {
 	{"DELETE", "/v1/restores/{id}", restores_delete, QUERY("grace", "kill"), false},
 	{"PUT", "/v1/restores/{id}/prefetch", restores_prefetch, NO_QUERY, true},
 	{"GET", "/v1/restores/{id}/pages", restores_pages, QUERY("offset", "limit"), false},
+	{"GET", "/v1/restores/{id}/working-set", restores_working_set, NO_QUERY, false},
 	{"POST", "/v1/restores/{id}/pause", restores_pause, NO_QUERY, false},
 	{"POST", "/v1/restores/{id}/resume", restores_resume, NO_QUERY, false},
 	{"POST", "/v1/restores/{id}/restart-worker", restores_restart_worker, NO_QUERY, false},

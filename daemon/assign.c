@@ -107,6 +107,9 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 	a->nfiles = (uint32_t)l->nfiles;
 	a->unlink_socket = !l->own_socket && l->uffd < 0 && l->listen_fd >= 0;
 	a->connect_ms = connect_ms(l);
+	a->record_ms = l->rec.recording ? l->host->conf.record_window_ms : 0;
+	a->wset_bytes = min_u64(l->host->conf.working_set_bytes,
+				l->host->conf.working_set_bytes_per_tenant);
 }
 
 static int send_files(struct live *l, struct err *err)

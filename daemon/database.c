@@ -55,6 +55,9 @@ static const char *const migrations[] = {
 	"prefetch TEXT NOT NULL,"
 	FLAG_COLUMN("prefetch_held")
 	"rate_bytes_per_s INTEGER NOT NULL,"
+	"wset_key TEXT NOT NULL,"
+	FLAG_COLUMN("recording")
+	"wset_pages INTEGER NOT NULL,"
 	"created_ms INTEGER NOT NULL,"
 	"connected_ms INTEGER NOT NULL,"
 	"ended_ms INTEGER NOT NULL,"

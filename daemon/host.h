@@ -11,6 +11,7 @@
 #include "daemon/journal.h"
 #include "daemon/lessor.h"
 #include "daemon/pool.h"
+#include "daemon/wsets.h"
 
 struct event_base;
 struct live;
@@ -30,6 +31,7 @@ struct host {
 	struct journal *journal;
 	struct pool *pool;
 	struct lessor *lessor;
+	struct wsets *wsets;
 	char boot_id[37];
 	const struct host_hooks *hooks;
 	void *arg;

@@ -8,6 +8,7 @@
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/notify.h"
+#include "daemon/recording.h"
 #include "daemon/recover.h"
 
 /* Opening a tenant's paths may take as long as its file systems like. */
@@ -226,7 +227,9 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 		l->listen_fd = steal_fd(&fds[0]);
 	}
 	free_event(&l->load_by);
+	recording_ready(l, &msg->ready.key);
 	if (!l->creating) {
+		recording_give(l);
 		recover_done(l);
 		return;
 	}
@@ -245,6 +248,8 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 		return;
 	}
 	l->creating = false;
+	/* Before anybody can start a VMM. */
+	recording_give(l);
 	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
 		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
 	answer_creators(l, NULL);
@@ -414,15 +419,15 @@ static const struct {
 	{CHAN_PAUSED, on_paused},     {CHAN_COMPLETE, on_complete}, {CHAN_NOTE, on_note},
 	{CHAN_GONE, on_gone},         {CHAN_RELEASED, on_released}, {CHAN_FAILED, on_failed},
 	{CHAN_FILES, on_files},       {CHAN_LEASE_ASK, on_lease_ask},
-	{CHAN_LEASE_BACK, on_lease_back},
+	{CHAN_LEASE_BACK, on_lease_back}, {CHAN_WSET_MADE, recording_made},
 };
 
 static void on_message(void *arg, const struct chan_msg *msg, int *fds)
 {
 	struct live *l = arg;
 
-	/* After release only its exit is of interest. */
-	if (l->released)
+	/* After release only its exit is of interest, and what it has learnt. */
+	if (l->released && msg->type != CHAN_WSET_MADE)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
 		if (handlers[i].type == msg->type) {
@@ -484,6 +489,7 @@ static void fill_record(struct live *l, const char *id, const struct sock_peer *
 					"%s%u", i ? " " : "", (unsigned)caller->groups[i]);
 	r->prefetch = l->spec.prefetch;
 	r->rate_bytes_per_s = l->spec.rate_bytes_per_s;
+	r->recording = l->spec.record && l->host->conf.record_window_ms > 0;
 	r->created_ms = wall_ms();
 }
 

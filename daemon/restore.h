@@ -18,6 +18,7 @@
 #define UFFDD_RESTORE_H
 
 #include "common/spec.h"
+#include "common/wset.h"
 
 #define RESTORE_REASON_MAX 512
 #define RESTORE_GROUPS_MAX 768 /* 64 of them, as text */
@@ -45,6 +46,10 @@ struct restore_record {
 	enum spec_prefetch prefetch; /* as it is now, not as it was asked for at first */
 	bool prefetch_held;
 	uint64_t rate_bytes_per_s;
+
+	char wset_key[WSET_KEY_LEN + 1]; /* wset_key_text() of its snapshot; "" while unknown */
+	bool recording;                  /* a working set is (still) expected of its worker */
+	uint64_t wset_pages;             /* in the set that was recorded; 0: none was */
 
 	int64_t created_ms, connected_ms, ended_ms; /* wall clock; 0: not yet */
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#include "daemon/recording.h"
 #include "daemon/recover.h"
 #include "daemon/steer.h"
 #include "daemon/view.h"
@@ -270,7 +271,7 @@ static int read_prefetch(struct call *c, const struct live *l, struct chan_prefe
 	    js_bool(c->body, "", "paused", &paused, &have, err))
 		return -1;
 	if (name && spec_prefetch_parse(name, &mode))
-		return err_set(err, ERR_INVALID, "mode: must be none or all");
+		return err_set(err, ERR_INVALID, "mode: must be none, working-set or all");
 	ret->mode = mode;
 	ret->paused = paused;
 	return 0;
@@ -410,4 +411,19 @@ void restores_pages(struct call *c)
 
 	if (!l || read_pages(c, l, &err))
 		call_problem(c->req, &err);
+}
+
+/* ---- working set ---- */
+
+void restores_working_set(struct call *c)
+{
+	cleanup_free void *bytes = NULL;
+	size_t len = 0;
+	struct err err;
+	struct live *l = call_restore(c, &err);
+
+	if (!l || recording_read(l, &bytes, &len, &err))
+		call_problem(c->req, &err);
+	else
+		http_reply(c->req, 200, "application/octet-stream", bytes, len);
 }

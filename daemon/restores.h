@@ -18,6 +18,7 @@ void restores_get(struct call *c);
 void restores_delete(struct call *c);
 void restores_prefetch(struct call *c);
 void restores_pages(struct call *c);
+void restores_working_set(struct call *c);
 void restores_pause(struct call *c);
 void restores_resume(struct call *c);
 void restores_restart_worker(struct call *c);

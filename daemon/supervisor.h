@@ -20,7 +20,7 @@ struct observer {
 };
 
 struct supervisor {
-	struct host host;          /* journal, pool and lessor are owned, the base is borrowed */
+	struct host host;          /* all but the base are owned */
 	int run_fd;                /* owned; the run directory, locked */
 	struct store *store;       /* owned */
 	struct home *home;         /* owned */

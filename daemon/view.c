@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/js.h"
+#include "daemon/recording.h"
 
 static struct json_object *add_object(struct json_object *o, const char *key)
 {
@@ -99,11 +100,11 @@ static void add_counters(struct json_object *o, const struct pagemap_view *v)
 	}
 }
 
-static const char *prefetch_state(const struct live *l)
+static const char *prefetch_state(const struct live *l, const struct pagemap_view *v)
 {
 	if (l->rec.prefetch == PREFETCH_NONE)
 		return "off";
-	if (l->rec.complete)
+	if (l->rec.complete || v->head.prefetch_done)
 		return "done";
 	if (l->rec.prefetch_held || l->rec.paused)
 		return "paused";
@@ -118,10 +119,20 @@ static void add_prefetch(struct json_object *o, const struct live *l,
 	struct json_object *prefetch = add_object(o, "prefetch");
 
 	js_add_string(prefetch, "mode", spec_prefetch_names[l->rec.prefetch]);
-	js_add_string(prefetch, "state", prefetch_state(l));
+	js_add_string(prefetch, "state", prefetch_state(l, v));
 	js_add_u64(prefetch, "rate_bytes_per_s", l->rec.rate_bytes_per_s);
 	js_add_u64(prefetch, "done_bytes", v->stats.prefetch_bytes);
 	js_add_u64(prefetch, "total_bytes", l->rec.memory_bytes);
+}
+
+static void add_working_set(struct json_object *o, const struct live *l)
+{
+	struct json_object *set = add_object(o, "working_set");
+
+	js_add_bool(set, "record", l->spec.record);
+	js_add_string(set, "path", l->spec.wset_path);
+	js_add_string(set, "state", recording_state(l));
+	js_add_u64(set, "pages", l->rec.wset_pages);
 }
 
 static void add_policies(struct json_object *o, const struct live *l)
@@ -157,6 +168,7 @@ struct json_object *view_restore(const struct live *l)
 	add_memory(o, l, &view);
 	add_counters(o, &view);
 	add_prefetch(o, l, &view);
+	add_working_set(o, l);
 	add_policies(o, l);
 	js_add_time(o, "created_at", l->rec.created_ms);
 	js_add_time(o, "connected_at", l->rec.connected_ms);

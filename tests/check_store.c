@@ -58,6 +58,9 @@ static void random_record(struct restore_record *r, int i)
 	r->prefetch = (enum spec_prefetch)(rnd() % PREFETCH_COUNT);
 	r->prefetch_held = rnd() & 1;
 	r->rate_bytes_per_s = random_u64();
+	random_text(r->wset_key, sizeof(r->wset_key));
+	r->recording = rnd() & 1;
+	r->wset_pages = random_u64();
 	r->created_ms = (int64_t)random_u64();
 	r->connected_ms = (int64_t)random_u64();
 	r->ended_ms = (int64_t)random_u64();
@@ -84,6 +87,7 @@ static void must_equal(const struct restore_record *a, const struct restore_reco
 		wipe(both[i]->reason, sizeof(both[i]->reason));
 		wipe(both[i]->boot_id, sizeof(both[i]->boot_id));
 		wipe(both[i]->socket_path, sizeof(both[i]->socket_path));
+		wipe(both[i]->wset_key, sizeof(both[i]->wset_key));
 		both[i]->spec = NULL;
 	}
 	ck_assert_msg(memcmp(&x, &y, sizeof(x)) == 0, "%s differs", a->id);

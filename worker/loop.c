@@ -382,6 +382,7 @@ static void step(struct loop *l)
 
 	a = prefetch_step(&l->prefetch, l->guest, now, &err);
 	habit_stepped(l->habit, now);
+	l->guest->map.head->prefetch_done = l->prefetch.done;
 	switch (a) {
 	case GUEST_GONE:
 		l->gone = true;

@@ -1,0 +1,103 @@
+#include "daemon/recording.h"
+
+#include <string.h>
+
+#include "common/js.h"
+#include "common/log.h"
+#include "daemon/wsets.h"
+
+static struct wsets_name name_of(const struct live *l, uint64_t page_bytes)
+{
+	return (struct wsets_name){l->rec.tenant, l->rec.wset_key, page_bytes};
+}
+
+void recording_ready(struct live *l, const struct wset_key *key)
+{
+	if (key->kind > 0 && key->kind < WSET_KIND_COUNT)
+		wset_key_text(key, l->rec.wset_key);
+	/* A recording without its beginning would let go of pages that are needed. */
+	if (l->rec.vmm_pid)
+		l->rec.recording = false;
+}
+
+/* The page size is the guest's, who is not here yet. */
+void recording_give(struct live *l)
+{
+	const struct wsets_name small = name_of(l, PAGE_4K), large = name_of(l, PAGE_2M);
+	int found[] = {wsets_find(l->host->wsets, &small), wsets_find(l->host->wsets, &large)};
+	int fds[ARRAY_LEN(found)];
+	struct chan_msg msg = {0};
+	struct err err;
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(found); i++)
+		if (found[i] >= 0)
+			fds[n++] = found[i];
+	if (n && l->worker && worker_send(l->worker, CHAN_WSET_GIVEN, &msg, fds, n, &err))
+		log_warning("a worker does not take its working set", "id=%s why=%s", l->rec.id,
+			    err.msg);
+	while (n)
+		close_fd(&fds[--n]);
+}
+
+static struct json_object *recorded_data(const struct wset_head *head)
+{
+	struct json_object *data = json_object_new_object();
+
+	js_add_u64(data, "pages", head->pages);
+	js_add_u64(data, "runs", head->runs);
+	js_add_u64(data, "restores", head->restores);
+	return data;
+}
+
+static void store(struct live *l, int fd)
+{
+	struct wsets_name name = name_of(l, l->rec.page_bytes);
+	uint64_t span = align_up(l->rec.size_bytes, PAGE_4K);
+	struct json_object *data;
+	struct wset_head head;
+	struct err err;
+
+	if (wsets_put(l->host->wsets, &name, span, fd, &head, &err) == 0) {
+		l->rec.wset_pages = head.pages;
+		live_changed(l, "working-set-recorded", recorded_data(&head));
+		return;
+	}
+	log_warning("a working set could not be stored", "id=%s why=%s", l->rec.id, err.msg);
+	data = json_object_new_object();
+	js_add_string(data, "detail", err.msg);
+	live_changed(l, "working-set-ignored", data);
+}
+
+/* Once for each restore: what a worker says can neither fill the store nor the disk. */
+void recording_made(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	if (!l->rec.recording || l->creating)
+		return;
+	l->rec.recording = false;
+	l->rec.revision++;
+	if (fds[0] >= 0)
+		store(l, fds[0]);
+}
+
+const char *recording_state(const struct live *l)
+{
+	if (l->rec.wset_pages)
+		return "recorded";
+	return l->rec.recording && proto_state_live(l->rec.state) ? "recording" : "off";
+}
+
+int recording_read(const struct live *l, void **ret_bytes, size_t *ret_len, struct err *err)
+{
+	uint64_t own = l->rec.page_bytes == PAGE_2M ? PAGE_2M : PAGE_4K;
+	const struct wsets_name name = name_of(l, own);
+	const struct wsets_name other = name_of(l, own == PAGE_2M ? PAGE_4K : PAGE_2M);
+	struct err ignored;
+
+	if (wsets_read(l->host->wsets, &name, ret_bytes, ret_len, err) == 0 ||
+	    wsets_read(l->host->wsets, &other, ret_bytes, ret_len, &ignored) == 0)
+		return 0;
+	return err_wrap(err, "restore %s has no working set (one is there once a recording has "
+			"ended, by its window or with the VMM)", l->rec.id);
+}
