@@ -29,7 +29,7 @@ enum {
 #define GRACE_S 5
 
 struct args {
-	const char *socket, *image, *hostile, *split;
+	const char *socket, *image, *hostile, *split, *only;
 	uint64_t size, page_bytes, threads, seed, write_pct, passes, remove_pct;
 	uint64_t resident_s, balloon_s, timeout_s, extra_fds;
 	uint64_t order, style, reverse, events;
@@ -93,17 +93,14 @@ static const struct option options[] = {
 	{"--remap", FLAG, AT(remap), .help = "some pages half-way"},
 	{"--fork", FLAG, AT(fork), .help = "a child half-way"},
 	{"--events", CHOICE, AT(events), .choices = events, .help = "asked of the userfaultfd"},
+	{"--only", TEXT, AT(only), .help = "touch 0+64,128,…; a line on stdin: then the rest"},
 	{"--no-touch", FLAG, AT(no_touch), .help = "leave it to prefetch"},
-	{"--wait-resident", NUMBER, AT(resident_s), 0, 86400,
-	 .help = "seconds for all pages, then verify"},
+	{"--wait-resident", NUMBER, AT(resident_s), 0, 86400, .help = "s for all, then verify"},
 	{"--kvm", FLAG, AT(kvm), .help = "a real guest reads instead of threads"},
-	{"--hold-before", FLAG, AT(hold_before),
-	 .help = "wait for a line on stdin before touching"},
+	{"--hold-before", FLAG, AT(hold_before), .help = "wait for a line before touching"},
 	{"--hold", FLAG, AT(hold), .help = "wait for end of stdin or SIGTERM before leaving"},
-	{"--style", CHOICE, AT(style), .choices = styles,
-	 .help = "page size members of the message"},
-	{"--fds", NUMBER, AT(extra_fds), 0, HANDSHAKE_FDS_MAX - 1,
-	 .help = "to send after the uffd"},
+	{"--style", CHOICE, AT(style), .choices = styles, .help = "page sizes in the message"},
+	{"--fds", NUMBER, AT(extra_fds), 0, HANDSHAKE_FDS_MAX - 1, .help = "after the uffd"},
 	{"--split-send", FLAG, AT(split_send), .help = "the message byte by byte"},
 	{"--drop", FLAG, AT(drop), .help = "the connection after the message"},
 	{"--no-keep", FLAG, AT(no_keep), .help = "close the uffd after the message"},
@@ -389,12 +386,14 @@ static void verify(struct standin *s)
 
 /* --- the course of things --- */
 
-static void wait_line(void)
+/* False: the end came instead. */
+static bool wait_line(void)
 {
-	char c;
+	char c = 0;
 
-	while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n')
+	while (c != '\n' && read(STDIN_FILENO, &c, 1) == 1)
 		;
+	return c == '\n';
 }
 
 static int hold(struct err *err)
@@ -463,11 +462,13 @@ static int serve(struct standin *s)
 		rc = wait_resident(s, &all, &err);
 	else if (s->a.kvm)
 		rc = guest_all(s, &err);
+	else if (s->a.only)
+		rc = walk_list(&s->seat, s->a.only, &s->totals.touched, &err);
 	else if (!s->a.no_touch)
 		rc = touch_all(s, &err);
 	if (rc)
 		return fail(&err);
-	if (all && (!s->a.no_touch || s->a.resident_s))
+	if (all && (s->a.only ? wait_line() : !s->a.no_touch || s->a.resident_s))
 		verify(s);
 	rc = report(s);
 	watchdog_set(s->v, 0);

@@ -1,6 +1,7 @@
 /* walk - threads that touch guest memory */
 #include "tests/walk.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #define STRIDE_PAGES 17
@@ -80,6 +81,30 @@ uint64_t walk_page(enum walk_order order, uint64_t i, uint64_t n, uint64_t seed)
 		break;
 	}
 	return permute(i, n, vmm_mix(seed));
+}
+
+int walk_list(struct walker *seat, const char *list, uint64_t *ret_touched, struct err *err)
+{
+	uint64_t all = seat->v->npages, touched = 0;
+
+	for (const char *text = list;; text++) {
+		uint64_t first, n = 1;
+		char *end;
+
+		first = strtoull(text, &end, 10);
+		if (end != text && *end == '+')
+			n = strtoull(end + 1, &end, 10);
+		if (end == text || (*end && *end != ',') || first >= all || n > all - first)
+			return err_set(err, ERR_INVALID, "no pages of this guest: \"%s\"", text);
+		for (uint64_t i = 0; i < n; i++, touched++)
+			(void)pages_touch(seat, first + i, false);
+		if (!*end)
+			break;
+		text = end;
+	}
+	printf("touched %" PRIu64 "\n", touched);
+	*ret_touched = touched;
+	return 0;
 }
 
 static void touch(struct walk_thread *t, uint64_t i)

@@ -33,6 +33,12 @@ struct walk_totals {
 
 struct walk;
 
+/*
+ * Reads only the pages of @list, in its order, by the calling thread's seat: each
+ * "FIRST" or "FIRST+COUNT", separated by commas. Prints how many.
+ */
+int walk_list(struct walker *seat, const char *list, uint64_t *ret_touched, struct err *err);
+
 /* The @i-th page of @n in this order; a permutation of 0..n-1. */
 uint64_t walk_page(enum walk_order order, uint64_t i, uint64_t n, uint64_t seed);
 
