@@ -138,7 +138,8 @@ static uint8_t better_group(unsigned a, unsigned b)
 /* Each large page in which a run has a part, joined with what the run before says of it. */
 static int add_larger(struct wset *to, const struct wset_run *r, uint32_t factor, struct err *err)
 {
-	uint32_t first = r->page / factor, last = (uint32_t)((r->page + (uint64_t)r->pages - 1) / factor);
+	uint32_t first = r->page / factor;
+	uint32_t last = (uint32_t)((r->page + (uint64_t)r->pages - 1) / factor);
 	struct wset_run *before = to->n ? &to->v[to->n - 1] : NULL;
 	struct wset_run run = {first, last - first + 1, r->score, r->group};
 

@@ -121,7 +121,7 @@ static bool is_unneeded(void *arg, uint64_t page, unsigned score, unsigned group
 	if (score < WSET_MEMBER || state == PAGE_ABSENT)
 		return is_due(j, group, j->gone);
 	/* Nobody but the guest could have installed it before the sample was taken up. */
-	return state == PAGE_PRESENT && j->r->sample_us && wset_sampled(page, j->r->seed) &&
+	return state == PAGE_PRESENT && wset_sampled(page, j->r->seed) &&
 	       is_due(j, group, j->r->sample_us);
 }
 
