@@ -202,6 +202,28 @@ START_TEST(bar_fits)
 }
 END_TEST
 
+/* Nobody is even asked. */
+START_TEST(no_bytes_to_a_terminal)
+{
+	struct run run = {.args = "working-set vm1", .socket = "/nonexistent"};
+	int main_fd, side_fd, fds[2];
+	struct ran ran;
+	pid_t pid;
+
+	ck_assert_int_eq(openpty(&main_fd, &side_fd, NULL, NULL, NULL), 0);
+	fcntl(main_fd, F_SETFD, FD_CLOEXEC);
+	fcntl(side_fd, F_SETFD, FD_CLOEXEC);
+	run.out_fd = side_fd;
+	pid = ran_start(&run, fds);
+	ran_finish(&ran, pid, fds);
+	ck_assert_int_eq(ran.code, 2);
+	ck_assert_msg(strstr(ran.err, "redirect stdout to a file"), "%s", ran.err);
+	ran_fini(&ran);
+	close(side_fd);
+	close(main_fd);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("render");
@@ -214,6 +236,7 @@ Suite *test_suite(void)
 	tcase_add_test(tcase, sizes);
 	tcase_add_test(tcase, verdicts);
 	tcase_add_test(tcase, bar_fits);
+	tcase_add_test(tcase, no_bytes_to_a_terminal);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
