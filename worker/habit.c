@@ -50,26 +50,28 @@ static int decode(const struct layer *f, struct wset *ret, struct err *err)
 }
 
 /*
- * Files of another host have another identity, so there the span must do: a wrong
- * order is all that a wrong set can bring.
+ * Flat files have another identity on another host, so for a set that was exported
+ * there the span must do: a wrong order is all that a wrong set can bring.
  */
-static int check_snapshot(const struct habit *h, const struct wset *s, struct err *err)
+static int check_snapshot(const struct habit *h, const struct wset *s, bool stored,
+			  struct err *err)
 {
 	if (s->span_bytes != h->span_bytes)
 		return err_set(err, ERR_INVALID, "it is of a snapshot of %llu bytes, this one has "
 			       "%llu", (unsigned long long)s->span_bytes,
 			       (unsigned long long)h->span_bytes);
-	if (h->key.kind == WSET_BUILD && !wset_key_equal(&s->key, &h->key))
+	if ((stored || h->key.kind == WSET_BUILD) && !wset_key_equal(&s->key, &h->key))
 		return err_set(err, ERR_INVALID, "it is of another snapshot (build id or size)");
 	return 0;
 }
 
 /* Takes the layer over. */
-static int load(const struct habit *h, struct layer *f, struct wset *ret, struct err *err)
+static int load(const struct habit *h, struct layer *f, bool stored, struct wset *ret,
+		struct err *err)
 {
 	int rc = decode(f, ret, err);
 
-	if (rc == 0 && check_snapshot(h, ret, err)) {
+	if (rc == 0 && check_snapshot(h, ret, stored, err)) {
 		wset_fini(ret);
 		rc = -1;
 	}
@@ -84,7 +86,7 @@ void habit_open(struct habit *h, const char *path)
 	struct layer f;
 
 	if (path && (layer_open(AT_FDCWD, "", path, &f, &h->ignored) ||
-		     load(h, &f, &h->path, &h->ignored)))
+		     load(h, &f, false, &h->path, &h->ignored)))
 		return;
 	h->ignored.msg[0] = '\0';
 }
@@ -100,7 +102,7 @@ static int take_stored(struct habit *h, int fd, struct err *err)
 	struct wset s, *to;
 	struct layer f;
 
-	if (layer_take(fd, "", STORED, &f, err) || load(h, &f, &s, err))
+	if (layer_take(fd, "", STORED, &f, err) || load(h, &f, true, &s, err))
 		return -1;
 	to = &h->stored[s.page_bytes == PAGE_2M];
 	wset_fini(to);
@@ -108,15 +110,15 @@ static int take_stored(struct habit *h, int fd, struct err *err)
 	return 0;
 }
 
-/* @from becomes a part of the set. */
-static void join(struct habit *h, const struct wset *from, uint64_t page_bytes)
+/* @from becomes a part of the set, for the guest's page size. */
+static void join(struct habit *h, const struct wset *from)
 {
 	struct wset same = {0}, both;
 	const struct wset *s = from;
 	struct err err;
 
-	if (from->page_bytes != page_bytes) {
-		if (wset_convert(from, page_bytes, &same, &err))
+	if (from->page_bytes != h->set.page_bytes) {
+		if (wset_convert(from, h->set.page_bytes, &same, &err))
 			goto ignored;
 		s = &same;
 	}
@@ -131,21 +133,22 @@ ignored:
 	tell_ignored(h, &err);
 }
 
-/* What was recorded with pages of this size is finer, or closer, than the other. */
-static void put_together(struct habit *h, uint64_t page_bytes)
+/* All that has been given. What was recorded with pages of another size is second best. */
+static void put_together(struct habit *h)
 {
-	const struct wset *stored = &h->stored[page_bytes == PAGE_2M];
+	bool large = h->set.page_bytes == PAGE_2M;
+	struct wset *stored = &h->stored[large];
 
-	wset_fini(&h->set);
-	h->set = (struct wset){.key = h->key, .page_bytes = page_bytes,
-			       .span_bytes = h->span_bytes};
 	if (!stored->restores)
-		stored = &h->stored[page_bytes != PAGE_2M];
+		stored = &h->stored[!large];
 	if (stored->restores)
-		join(h, stored, page_bytes);
+		join(h, stored);
 	if (h->path.restores)
-		join(h, &h->path, page_bytes);
+		join(h, &h->path);
 	h->set.key = h->key;
+	wset_fini(&h->path);
+	wset_fini(&h->stored[0]);
+	wset_fini(&h->stored[1]);
 }
 
 void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX])
@@ -159,7 +162,7 @@ void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX])
 		return;
 	/* Prefetch went without it so far: what it left out is no sample. */
 	h->record.seed = 0;
-	put_together(h, h->set.page_bytes);
+	put_together(h);
 	prefetch_use(h->prefetch, &h->set, 0);
 }
 
@@ -191,7 +194,9 @@ void habit_begin(struct habit *h, struct prefetch *prefetch, uint64_t page_bytes
 {
 	struct err err;
 
-	put_together(h, page_bytes);
+	h->set = (struct wset){.key = h->key, .page_bytes = page_bytes,
+			       .span_bytes = h->span_bytes};
+	put_together(h);
 	if (record && h->window_us &&
 	    record_begin(&h->record, h->window_us, random_seed(now), now, &err)) {
 		tell_ignored(h, &err);

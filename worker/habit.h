@@ -24,8 +24,9 @@ struct habit {
 	uint64_t span_bytes;
 	uint64_t window_us;    /* 0: nothing is to be recorded */
 	uint64_t file_bytes;   /* the largest set that is taken from us */
-	struct wset path;      /* the caller's; all zero: none */
-	struct wset stored[2]; /* for pages of 4 KiB, of 2 MiB; all zero: none */
+	/* Until there is a guest; all zero: none. */
+	struct wset path;      /* the caller's */
+	struct wset stored[2]; /* recorded with pages of 4 KiB, of 2 MiB */
 	struct wset set;       /* all of it for the guest's page size */
 	struct err ignored;    /* why the caller's is not used; "": nothing to tell */
 	struct prefetch *prefetch; /* borrowed; NULL before there is a guest */
