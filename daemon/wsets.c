@@ -175,7 +175,8 @@ static uint64_t on_disk(uint64_t bytes)
 	return align_up(max_u64(bytes, 1), PAGE_4K);
 }
 
-static void files_add(struct files *files, const char *name, const struct stat *st)
+/* @len < NAME_MAX_BYTES */
+static void files_add(struct files *files, const char *name, size_t len, const struct stat *st)
 {
 	struct file *f;
 
@@ -186,7 +187,7 @@ static void files_add(struct files *files, const char *name, const struct stat *
 			abort();
 	}
 	f = &files->v[files->n++];
-	snprintf(f->name, sizeof(f->name), "%s", name);
+	memcpy(f->name, name, len + 1);
 	f->time = st->st_mtim;
 	f->bytes = on_disk((uint64_t)st->st_size);
 	files->bytes += f->bytes;
@@ -206,11 +207,14 @@ static int list(int dir, struct files *ret, struct err *err)
 		close_fd(&fd);
 		return -1;
 	}
-	while ((e = readdir(d)))
-		if (e->d_name[0] != '.' && strlen(e->d_name) < NAME_MAX_BYTES &&
+	while ((e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+
+		if (e->d_name[0] != '.' && len < NAME_MAX_BYTES &&
 		    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    S_ISREG(st.st_mode))
-			files_add(ret, e->d_name, &st);
+			files_add(ret, e->d_name, len, &st);
+	}
 	closedir(d);
 	return 0;
 }
