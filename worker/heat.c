@@ -135,11 +135,16 @@ enum heat_answer heat_look(struct heat *h, uint64_t off, uint64_t len, void *buf
 	return h->nowait ? try_read(h, off, len, buf) : HEAT_COLD;
 }
 
-static void read_through(const struct heat *h, uint64_t off, uint64_t end)
+void heat_announce(const struct heat *h, uint64_t off, uint64_t len)
+{
+	posix_fadvise(h->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+}
+
+void heat_read(const struct heat *h, uint64_t off, uint64_t len)
 {
 	char piece[PIECE_BYTES];
 
-	while (off < end) {
+	for (uint64_t end = off + len; off < end;) {
 		ssize_t n = pread(h->fd, piece, min_u64(end - off, sizeof(piece)), (off_t)off);
 
 		if (n < 0 && errno == EINTR)
@@ -150,16 +155,10 @@ static void read_through(const struct heat *h, uint64_t off, uint64_t end)
 	}
 }
 
-/* Single pages are read: a fault in the map would read its neighbours, too. */
-void heat_warm(const struct heat *h, uint64_t off, uint64_t len)
+void heat_fill(const struct heat *h, uint64_t off, uint64_t len)
 {
-	if (len <= HEAT_READ_MAX ||
-	    (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) &&
-	     errno == EINVAL))
-		read_through(h, off, off + len);
-}
-
-void heat_announce(const struct heat *h, uint64_t off, uint64_t len)
-{
-	posix_fadvise(h->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+	/* Older kernels (below 5.14) cannot. */
+	if (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) &&
+	    errno == EINVAL)
+		heat_read(h, off, len);
 }

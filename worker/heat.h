@@ -49,9 +49,15 @@ void heat_fini(struct heat *h);
 /* @buf: room for @len bytes, if that is at most HEAT_READ_MAX. The owner thread's alone. */
 enum heat_answer heat_look(struct heat *h, uint64_t off, uint64_t len, void *buf);
 
-/* Brings a piece into memory, and waits for the disk. Any thread. Errors show when it is used. */
-void heat_warm(const struct heat *h, uint64_t off, uint64_t len);
-/* Begins to, and does not wait. */
+/*
+ * Each brings a piece into memory. Any thread. Errors show when it is used.
+ *   announce  asks the disk for it, and does not wait
+ *   fill      waits for what was announced, and maps it in; of what was not, it may read
+ *             the neighbours, too
+ *   read      waits for it, and for nothing else
+ */
 void heat_announce(const struct heat *h, uint64_t off, uint64_t len);
+void heat_fill(const struct heat *h, uint64_t off, uint64_t len);
+void heat_read(const struct heat *h, uint64_t off, uint64_t len);
 
 #endif

@@ -27,7 +27,7 @@
 #define PREFETCH_STEP_MIN ((uint64_t)64 << 10)
 #define PREFETCH_STEP_MAX ((uint64_t)1 << 20)
 /* Asked for before they are installed: runs, and what they may have together. */
-#define PREFETCH_AHEAD 64
+#define PREFETCH_AHEAD 256
 #define PREFETCH_AHEAD_BYTES ((uint64_t)8 << 20)
 
 /* Absent when it was handed out; what of it is left to be done. */

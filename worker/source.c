@@ -533,12 +533,19 @@ static void visit_heat(const struct source *src, uint64_t off, uint64_t len, hea
 	}
 }
 
-void source_warm(const struct source *src, uint64_t off, uint64_t len)
+void source_announce(const struct source *src, uint64_t off, uint64_t len)
 {
-	/* The disk may have all pieces at once. */
-	if (len > HEAT_READ_MAX)
-		visit_heat(src, off, len, heat_announce);
-	visit_heat(src, off, len, heat_warm);
+	visit_heat(src, off, len, heat_announce);
+}
+
+void source_fill(const struct source *src, uint64_t off, uint64_t len)
+{
+	visit_heat(src, off, len, heat_fill);
+}
+
+void source_read_in(const struct source *src, uint64_t off, uint64_t len)
+{
+	visit_heat(src, off, len, heat_read);
 }
 
 int source_check(const struct source *src, uint32_t layer, struct err *err)

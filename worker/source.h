@@ -65,8 +65,10 @@ struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len);
 enum heat_answer source_look(struct source *src, const struct source_run *run, void *buf);
 /* Is there anything in the range that may have to be waited for? The owner's alone. */
 bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len);
-/* Brings the range into memory and waits for the disk. Any thread. */
-void source_warm(const struct source *src, uint64_t off, uint64_t len);
+/* Over all pieces of a range, as heat.h says. Any thread. */
+void source_announce(const struct source *src, uint64_t off, uint64_t len);
+void source_fill(const struct source *src, uint64_t off, uint64_t len);
+void source_read_in(const struct source *src, uint64_t off, uint64_t len);
 
 /* Has that layer changed since it was opened? 0, or -1 with ERR_SNAPSHOT that says how. */
 int source_check(const struct source *src, uint32_t layer, struct err *err);

@@ -55,18 +55,29 @@ static struct warm_range ring_get(struct ring *r)
 
 /* ---- the threads ---- */
 
-/* Somebody's page first; prefetch must leave threads for the next one. */
-static bool next_range(struct warm *w, struct warm_range *ret)
+struct batch {
+	struct warm_range v[WARM_BATCH];
+	size_t n;
+};
+
+/* All that waits, but a share for the other thread. */
+static void take_ahead(struct warm *w, struct batch *b)
 {
-	if (w->asked[WARM_DEMAND].n) {
-		*ret = ring_get(&w->asked[WARM_DEMAND]);
-		return true;
-	}
-	if (w->asked[WARM_AHEAD].n && w->ahead < WARM_AHEAD_THREADS_MAX) {
-		*ret = ring_get(&w->asked[WARM_AHEAD]);
-		return true;
-	}
-	return false;
+	size_t n = min_u64((w->asked[WARM_AHEAD].n + 1) / 2, WARM_BATCH);
+
+	while (b->n < n)
+		b->v[b->n++] = ring_get(&w->asked[WARM_AHEAD]);
+}
+
+/* Somebody's page first; prefetch must leave threads for the next one. */
+static bool next_batch(struct warm *w, struct batch *b)
+{
+	b->n = 0;
+	if (w->asked[WARM_DEMAND].n)
+		b->v[b->n++] = ring_get(&w->asked[WARM_DEMAND]);
+	else if (w->ahead < WARM_AHEAD_THREADS_MAX)
+		take_ahead(w, b);
+	return b->n > 0;
 }
 
 static struct timespec in_ms(uint64_t ms)
@@ -77,44 +88,70 @@ static struct timespec in_ms(uint64_t ms)
 }
 
 /* False: there was nothing to do for a while, or it is over. */
-static bool await_range(struct warm *w, struct warm_range *ret)
+static bool await_batch(struct warm *w, struct batch *b)
 {
 	const struct timespec by = in_ms(WARM_IDLE_S * 1000);
 
-	while (!w->ending && !next_range(w, ret)) {
+	while (!w->ending && !next_batch(w, b)) {
 		int timed_out;
 
 		w->idle++;
 		timed_out = pthread_cond_timedwait(&w->work, &w->lock, &by);
 		w->idle--;
 		if (timed_out)
-			return next_range(w, ret);
+			return next_batch(w, b);
 	}
 	return !w->ending;
 }
 
 static void tell_done(struct warm *w, struct warm_range range)
 {
-	bool first = w->done.n == 0;
-
+	pthread_mutex_lock(&w->lock);
 	ring_put(&w->done, range);
-	if (first)
+	if (w->done.n == 1)
 		eventfd_write(w->fd, 1);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* A single page is read alone; of a longer range the disk has all pieces at once. */
+static void warm_demand(struct warm *w, struct warm_range range)
+{
+	if (range.len > HEAT_READ_MAX) {
+		source_announce(w->src, range.off, range.len);
+		source_fill(w->src, range.off, range.len);
+	} else {
+		source_read_in(w->src, range.off, range.len);
+	}
+	tell_done(w, range);
+}
+
+static void warm_ahead(struct warm *w, const struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		source_announce(w->src, b->v[i].off, b->v[i].len);
+	for (size_t i = 0; i < b->n; i++) {
+		source_fill(w->src, b->v[i].off, b->v[i].len);
+		tell_done(w, b->v[i]);
+	}
 }
 
 static void *run(void *arg)
 {
 	struct warm *w = arg;
-	struct warm_range range;
+	struct batch b;
 
 	pthread_mutex_lock(&w->lock);
-	while (await_range(w, &range)) {
-		w->ahead += range.why == WARM_AHEAD;
+	while (await_batch(w, &b)) {
+		bool ahead = b.v[0].why == WARM_AHEAD;
+
+		w->ahead += ahead;
 		pthread_mutex_unlock(&w->lock);
-		source_warm(w->src, range.off, range.len);
+		if (ahead)
+			warm_ahead(w, &b);
+		else
+			warm_demand(w, b.v[0]);
 		pthread_mutex_lock(&w->lock);
-		w->ahead -= range.why == WARM_AHEAD;
-		tell_done(w, range);
+		w->ahead -= ahead;
 	}
 	w->threads--;
 	pthread_cond_signal(&w->gone);

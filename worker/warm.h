@@ -4,7 +4,8 @@
  * They bring ranges of the snapshot into the page cache and do nothing else: they
  * know no guest, no page map, no userfaultfd. A thread is started when there is
  * work for it and ends when it has had none for WARM_IDLE_S. What a guest's
- * thread waits for comes before what prefetch wants.
+ * thread waits for comes before what prefetch wants; that is taken in batches, so
+ * that the disk has many requests at a time, however short they are.
  *
  *   owner ──warm_ask()──► demand ─┐                    ┌─► done ──warm_fd, warm_take()──► owner
  *                         ahead  ─┴─► threads: read ───┘
@@ -17,7 +18,8 @@
 #define WARM_THREADS_MAX 8
 #define WARM_AHEAD_THREADS_MAX 2 /* of these, at work for prefetch */
 #define WARM_DEMAND_MAX 4096     /* ranges waiting or at work */
-#define WARM_AHEAD_MAX 16
+#define WARM_AHEAD_MAX 256
+#define WARM_BATCH 64 /* ranges that one thread asks the disk for at once, for prefetch */
 #define WARM_IDLE_S 1
 #define WARM_END_MS 100
 
