@@ -1,5 +1,5 @@
 /*
- * bench_huge - 2 MiB pages: page by page, and all at once
+ * bench_huge - 2 MiB pages: page by page, all at once, and put together of many pieces
  *
  * The pool of huge pages is enlarged for it and gets its old size back.
  */
@@ -61,8 +61,10 @@ static void take_rate(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
 	ret[0] = (double)BYTES * 1e9 / (double)l->ns;
 }
 
-static int run_both(struct bench_run *r, const char *image, struct load *l, struct err *err)
+static int run_all(struct bench_run *r, const char *image, struct load *l, struct err *err)
 {
+	char layered[PATH_MAX], snapshot[PATH_MAX];
+
 	struct bench_plan plan = {.bytes = BYTES, .page_bytes = PAGE_2M, .install_bytes = BYTES,
 				  .image = image, .act = touch_and_verify, .arg = l};
 	struct bench_side side[2] = {
@@ -78,7 +80,13 @@ static int run_both(struct bench_run *r, const char *image, struct load *l, stru
 	side[0].server.members = "\"prefetch\":{\"mode\":\"all\"}";
 	side[1].server.kind = BENCH_FLOOR_BULK;
 	side[0].plan.act = side[1].plan.act = load_and_verify;
-	return bench_pairs(r, side, 1, 1, err);
+	if (bench_pairs(r, side, 1, 1, err) ||
+	    bench_place_layers(r, BYTES, layered, snapshot, err) ||
+	    bench_place_warm(layered, err))
+		return -1;
+	side[0].server.snapshot = snapshot;
+	side[1].server.image = side[0].plan.image = side[1].plan.image = layered;
+	return bench_pairs(r, side, 2, 1, err);
 }
 
 int bench_huge(struct bench_run *r, struct err *err)
@@ -94,7 +102,7 @@ int bench_huge(struct bench_run *r, struct err *err)
 	if (enlarge_pool(before, err))
 		bench_absent(r);
 	else if (bench_place_data(r, BYTES, image, err) == 0 && bench_place_warm(image, err) == 0)
-		rc = run_both(r, image, l, err);
+		rc = run_all(r, image, l, err);
 	bench_place_set_pool(before);
 	r->samples = r->pairs * PAGES;
 	bench_unshare(l->touches.ns, PAGES * sizeof(uint64_t));

@@ -51,6 +51,22 @@ int bench_place_zeros(const struct bench_run *r, uint64_t bytes, char ret_path[P
 	return fd < 0 || ftruncate(fd, (off_t)bytes) ? err_sys(err, "%s", ret_path) : 0;
 }
 
+int bench_place_layers(const struct bench_run *r, uint64_t bytes, char ret_image[PATH_MAX],
+		       char ret_snapshot[PATH_MAX], struct err *err)
+{
+	const struct snapgen_opts opts = {.kind = SNAPGEN_LAYERS, .size_bytes = bytes,
+					  .nlayers = 3, .run_pages = 64, .seed = 1,
+					  .image = true};
+	char dir[PATH_MAX - 64];
+
+	snprintf(dir, sizeof(dir), "%s/layers-%llu", r->dir, (unsigned long long)bytes);
+	snprintf(ret_image, PATH_MAX, "%s/" SNAPGEN_IMAGE, dir);
+	snprintf(ret_snapshot, PATH_MAX, "{\"dir\":\"%s\"}", dir);
+	if (access(ret_image, F_OK) == 0)
+		return 0;
+	return snapgen_write(&opts, dir, err) || sync_file(ret_image, err) ? -1 : 0;
+}
+
 /* --- many extents --- */
 
 #define EXTENTS_SEED 1

@@ -32,6 +32,13 @@ int bench_place_extents(const struct bench_run *r, bool many, char ret_snapshot[
 			struct err *err);
 void bench_place_extents_page(bool many, uint32_t page, void *buf);
 
+/*
+ * Three generations of layers of the same size, in runs so short that every huge page is
+ * made of many, without a zero page; and the image that they come to.
+ */
+int bench_place_layers(const struct bench_run *r, uint64_t bytes, char ret_image[PATH_MAX],
+		       char ret_snapshot[PATH_MAX], struct err *err);
+
 /* Every page of it into the page cache. */
 int bench_place_warm(const char *path, struct err *err);
 /*

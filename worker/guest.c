@@ -89,17 +89,44 @@ static enum uf_outcome install_zero(struct guest *g, uint64_t addr, uint64_t n, 
 	return o == UF_DONE && *ret_done < n ? UF_PART : o;
 }
 
-/* A page whose bytes come from several extents: assembled here, then copied. */
+void guest_lend(struct guest *g, uint64_t page, void *bytes)
+{
+	g->lent[g->nlent++] = (struct guest_lent){page, bytes};
+}
+
+void *guest_unlend(struct guest *g)
+{
+	for (size_t i = 0; i < g->nlent; i++) {
+		struct guest_lent lent = g->lent[i];
+
+		if (pagemap_get(&g->map, lent.page) == PAGE_ABSENT)
+			continue;
+		g->lent[i] = g->lent[--g->nlent];
+		return lent.bytes;
+	}
+	return NULL;
+}
+
+static const void *find_lent(const struct guest *g, uint64_t page)
+{
+	for (size_t i = 0; i < g->nlent; i++)
+		if (g->lent[i].page == page)
+			return g->lent[i].bytes;
+	return NULL;
+}
+
+/* A page whose bytes come from several extents: put together, here or already, then copied. */
 static enum uf_outcome install_assembled(struct guest *g, uint64_t page, uint64_t addr,
 					 uint64_t *ret_done, struct err *err)
 {
+	const void *bytes = find_lent(g, page);
 	enum uf_outcome o;
 	uint64_t done;
 
 	*ret_done = 0;
-	if (source_read(g->src, page * g->page_bytes, g->page_bytes, g->bounce, err))
+	if (!bytes && source_read(g->src, page * g->page_bytes, g->page_bytes, g->bounce, err))
 		return UF_SOURCE;
-	o = uffd_copy(g->uffd, addr, g->bounce, g->page_bytes, &done);
+	o = uffd_copy(g->uffd, addr, bytes ? bytes : g->bounce, g->page_bytes, &done);
 	*ret_done = done / g->page_bytes;
 	g->map.stats->installed_bytes += done;
 	return o;

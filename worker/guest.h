@@ -11,6 +11,13 @@
 #include "common/pagemap.h"
 #include "common/uffd.h"
 #include "worker/source.h"
+#include "worker/warm.h"
+
+/* Bytes of a page that somebody else has put together. */
+struct guest_lent {
+	uint64_t page;
+	void *bytes; /* borrowed; NULL: free */
+};
 
 struct guest {
 	int uffd;            /* owned */
@@ -19,6 +26,8 @@ struct guest {
 	uint64_t page_bytes;
 	void *bounce;        /* owned; one page that is read, not taken from a layer's map */
 	void *zeros;         /* owned; one page of zeros, hugetlb has no zero page */
+	struct guest_lent lent[WARM_BUFFERS];
+	size_t nlent;
 	uint32_t unproven;   /* layer that was copied from since it was last checked, or EXTENT_ZERO */
 	uint64_t checked_us; /* when that was */
 	uint64_t nomem_since_us; /* 0: memory was there at the last try */
@@ -59,6 +68,13 @@ enum guest_answer guest_fault(struct guest *g, uint64_t page, bool warmed, struc
  */
 enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uint64_t *ret_done,
 				 struct err *err);
+
+/*
+ * guest_lend - the bytes of an absent page, right when they were read
+ * guest_unlend - those of a page that is absent no longer; NULL: none
+ */
+void guest_lend(struct guest *g, uint64_t page, void *bytes);
+void *guest_unlend(struct guest *g);
 
 /* [start, end) was given back (or unmapped): it reads zero from now on. */
 void guest_removed(struct guest *g, uint64_t start, uint64_t end);

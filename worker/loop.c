@@ -344,11 +344,23 @@ static void take_warmed(struct loop *l)
 	struct warm_range done[WARMED_MAX];
 	size_t n = warm_take(l->warm, done, WARMED_MAX);
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (done[i].bytes)
+			guest_lend(l->guest, done[i].off / page_bytes, done[i].bytes);
 		if (done[i].why == WARM_DEMAND)
 			faults_warmed(&l->faults, done[i].off / page_bytes, 1);
 		else
 			prefetch_warmed(&l->prefetch, l->guest, done[i].off);
+	}
+}
+
+/* What was put together for pages that are there now. */
+static void give_back(struct loop *l)
+{
+	void *bytes;
+
+	while (l->guest->nlent && (bytes = guest_unlend(l->guest)))
+		warm_give_back(l->warm, bytes);
 }
 
 /* ---- what was copied without a look at the layer afterwards ---- */
@@ -600,6 +612,7 @@ enum loop_end loop_run(struct loop *l)
 			step_us = l->backoff_us;
 		else if (step_us == 0)
 			step(l);
+		give_back(l);
 		sleep_until_something(l, min_u64(step_us, min_u64(lease_us, link_due(l))));
 	}
 	return LOOP_GONE;

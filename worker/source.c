@@ -517,6 +517,13 @@ bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len)
 	return false;
 }
 
+bool source_whole(const struct source *src, uint64_t off, uint64_t len)
+{
+	size_t cursor = 0;
+
+	return find(src, off, len, &cursor).pages * PAGE_4K >= len;
+}
+
 typedef void (*heat_visit)(const struct heat *h, uint64_t off, uint64_t len);
 
 static void visit_heat(const struct source *src, uint64_t off, uint64_t len, heat_visit visit)
@@ -553,7 +560,7 @@ int source_check(const struct source *src, uint32_t layer, struct err *err)
 	return layer == EXTENT_ZERO ? 0 : layer_check(&src->files[layer], err);
 }
 
-int source_read(struct source *src, uint64_t off, uint64_t len, void *buf, struct err *err)
+int source_read(const struct source *src, uint64_t off, uint64_t len, void *buf, struct err *err)
 {
 	size_t cursor = 0;
 

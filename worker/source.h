@@ -65,6 +65,8 @@ struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len);
 enum heat_answer source_look(struct source *src, const struct source_run *run, void *buf);
 /* Is there anything in the range that may have to be waited for? The owner's alone. */
 bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len);
+/* Is the range one run? Any thread. */
+bool source_whole(const struct source *src, uint64_t off, uint64_t len);
 /* Over all pieces of a range, as heat.h says. Any thread. */
 void source_announce(const struct source *src, uint64_t off, uint64_t len);
 void source_fill(const struct source *src, uint64_t off, uint64_t len);
@@ -80,6 +82,6 @@ int source_check(const struct source *src, uint32_t layer, struct err *err);
  * zeros; @buf is undefined after failure. Any thread may call it; source_at() is
  * the owner's alone.
  */
-int source_read(struct source *src, uint64_t off, uint64_t len, void *buf, struct err *err);
+int source_read(const struct source *src, uint64_t off, uint64_t len, void *buf, struct err *err);
 
 #endif

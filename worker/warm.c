@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 #define STACK_BYTES ((size_t)128 << 10)
 
@@ -20,6 +21,8 @@ struct warm {
 	pthread_cond_t work, gone;
 	struct ring asked[WARM_WHYS], done;
 	size_t open[WARM_WHYS];   /* asked for, and not yet taken */
+	void *buffers[WARM_BUFFERS]; /* owned; of a huge page each, those that nobody uses first */
+	size_t unused, mapped;
 	unsigned threads, idle, ahead;
 	bool ending;
 };
@@ -104,6 +107,68 @@ static bool await_batch(struct warm *w, struct batch *b)
 	return !w->ending;
 }
 
+/* NULL: all are in use. */
+static void *take_buffer(struct warm *w)
+{
+	void *buffer = NULL;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->unused) {
+		buffer = w->buffers[--w->unused];
+	} else if (w->mapped < WARM_BUFFERS) {
+		buffer = mmap(NULL, PAGE_2M, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			      0);
+		if (buffer == MAP_FAILED)
+			buffer = NULL;
+		else /* Guest bytes do not belong into a core dump. */
+			madvise(buffer, PAGE_2M, MADV_DONTDUMP);
+		w->mapped += buffer != NULL;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return buffer;
+}
+
+void warm_give_back(struct warm *w, void *bytes)
+{
+	pthread_mutex_lock(&w->lock);
+	w->buffers[w->unused++] = bytes;
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* They cost memory, and are wanted for a while only. */
+static void free_buffers(struct warm *w)
+{
+	while (w->unused) {
+		munmap(w->buffers[--w->unused], PAGE_2M);
+		w->mapped--;
+	}
+}
+
+/* What cannot be read, or has changed, is found out by the owner, who can tell. */
+static bool put_together(struct warm *w, struct warm_range *range)
+{
+	void *buffer;
+	struct err err;
+
+	if (range->len > PAGE_2M || source_whole(w->src, range->off, range->len))
+		return false;
+	buffer = take_buffer(w);
+	if (!buffer)
+		return false;
+	if (source_read(w->src, range->off, range->len, buffer, &err)) {
+		warm_give_back(w, buffer);
+		return false;
+	}
+	range->bytes = buffer;
+	return true;
+}
+
+static void fill(struct warm *w, struct warm_range *range)
+{
+	if (range->len <= HEAT_READ_MAX || !put_together(w, range))
+		source_fill(w->src, range->off, range->len);
+}
+
 static void tell_done(struct warm *w, struct warm_range range)
 {
 	pthread_mutex_lock(&w->lock);
@@ -118,19 +183,19 @@ static void warm_demand(struct warm *w, struct warm_range range)
 {
 	if (range.len > HEAT_READ_MAX) {
 		source_announce(w->src, range.off, range.len);
-		source_fill(w->src, range.off, range.len);
+		fill(w, &range);
 	} else {
 		source_read_in(w->src, range.off, range.len);
 	}
 	tell_done(w, range);
 }
 
-static void warm_ahead(struct warm *w, const struct batch *b)
+static void warm_ahead(struct warm *w, struct batch *b)
 {
 	for (size_t i = 0; i < b->n; i++)
 		source_announce(w->src, b->v[i].off, b->v[i].len);
 	for (size_t i = 0; i < b->n; i++) {
-		source_fill(w->src, b->v[i].off, b->v[i].len);
+		fill(w, &b->v[i]);
 		tell_done(w, b->v[i]);
 	}
 }
@@ -153,7 +218,8 @@ static void *run(void *arg)
 		pthread_mutex_lock(&w->lock);
 		w->ahead -= ahead;
 	}
-	w->threads--;
+	if (--w->threads == 0)
+		free_buffers(w);
 	pthread_cond_signal(&w->gone);
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
@@ -193,7 +259,7 @@ bool warm_ask(struct warm *w, uint64_t off, uint64_t len, enum warm_why why)
 
 	pthread_mutex_lock(&w->lock);
 	if (w->open[why] < limits[why]) {
-		ring_put(&w->asked[why], (struct warm_range){off, len, why});
+		ring_put(&w->asked[why], (struct warm_range){off, len, why, NULL});
 		asked = enough_threads(w);
 		if (asked)
 			w->open[why]++;
@@ -289,6 +355,7 @@ bool warm_free(struct warm *w)
 		return true;
 	if (!end_threads(w))
 		return false;
+	free_buffers(w);
 	pthread_cond_destroy(&w->work);
 	pthread_cond_destroy(&w->gone);
 	pthread_mutex_destroy(&w->lock);
