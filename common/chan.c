@@ -168,6 +168,12 @@ static void cut_tail(struct chan_msg *msg)
 	memset((char *)msg + known, 0, sizeof(*msg) - known);
 }
 
+/* Something that a newer release also says, and that we can do without. */
+static bool is_of_the_future(const struct chan_msg *msg)
+{
+	return msg->version > CHAN_VERSION && msg->type >= CHAN_TYPE_COUNT;
+}
+
 static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, struct err *err)
 {
 	if (len < HEAD_BYTES)
@@ -176,12 +182,30 @@ static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, str
 		return err_set(err, ERR_PEER, "channel message has version %u, the oldest that is "
 			       "understood is %d: the other side is too old", msg->version,
 			       CHAN_VERSION_MIN);
+	if (is_of_the_future(msg))
+		return 0;
 	if (msg->type == CHAN_NONE || msg->type >= CHAN_TYPE_COUNT)
 		return err_set(err, ERR_PEER, "channel message has unknown type %u", msg->type);
 	if (!fits_version(msg, len, truncated))
 		return err_set(err, ERR_PEER, "channel message %s has the wrong length",
 			       chan_type_name(msg->type));
 	return 0;
+}
+
+static void close_all(int fds[CHAN_FDS_MAX])
+{
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		close_fd(&fds[i]);
+}
+
+/* Nothing of it is passed on. */
+static void ignore(struct chan_msg *msg, int fds[CHAN_FDS_MAX])
+{
+	const uint32_t version = msg->version;
+
+	memset(msg, 0, sizeof(*msg));
+	msg->version = version;
+	close_all(fds);
 }
 
 static void end_texts(struct chan_msg *msg)
@@ -219,6 +243,10 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 	}
 	fits = take_fds(&hdr, fds);
 	if (n > 0 && check_msg(msg, (size_t)n, hdr.msg_flags & MSG_TRUNC, err) == 0) {
+		if (is_of_the_future(msg)) {
+			ignore(msg, fds);
+			return CHAN_GOT;
+		}
 		if (fits) {
 			cut_tail(msg);
 			end_texts(msg);
@@ -227,8 +255,7 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 		err_set(err, ERR_PEER, "channel message %s brings more than %d descriptors",
 			chan_type_name(msg->type), CHAN_FDS_MAX);
 	}
-	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-		close_fd(&fds[i]);
+	close_all(fds);
 	/* An empty message cannot be told from the end, and nobody of ours sends one. */
 	return n > 0 ? CHAN_BAD : CHAN_CLOSED;
 }

@@ -27,7 +27,9 @@
  *
  * Versions: structs only grow at their end. A receiver takes a shorter message of
  * an older side (what is missing is zero) and ignores the tail of a newer one's,
- * down to CHAN_VERSION_MIN; so an upgraded supervisor goes on with old workers.
+ * down to CHAN_VERSION_MIN; so an upgraded supervisor goes on with old workers. A
+ * type that only a newer side knows is nothing to an older one (CHAN_NONE), so that
+ * the way back is open, too.
  */
 #ifndef UFFDD_CHAN_H
 #define UFFDD_CHAN_H
@@ -226,8 +228,9 @@ enum chan_step { CHAN_GOT, CHAN_AGAIN, CHAN_CLOSED, CHAN_BAD };
  * chan_recv - one message without blocking
  * @fds: room for CHAN_FDS_MAX, -1 where none came; owned by the caller on CHAN_GOT
  *
- * Text members are NUL-terminated whatever was sent. CHAN_BAD: unknown type,
- * wrong length, another version, too many descriptors.
+ * Text members are NUL-terminated whatever was sent. A type that only a newer
+ * version knows comes as CHAN_NONE, without body and descriptors. CHAN_BAD: unknown
+ * type otherwise, wrong length, too old a version, too many descriptors.
  */
 enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err);
 

@@ -238,7 +238,9 @@ static const struct {
 	{"largest type", UINT32_MAX, CHAN_VERSION, 4, "unknown type 4294967295"},
 	{"version 0", CHAN_PAUSE, 0, 1, "version 0, the oldest that is understood is 1"},
 	{"before the oldest version", CHAN_PAUSE, CHAN_VERSION_MIN - 1, 1, "is too old"},
-	{"a newer version's type", CHAN_TYPE_COUNT, CHAN_VERSION + 1, 1, "unknown type"},
+	{"no type of a newer version", CHAN_NONE, CHAN_VERSION + 1, 1, "unknown type 0"},
+	{"an older version's type", CHAN_TYPE_COUNT, CHAN_VERSION - 1, 1,
+	 CHAN_VERSION > CHAN_VERSION_MIN ? "unknown type" : "is too old"},
 	{"one descriptor too many", CHAN_PAUSE, CHAN_VERSION, CHAN_FDS_MAX + 1, "descriptors"},
 	{"too many of a newer one", CHAN_PAUSE, CHAN_VERSION + 1, 250, "descriptors"},
 	{"many descriptors", CHAN_PAUSE, CHAN_VERSION, 250, "descriptors"},
@@ -329,6 +331,45 @@ START_TEST(other_releases)
 			tried++;
 		}
 	ck_assert_uint_ge(tried, CHAN_VERSION > CHAN_VERSION_MIN ? 11 : 6);
+}
+END_TEST
+
+/* Types that only a newer release knows: of any length, with or without descriptors. */
+START_TEST(types_of_the_future)
+{
+	static const uint32_t types[] = {CHAN_TYPE_COUNT, CHAN_TYPE_COUNT + 1, UINT32_MAX};
+	static const size_t lengths[] = {HEAD, HEAD + 1, sizeof(struct chan_msg),
+					 sizeof(struct chan_msg) + 4096};
+	static const size_t counts[] = {0, 1, CHAN_FDS_MAX, CHAN_FDS_MAX + 1, 250};
+	char buf[sizeof(struct chan_msg) + 4096];
+	struct chan_msg *msg = (struct chan_msg *)buf, known = {0}, got;
+	int pair[2], fds[CHAN_FDS_MAX], before;
+	struct err err;
+
+	make_pair(pair);
+	before = harness_count_fds(getpid());
+	memset(buf, 'n', sizeof(buf));
+	msg->version = CHAN_VERSION + 1 + (uint32_t)_i;
+	for (size_t t = 0; t < ARRAY_LEN(types); t++)
+		for (size_t l = 0; l < ARRAY_LEN(lengths); l++)
+			for (size_t c = 0; c < ARRAY_LEN(counts); c++) {
+				struct chan_msg want;
+
+				memset(&want, 0, sizeof(want));
+				want.version = msg->version;
+				msg->type = types[t];
+				send_raw(pair[1], buf, lengths[l], counts[c]);
+				ck_assert_msg(chan_recv(pair[0], &got, fds, &err) == CHAN_GOT, "%s",
+					      err.msg);
+				ck_assert_mem_eq(&got, &want, sizeof(got));
+				for (int i = 0; i < CHAN_FDS_MAX; i++)
+					ck_assert_int_eq(fds[i], -1);
+			}
+	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	/* What follows is heard. */
+	ck_assert_int_eq(chan_send(pair[1], CHAN_PAUSED, &known, NULL, 0, &err), 0);
+	ck_assert_int_eq(chan_recv(pair[0], &got, fds, &err), CHAN_GOT);
+	ck_assert_uint_eq(got.type, CHAN_PAUSED);
 }
 END_TEST
 
@@ -436,6 +477,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, cut_off_by_the_buffer);
 	tcase_add_loop_test(tc, bad_head, 0, ARRAY_LEN(bad_heads));
 	tcase_add_loop_test(tc, other_releases, CHAN_NONE + 1, CHAN_TYPE_COUNT);
+	tcase_add_loop_test(tc, types_of_the_future, 0, 2);
 	tcase_add_test(tc, an_empty_message_is_an_end);
 	suite_add_tcase(suite, tc);
 

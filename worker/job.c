@@ -98,17 +98,21 @@ static void close_all(int fds[CHAN_FDS_MAX])
 		close_fd(&fds[i]);
 }
 
-/* One message, however long it takes; false when the supervisor is gone. */
+/* One that we know, however long it takes; false when the supervisor is gone. */
 static bool wait_message(struct job *j, struct chan_msg *msg, int fds[CHAN_FDS_MAX])
 {
 	struct pollfd p = {.fd = j->link.chan, .events = POLLIN};
 
-	while (link_recv(&j->link, msg, fds) != CHAN_GOT) {
+	for (;;) {
+		enum chan_step step = link_recv(&j->link, msg, fds);
+
+		if (step == CHAN_GOT && msg->type != CHAN_NONE)
+			return true;
 		if (j->link.chan < 0)
 			return false;
-		poll(&p, 1, -1);
+		if (step == CHAN_AGAIN)
+			poll(&p, 1, -1);
 	}
-	return true;
 }
 
 /* The files that a predecessor had opened come in messages of their own. */
