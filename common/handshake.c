@@ -8,8 +8,6 @@
 
 #include "common/js.h"
 
-#include "common/js.h"
-
 static int parse_page_size(struct json_object *o, const char *name, uint64_t *ret,
 			   struct err *err)
 {
@@ -88,6 +86,7 @@ enum handshake_step handshake_parse(const char *text, size_t len, struct regions
 
 int handshake_init(struct handshake *hs, int sock, struct err *err)
 {
+	const int from = 0;
 	int flags = fcntl(sock, F_GETFL);
 
 	*hs = (struct handshake){.sock = sock};
@@ -95,6 +94,11 @@ int handshake_init(struct handshake *hs, int sock, struct err *err)
 		hs->fds[i] = -1;
 	if (flags < 0 || fcntl(sock, F_SETFL, flags | O_NONBLOCK) < 0) {
 		err_sys(err, "making the VMM's connection non-blocking");
+		handshake_fini(hs);
+		return -1;
+	}
+	if (setsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &from, sizeof(from)) < 0) {
+		err_sys(err, "looking at the VMM's connection without reading it");
 		handshake_fini(hs);
 		return -1;
 	}
@@ -147,6 +151,11 @@ static bool keep_fds(struct handshake *hs, struct msghdr *msg)
 
 enum arrival { ARRIVAL_DATA, ARRIVAL_NONE, ARRIVAL_END, ARRIVAL_BAD };
 
+/*
+ * What is there and was not looked at yet, up to the next message with descriptors. They
+ * come with each look at the piece that they were sent with, and there is room for all of
+ * it, so they come once.
+ */
 static enum arrival receive(struct handshake *hs, struct err *err)
 {
 	union {
@@ -168,7 +177,7 @@ static enum arrival receive(struct handshake *hs, struct err *err)
 	ssize_t n;
 
 	do
-		n = recvmsg(hs->sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		n = recvmsg(hs->sock, &msg, MSG_PEEK | MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return ARRIVAL_NONE;
@@ -226,6 +235,39 @@ enum handshake_step handshake_read(struct handshake *hs, struct regions *ret, st
 	}
 	*ret = r;
 	return HANDSHAKE_DONE;
+}
+
+void handshake_consume(struct handshake *hs)
+{
+	/* Without room for descriptors: the kernel closes them. */
+	struct iovec iov = {.iov_base = hs->buf};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	while (hs->len) {
+		ssize_t n;
+
+		iov.iov_len = hs->len;
+		n = recvmsg(hs->sock, &msg, MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		hs->len -= n > 0 ? (size_t)n : hs->len;
+	}
+}
+
+int handshake_first_fd(int sock)
+{
+	struct handshake hs;
+	struct err err;
+	int fd = -1;
+
+	if (handshake_init(&hs, fcntl(sock, F_DUPFD_CLOEXEC, 0), &err))
+		return -1;
+	while (!hs.nfds && receive(&hs, &err) == ARRIVAL_DATA)
+		;
+	if (hs.nfds)
+		fd = steal_fd(&hs.fds[0]);
+	handshake_fini(&hs);
+	return fd;
 }
 
 static const struct {

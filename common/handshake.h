@@ -18,7 +18,12 @@
 #define HANDSHAKE_BYTES_MAX (64 << 10)
 #define HANDSHAKE_FDS_MAX 16
 
-/* One connection on which a handshake is arriving. */
+/*
+ * One connection on which a handshake is arriving. It is only looked at and stays in
+ * the socket's queue until it is consumed: whoever has a duplicate of the socket then
+ * can begin again. The place up to which it was looked at belongs to the socket, so
+ * only one may look at a time.
+ */
 struct handshake {
 	int sock;                  /* owned, non-blocking, or -1 */
 	int fds[HANDSHAKE_FDS_MAX]; /* owned */
@@ -34,15 +39,23 @@ enum handshake_step {
 	HANDSHAKE_BAD,   /* err says what; nfds tells whether it handed something over */
 };
 
-/* @sock is owned from here on, also on failure. */
+/* @sock is owned from here on, also on failure. Looks from the beginning on. */
 int handshake_init(struct handshake *hs, int sock, struct err *err);
 /*
  * handshake_read - take what has arrived, without blocking
  *
  * Never leaks a descriptor: they are in @hs, closed by handshake_fini(), or
- * taken by the caller (who then sets the slot to -1).
+ * taken by the caller (who then sets the slot to -1). The socket stays readable
+ * for poll(): only an edge tells that there is more (EPOLLET).
  */
 enum handshake_step handshake_read(struct handshake *hs, struct regions *ret, struct err *err);
+/* Takes what was read out of the queue, with the descriptors in it. Safe to repeat. */
+void handshake_consume(struct handshake *hs);
+/*
+ * handshake_first_fd - the first descriptor that came on @sock, or -1
+ * For one who must not know the text; it stays in the queue. @sock stays the caller's.
+ */
+int handshake_first_fd(int sock);
 /* Closes everything still owned. Accepts a zeroed struct with sock = -1. */
 void handshake_fini(struct handshake *hs);
 

@@ -275,6 +275,23 @@ bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes)
 	return uffd_copy(uffd, addr, NULL, page_bytes, &done) != UF_LEFT;
 }
 
+/* An install works through any userfaultfd of the process, but to register does not. */
+enum uf_claim uffd_claim(int uffd, uint64_t addr, uint64_t page_bytes)
+{
+	uint64_t done;
+	enum uf_outcome o = uffd_copy(uffd, addr, NULL, page_bytes, &done);
+	struct err err;
+
+	if (o == UF_AGAIN)
+		return UF_UNSURE;
+	/* To register what nobody has would claim it. */
+	if (o != UF_SOURCE && o != UF_EXISTS && o != UF_NOMEM)
+		return UF_NOBODYS;
+	if (uffd_register(uffd, addr, page_bytes, &err) == 0)
+		return UF_OURS;
+	return err.sys == EBUSY ? UF_OTHERS : UF_NOBODYS;
+}
+
 static int open_any(void)
 {
 	cleanup_fd int device = open(DEVICE, O_RDWR | O_CLOEXEC);

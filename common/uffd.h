@@ -94,6 +94,20 @@ int uffd_check(int uffd, uint64_t start, uint64_t len, struct err *err);
  */
 bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes);
 
+enum uf_claim {
+	UF_OURS,    /* registered with this userfaultfd */
+	UF_OTHERS,  /* with another one of the same process */
+	UF_NOBODYS, /* not registered, or not mapped */
+	UF_UNSURE,  /* a removal is under way: until somebody reads it, nothing can be told */
+};
+/*
+ * uffd_claim - whose is the page at @addr?
+ *
+ * Installs nothing and changes nothing: what is registered with it already stays as
+ * it is, write protection included.
+ */
+enum uf_claim uffd_claim(int uffd, uint64_t addr, uint64_t page_bytes);
+
 /* What the sender asked for at UFFDIO_API time; bits of UF_FEATURE_*. */
 #define UF_FEATURE_REMOVE 1u
 #define UF_FEATURE_UNMAP 2u

@@ -2,10 +2,26 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "common/handshake.h"
 #include "common/uffd.h"
+
+/* Pages of each region that are asked whose they are. */
+#define SAMPLES 8
+/* What a VMM may make us do: it can have any number of userfaultfds and of mappings. */
+#define UFFDS_MAX 256
+#define LOOKS_MAX 16
+
+/* Where to ask. */
+struct samples {
+	unsigned looks; /* into the VMM's mappings, left */
+	size_t n;
+	uint64_t addr[SAMPLES * REGIONS_MAX];
+};
 
 static bool is_uffd(int dirfd, const char *name)
 {
@@ -19,20 +35,126 @@ static bool is_uffd(int dirfd, const char *name)
 }
 
 /*
- * A VMM may have several, for other things as well: ours has the regions. An install
- * works through any of them, but to register again what another one has is refused,
- * and what is registered with this one already stays as it is.
+ * The page at snapshot offset @at, or behind it one that the guest has not given back: in
+ * a place that it has unmapped, anything may lie by now. @any: then that one.
  */
-static bool has_regions(int uffd, const struct regions *r)
+static int add_sample(struct samples *s, int map_fd, const struct pagemap_view *view,
+		      const struct region *r, uint64_t at, bool any, struct err *err)
+{
+	struct pagemap_run runs[2];
+	uint64_t next;
+	size_t n, i = 0;
+
+	if (pagemap_runs(map_fd, view, at, runs, ARRAY_LEN(runs), &n, &next, err))
+		return -1;
+	while (i < n && runs[i].state == PAGE_REMOVED)
+		i++;
+	if (i < n && runs[i].offset < r->offset + r->size)
+		s->addr[s->n++] = r->base + (runs[i].offset - r->offset);
+	else if (any)
+		s->addr[s->n++] = r->base + (at - r->offset);
+	return 0;
+}
+
+static int add_region(struct samples *s, int map_fd, const struct pagemap_view *view,
+		      const struct region *r, bool any, struct err *err)
+{
+	uint64_t page = view->regions.page_bytes;
+	uint64_t step = max_u64(align_down(r->size / SAMPLES, page), page);
+	uint64_t end = min_u64(r->size, SAMPLES * step);
+
+	for (uint64_t at = 0; at < end; at += step)
+		if (add_sample(s, map_fd, view, r, r->offset + at, any, err))
+			return -1;
+	return 0;
+}
+
+static int choose_samples(struct samples *s, int map_fd, const struct pagemap_view *view,
+			  struct err *err)
+{
+	s->n = 0;
+	s->looks = LOOKS_MAX;
+	for (uint32_t i = 0; i < view->regions.n; i++) {
+		const struct region *r = &view->regions.v[i];
+		size_t before = s->n;
+
+		if (add_region(s, map_fd, view, r, false, err) ||
+		    (s->n == before && add_region(s, map_fd, view, r, true, err)))
+			return -1;
+	}
+	return 0;
+}
+
+struct mapping {
+	uint64_t start, end;
+};
+
+/* The mapping at @addr; none: all zero. */
+static struct mapping mapping_at(pid_t pid, uint64_t addr)
+{
+	cleanup_free char *line = NULL;
+	cleanup_file FILE *f = NULL;
+	struct mapping m;
+	char path[64];
+	size_t room = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	f = fopen(path, "re");
+	while (f && getline(&line, &room, f) > 0)
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &m.start, &m.end) == 2 &&
+		    addr >= m.start && addr < m.end)
+			return m;
+	return (struct mapping){0};
+}
+
+/*
+ * While nothing can be told by the userfaultfd: to register a page once more changes
+ * nothing, but to register one that nobody had cuts it out of its mapping. That is
+ * undone at once.
+ */
+static enum uf_claim claim_by_mapping(int uffd, pid_t pid, uint64_t addr, uint64_t page_bytes)
+{
+	struct mapping before = mapping_at(pid, addr), after;
+	struct err err;
+
+	if (before.end - before.start <= page_bytes)
+		return UF_NOBODYS;
+	if (uffd_register(uffd, addr, page_bytes, &err))
+		return err.sys == EBUSY ? UF_OTHERS : UF_NOBODYS;
+	after = mapping_at(pid, addr);
+	if (after.start == before.start && after.end == before.end)
+		return UF_OURS;
+	uffd_unregister(uffd, addr, page_bytes);
+	return UF_NOBODYS;
+}
+
+/* At least one page says so, and none says otherwise. @pid: 0 when who is unsure may be it. */
+static bool has_samples(int uffd, pid_t pid, struct samples *s, uint64_t page_bytes)
+{
+	bool ours = false;
+
+	for (size_t i = 0; i < s->n; i++) {
+		enum uf_claim claim = uffd_claim(uffd, s->addr[i], page_bytes);
+
+		if (claim == UF_UNSURE && pid) {
+			if (ours || !s->looks)
+				continue;
+			s->looks--;
+			claim = claim_by_mapping(uffd, pid, s->addr[i], page_bytes);
+		}
+		if (claim == UF_OTHERS)
+			return false;
+		ours = ours || claim == UF_OURS || claim == UF_UNSURE;
+	}
+	return ours;
+}
+
+static bool is_ours(int uffd, pid_t pid, struct samples *s, const struct regions *r)
 {
 	struct err err;
 
-	for (uint32_t i = 0; i < r->n; i++)
-		if (!uffd_registered(uffd, r->v[i].base, r->page_bytes) ||
-		    uffd_register(uffd, r->v[i].base, r->page_bytes, &err) ||
-		    uffd_check(uffd, r->v[i].base, r->v[i].size, &err))
-			return false;
-	return r->n > 0;
+	return has_samples(uffd, pid, s, r->page_bytes) &&
+	       uffd_check(uffd, r->v[0].base, r->v[0].size, &err) == 0;
 }
 
 static int denied(pid_t pid, struct err *err)
@@ -43,26 +165,31 @@ static int denied(pid_t pid, struct err *err)
 	return err_sys(err, "look into the VMM (pid %d)", (int)pid);
 }
 
-int fetch_uffd(int vmm, pid_t pid, const struct regions *regions, int *ret_uffd, struct err *err)
+int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
+	       struct err *err)
 {
-	char path[64];
-	struct dirent *e;
-	DIR *dir;
-	int found = -1;
+	struct samples samples;
 	bool refused = false;
+	int found = -1, tried = 0;
+	struct dirent *e;
+	char path[64];
+	DIR *dir;
 
+	if (choose_samples(&samples, map_fd, view, err))
+		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	dir = opendir(path);
 	if (!dir)
 		return denied(pid, err);
-	while (found < 0 && (e = readdir(dir))) {
+	while (found < 0 && tried < UFFDS_MAX && (e = readdir(dir))) {
 		int fd;
 
 		if (!is_uffd(dirfd(dir), e->d_name))
 			continue;
+		tried++;
 		fd = (int)syscall(SYS_pidfd_getfd, vmm, (int)strtol(e->d_name, NULL, 10), 0);
 		refused = refused || fd < 0;
-		if (fd >= 0 && has_regions(fd, regions))
+		if (fd >= 0 && is_ours(fd, pid, &samples, &view->regions))
 			found = fd;
 		else if (fd >= 0)
 			close(fd);
@@ -74,5 +201,25 @@ int fetch_uffd(int vmm, pid_t pid, const struct regions *regions, int *ret_uffd,
 		return err_set(err, ERR_SYSTEM, "the VMM (pid %d) holds no userfaultfd with its "
 			       "regions", (int)pid);
 	*ret_uffd = found;
+	return 0;
+}
+
+int fetch_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
+	       struct err *err)
+{
+	cleanup_fd int fd = handshake_first_fd(sock);
+	struct samples samples;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fd < 0 || !is_uffd(AT_FDCWD, path))
+		return err_set(err, ERR_PEER, "no userfaultfd lies in the VMM's message");
+	if (choose_samples(&samples, map_fd, view, err))
+		return -1;
+	/* Who it is shows already: it may be that its guest is giving something back. */
+	if (!is_ours(fd, 0, &samples, &view->regions))
+		return err_set(err, ERR_PEER, "the userfaultfd of the VMM's message has not its "
+			       "regions");
+	*ret_uffd = steal_fd(&fd);
 	return 0;
 }

@@ -122,7 +122,7 @@ static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
 	if (pagemap_view(l->map_fd, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
-	return fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, &view.regions, &l->uffd, err);
+	return fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, l->map_fd, &view, &l->uffd, err);
 }
 
 /*
