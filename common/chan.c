@@ -13,7 +13,7 @@ static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
 static_assert(sizeof(struct chan_assign) == 504, "wire");
 static_assert(sizeof(struct chan_ready) == 64, "wire");
-static_assert(sizeof(struct chan_refused) == 264, "wire");
+static_assert(sizeof(struct chan_refused) == 272, "wire");
 static_assert(sizeof(struct chan_connected) == 32, "wire");
 static_assert(sizeof(struct chan_failed) == 536, "wire");
 static_assert(sizeof(struct chan_prefetch) == 16, "wire");
@@ -21,7 +21,7 @@ static_assert(sizeof(struct chan_stop) == 8, "wire");
 static_assert(sizeof(struct chan_note) == 512, "wire");
 static_assert(sizeof(struct chan_empty) == 8, "wire");
 static_assert(sizeof(struct chan_files) == 8, "wire");
-static_assert(sizeof(struct chan_back) == 104, "wire");
+static_assert(sizeof(struct chan_back) == 112, "wire");
 static_assert(sizeof(struct chan_lease) == 16, "wire");
 static_assert(sizeof(struct chan_forked) == 8, "wire");
 

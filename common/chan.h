@@ -11,7 +11,8 @@
  *      |<-- READY, or FAILED --------------|  201, or the error to the caller
  *      |<-- FILES (header, layers) --------|  for a successor, should this worker die
  *      |--- WSET_GIVEN (files) ----------->|  what was recorded of this snapshot so far
- *      |<-- REFUSED -----------------------|  a stranger was turned away
+ *      |--- PEER (a connection) ---------->|  may be the VMM; its message is not read yet
+ *      |<-- REFUSED -----------------------|  no, a stranger, and turned away
  *      |<-- CONNECTED (uffd, pidfd) -------|  serving
  *      |--- PREFETCH, PAUSE, RESUME ------>|
  *      |<-- LEASE_ASK, LEASE_BACK ---------|  a lease is needed to prefetch
@@ -22,7 +23,7 @@
  *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs nobody / cannot be served
  *
  * A worker that has lost its supervisor connects to the next one's workers.sock
- * and begins with BACK, FILES and, as far as they apply, CONNECTED, PAUSED,
+ * and begins with BACK, FILES and, as far as they apply, PEER, CONNECTED, PAUSED,
  * COMPLETE and FAILED: all that a new supervisor must hear.
  *
  * Versions: structs only grow at their end. A receiver takes a shorter message of
@@ -50,6 +51,7 @@
 #define CHAN_WORKER "uffdd-worker"
 #define CHAN_FDS_MAX 32
 #define CHAN_GROUPS_MAX 64
+#define CHAN_PEERS_MAX 16 /* connections to a UFFD socket that are not decided upon */
 
 struct chan_hello {
 	uint32_t pid, chan_version;
@@ -87,6 +89,8 @@ struct chan_back { /* fds: listening socket, while no VMM has connected */
 	char id[PROTO_ID_MAX + 1];
 	uint32_t pid, chan_version;
 	char release[32];
+	uint32_t npeers; /* as many PEER messages follow */
+	uint32_t pad;
 };
 
 struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT */
@@ -96,8 +100,9 @@ struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT 
 };
 
 struct chan_refused {
+	uint64_t peer; /* sock_cookie() of the connection */
 	uint32_t pid, uid;
-	char why[256];
+	char why[256]; /* "": too many before it were worth an event */
 };
 
 struct chan_connected { /* fds: uffd, pidfd */
@@ -176,11 +181,12 @@ struct chan_empty {
 	X(CHAN_LEASE_ASK,    lease,   worker)            \
 	X(CHAN_LEASE_BACK,   empty,   worker)            \
 	X(CHAN_LEASE_GRANT,  lease,   supervisor)        \
-	X(CHAN_LEASE_REVOKE, empty,   supervisor)          \
+	X(CHAN_LEASE_REVOKE, empty,   supervisor)        \
 	X(CHAN_FORK,         empty,   supervisor) /* fds: a worker's channel; to the nursery */ \
-	X(CHAN_FORKED,       forked,  nursery)   \
+	X(CHAN_FORKED,       forked,  nursery)           \
 	X(CHAN_WSET_GIVEN, empty,     supervisor)        \
-	X(CHAN_WSET_MADE,  empty,     worker)
+	X(CHAN_WSET_MADE,  empty,     worker)         \
+	X(CHAN_PEER,       empty,     both)
 
 enum chan_type {
 	CHAN_NONE,

@@ -231,6 +231,14 @@ int sock_peer(int fd, struct sock_peer *ret, struct err *err)
 	return 0;
 }
 
+uint64_t sock_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) ? 0 : cookie;
+}
+
 int sock_peer_pidfd(int fd, pid_t pid, int *ret_pidfd, struct err *err)
 {
 	int pidfd;

@@ -36,6 +36,8 @@ int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, i
 int sock_connect(const char *path, int type, int *ret_fd, struct err *err);
 
 int sock_peer(int fd, struct sock_peer *ret, struct err *err);
+/* What the kernel calls this socket, whoever has a descriptor of it; 0: it is none. */
+uint64_t sock_cookie(int fd);
 /* A pidfd of the peer: SO_PEERPIDFD, or pidfd_open on older kernels. */
 int sock_peer_pidfd(int fd, pid_t pid, int *ret_pidfd, struct err *err);
 

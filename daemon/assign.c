@@ -59,7 +59,7 @@ static int make_socket(struct live *l, struct err *err)
 		unlink(own);
 	if (sock_listen(l->spec.socket_path, SOCK_STREAM, l->spec.socket_mode,
 			root ? l->spec.socket_uid : SOCK_KEEP_OWNER,
-			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->listen_fd, err))
+			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->door.fd, err))
 		return -1;
 	l->own_socket = true;
 	return 0;
@@ -105,7 +105,7 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 	a->paused = l->rec.paused;
 	a->failed = l->rec.state == STATE_FAILED;
 	a->nfiles = (uint32_t)l->nfiles;
-	a->unlink_socket = !l->own_socket && l->uffd < 0 && l->listen_fd >= 0;
+	a->unlink_socket = !l->own_socket && l->uffd < 0 && l->door.fd >= 0;
 	a->connect_ms = connect_ms(l);
 	a->record_ms = l->rec.recording ? l->host->conf.record_window_ms : 0;
 	a->wset_bytes = min_u64(l->host->conf.working_set_bytes,
@@ -151,12 +151,14 @@ static int assign(struct live *l, enum chan_assign_kind kind, struct err *err)
 	if (kind == CHAN_ASSIGN_SERVE) {
 		fds[nfds++] = l->uffd;
 		fds[nfds++] = l->vmm;
-	} else if (l->listen_fd >= 0) {
-		fds[nfds++] = l->listen_fd;
+	} else if (l->door.fd >= 0) {
+		fds[nfds++] = l->door.fd;
 	}
-	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
+	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err) ||
+	    send_files(l, err))
 		return -1;
-	return send_files(l, err);
+	door_hand_over(l);
+	return 0;
 }
 
 int assign_new(struct live *l, struct err *err)
@@ -172,7 +174,7 @@ int assign_successor(struct live *l, struct err *err)
 		return assign(l, CHAN_ASSIGN_SERVE, err);
 	/* Nothing was installed yet: begin the page map anew. */
 	close_fd(&l->map_fd);
-	if (make_map(l, err) || (l->listen_fd < 0 && make_socket(l, err)))
+	if (make_map(l, err) || (l->door.fd < 0 && make_socket(l, err)))
 		return -1;
 	return assign(l, CHAN_ASSIGN_WAIT, err);
 }

@@ -68,7 +68,7 @@ static void welcome(struct visitor *v, const struct chan_back *back, int *listen
 	struct worker *w = pool_adopt(home->pool, v->pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
 				      back->release);
 
-	if (home->hooks->back(home->arg, back->id, w, listen_fd)) {
+	if (home->hooks->back(home->arg, back, w, listen_fd)) {
 		visitor_free(v);
 		return;
 	}

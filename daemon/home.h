@@ -16,10 +16,10 @@ struct home;
 
 struct home_hooks {
 	/*
-	 * A worker says that it serves restore @id. True: @w belongs to it from now
+	 * A worker says that it serves restore @back->id. True: @w belongs to it from now
 	 * on. @listen_fd may be taken.
 	 */
-	bool (*back)(void *arg, const char *id, struct worker *w, int *listen_fd);
+	bool (*back)(void *arg, const struct chan_back *back, struct worker *w, int *listen_fd);
 };
 
 int home_open(struct event_base *base, const char *path, struct pool *pool,

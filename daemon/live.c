@@ -35,7 +35,7 @@ static void unlink_socket(struct live *l)
 	if (l->own_socket)
 		unlink(l->spec.socket_path);
 	l->own_socket = false;
-	close_fd(&l->listen_fd);
+	door_close(l);
 }
 
 static void unlink_files(struct live *l)
@@ -222,14 +222,11 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 	struct json_object *data;
 	struct err err;
 
-	if (fds[0] >= 0) {
-		close_fd(&l->listen_fd);
-		l->listen_fd = steal_fd(&fds[0]);
-	}
 	free_event(&l->load_by);
 	recording_ready(l, &msg->ready.key);
 	if (!l->creating) {
 		recording_give(l);
+		door_open(l, &fds[0], 0);
 		recover_done(l);
 		return;
 	}
@@ -250,6 +247,7 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 	l->creating = false;
 	/* Before anybody can start a VMM. */
 	recording_give(l);
+	door_open(l, &fds[0], 0);
 	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
 		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
 	answer_creators(l, NULL);
@@ -259,13 +257,23 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 
 static void on_refused(struct live *l, const struct chan_msg *msg, int *fds)
 {
-	struct json_object *data = json_object_new_object();
+	struct json_object *data;
 
 	(void)fds;
+	door_drop(l, msg->refused.peer);
+	if (!msg->refused.why[0])
+		return;
+	data = json_object_new_object();
 	js_add_u64(data, "pid", msg->refused.pid);
 	js_add_u64(data, "uid", msg->refused.uid);
 	js_add_string(data, "detail", msg->refused.why);
 	live_changed(l, "refused", data);
+}
+
+static void on_peer(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	door_keep(l, &fds[0]);
 }
 
 static struct json_object *connected_data(const struct chan_connected *c)
@@ -420,6 +428,7 @@ static const struct {
 	{CHAN_GONE, on_gone},         {CHAN_RELEASED, on_released}, {CHAN_FAILED, on_failed},
 	{CHAN_FILES, on_files},       {CHAN_LEASE_ASK, on_lease_ask},
 	{CHAN_LEASE_BACK, on_lease_back}, {CHAN_WSET_MADE, recording_made},
+	{CHAN_PEER, on_peer},
 };
 
 static void on_message(void *arg, const struct chan_msg *msg, int *fds)
@@ -495,7 +504,8 @@ static void fill_record(struct live *l, const char *id, const struct sock_peer *
 
 void live_init(struct live *l)
 {
-	l->map_fd = l->uffd = l->vmm = l->listen_fd = l->old_worker = -1;
+	l->map_fd = l->uffd = l->vmm = l->old_worker = -1;
+	door_init(&l->door);
 	TAILQ_INIT(&l->creators);
 }
 
@@ -537,7 +547,7 @@ void live_free(struct live *l)
 	close_fd(&l->old_worker);
 	if (l->worker)
 		worker_leave(l->worker);
-	close_fd(&l->listen_fd);
+	door_close(l);
 	live_drop_files(l);
 	close_fd(&l->uffd);
 	close_fd(&l->vmm);

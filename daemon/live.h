@@ -15,6 +15,7 @@
 #include <sys/queue.h>
 
 #include "common/pagemap.h"
+#include "daemon/door.h"
 #include "daemon/host.h"
 #include "daemon/restore.h"
 #include "daemon/tenant.h"
@@ -49,7 +50,7 @@ struct live {
 	int map_fd;               /* owned, until its worker has left */
 	struct pagemap_view last; /* the page map as it was in the end */
 	bool own_socket;          /* bound by us: we unlink it */
-	int listen_fd;            /* owned duplicate of the UFFD socket, until a VMM is there */
+	struct door door;         /* until a VMM is there */
 	int *files;               /* owned: header and layers, for a successor */
 	size_t nfiles;
 	unsigned deaths;          /* of workers in a row, see recover.c */

@@ -122,18 +122,23 @@ static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
 	if (pagemap_view(l->map_fd, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
-	return fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, l->map_fd, &view, &l->uffd, err);
+	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, l->map_fd, &view, &l->uffd, err))
+		return -1;
+	notify_keep(l->rec.id, l->uffd);
+	return 0;
 }
 
 /*
- * Its worker may have met the VMM, and ended, while there was no supervisor to tell:
- * then the page map knows. That its process is still the same one shows when it is found to
- * hold a uffd with these regions.
+ * Its worker may have met the VMM, and ended before it could tell: then the page map
+ * knows. Nothing may be begun anew, for the guest may have run since. We may still have the
+ * connection, and in it the uffd; else that its process is still the same one shows when
+ * it is found to hold a uffd with these regions.
  */
 static bool learn_vmm(struct live *l)
 {
 	struct pagemap_view view;
 	struct chan_connected c;
+	int vmm = -1, uffd = -1;
 	struct err err;
 
 	if (l->rec.state != STATE_WAITING || pagemap_view(l->map_fd, &view, &err) ||
@@ -147,7 +152,14 @@ static bool learn_vmm(struct live *l)
 		.page_bytes = view.regions.page_bytes,
 		.memory_bytes = regions_bytes(&view.regions),
 	};
+	door_find(l, &view, &vmm, &uffd);
 	live_connected(l, &c, proc_start_time((pid_t)c.pid));
+	live_watch_vmm(l, &vmm);
+	if (uffd >= 0) {
+		close_fd(&l->uffd);
+		l->uffd = uffd;
+		notify_keep(l->rec.id, uffd);
+	}
 	return true;
 }
 
@@ -175,7 +187,7 @@ static bool regain(struct live *l)
 	bool left_alone = false;
 	struct err err;
 
-	if (learn_vmm(l) && !find_vmm(l)) {
+	if (learn_vmm(l) && (l->vmm < 0 ? !find_vmm(l) : proc_ended(l->vmm))) {
 		live_end(l, "vmm-exited");
 		return true;
 	}
@@ -300,7 +312,7 @@ void recover_row(struct live *l)
 		recover_worker(l, "found dead after a restart");
 }
 
-bool recover_came_back(struct live *l, struct worker *w, int *listen_fd)
+bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers)
 {
 	if (l->worker || l->released || (uint32_t)w->pid != l->rec.worker_pid ||
 	    w->start != l->rec.worker_start)
@@ -311,8 +323,7 @@ bool recover_came_back(struct live *l, struct worker *w, int *listen_fd)
 	close_fd(&l->old_worker);
 	l->worker = w;
 	worker_own(w, &live_worker_hooks, l);
-	close_fd(&l->listen_fd);
-	l->listen_fd = steal_fd(listen_fd);
+	door_open(l, listen_fd, npeers);
 	if (l->rec.state == STATE_RECOVERING)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
 	live_changed(l, "adopted", NULL);

@@ -24,7 +24,10 @@ int recover_replace(struct live *l, struct err *err);
 
 /* After our own start: a row that may still stand for something. */
 void recover_row(struct live *l);
-/* A worker says that it serves @l; false: it is not the one of the row. */
-bool recover_came_back(struct live *l, struct worker *w, int *listen_fd);
+/*
+ * A worker says that it serves @l; false: it is not the one of the row.
+ * @listen_fd, @npeers: see door_open()
+ */
+bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers);
 
 #endif

@@ -438,11 +438,11 @@ static void take_up_rows(struct supervisor *sup)
 		take_up(order[i]);
 }
 
-static bool on_back(void *arg, const char *id, struct worker *w, int *listen_fd)
+static bool on_back(void *arg, const struct chan_back *back, struct worker *w, int *listen_fd)
 {
-	struct live *l = supervisor_find(arg, id);
+	struct live *l = supervisor_find(arg, back->id);
 
-	return l && recover_came_back(l, w, listen_fd);
+	return l && recover_came_back(l, w, listen_fd, back->npeers);
 }
 
 static const struct home_hooks home_hooks = {on_back};

@@ -24,7 +24,7 @@ static const struct {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
 	[CHAN_ASSIGN] = {"ASSIGN", 504, {{0, 64}, {64, 108}}},
 	[CHAN_READY] = {"READY", 64},
-	[CHAN_REFUSED] = {"REFUSED", 264, {{8, 256}}},
+	[CHAN_REFUSED] = {"REFUSED", 272, {{16, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},
 	[CHAN_PREFETCH] = {"PREFETCH", 16},
 	[CHAN_PAUSE] = {"PAUSE", 8},
@@ -37,7 +37,7 @@ static const struct {
 	[CHAN_RELEASED] = {"RELEASED", 8},
 	[CHAN_FAILED] = {"FAILED", 536, {{24, 512}}},
 	[CHAN_FILES] = {"FILES", 8},
-	[CHAN_BACK] = {"BACK", 104, {{0, 64}, {72, 32}}},
+	[CHAN_BACK] = {"BACK", 112, {{0, 64}, {72, 32}}},
 	[CHAN_LEASE_ASK] = {"LEASE_ASK", 16},
 	[CHAN_LEASE_BACK] = {"LEASE_BACK", 8},
 	[CHAN_LEASE_GRANT] = {"LEASE_GRANT", 16},
@@ -46,6 +46,7 @@ static const struct {
 	[CHAN_FORKED] = {"FORKED", 8},
 	[CHAN_WSET_GIVEN] = {"WSET_GIVEN", 8},
 	[CHAN_WSET_MADE] = {"WSET_MADE", 8},
+	[CHAN_PEER] = {"PEER", 8},
 };
 
 static void make_pair(int fds[2])

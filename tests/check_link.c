@@ -173,6 +173,41 @@ START_TEST(lost_when_nothing_can_be_sent)
 }
 END_TEST
 
+/* It had handed something over before it died, and we spoke before we listened. */
+START_TEST(last_words_are_heard)
+{
+	int fds[CHAN_FDS_MAX], own = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct chan_msg msg = {0};
+	int home = listen_at("home");
+	struct scene s;
+	struct err err;
+
+	setup(&s, "home");
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(chan_send(s.sup, CHAN_PEER, &msg, &own, 1, &err), 0);
+	lose(&s);
+	for (int i = 0; i < 3; i++) {
+		struct pollfd p = {.fd = link_fd(&s.l), .events = POLLIN};
+
+		/* First of all. */
+		ck_assert_uint_eq(link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
+		ck_assert_int_eq(poll(&p, 1, 0), 1);
+		ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_GOT);
+		ck_assert_uint_eq(msg.type, CHAN_PEER);
+		ck_assert_int_ge(fds[0], 0);
+		close(fds[0]);
+	}
+	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(link_fd(&s.l), -1);
+	try_now(&s);
+	ck_assert_int_eq(s.replays, 1);
+	ck_assert_int_eq(link_fd(&s.l), s.l.chan);
+	close(own);
+	close(home);
+	teardown(&s);
+}
+END_TEST
+
 /* The guest's thread does not wait for one that does not read. */
 START_TEST(lost_when_it_does_not_read)
 {
@@ -482,6 +517,7 @@ Suite *test_suite(void)
 	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
 	tcase_add_loop_test(tc, lost_when_nothing_can_be_read, 0, 3);
 	tcase_add_test(tc, lost_when_nothing_can_be_sent);
+	tcase_add_test(tc, last_words_are_heard);
 	tcase_add_test(tc, lost_when_it_does_not_read);
 	tcase_add_test(tc, without_a_home);
 	suite_add_tcase(suite, tc);

@@ -535,6 +535,28 @@ START_TEST(start_time_of_the_dead)
 }
 END_TEST
 
+START_TEST(cookies)
+{
+	int pair[2], dup, other;
+	uint64_t cookie;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	dup = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
+	cookie = sock_cookie(pair[0]);
+	ck_assert_uint_ne(cookie, 0);
+	ck_assert_uint_eq(sock_cookie(dup), cookie);
+	ck_assert_uint_ne(sock_cookie(pair[1]), cookie);
+	close(pair[0]);
+	ck_assert_uint_eq(sock_cookie(dup), cookie);
+	other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	ck_assert_uint_eq(sock_cookie(other), 0);
+	ck_assert_uint_eq(sock_cookie(-1), 0);
+	close(other);
+	close(dup);
+	close(pair[1]);
+}
+END_TEST
+
 static TCase *add_case(Suite *suite, const char *name)
 {
 	TCase *tc = tcase_create(name);
@@ -562,6 +584,7 @@ Suite *test_suite(void)
 	tc = add_case(suite, "peer");
 	tcase_add_test(tc, connect_finds_nobody);
 	tcase_add_loop_test(tc, tells_who_the_peer_is, 0, ARRAY_LEN(group_counts));
+	tcase_add_test(tc, cookies);
 	tcase_add_test(tc, peer_of_no_socket);
 	tcase_add_test(tc, pidfd_of_the_peer);
 

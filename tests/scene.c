@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,8 +22,7 @@
 
 #define PROBLEM_MEMBERS 5
 #define ARGS_MAX 32
-#define STEADY_POLLS 20
-#define POLL_MS 2
+#define REQUESTS_MAX 4096
 
 char *scene_format(const char *fmt, ...)
 {
@@ -106,40 +106,77 @@ static bool pool_is_full(void *arg)
 	return harness_count_workers(s->d.pid) == SCENE_POOL;
 }
 
+/* Those of the control socket's connections, by their inodes. */
+struct requests {
+	size_t n;
+	unsigned long inodes[REQUESTS_MAX];
+};
+
+static void find_requests(const struct scene *s, struct requests *ret)
+{
+	cleanup_file FILE *f = fopen("/proc/net/unix", "re");
+	char line[512], path[sizeof(s->d.socket)];
+	unsigned long inode;
+
+	ret->n = 0;
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %lu %107s", &inode, path) == 2 &&
+		    strcmp(path, s->d.socket) == 0 && ret->n < REQUESTS_MAX)
+			ret->inodes[ret->n++] = inode;
+}
+
+/* Not its listening socket, which is one and stays: it is subtracted on both sides. */
+static bool is_request(const struct requests *r, const char *link)
+{
+	unsigned long inode;
+
+	if (sscanf(link, "socket:[%lu]", &inode) != 1)
+		return false;
+	for (size_t i = 0; i < r->n; i++)
+		if (r->inodes[i] == inode)
+			return true;
+	return false;
+}
+
 /*
- * A connection that was still being closed may have been counted at first, and the
- * database opens a file later: at rest there may be fewer, never more.
+ * A connection closes a moment after its reply, and the database opens some of its files
+ * when it is first written to: neither is counted.
  */
+int scene_count_fds(const struct scene *s)
+{
+	cleanup_free char *path = scene_format("/proc/%d/fd", (int)s->d.pid);
+	struct requests requests;
+	DIR *dir = opendir(path);
+	int n = 0;
+
+	ck_assert_msg(dir != NULL, "cannot look into %s: %s", path, strerror(errno));
+	find_requests(s, &requests);
+	for (struct dirent *e; (e = readdir(dir));) {
+		char link[PATH_MAX] = "";
+
+		if (readlinkat(dirfd(dir), e->d_name, link, sizeof(link) - 1) > 0 &&
+		    strncmp(link, s->d.state, strlen(s->d.state)) != 0 &&
+		    !is_request(&requests, link))
+			n++;
+	}
+	closedir(dir);
+	return n;
+}
+
 static bool is_at_rest(void *arg)
 {
 	struct scene *s = arg;
-	int fds;
 
-	if (!pool_is_full(arg) || count_files(s, "uffd") > 0 || count_files(s, "maps") > 0)
-		return false;
-	fds = harness_count_fds(s->d.pid);
-	return fds >= 0 && fds <= s->fds;
-}
-
-/* Connections close a moment after their replies. */
-static int steady_fds(const struct scene *s)
-{
-	int last = -1;
-
-	for (int same = 0; same < STEADY_POLLS; poll(NULL, 0, POLL_MS)) {
-		int now = harness_count_fds(s->d.pid);
-
-		same = now == last ? same + 1 : 0;
-		last = now;
-	}
-	return last;
+	return pool_is_full(arg) && count_files(s, "uffd") == 0 && count_files(s, "maps") == 0 &&
+	       scene_count_fds(s) == s->fds;
 }
 
 void scene_at_rest(struct scene *s)
 {
 	ck_assert_msg(harness_wait(is_at_rest, s, SCENE_MS),
 		      "the daemon is not as before: %d descriptors of %d, %d workers of %d, "
-		      "%d sockets, %d page maps", harness_count_fds(s->d.pid), s->fds,
+		      "%d sockets, %d page maps", scene_count_fds(s), s->fds,
 		      harness_count_workers(s->d.pid), SCENE_POOL, count_files(s, "uffd"),
 		      count_files(s, "maps"));
 }
@@ -152,11 +189,10 @@ void scene_open(struct scene *s)
 				      more ? more : "");
 	s->d.config = s->config_text;
 	harness_daemon_start(&s->d, NULL);
-	/* The database opens some of its files only when it is first written. */
 	scene_create(s, "0-warm-up", SCENE_SNAPSHOT, NULL);
 	scene_delete(s, "0-warm-up", "");
 	ck_assert_msg(harness_wait(pool_is_full, s, SCENE_MS), "no workers wait");
-	s->fds = steady_fds(s);
+	s->fds = scene_count_fds(s);
 }
 
 static bool is_unlocked(void *arg)

@@ -35,11 +35,13 @@ struct scene {
 	const char *config; /* in: more members of the configuration, or NULL */
 	struct harness_daemon d;
 	char *config_text; /* owned */
-	int fds;           /* of the daemon at rest */
+	int fds;           /* scene_count_fds() at rest */
 };
 
 /* Starts the daemon and lets it do everything once, so that its descriptors can be compared. */
 void scene_open(struct scene *s);
+/* Open descriptors of the daemon but for requests and the database: the same after a restart. */
+int scene_count_fds(const struct scene *s);
 /* Waits until nothing is left of any restore: descriptors, workers, sockets, page maps. */
 void scene_at_rest(struct scene *s);
 /* SIGTERM; it must exit with 0. The directory stays, for harness_daemon_start(). */

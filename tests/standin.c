@@ -33,7 +33,7 @@ struct args {
 	uint64_t size, page_bytes, threads, seed, write_pct, passes, remove_pct;
 	uint64_t resident_s, balloon_s, timeout_s, extra_fds;
 	uint64_t order, style, reverse, events;
-	bool no_touch, quick, hold, hold_before, split_send, drop, no_keep;
+	bool no_touch, quick, hold, hold_before, split_send, split_hold, drop, no_keep;
 	bool unmap, remap, fork, kvm, help;
 };
 
@@ -102,6 +102,8 @@ static const struct option options[] = {
 	{"--style", CHOICE, AT(style), .choices = styles, .help = "page sizes in the message"},
 	{"--fds", NUMBER, AT(extra_fds), 0, HANDSHAKE_FDS_MAX - 1, .help = "after the uffd"},
 	{"--split-send", FLAG, AT(split_send), .help = "the message byte by byte"},
+	{"--split-hold", FLAG, AT(split_hold),
+	 .help = "wait for a line on stdin in the middle of the message"},
 	{"--drop", FLAG, AT(drop), .help = "the connection after the message"},
 	{"--no-keep", FLAG, AT(no_keep), .help = "close the uffd after the message"},
 	{"--hostile", TEXT, AT(hostile), .help = "WAY to misbehave; see below"},
@@ -495,12 +497,19 @@ static int misbehave(struct standin *s)
 	return EXIT_RIGHT;
 }
 
+static void hold_half(void)
+{
+	puts("half");
+	wait_line();
+}
+
 static int behave(struct standin *s)
 {
 	const struct vmm_link link = {
 		.style = (enum handshake_style)s->a.style,
 		.extra_fds = (unsigned)s->a.extra_fds,
 		.split_send = s->a.split_send,
+		.between = s->a.split_hold ? hold_half : NULL,
 		.drop = s->a.drop,
 		.no_keep = s->a.no_keep,
 	};

@@ -349,6 +349,8 @@ static void check_shown_out(int fd, const char *what)
 	close(fd);
 }
 
+#define BACK_BYTES (offsetof(struct chan_msg, back) + sizeof(struct chan_back))
+
 static const struct stranger {
 	const char *what;
 	uint32_t type, version;
@@ -362,12 +364,12 @@ static const struct stranger {
 	{"CONNECTED", CHAN_CONNECTED, CHAN_VERSION, 40, ""},
 	{"FAILED", CHAN_FAILED, CHAN_VERSION, 544, ""},
 	{"BACK, cut short", CHAN_BACK, CHAN_VERSION, 100, "victim"},
-	{"BACK, too old", CHAN_BACK, 0, 112, "victim"},
-	{"BACK, no id", CHAN_BACK, CHAN_VERSION, 112, ""},
-	{"BACK, no such id", CHAN_BACK, CHAN_VERSION, 112, "../../etc"},
-	{"BACK, nobody's", CHAN_BACK, CHAN_VERSION, 112, "nobody"},
-	{"BACK, the victim's", CHAN_BACK, CHAN_VERSION, 112, "victim"},
-	{"BACK, of a newer release", CHAN_BACK, CHAN_VERSION + 1, 120, "victim"},
+	{"BACK, too old", CHAN_BACK, 0, BACK_BYTES, "victim"},
+	{"BACK, no id", CHAN_BACK, CHAN_VERSION, BACK_BYTES, ""},
+	{"BACK, no such id", CHAN_BACK, CHAN_VERSION, BACK_BYTES, "../../etc"},
+	{"BACK, nobody's", CHAN_BACK, CHAN_VERSION, BACK_BYTES, "nobody"},
+	{"BACK, the victim's", CHAN_BACK, CHAN_VERSION, BACK_BYTES, "victim"},
+	{"BACK, of a newer release", CHAN_BACK, CHAN_VERSION + 1, BACK_BYTES + 8, "victim"},
 };
 
 static void pretend_all(pid_t worker)

@@ -220,6 +220,18 @@ static int send_split(int sock, const char *text, const int *fds, size_t nfds, s
 	return 0;
 }
 
+static int send_halves(int sock, const char *text, const int *fds, size_t nfds,
+		       void (*between)(void), struct err *err)
+{
+	size_t half = strlen(text) / 2;
+	cleanup_free char *first = strndup(text, half);
+
+	if (handshake_send(sock, first, fds, nfds, err))
+		return -1;
+	between();
+	return handshake_send(sock, text + half, NULL, 0, err);
+}
+
 static int send_hello(struct vmm *v, const struct vmm_link *link, struct err *err)
 {
 	cleanup_free char *text = handshake_format(&v->regions, link->style);
@@ -240,7 +252,9 @@ static int send_hello(struct vmm *v, const struct vmm_link *link, struct err *er
 		else
 			nfds++;
 	}
-	if (!rc)
+	if (!rc && link->between)
+		rc = send_halves(v->sock, text, fds, nfds, link->between, err);
+	else if (!rc)
 		rc = send_text(v->sock, text, fds, nfds, err);
 	while (nfds > 1)
 		close(fds[--nfds]);

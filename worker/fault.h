@@ -15,7 +15,10 @@
 /*        point                   name                where */
 #define FAULT_TABLE(X)                                                                      \
 	X(FAULT_LOADING,          "loading")          /* assigned, nothing opened yet */     \
+	X(FAULT_PEER,             "peer")             /* a connection came, nothing read */  \
+	X(FAULT_PART_READ,        "part-read")        /* a part of the handshake was read */ \
 	X(FAULT_BEFORE_CONNECTED, "before-connected") /* the handshake was read */           \
+	X(FAULT_BEFORE_RECORD,    "before-record")    /* and is good, no page map yet */     \
 	X(FAULT_RECORDED,         "recorded")         /* in the page map, no CONNECTED sent */ \
 	X(FAULT_CONNECTED,        "connected")        /* CONNECTED was sent, no fault read */ \
 	X(FAULT_AFTER_READ,       "after-read")       /* off the uffd, nothing applied yet */ \

@@ -78,13 +78,14 @@ static void say_ready(struct job *j)
 	habit_tell(&j->habit);
 }
 
-void job_say_back(struct job *j, int listen_fd)
+void job_say_back(struct job *j, int listen_fd, size_t npeers)
 {
 	struct chan_msg msg = {0};
 
 	memcpy(msg.back.id, j->assign.id, sizeof(msg.back.id));
 	msg.back.pid = (uint32_t)getpid();
 	msg.back.chan_version = CHAN_VERSION;
+	msg.back.npeers = (uint32_t)npeers;
 	snprintf(msg.back.release, sizeof(msg.back.release), "%s", PACKAGE_VERSION);
 	link_send(&j->link, CHAN_BACK, &msg, &listen_fd, listen_fd >= 0);
 	say_files(j);

@@ -40,8 +40,11 @@ struct listener_peer;
 /* @vmm: the one whose message was wrong, or NULL. */
 void job_say_failed(struct job *j, const struct err *why, bool kill,
 		    const struct listener_peer *vmm);
-/* BACK, and the snapshot's files: what every new supervisor must get first. */
-void job_say_back(struct job *j, int listen_fd);
+/*
+ * BACK, and the snapshot's files: what every new supervisor must get first.
+ * @npeers: connections that the caller sends after it
+ */
+void job_say_back(struct job *j, int listen_fd, size_t npeers);
 /* The socket's path is free again. */
 void job_unlink_socket(struct job *j);
 

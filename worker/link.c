@@ -12,6 +12,7 @@ void link_init(struct link *l, int chan)
 {
 	memset(l, 0, sizeof(*l));
 	l->chan = chan;
+	l->late = -1;
 	l->home_uid = getuid();
 	l->pause_us = PAUSE_MIN_US;
 }
@@ -19,6 +20,7 @@ void link_init(struct link *l, int chan)
 void link_fini(struct link *l)
 {
 	close_fd(&l->chan);
+	close_fd(&l->late);
 	l->home[0] = '\0';
 }
 
@@ -43,13 +45,26 @@ static void lose(struct link *l)
 	l->try_us = now + jittered(l->pause_us);
 }
 
+/* It may have handed something over that nobody else has. */
+static bool has_unread(int chan)
+{
+	char byte;
+	struct iovec iov = {&byte, 1};
+	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	return recvmsg(chan, &hdr, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const int *fds,
 	       size_t nfds)
 {
 	struct err err;
 
-	if (l->chan >= 0 && chan_send(l->chan, type, msg, fds, nfds, &err))
-		lose(l);
+	if (l->chan < 0 || chan_send(l->chan, type, msg, fds, nfds, &err) == 0)
+		return;
+	if (l->late < 0 && has_unread(l->chan))
+		l->late = steal_fd(&l->chan);
+	lose(l);
 }
 
 void link_note(struct link *l, const char *type, const char *text)
@@ -66,6 +81,11 @@ enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_
 	enum chan_step step;
 	struct err err;
 
+	if (l->late >= 0) {
+		if (chan_recv(l->late, msg, fds, &err) == CHAN_GOT)
+			return CHAN_GOT;
+		close_fd(&l->late);
+	}
 	if (l->chan < 0)
 		return CHAN_AGAIN;
 	step = chan_recv(l->chan, msg, fds, &err);
@@ -78,7 +98,7 @@ enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_
 
 uint64_t link_wait_us(const struct link *l, uint64_t now)
 {
-	if (l->chan >= 0 || !l->home[0])
+	if (link_fd(l) >= 0 || !l->home[0])
 		return UINT64_MAX;
 	return l->try_us > now ? l->try_us - now : 0;
 }

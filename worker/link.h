@@ -16,6 +16,7 @@
 struct link {
 	int chan; /* owned; -1 while the supervisor is away */
 	unsigned epoch; /* counts channels: a new one may have the number of the old one */
+	int late; /* owned; the channel of one that died, while something on it is unread */
 	char id[PROTO_ID_MAX + 1];
 	char home[PROTO_SUN_MAX + 1]; /* "" = none: once lost, lost */
 	uid_t home_uid;               /* who may be there */
@@ -35,7 +36,16 @@ void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const 
 	       size_t nfds);
 /* The queue to the supervisor is short: each kind of note is sent once or rarely. */
 void link_note(struct link *l, const char *type, const char *text);
-/* CHAN_GOT, or CHAN_AGAIN: nothing (also while the supervisor is away). */
+/* For poll(): readable when link_recv() has something to do. */
+static inline int link_fd(const struct link *l)
+{
+	return l->late >= 0 ? l->late : l->chan;
+}
+
+/*
+ * CHAN_GOT, or CHAN_AGAIN: nothing (also while the supervisor is away). What one that
+ * died had said before is still heard.
+ */
 enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX]);
 
 static inline bool link_away(const struct link *l)

@@ -3,7 +3,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+
+#include "worker/fault.h"
 
 static void peer_clear(struct listener_peer *p)
 {
@@ -12,13 +15,19 @@ static void peer_clear(struct listener_peer *p)
 	p->pidfd = -1;
 }
 
-void listener_init(struct listener *l, int fd, uid_t peer_uid)
+int listener_init(struct listener *l, int fd, uid_t peer_uid, struct err *err)
 {
 	memset(l, 0, sizeof(*l));
 	l->fd = fd;
 	l->peer_uid = peer_uid;
-	for (size_t i = 0; i < LISTENER_PEERS_MAX; i++)
+	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
 		peer_clear(&l->peers[i]);
+	l->edges = epoll_create1(EPOLL_CLOEXEC);
+	if (l->edges >= 0)
+		return 0;
+	err_sys(err, "cannot wait for connections");
+	listener_fini(l);
+	return -1;
 }
 
 void listener_peer_fini(struct listener_peer *p)
@@ -30,31 +39,29 @@ void listener_peer_fini(struct listener_peer *p)
 
 void listener_fini(struct listener *l)
 {
-	for (size_t i = 0; i < LISTENER_PEERS_MAX; i++)
+	close_fd(&l->edges);
+	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
 		listener_peer_fini(&l->peers[i]);
 	close_fd(&l->fd);
 }
 
-static struct listener_peer *free_slot(struct listener *l)
+/* Its index; CHAN_PEERS_MAX: none. */
+static size_t free_slot(const struct listener *l)
 {
-	for (size_t i = 0; i < LISTENER_PEERS_MAX; i++)
-		if (l->peers[i].hs.sock < 0)
-			return &l->peers[i];
-	return NULL;
+	size_t i = 0;
+
+	while (i < CHAN_PEERS_MAX && l->peers[i].hs.sock >= 0)
+		i++;
+	return i;
 }
 
 size_t listener_poll(const struct listener *l, struct pollfd *ret)
 {
-	size_t n = 0, busy = 0;
+	size_t n = 0;
 
-	for (size_t i = 0; i < LISTENER_PEERS_MAX; i++) {
-		if (l->peers[i].hs.sock < 0)
-			continue;
-		busy++;
-		ret[n++] = (struct pollfd){.fd = l->peers[i].hs.sock, .events = POLLIN};
-	}
+	ret[n++] = (struct pollfd){.fd = l->edges, .events = POLLIN};
 	/* All slots taken: the next ones wait in the backlog. */
-	if (busy < LISTENER_PEERS_MAX)
+	if (l->accepts && free_slot(l) < CHAN_PEERS_MAX)
 		ret[n++] = (struct pollfd){.fd = l->fd, .events = POLLIN};
 	return n;
 }
@@ -63,58 +70,83 @@ uint64_t listener_deadline_us(const struct listener *l)
 {
 	uint64_t first = UINT64_MAX;
 
-	for (size_t i = 0; i < LISTENER_PEERS_MAX; i++)
+	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
 		if (l->peers[i].hs.sock >= 0)
 			first = min_u64(first, l->peers[i].deadline_us);
 	return first;
 }
 
-static void refuse(struct listener *l, const struct sock_peer *who, const char *why)
+static int watch(struct listener *l, int sock, struct err *err)
 {
+	struct epoll_event e = {.events = EPOLLIN | EPOLLET};
+
+	if (epoll_ctl(l->edges, EPOLL_CTL_ADD, sock, &e))
+		return err_sys(err, "cannot wait for the VMM's message");
+	return 0;
+}
+
+/* By hand: the socket lives on in duplicates, and with it what epoll knows of it. */
+static void unwatch(struct listener *l, const struct listener_peer *p)
+{
+	if (p->hs.sock >= 0)
+		epoll_ctl(l->edges, EPOLL_CTL_DEL, p->hs.sock, NULL);
+}
+
+static void refuse(struct listener *l, struct listener_peer *p, const char *why)
+{
+	unwatch(l, p);
 	if (l->refused)
-		l->refused(l->arg, who, why);
+		l->refused(l->arg, p, why);
+	listener_peer_fini(p);
 }
 
 /* Who is it, and may it? The pidfd is taken before anything it says is believed. */
-static int identify(struct listener *l, int sock, struct listener_peer *p, struct err *err)
+static int identify(const struct listener *l, struct listener_peer *p, struct err *err)
 {
-	if (sock_peer(sock, &p->who, err))
+	if (sock_peer(p->hs.sock, &p->who, err))
 		return -1;
 	if (p->who.uid != l->peer_uid)
 		return err_set(err, ERR_DENIED, "uid %u is not the restore's peer.uid %u",
 			       (unsigned)p->who.uid, (unsigned)l->peer_uid);
-	return sock_peer_pidfd(sock, p->who.pid, &p->pidfd, err);
+	return sock_peer_pidfd(p->hs.sock, p->who.pid, &p->pidfd, err);
 }
 
-static void accept_one(struct listener *l, int sock, uint64_t now)
+void listener_add(struct listener *l, int sock, uint64_t now)
 {
-	struct listener_peer *p = free_slot(l);
+	size_t i = free_slot(l);
+	struct listener_peer *p = &l->peers[i];
 	struct err err;
 
-	if (identify(l, sock, p, &err)) {
-		refuse(l, &p->who, err.msg);
+	if (i == CHAN_PEERS_MAX) {
 		close(sock);
-		close_fd(&p->pidfd);
-		peer_clear(p);
 		return;
 	}
+	p->cookie = sock_cookie(sock);
 	p->deadline_us = now + LISTENER_PEER_US;
-	if (handshake_init(&p->hs, sock, &err)) {
-		refuse(l, &p->who, err.msg);
-		listener_peer_fini(p);
-	}
+	if (handshake_init(&p->hs, sock, &err) || identify(l, p, &err) || watch(l, sock, &err))
+		refuse(l, p, err.msg);
+	else
+		fault_point(FAULT_PEER);
 }
 
 static void accept_all(struct listener *l, uint64_t now)
 {
-	while (free_slot(l)) {
+	while (free_slot(l) < CHAN_PEERS_MAX) {
 		int sock = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (sock >= 0)
-			accept_one(l, sock, now);
+			listener_add(l, sock, now);
 		else if (errno != EINTR && errno != ECONNABORTED)
 			return;
 	}
+}
+
+/* Each edge is told once; all peers are looked at anyway. */
+static void take_edges(struct listener *l)
+{
+	struct epoll_event e[CHAN_PEERS_MAX];
+
+	epoll_wait(l->edges, e, CHAN_PEERS_MAX, 0);
 }
 
 /* True when the wait is over, one way or the other. */
@@ -126,6 +158,8 @@ static bool peer_step(struct listener *l, struct listener_peer *p, uint64_t now,
 		*ret = LISTENER_VMM;
 		return true;
 	case HANDSHAKE_MORE:
+		if (p->hs.len)
+			fault_point(FAULT_PART_READ);
 		if (now < p->deadline_us)
 			return false;
 		err_set(err, ERR_TIMEOUT, "the handshake was not complete after %llu s",
@@ -141,8 +175,7 @@ static bool peer_step(struct listener *l, struct listener_peer *p, uint64_t now,
 		*ret = LISTENER_BAD;
 		return true;
 	}
-	refuse(l, &p->who, err->msg);
-	listener_peer_fini(p);
+	refuse(l, p, err->msg);
 	return false;
 }
 
@@ -151,12 +184,15 @@ enum listener_step listener_step(struct listener *l, uint64_t now, struct listen
 {
 	enum listener_step step;
 
-	accept_all(l, now);
-	for (size_t i = 0; i < LISTENER_PEERS_MAX; i++) {
+	if (l->accepts)
+		accept_all(l, now);
+	take_edges(l);
+	for (size_t i = 0; i < CHAN_PEERS_MAX; i++) {
 		struct listener_peer *p = &l->peers[i];
 
 		if (p->hs.sock < 0 || !peer_step(l, p, now, ret_regions, &step, err))
 			continue;
+		unwatch(l, p);
 		*ret_vmm = *p;
 		peer_clear(p);
 		return step;

@@ -15,24 +15,34 @@ struct lobby {
 	uint64_t until_us;
 };
 
-static void on_refused(void *arg, const struct sock_peer *who, const char *why)
+static void on_refused(void *arg, const struct listener_peer *p, const char *why)
 {
 	struct lobby *l = arg;
 	struct chan_msg msg = {0};
+	bool told = ++l->job->map.stats->refused_peers <= REFUSED_TOLD_MAX;
 
-	if (++l->job->map.stats->refused_peers > REFUSED_TOLD_MAX)
-		return;
-	msg.refused.pid = (uint32_t)who->pid;
-	msg.refused.uid = who->uid;
-	snprintf(msg.refused.why, sizeof(msg.refused.why), "%s", why);
+	msg.refused.peer = p->cookie;
+	msg.refused.pid = (uint32_t)p->who.pid;
+	msg.refused.uid = p->who.uid;
+	snprintf(msg.refused.why, sizeof(msg.refused.why), "%s", told ? why : "");
 	link_send(&l->job->link, CHAN_REFUSED, &msg, NULL, 0);
 }
 
+/* Those who came while it was away, and those whom the last one knew. */
 static void on_back(void *arg)
 {
 	struct lobby *l = arg;
+	const struct listener_peer *p = l->listener.peers;
+	struct chan_msg msg = {0};
+	int socks[CHAN_PEERS_MAX];
+	size_t n = 0;
 
-	job_say_back(l->job, l->listener.fd);
+	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
+		if (p[i].hs.sock >= 0)
+			socks[n++] = p[i].hs.sock;
+	job_say_back(l->job, l->listener.fd, n);
+	for (size_t i = 0; i < n; i++)
+		link_send(&l->job->link, CHAN_PEER, &msg, &socks[i], 1);
 }
 
 /* Before anybody hears that it is over: the path is free again then. */
@@ -52,6 +62,8 @@ static bool hear(struct lobby *l)
 	while (link_recv(&j->link, &msg, fds) == CHAN_GOT) {
 		if (msg.type == CHAN_WSET_GIVEN)
 			habit_hear(&j->habit, fds);
+		if (msg.type == CHAN_PEER && fds[0] >= 0)
+			listener_add(&l->listener, steal_fd(&fds[0]), now_us());
 		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 			close_fd(&fds[i]);
 		if (msg.type == CHAN_STOP)
@@ -67,7 +79,7 @@ static bool hear(struct lobby *l)
 
 static void doze(struct lobby *l)
 {
-	struct pollfd p[1 + LISTENER_POLL_MAX] = {{.fd = l->job->link.chan, .events = POLLIN}};
+	struct pollfd p[1 + LISTENER_POLL_MAX] = {{.fd = link_fd(&l->job->link), .events = POLLIN}};
 	size_t n = 1 + listener_poll(&l->listener, p + 1);
 	uint64_t now = now_us();
 	uint64_t by = min_u64(l->until_us, listener_deadline_us(&l->listener));
@@ -97,6 +109,8 @@ static enum listener_step wait_vmm(struct lobby *l, struct listener_peer *vmm,
 		link_turn(&l->job->link, now_us());
 		if (!hear(l))
 			return LISTENER_WAIT;
+		/* Else the supervisor does, and keeps a duplicate. */
+		l->listener.accepts = l->job->link.chan < 0;
 		step = listener_step(&l->listener, now_us(), vmm, regions, err);
 		if (step != LISTENER_WAIT)
 			return step;
@@ -115,7 +129,11 @@ void lobby_run(struct job *j)
 	enum listener_step step;
 	struct err err;
 
-	listener_init(&l.listener, steal_fd(&j->listen_fd), j->spec.peer_uid);
+	if (listener_init(&l.listener, steal_fd(&j->listen_fd), j->spec.peer_uid, &err)) {
+		job_unlink_socket(j);
+		job_say_failed(j, &err, false, NULL);
+		return;
+	}
 	l.listener.refused = on_refused;
 	l.listener.arg = &l;
 	j->link.replay = on_back;

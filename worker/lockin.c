@@ -49,13 +49,16 @@ static const int serving[] = {
 	SYS_memfd_create, /* for a working set */
 	SYS_socket, SYS_connect, /* to the next supervisor */
 	SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_timerfd_create, SYS_timerfd_settime,
-	SYS_eventfd2, SYS_preadv2, SYS_mincore, SYS_fadvise64,
+	SYS_eventfd2, SYS_setsockopt, SYS_preadv2, SYS_mincore, SYS_fadvise64,
 	SYS_set_robust_list, SYS_rseq, /* of a new thread */
 #ifdef SYS_epoll_wait
 	SYS_epoll_wait,
 #endif
 #ifdef SYS_poll
 	SYS_poll,
+#endif
+#ifdef SYS_epoll_wait
+	SYS_epoll_wait,
 #endif
 #ifdef SYS_unlink
 	SYS_unlink,

@@ -21,7 +21,7 @@ static int set_waits(struct loop *l, struct err *err)
 {
 	return wait_set(&l->wait, WAKES_UFFD, l->guest->uffd, err) ||
 	       wait_set(&l->wait, WAKES_VMM, l->vmm, err) ||
-	       wait_set(&l->wait, WAKES_LINK, l->link->chan, err) ||
+	       wait_set(&l->wait, WAKES_LINK, link_fd(l->link), err) ||
 	       wait_set(&l->wait, WAKES_WARM, warm_fd(l->warm), err) ||
 	       wait_set(&l->wait, WAKES_PROOF, l->proof, err) ||
 	       wait_set(&l->wait, WAKES_WINDOW, l->window, err) ? -1 : 0;
@@ -541,7 +541,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 	/* Found again. One that was lost has left by itself. */
 	if (l->link_epoch != l->link->epoch) {
 		l->link_epoch = l->link->epoch;
-		wait_set(&l->wait, WAKES_LINK, l->link->chan, &err);
+		wait_set(&l->wait, WAKES_LINK, link_fd(l->link), &err);
 	}
 	if (guest_unproven(l->guest) && !l->proof_due) {
 		set_timer(l->proof, PROOF_US);

@@ -11,9 +11,11 @@ struct serving {
 	struct guest guest;
 	struct loop loop;
 	int vmm; /* borrowed pidfd */
+	struct handshake *said; /* borrowed: its message, unread until somebody was told; NULL: none */
 };
 
-static void say_connected(struct job *j, const struct pagemap *map, int uffd, int vmm)
+static void say_connected(struct job *j, const struct pagemap *map, int uffd, int vmm,
+			  struct handshake *said)
 {
 	const int fds[] = {uffd, vmm};
 	struct chan_msg msg = {0};
@@ -25,14 +27,17 @@ static void say_connected(struct job *j, const struct pagemap *map, int uffd, in
 	msg.connected.page_bytes = map->regions->page_bytes;
 	msg.connected.memory_bytes = regions_bytes(map->regions);
 	link_send(&j->link, CHAN_CONNECTED, &msg, fds, ARRAY_LEN(fds));
+	/* Now it is known, and its message must not keep the uffd open beyond its end. */
+	if (said && j->link.chan >= 0)
+		handshake_consume(said);
 }
 
 static void on_back(void *arg)
 {
 	struct serving *s = arg;
 
-	job_say_back(s->job, -1);
-	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm);
+	job_say_back(s->job, -1, 0);
+	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm, s->said);
 	loop_replay(&s->loop);
 	habit_replay(&s->job->habit);
 }
@@ -46,8 +51,8 @@ static void finish_recording(struct serving *s)
 		habit_end(&s->job->habit, &s->guest.map, now_us());
 }
 
-/* Serves to the end. @uffd is taken over. */
-static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *err)
+/* Serves to the end. @uffd is taken over. @said: what a new VMM said; NULL: to take over. */
+static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struct err *err)
 {
 	struct serving *s = xcalloc(1, sizeof(*s));
 	struct chan_msg msg = {0};
@@ -55,6 +60,7 @@ static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *e
 
 	s->job = j;
 	s->vmm = vmm;
+	s->said = said;
 	if (guest_init(&s->guest, uffd, &j->map, j->src, err)) {
 		free(s);
 		return -1;
@@ -71,7 +77,7 @@ static int serve(struct job *j, int uffd, int vmm, bool take_over, struct err *e
 	s->loop.prefetch.held = s->loop.held || s->loop.paused;
 	j->link.replay = on_back;
 	j->link.arg = s;
-	if (take_over)
+	if (!said)
 		loop_take_over(&s->loop);
 	end = loop_run(&s->loop);
 	/* A dead VMM's threads wait for the last descriptor to close. */
@@ -128,12 +134,13 @@ void serve_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions
 		return;
 	}
 	drop_extra_fds(vmm);
+	fault_point(FAULT_BEFORE_RECORD);
 	/* Before anybody hears of it: there may be nobody to tell, and then we may die. */
 	pagemap_connect(&j->map, regions, (uint32_t)vmm->who.pid, vmm->who.uid, vmm->who.gid);
 	fault_point(FAULT_RECORDED);
-	say_connected(j, &j->map, vmm->hs.fds[0], vmm->pidfd);
+	say_connected(j, &j->map, vmm->hs.fds[0], vmm->pidfd, &vmm->hs);
 	fault_point(FAULT_CONNECTED);
-	if (serve(j, steal_fd(&vmm->hs.fds[0]), vmm->pidfd, false, &err))
+	if (serve(j, steal_fd(&vmm->hs.fds[0]), vmm->pidfd, &vmm->hs, &err))
 		serve_refuse(j, vmm, &err);
 }
 
@@ -150,7 +157,7 @@ static void on_back_refused(void *arg)
 {
 	struct refusal *r = arg;
 
-	job_say_back(r->job, -1);
+	job_say_back(r->job, -1, 0);
 	job_say_failed(r->job, &r->err, r->kill, r->vmm);
 }
 
@@ -165,7 +172,7 @@ static void outlive_vmm(struct refusal *r)
 	for (;;) {
 		struct pollfd p[] = {
 			{.fd = r->vmm->pidfd, .events = POLLIN},
-			{.fd = link->chan, .events = POLLIN},
+			{.fd = link_fd(link), .events = POLLIN},
 		};
 		uint64_t wait = link_wait_us(link, now_us());
 		int fds[CHAN_FDS_MAX];
@@ -202,6 +209,6 @@ void serve_on(struct job *j)
 {
 	struct err err;
 
-	if (serve(j, steal_fd(&j->uffd), j->vmm, true, &err))
+	if (serve(j, steal_fd(&j->uffd), j->vmm, NULL, &err))
 		job_say_failed(j, &err, j->spec.on_failure != FAILURE_HOLD, NULL);
 }

@@ -1,0 +1,56 @@
+/*
+ * door - the UFFD socket of a restore that waits: we accept, its worker decides
+ *
+ * A VMM says its message only once. So each connection goes to the worker as a
+ * duplicate, and ours is kept until the worker has decided upon it: should it die, its
+ * successor finds the message unread. Nothing is read here, and nothing blocks.
+ *
+ * Bounded: at most CHAN_PEERS_MAX are kept, further ones wait in the backlog; and those
+ * who come all the time are let in at a pace that does not keep us busy.
+ */
+#ifndef UFFDD_DOOR_H
+#define UFFDD_DOOR_H
+
+#include "common/chan.h"
+
+struct event;
+struct live;
+struct pagemap_view;
+
+struct door_peer {
+	int sock;  /* owned */
+	bool told; /* its worker has it */
+};
+
+struct door {
+	int fd;                         /* owned duplicate of the listening socket, or -1 */
+	struct event *on_peer, *again;  /* owned; NULL: nobody is let in (yet) */
+	uint64_t due_us;                /* the pace: see wait_us() */
+	size_t n;
+	size_t awaited;                 /* a worker that came back has announced them */
+	struct door_peer peers[CHAN_PEERS_MAX];
+};
+
+void door_init(struct door *d);
+/* The worker of @l is ready. @fd, when there is one, is taken: the socket, maybe again. */
+void door_open(struct live *l, int *fd, size_t awaited);
+/* No VMM is to come any more. Safe to repeat. */
+void door_close(struct live *l);
+
+/* A connection that the worker accepted by itself; @sock is taken. */
+void door_keep(struct live *l, int *sock);
+/* The worker turned it away; @cookie is what sock_cookie() says of it. */
+void door_drop(struct live *l, uint64_t cookie);
+/* To a new worker: all that is kept. */
+void door_hand_over(struct live *l);
+
+/*
+ * door_find - the VMM of the page map among those who are kept
+ *
+ * Its worker died before it could tell. Returns true with its pidfd, and its uffd or -1
+ * when its message has none (any more); both owned by the caller.
+ */
+bool door_find(const struct live *l, const struct pagemap_view *view, int *ret_pidfd,
+	       int *ret_uffd);
+
+#endif
