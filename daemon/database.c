@@ -58,6 +58,8 @@ static const char *const migrations[] = {
 	"wset_key TEXT NOT NULL,"
 	FLAG_COLUMN("recording")
 	"wset_pages INTEGER NOT NULL,"
+	"stop_reason TEXT NOT NULL,"
+	"stop_by_us INTEGER NOT NULL,"
 	"created_ms INTEGER NOT NULL,"
 	"connected_ms INTEGER NOT NULL,"
 	"ended_ms INTEGER NOT NULL,"

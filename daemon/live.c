@@ -110,6 +110,8 @@ void live_end(struct live *l, const char *reason)
 {
 	bool failed = l->rec.state == STATE_FAILED;
 
+	if (l->rec.stop_reason[0])
+		reason = l->rec.stop_reason;
 	if (!failed)
 		restore_move(&l->rec, STATE_ENDED, reason, wall_ms());
 	close_fd(&l->uffd);
@@ -158,7 +160,7 @@ static void on_vmm_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	live_end(l, l->stop_reason[0] ? l->stop_reason : "vmm-exited");
+	live_end(l, "vmm-exited");
 }
 
 void live_watch_vmm(struct live *l, int *pidfd)
@@ -224,6 +226,7 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 
 	free_event(&l->load_by);
 	recording_ready(l, &msg->ready.key);
+	l->ready = true;
 	if (!l->creating) {
 		recording_give(l);
 		door_open(l, &fds[0], 0);
@@ -388,14 +391,14 @@ static void on_gone(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
-	live_end(l, l->stop_reason[0] ? l->stop_reason : "vmm-exited");
+	live_end(l, "vmm-exited");
 }
 
 static void on_released(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
-	live_end(l, l->stop_reason[0] ? l->stop_reason : "released");
+	live_end(l, "released");
 }
 
 static void on_failed(struct live *l, const struct chan_msg *msg, int *fds)
@@ -452,6 +455,7 @@ static void on_worker_exit(void *arg, const char *how)
 
 	l->worker = NULL;
 	lessor_back(l->host->lessor, &l->claim);
+	l->ready = false;
 	err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
 	if (l->creating) {
 		create_failed(l, &err);

@@ -55,6 +55,7 @@ struct live {
 	size_t nfiles;
 	unsigned deaths;          /* of workers in a row, see recover.c */
 	uint64_t deaths_since_us;
+	bool ready;               /* its worker has loaded; else one loads, or there is none */
 	bool replacing;           /* on request: its worker is being ended, or another loads */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
@@ -62,7 +63,6 @@ struct live {
 	int vmm;                  /* owned pidfd, -1: none or ended */
 	struct event *on_vmm;
 	struct event *grace;      /* a stop waits for the VMM to end by itself */
-	char stop_reason[64];     /* "" = nobody asked for the end */
 	TAILQ_ENTRY(live) ended_link;
 };
 
@@ -94,7 +94,10 @@ void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm
 void live_watch_vmm(struct live *l, int *pidfd);
 void live_drop_files(struct live *l);
 
-/* It has ended: everything but the record goes. After a failure the reason stays. */
+/*
+ * It has ended: everything but the record goes. After a failure the reason stays; who
+ * asked for the end gives it otherwise, else @reason.
+ */
 void live_end(struct live *l, const char *reason);
 
 /* The page map now, or as it was at release. */

@@ -1,5 +1,6 @@
 #include "daemon/recover.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
 #include "daemon/notify.h"
+#include "daemon/steer.h"
 
 /* How long a worker may take to find its new supervisor. */
 #define BACK_MS 10000
@@ -193,6 +195,9 @@ static bool regain(struct live *l)
 	}
 	if (l->vmm < 0 || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
 		return false;
+	/* It is just ending, and its pidfd will tell. */
+	if (err.sys == ESRCH)
+		return true;
 	if (left_alone)
 		end_left_alone(l);
 	else
@@ -204,7 +209,7 @@ static bool regain(struct live *l)
 void recover_worker(struct live *l, const char *how)
 {
 	if (l->vmm >= 0 && proc_ended(l->vmm)) {
-		live_end(l, l->stop_reason[0] ? l->stop_reason : "vmm-exited");
+		live_end(l, "vmm-exited");
 		return;
 	}
 	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
@@ -231,6 +236,7 @@ void recover_done(struct live *l)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
 	l->replacing = false;
 	live_changed(l, "recovered", NULL);
+	steer_go_on(l);
 }
 
 int recover_replace(struct live *l, struct err *err)
@@ -326,6 +332,8 @@ bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t 
 	door_open(l, listen_fd, npeers);
 	if (l->rec.state == STATE_RECOVERING)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+	l->ready = true;
 	live_changed(l, "adopted", NULL);
+	steer_go_on(l);
 	return true;
 }

@@ -50,6 +50,8 @@ struct restore_record {
 	char wset_key[WSET_KEY_LEN + 1]; /* wset_key_text() of its snapshot; "" while unknown */
 	bool recording;                  /* a working set is (still) expected of its worker */
 	uint64_t wset_pages;             /* in the set that was recorded; 0: none was */
+	char stop_reason[16]; /* somebody wants the end, and how it will be called; "": nobody */
+	uint64_t stop_by_us;  /* now_us() of this boot: until then the VMM may end by itself */
 
 	int64_t created_ms, connected_ms, ended_ms; /* wall clock; 0: not yet */
 };

@@ -221,7 +221,7 @@ void restores_get(struct call *c)
 static bool released_or_refused(const struct live *l, int target)
 {
 	(void)target;
-	return live_released(l) || (proto_state_live(l->rec.state) && !l->stop_reason[0]);
+	return live_released(l) || (!l->released && !l->rec.stop_reason[0]);
 }
 
 static void answer_stopped(struct http_request *req, const struct live *live, bool late)

@@ -1,10 +1,14 @@
 #include "daemon/steer.h"
 
 #include <event2/event.h>
+#include <string.h>
 
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+
+#define STOPPED "stopped"
+#define KILLED "killed"
 
 static int tell_worker(struct live *l, enum chan_type type, struct chan_msg *msg,
 		       struct err *err)
@@ -14,13 +18,20 @@ static int tell_worker(struct live *l, enum chan_type type, struct chan_msg *msg
 	return worker_send(l->worker, type, msg, NULL, 0, err);
 }
 
-/* The guest goes on without us, by the worker's hand. */
-static int stop_by_worker(struct live *l, struct err *err)
+/* ---- stop ---- */
+
+/*
+ * The guest goes on without us, by the worker's hand. One that is not there, or dies over
+ * it, has a successor, and steer_go_on() tells that one.
+ */
+static int stop_by_worker(struct live *l)
 {
 	struct chan_msg msg = {.stop.how = CHAN_STOP_GUEST};
+	struct err err;
 
-	if (tell_worker(l, CHAN_STOP, &msg, err))
-		return -1;
+	if (!l->worker || !l->ready)
+		return 0;
+	worker_send(l->worker, CHAN_STOP, &msg, NULL, 0, &err);
 	worker_expect_exit(l->worker, LIVE_LEAVE_MS);
 	return 0;
 }
@@ -32,64 +43,115 @@ static int stop_with_kill(struct live *l, struct err *err)
 	return 0;
 }
 
-static int stop_guest(struct live *l, struct err *err)
+/* Its worker may be about to say so. */
+static bool is_complete(const struct live *l)
 {
-	/* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
-	if (l->rec.complete || (l->spec.on_failure == FAILURE_POISON && l->uffd >= 0))
-		return stop_by_worker(l, err);
-	if (l->spec.on_failure == FAILURE_KILL)
-		return stop_with_kill(l, err);
+	struct pagemap_view view;
+	struct err err;
+
+	return l->rec.complete || (live_view(l, &view, &err) == 0 && view.head.connected &&
+				   view.stats.pages[PAGE_ABSENT] == 0);
+}
+
+/* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
+static bool leaves_by_worker(const struct live *l)
+{
+	return is_complete(l) || (l->spec.on_failure == FAILURE_POISON && l->rec.memory_bytes);
+}
+
+static int check_stop(const struct live *l, bool kill, struct err *err)
+{
+	if (kill || l->spec.on_failure == FAILURE_KILL || leaves_by_worker(l))
+		return 0;
 	return err_set(err, ERR_STATE, "restore %s: the VMM (pid %u) lives and its guest still "
 		       "needs pages; end it first, or stop with kill", l->rec.id, l->rec.vmm_pid);
 }
 
+static void forget_stop(struct live *l, const struct err *why)
+{
+	struct json_object *data = json_object_new_object();
+
+	log_warning("restore could not be stopped", "id=%s why=%s", l->rec.id, why->msg);
+	l->rec.stop_reason[0] = '\0';
+	l->rec.stop_by_us = 0;
+	l->rec.revision++;
+	js_add_string(data, "detail", why->msg);
+	live_changed(l, "stop-refused", data);
+}
+
+/* Now, whatever time there was. */
+static int carry_out(struct live *l, struct err *err)
+{
+	bool kill = strcmp(l->rec.stop_reason, KILLED) == 0;
+	int rc = check_stop(l, kill, err);
+
+	if (rc == 0 && !kill && leaves_by_worker(l))
+		rc = stop_by_worker(l);
+	else if (rc == 0)
+		rc = stop_with_kill(l, err);
+	if (rc)
+		forget_stop(l, err);
+	return rc;
+}
+
 static void on_grace(evutil_socket_t fd, short what, void *arg)
 {
-	struct live *l = arg;
 	struct err err;
 
 	(void)fd;
 	(void)what;
-	if (stop_guest(l, &err) == 0)
-		return;
-	l->stop_reason[0] = '\0';
-	log_warning("restore could not be stopped", "id=%s why=%s", l->rec.id, err.msg);
-	l->host->hooks->changed(l->host->arg, l);
+	carry_out(arg, &err);
 }
 
-static int start_grace(struct live *l, uint64_t grace_ms)
+static void start_grace(struct live *l, uint64_t us)
 {
-	const struct timeval tv = {(time_t)(grace_ms / 1000), (suseconds_t)(grace_ms % 1000) * 1000};
+	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
 
 	if (!l->grace)
 		l->grace = evtimer_new(l->host->base, on_grace, l);
 	evtimer_add(l->grace, &tv);
+}
+
+/* In the store before anything is done: who dies over it must do it again. */
+static void remember_stop(struct live *l, const char *reason, uint64_t grace_ms)
+{
+	struct json_object *data;
+
+	if (strcmp(l->rec.stop_reason, reason) == 0 && !grace_ms && !l->rec.stop_by_us)
+		return;
+	snprintf(l->rec.stop_reason, sizeof(l->rec.stop_reason), "%s", reason);
+	l->rec.stop_by_us = grace_ms ? now_us() + grace_ms * 1000 : 0;
+	l->rec.revision++;
+	data = json_object_new_object();
+	js_add_string(data, "reason", reason);
+	js_add_u64(data, "grace_ms", grace_ms);
+	live_changed(l, "stopping", data);
+}
+
+static int stop_guest(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
+{
+	if (!grace_ms && check_stop(l, kill, err))
+		return -1;
+	remember_stop(l, kill ? KILLED : STOPPED, grace_ms);
+	if (l->grace)
+		evtimer_del(l->grace);
+	if (!grace_ms)
+		return carry_out(l, err);
+	start_grace(l, grace_ms * 1000);
 	return 0;
 }
 
-static int stop_serving(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
+void steer_go_on(struct live *l)
 {
-	int rc;
+	uint64_t now = now_us();
+	struct err err;
 
-	/* Somebody reads page states, or the guest's memory: it must not be poisoned now. */
-	if (l->rec.paused && !kill)
-		return err_set(err, ERR_PAUSED, "restore %s is paused: resume it first", l->rec.id);
-	snprintf(l->stop_reason, sizeof(l->stop_reason), "%s", kill ? "killed" : "stopped");
-	if (kill)
-		rc = stop_with_kill(l, err);
-	else if (grace_ms)
-		rc = start_grace(l, grace_ms);
+	if (!l->rec.stop_reason[0] || l->released)
+		return;
+	if (l->rec.stop_by_us > now)
+		start_grace(l, l->rec.stop_by_us - now);
 	else
-		rc = stop_guest(l, err);
-	if (rc)
-		l->stop_reason[0] = '\0';
-	return rc;
-}
-
-/* Failed, and its VMM hangs on. */
-static int stop_failed(struct live *l, bool kill, struct err *err)
-{
-	return kill ? stop_with_kill(l, err) : stop_guest(l, err);
+		carry_out(l, &err);
 }
 
 int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
@@ -98,14 +160,21 @@ int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
 		return 0;
 	switch (l->rec.state) {
 	case STATE_WAITING:
-		live_end(l, "stopped");
+		live_end(l, STOPPED);
 		return 0;
 	case STATE_FAILED:
-		return stop_failed(l, kill, err);
+		/* Its VMM hangs on; there is nothing to give it time for. */
+		return stop_guest(l, 0, kill, err);
 	default:
-		return stop_serving(l, grace_ms, kill, err);
+		/* Somebody reads page states, or the guest's memory: it must not be poisoned now. */
+		if (l->rec.paused && !kill)
+			return err_set(err, ERR_PAUSED, "restore %s is paused: resume it first",
+				       l->rec.id);
+		return stop_guest(l, kill ? 0 : grace_ms, kill, err);
 	}
 }
+
+/* ---- the rest ---- */
 
 static int check_serving(const struct live *l, struct err *err)
 {
@@ -145,7 +214,7 @@ int steer_pause(struct live *l, struct err *err)
 
 	if (check_serving(l, err))
 		return -1;
-	if (l->stop_reason[0])
+	if (l->rec.stop_reason[0])
 		return err_set(err, ERR_STATE, "restore %s is being stopped", l->rec.id);
 	return l->rec.paused ? 0 : tell_worker(l, CHAN_PAUSE, &msg, err);
 }

@@ -15,6 +15,8 @@
  * it, or poison what is missing), and hold refuses: ERR_STATE. Idempotent.
  */
 int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err);
+/* A stop that was asked for before somebody died: its worker is there again, or we are. */
+void steer_go_on(struct live *l);
 
 /* -1 with ERR_PAUSED or ERR_STATE. */
 int steer_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t rate,

@@ -61,6 +61,8 @@ static void random_record(struct restore_record *r, int i)
 	random_text(r->wset_key, sizeof(r->wset_key));
 	r->recording = rnd() & 1;
 	r->wset_pages = random_u64();
+	random_text(r->stop_reason, sizeof(r->stop_reason));
+	r->stop_by_us = random_u64();
 	r->created_ms = (int64_t)random_u64();
 	r->connected_ms = (int64_t)random_u64();
 	r->ended_ms = (int64_t)random_u64();
@@ -88,6 +90,7 @@ static void must_equal(const struct restore_record *a, const struct restore_reco
 		wipe(both[i]->boot_id, sizeof(both[i]->boot_id));
 		wipe(both[i]->socket_path, sizeof(both[i]->socket_path));
 		wipe(both[i]->wset_key, sizeof(both[i]->wset_key));
+		wipe(both[i]->stop_reason, sizeof(both[i]->stop_reason));
 		both[i]->spec = NULL;
 	}
 	ck_assert_msg(memcmp(&x, &y, sizeof(x)) == 0, "%s differs", a->id);

@@ -26,7 +26,10 @@
 	X(FAULT_BEFORE_INSTALL,   "before-install")   /* of a page that was faulted */       \
 	X(FAULT_AFTER_INSTALL,    "after-install")    /* the page map does not know yet */   \
 	X(FAULT_BEFORE_STEP,      "before-step")      /* of prefetch */                      \
-	X(FAULT_IN_STEP,          "in-step")          /* copied, the page map does not know */
+	X(FAULT_IN_STEP,          "in-step")          /* copied, the page map does not know */ \
+	X(FAULT_STOPPING,         "stopping")         /* STOP was read */                    \
+	X(FAULT_POISONING,        "poisoning")        /* a page was poisoned for it */       \
+	X(FAULT_RELEASING,        "releasing")        /* the page map says so */
 
 enum fault_point {
 #define X(point, name) point,

@@ -418,6 +418,7 @@ static enum guest_answer poison_region(struct guest *g, const struct region *r,
 			return a;
 		else
 			page++;
+		fault_point(FAULT_POISONING);
 	}
 	return GUEST_DONE;
 }

@@ -472,6 +472,7 @@ static void on_stop(struct loop *l, const struct chan_msg *msg)
 	struct err err;
 
 	(void)msg;
+	fault_point(FAULT_STOPPING);
 	l->stopping = true;
 	/* A pause that crossed it on the way would keep us here. */
 	l->paused = false;
@@ -601,6 +602,7 @@ enum loop_end loop_run(struct loop *l)
 			link_turn(l->link, now_us());
 		if (may_release(l)) {
 			l->guest->map.head->releasing = 1;
+			fault_point(FAULT_RELEASING);
 			if (guest_release(l->guest, drain, l) == GUEST_GONE)
 				break;
 			return LOOP_RELEASED;
