@@ -401,6 +401,20 @@ static void on_released(struct live *l, const struct chan_msg *msg, int *fds)
 	live_end(l, "released");
 }
 
+/* Where it has failed already, that reason stays. */
+static void no_successor(struct live *l, const struct err *why)
+{
+	struct json_object *data;
+
+	l->hopeless = true;
+	if (l->rec.state != STATE_FAILED)
+		return;
+	log_warning("no worker can take over", "id=%s why=%s", l->rec.id, why->msg);
+	data = json_object_new_object();
+	js_add_string(data, "detail", why->msg);
+	live_changed(l, "no-worker", data);
+}
+
 static void on_failed(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	struct err why = {
@@ -419,6 +433,8 @@ static void on_failed(struct live *l, const struct chan_msg *msg, int *fds)
 		l->rec.vmm_start = proc_start_time((pid_t)msg->failed.vmm_pid);
 	}
 	live_watch_vmm(l, &fds[0]);
+	if (!l->ready)
+		no_successor(l, &why);
 	live_fail(l, why.msg, msg->failed.kill);
 }
 

@@ -56,6 +56,7 @@ struct live {
 	unsigned deaths;          /* of workers in a row, see recover.c */
 	uint64_t deaths_since_us;
 	bool ready;               /* its worker has loaded; else one loads, or there is none */
+	bool hopeless;            /* a successor could not load it: another one cannot either */
 	bool replacing;           /* on request: its worker is being ended, or another loads */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */

@@ -212,7 +212,8 @@ void recover_worker(struct live *l, const char *how)
 		live_end(l, "vmm-exited");
 		return;
 	}
-	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
+	/* Its VMM is killed, or held without anybody. */
+	if (l->hopeless || (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL))
 		return;
 	if (regain(l))
 		return;

@@ -56,7 +56,8 @@ static bool is_complete(const struct live *l)
 /* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
 static bool leaves_by_worker(const struct live *l)
 {
-	return is_complete(l) || (l->spec.on_failure == FAILURE_POISON && l->rec.memory_bytes);
+	return !l->hopeless && (is_complete(l) || (l->spec.on_failure == FAILURE_POISON &&
+						   l->rec.memory_bytes));
 }
 
 static int check_stop(const struct live *l, bool kill, struct err *err)

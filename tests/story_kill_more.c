@@ -3,6 +3,7 @@
  * or no longer the same, on request, with a removal in hand, and of the whole host.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "tests/killing.h"
 #include "tests/pages.h"
+#include "tests/respawn.h"
 #include "tests/runner.h"
 #include "tests/snapgen.h"
 
@@ -94,28 +96,95 @@ START_TEST(crash_loop)
 }
 END_TEST
 
-/* What the successor gets is not what its predecessor had. */
-START_TEST(layer_changes_while_nobody_looks)
+static void change_layer(const struct killing *k)
 {
-	const struct failing *f = &failing[_i];
-	cleanup_free char *name = scene_format("changed-%s", f->name), *layer = NULL;
+	cleanup_free char *layer = NULL;
 	char build[UUID_STR_LEN];
-	struct killing k;
 	uuid_t uuid;
 
-	begin(&k, name, NULL, f->members, TOUCHES);
-	killing_stop(&k, DIES_WORKER);
 	snapgen_build(KILLING_SEED, 1, uuid);
 	uuid_unparse_lower(uuid, build);
-	layer = scene_format("%s/memfile.%s", k.snapshot, build);
+	layer = scene_format("%s/memfile.%s", k->snapshot, build);
 	{
 		cleanup_fd int fd = open(layer, O_WRONLY | O_CLOEXEC);
 
 		ck_assert_int_eq(write(fd, "x", 1), 1);
 	}
+}
+
+/* What the successor gets is not what its predecessor had. */
+START_TEST(layer_changes_while_nobody_looks)
+{
+	const struct failing *f = &failing[_i];
+	cleanup_free char *name = scene_format("changed-%s", f->name);
+	struct killing k;
+
+	begin(&k, name, NULL, f->members, TOUCHES);
+	killing_stop(&k, DIES_WORKER);
+	change_layer(&k);
 	killing_end(&k, DIES_WORKER);
 	failed(&k, f, "changed");
 	killing_close(&k);
+}
+END_TEST
+
+/* The longest that nothing may happen, to believe that nothing will. */
+#define STILL_MS 500
+
+/* One worker tries; it is said once; the guest is held until somebody ends it. */
+static void nobody_serves(struct killing *k, unsigned deaths, unsigned said)
+{
+	cleanup_json struct json_object *o = NULL;
+
+	poll(NULL, 0, STILL_MS);
+	o = stage_await(&k->s, "failed");
+	ck_assert_uint_eq(scene_number(o, "worker.restarts"), deaths);
+	ck_assert_uint_eq(respawn_count_events(&k->scene, k->s.id, "worker-died"), deaths);
+	ck_assert_uint_eq(respawn_count_events(&k->scene, k->s.id, "failed"), 1);
+	ck_assert_uint_eq(respawn_count_events(&k->scene, k->s.id, "no-worker"), said);
+	stage_refused(&k->s, "DELETE", "", NULL, ERR_STATE);
+	stage_check(&k->s, scene_vmm_lives(&k->s.vmm), "it was not held");
+}
+
+static void end_held(struct killing *k)
+{
+	int code;
+
+	stage_tell(&k->s, "DELETE", "?kill=true", NULL);
+	code = stage_end(&k->s);
+	stage_check(&k->s, code == KILLED && !strstr(stage_printed(&k->s), "wrong page"),
+		    "the VMM ended with %d", code);
+	killing_await(k, "released", is_released, k);
+	stage_cleared(&k->s);
+	killing_close(k);
+}
+
+START_TEST(no_second_successor)
+{
+	struct killing k;
+
+	begin(&k, "hopeless", NULL, POLICY("hold"), TOUCHES);
+	killing_stop(&k, DIES_WORKER);
+	change_layer(&k);
+	killing_end(&k, DIES_WORKER);
+	nobody_serves(&k, 1, 0);
+	end_held(&k);
+}
+END_TEST
+
+/* It had failed before, and its worker stayed to hold it. */
+START_TEST(no_second_successor_of_a_failed_one)
+{
+	struct killing k;
+
+	begin(&k, "hopeless-failed", NULL, POLICY("hold"), TOUCHES);
+	change_layer(&k);
+	scene_vmm_go(&k.s.vmm);
+	json_object_put(stage_await(&k.s, "failed"));
+	killing_end(&k, DIES_WORKER);
+	respawn_await_event(&k.scene, k.s.id, "no-worker", 1);
+	nobody_serves(&k, 1, 1);
+	end_held(&k);
 }
 END_TEST
 
@@ -274,6 +343,8 @@ Suite *test_suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, crash_loop, 0, ARRAY_LEN(failing));
 	tcase_add_loop_test(tc, layer_changes_while_nobody_looks, 0, ARRAY_LEN(failing));
+	tcase_add_test(tc, no_second_successor);
+	tcase_add_test(tc, no_second_successor_of_a_failed_one);
 	tcase_add_loop_test(tc, snapshot_is_deleted, 0, 2);
 	tcase_add_test(tc, worker_is_replaced_under_load);
 	tcase_add_loop_test(tc, removal_is_not_lost, 0, 2);
