@@ -52,6 +52,7 @@ static const char *const migrations[] = {
 	"memory_bytes INTEGER NOT NULL,"
 	FLAG_COLUMN("complete")
 	FLAG_COLUMN("paused")
+	FLAG_COLUMN("released")
 	"prefetch TEXT NOT NULL,"
 	FLAG_COLUMN("prefetch_held")
 	"rate_bytes_per_s INTEGER NOT NULL,"

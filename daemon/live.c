@@ -115,6 +115,7 @@ void live_end(struct live *l, const char *reason)
 	if (!failed)
 		restore_move(&l->rec, STATE_ENDED, reason, wall_ms());
 	close_fd(&l->uffd);
+	l->rec.released = true;
 	/* Before its files go: a living row without them would be taken for a lost one. */
 	journal_add(l->host->journal, &l->rec, failed ? "released" : "ended", reason_data(l));
 	release(l);
@@ -122,7 +123,7 @@ void live_end(struct live *l, const char *reason)
 	l->host->hooks->changed(l->host->arg, l);
 }
 
-static void kill_vmm(struct live *l)
+void live_kill_vmm(struct live *l)
 {
 	struct json_object *data;
 	struct err err;
@@ -143,11 +144,12 @@ void live_fail(struct live *l, const char *reason, bool kill)
 		return;
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
+	l->rec.released = l->vmm < 0;
 	unlink_socket(l);
 	lessor_back(l->host->lessor, &l->claim);
 	live_changed(l, "failed", reason_data(l));
 	if (kill)
-		kill_vmm(l);
+		live_kill_vmm(l);
 	if (l->vmm < 0) {
 		release(l);
 		l->host->hooks->ended(l->host->arg, l);

@@ -89,6 +89,8 @@ void live_changed(struct live *l, const char *type, struct json_object *data);
 
 /* Visible at once; what the guest hangs on is kept until the VMM has ended. */
 void live_fail(struct live *l, const char *reason, bool kill);
+/* Or an event says why it cannot be killed. */
+void live_kill_vmm(struct live *l);
 /* A VMM is there: from its worker, or from the page map that a dead one left. */
 void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start);
 /* Takes the pidfd over, unless it has one. */

@@ -132,8 +132,11 @@ int notify_take(const char *id)
 
 void notify_close(void)
 {
-	for (size_t i = 0; i < nkept; i++)
+	for (size_t i = 0; i < nkept; i++) {
+		if (kept[i].fd >= 0)
+			notify_forget(kept[i].id);
 		close_fd(&kept[i].fd);
+	}
 	free(steal_ptr(&kept));
 	nkept = 0;
 }

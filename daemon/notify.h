@@ -11,7 +11,7 @@
 
 /* Takes NOTIFY_SOCKET and LISTEN_FDS out of the environment. Call once, early. */
 void notify_open(void);
-/* Closes what nobody took. */
+/* Closes what nobody took; it need not be kept any longer. */
 void notify_close(void);
 /* A line such as "READY=1". */
 void notify_say(const char *line);

@@ -311,9 +311,14 @@ void recover_row(struct live *l)
 			live_end(l, "vmm-exited");
 		return;
 	}
-	if (connected && !vmm)
+	if (connected && !vmm) {
 		live_end(l, "vmm-exited");
-	else if (worker >= 0)
+		return;
+	}
+	/* Who failed it may have died before he did so. */
+	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
+		live_kill_vmm(l);
+	if (worker >= 0)
 		wait_for_worker(l, &worker);
 	else
 		recover_worker(l, "found dead after a restart");

@@ -43,6 +43,7 @@ struct restore_record {
 
 	uint64_t size_bytes, page_bytes, memory_bytes; /* page and memory: 0 until connected */
 	bool complete, paused;
+	bool released; /* nothing is left of it but this record */
 	enum spec_prefetch prefetch; /* as it is now, not as it was asked for at first */
 	bool prefetch_held;
 	uint64_t rate_bytes_per_s;

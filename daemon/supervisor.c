@@ -314,8 +314,7 @@ static bool still_stands(const struct live *l)
 		return false;
 	if (proto_state_live(l->rec.state))
 		return true;
-	return l->rec.state == STATE_FAILED && l->rec.vmm_pid &&
-	       proc_start_time((pid_t)l->rec.vmm_pid) == l->rec.vmm_start;
+	return l->rec.state == STATE_FAILED && !l->rec.released;
 }
 
 static int make_run_dir(struct supervisor *sup, const char *what, mode_t mode, struct err *err)

@@ -55,6 +55,7 @@ static void random_record(struct restore_record *r, int i)
 	r->memory_bytes = random_u64();
 	r->complete = rnd() & 1;
 	r->paused = rnd() & 1;
+	r->released = rnd() & 1;
 	r->prefetch = (enum spec_prefetch)(rnd() % PREFETCH_COUNT);
 	r->prefetch_held = rnd() & 1;
 	r->rate_bytes_per_s = random_u64();

@@ -114,6 +114,20 @@ void killing_await_stop(const struct killing *k, pid_t pid)
 		      k->s.id, (int)pid, state_of(pid));
 }
 
+static bool is_dead(void *arg)
+{
+	const pid_t *pid = arg;
+	char state = state_of(*pid);
+
+	return !state || state == 'Z';
+}
+
+void killing_await_death(const struct killing *k, pid_t pid)
+{
+	ck_assert_msg(harness_wait(is_dead, &pid, SCENE_MS), "%s: %d does not die (%c)", k->s.id,
+		      (int)pid, state_of(pid));
+}
+
 struct wanted {
 	const struct killing *k;
 	bool (*cond)(struct json_object *o, const void *arg);

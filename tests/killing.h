@@ -59,6 +59,8 @@ void killing_vmm(struct killing *k, const char *options);
 pid_t killing_worker(const struct killing *k);
 /* Waits until a signal has stopped it. */
 void killing_await_stop(const struct killing *k, pid_t pid);
+/* Waits until it has ended, whether anybody has waited for it or not. */
+void killing_await_death(const struct killing *k, pid_t pid);
 /* Waits until @o of the API is as wanted. */
 void killing_await(const struct killing *k, const char *what,
 		   bool (*cond)(struct json_object *o, const void *arg), const void *arg);

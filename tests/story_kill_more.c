@@ -155,6 +155,7 @@ static void end_held(struct killing *k)
 	stage_check(&k->s, code == KILLED && !strstr(stage_printed(&k->s), "wrong page"),
 		    "the VMM ended with %d", code);
 	killing_await(k, "released", is_released, k);
+	killing_bury(k);
 	stage_cleared(&k->s);
 	killing_close(k);
 }
@@ -184,6 +185,44 @@ START_TEST(no_second_successor_of_a_failed_one)
 	killing_end(&k, DIES_WORKER);
 	respawn_await_event(&k.scene, k.s.id, "no-worker", 1);
 	nobody_serves(&k, 1, 1);
+	end_held(&k);
+}
+END_TEST
+
+#define HOWS 2 /* SIGKILL; SIGSTOP and then SIGKILL */
+
+/*
+ * The row of the kill matrix that ends in no verified guest: held, because its snapshot
+ * has changed. It stays so, whoever dies, until its VMM ends.
+ */
+START_TEST(held)
+{
+	enum killing_who who = (enum killing_who)(_i / HOWS);
+	cleanup_free char *name = scene_format("held-%s-%d", killing_who_names[who], _i % HOWS);
+	struct killing k;
+
+	begin(&k, name, NULL, POLICY("hold"), TOUCHES);
+	change_layer(&k);
+	scene_vmm_go(&k.s.vmm);
+	json_object_put(stage_await(&k.s, "failed"));
+	if (_i % HOWS)
+		killing_stop(&k, who);
+	killing_end(&k, who);
+	killing_revive(&k, who);
+	if (!killing_has_worker(who) && kill(k.s.worker, 0) == 0)
+		kill(k.s.worker, SIGCONT);
+	if (killing_has_vmm(who)) {
+		killing_await(&k, "released", is_released, &k);
+		killing_bury(&k);
+		stage_cleared(&k.s);
+		json_object_put(stage_await(&k.s, "failed"));
+		killing_close(&k);
+		return;
+	}
+	respawn_await_event(&k.scene, k.s.id, killing_has_worker(who) ? "no-worker" : "adopted", 1);
+	nobody_serves(&k, killing_has_worker(who), killing_has_worker(who));
+	if (!killing_has_worker(who))
+		killing_look(&k);
 	end_held(&k);
 }
 END_TEST
@@ -295,14 +334,15 @@ END_TEST
 
 /* --- the host --- */
 
-static void boot_again(const struct killing *k)
+/* Changes the row of the restore; @what: "column = value, …". */
+static void change_row(const struct killing *k, const char *what)
 {
 	cleanup_free char *path = scene_format("%s/uffdd.db", k->scene.d.state);
+	cleanup_free char *text = scene_format("UPDATE restores SET %s WHERE ended_ms = 0", what);
 	sqlite3 *db;
 
 	ck_assert_int_eq(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_exec(db, "UPDATE restores SET boot_id = 'of another time' "
-				      "WHERE ended_ms = 0", NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
 	ck_assert_int_eq(sqlite3_changes(db), 1);
 	ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
 }
@@ -321,7 +361,7 @@ START_TEST(host_reboots)
 		json_object_put(stage_await(&k.s, "serving"));
 	}
 	killing_end(&k, _i ? DIES_ALL : DIES_BOTH);
-	boot_again(&k);
+	change_row(&k, "boot_id = 'of another time'");
 	killing_revive(&k, DIES_ALL);
 	killing_bury(&k);
 	o = stage_ended(&k.s, "reboot");
@@ -335,6 +375,27 @@ START_TEST(host_reboots)
 }
 END_TEST
 
+/* The supervisor had failed it, and died before it could do what on_failure says. */
+START_TEST(failed_and_not_yet_killed)
+{
+	enum killing_who who = _i ? DIES_BOTH : DIES_SUPERVISOR;
+	cleanup_free char *name = scene_format("not-yet-%s", killing_who_names[who]);
+	struct killing k;
+	int code;
+
+	begin(&k, name, NULL, POLICY("kill"), TOUCHES);
+	killing_end(&k, who);
+	change_row(&k, "state = 'failed', reason = 'a test', ended_ms = 1");
+	killing_revive(&k, who);
+	code = stage_end(&k.s);
+	stage_check(&k.s, code == KILLED, "the VMM ended with %d", code);
+	killing_await(&k, "released", is_released, &k);
+	killing_bury(&k);
+	stage_cleared(&k.s);
+	killing_close(&k);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("kill-more");
@@ -343,12 +404,14 @@ Suite *test_suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, crash_loop, 0, ARRAY_LEN(failing));
 	tcase_add_loop_test(tc, layer_changes_while_nobody_looks, 0, ARRAY_LEN(failing));
+	tcase_add_loop_test(tc, held, 0, KILLING_WHO_COUNT * HOWS);
 	tcase_add_test(tc, no_second_successor);
 	tcase_add_test(tc, no_second_successor_of_a_failed_one);
 	tcase_add_loop_test(tc, snapshot_is_deleted, 0, 2);
 	tcase_add_test(tc, worker_is_replaced_under_load);
 	tcase_add_loop_test(tc, removal_is_not_lost, 0, 2);
 	tcase_add_loop_test(tc, host_reboots, 0, 2);
+	tcase_add_loop_test(tc, failed_and_not_yet_killed, 0, 2);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

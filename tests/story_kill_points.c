@@ -18,21 +18,22 @@
 static const struct point {
 	const char *at; /* name and passage */
 	const char *members, *vmm;
+	bool by_guest; /* it comes there because the guest does something */
 } points[] = {
-	{"connected:1", ON_DEMAND, TOUCHES},
-	{"connected:1", NULL, TOUCHES},
-	{"after-read:1", ON_DEMAND, TOUCHES},
-	{"after-read:30", ON_DEMAND, TOUCHES},
-	{"before-install:1", ON_DEMAND, TOUCHES},
-	{"before-install:100", ON_DEMAND, TOUCHES},
-	{"after-install:1", ON_DEMAND, TOUCHES},
-	{"after-install:30", ON_DEMAND, BALLOON},
-	{"before-step:1", NULL, TOUCHES_LATER},
-	{"before-step:3", NULL, WAITS},
-	{"in-step:1", NULL, TOUCHES_LATER},
-	{"in-step:3", NULL, WAITS},
-	{"removal-pending:1", ON_DEMAND, TOUCHES},
-	{"removal-pending:3", NULL, TOUCHES},
+	{"connected:1", ON_DEMAND, TOUCHES, false},
+	{"connected:1", NULL, TOUCHES, false},
+	{"after-read:1", ON_DEMAND, TOUCHES, true},
+	{"after-read:30", ON_DEMAND, TOUCHES, true},
+	{"before-install:1", ON_DEMAND, TOUCHES, true},
+	{"before-install:100", ON_DEMAND, TOUCHES, true},
+	{"after-install:1", ON_DEMAND, TOUCHES, true},
+	{"after-install:30", ON_DEMAND, BALLOON, true},
+	{"before-step:1", NULL, TOUCHES_LATER, false},
+	{"before-step:3", NULL, WAITS, false},
+	{"in-step:1", NULL, TOUCHES_LATER, false},
+	{"in-step:3", NULL, WAITS, false},
+	{"removal-pending:1", ON_DEMAND, TOUCHES, true},
+	{"removal-pending:3", NULL, TOUCHES, true},
 };
 
 /* Who dies while the worker stands still; or it dies by itself. */
@@ -41,6 +42,7 @@ static const struct {
 	enum killing_who who;
 } hows[] = {
 	{"alone", "kill", DIES_WORKER},
+	{"stopped", "stop", DIES_WORKER},
 	{"both", "stop", DIES_BOTH},
 	{"supervisor", "stop", DIES_SUPERVISOR},
 	{"vmm", "stop", DIES_VMM},
@@ -80,7 +82,7 @@ START_TEST(dies)
 	arm(&k, point->at, hows[how].action);
 	killing_create(&k, point->members);
 	killing_vmm(&k, point->vmm);
-	if (hows[how].who == DIES_WORKER)
+	if (strcmp(hows[how].action, "kill") == 0)
 		k.tally.died = k.tally.recovered = 1;
 	else
 		die(&k, hows[how].who);
@@ -90,6 +92,35 @@ START_TEST(dies)
 		killing_recovered(&k, "serving");
 		killing_right(&k);
 	}
+	killing_close(&k);
+}
+END_TEST
+
+/* Both without having been stopped; the supervisor is kept from noticing the worker's end. */
+START_TEST(both_die)
+{
+	const struct point *point = &points[_i];
+	cleanup_free char *name = scene_format("%.*s-killed-%d", (int)strcspn(point->at, ":"),
+					       point->at, _i);
+	cleanup_free char *vmm = scene_format("%s --hold-before", point->vmm);
+	struct killing k;
+
+	if (!point->by_guest || !killing_survivable(DIES_BOTH))
+		return;
+	killing_open(&k, name, NULL);
+	arm(&k, point->at, "kill");
+	killing_create(&k, point->members);
+	killing_vmm(&k, vmm);
+	json_object_put(stage_await(&k.s, "serving"));
+	killing_look(&k);
+	killing_stop(&k, DIES_SUPERVISOR);
+	scene_vmm_go(&k.s.vmm);
+	killing_await_death(&k, k.s.worker);
+	scene_kill(&k.scene);
+	killing_revive(&k, DIES_SUPERVISOR);
+	k.tally.died = k.tally.recovered = 1;
+	killing_recovered(&k, "serving");
+	killing_right(&k);
 	killing_close(&k);
 }
 END_TEST
@@ -225,6 +256,7 @@ Suite *test_suite(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, dies, 0, (int)(ARRAY_LEN(points) * ARRAY_LEN(hows)));
+	tcase_add_loop_test(tc, both_die, 0, (int)ARRAY_LEN(points));
 	tcase_add_loop_test(tc, handshake, 0, (int)(ARRAY_LEN(shakes) * ARRAY_LEN(shake_hows)));
 	tcase_add_test(tc, handshake_of_many_workers);
 	suite_add_tcase(suite, tc);
