@@ -181,32 +181,52 @@ size_t rig_logged(const struct rig *r, const char *words)
 
 /* --- requests --- */
 
+static int call(const struct rig *r, const struct client_request *request,
+		struct json_object **ret_reply, struct err *err)
+{
+	uint64_t deadline = now_us() + (uint64_t)RIG_CALL_MS * 1000;
+	int rc;
+
+	for (;;) {
+		struct client c = {.path = r->socket};
+
+		rc = client_call(&c, request, ret_reply, err);
+		client_fini(&c);
+		/* A supervisor that was killed while it answered leaves half an answer. */
+		if (rc == 0 || (err->code != ERR_UNREADY && err->code != ERR_PEER) ||
+		    now_us() >= deadline)
+			return rc;
+		poll(NULL, 0, AGAIN_MS);
+	}
+}
+
 int rig_call(const struct rig *r, const char *method, const char *target,
 	      const char *body, struct json_object **ret_reply, struct err *err)
 {
 	cleanup_json struct json_object *o = NULL, *reply = NULL;
 	struct client_request request = {.method = method, .target = target,
 					 .timeout_ms = RIG_CALL_MS};
-	uint64_t deadline = now_us() + (uint64_t)RIG_CALL_MS * 1000;
-	int rc;
 
 	if (body && !(o = js_parse(body, strlen(body), false, err)))
 		return -1;
 	request.body = o;
-	for (;;) {
-		struct client c = {.path = r->socket};
-
-		rc = client_call(&c, &request, &reply, err);
-		client_fini(&c);
-		/* A supervisor that was killed while it answered leaves half an answer. */
-		if (rc == 0 || (err->code != ERR_UNREADY && err->code != ERR_PEER) ||
-		    now_us() >= deadline)
-			break;
-		poll(NULL, 0, AGAIN_MS);
-	}
-	if (rc == 0 && ret_reply)
+	if (call(r, &request, &reply, err))
+		return -1;
+	if (ret_reply)
 		*ret_reply = steal_ptr(&reply);
-	return rc;
+	return 0;
+}
+
+int rig_lines(const struct rig *r, const char *target,
+	      int (*on_line)(const char *line, size_t len, void *arg, struct err *err), void *arg,
+	      struct err *err)
+{
+	const struct client_request request = {.method = "GET", .target = target,
+					       .timeout_ms = RIG_CALL_MS, .on_line = on_line,
+					       .arg = arg};
+	cleanup_json struct json_object *none = NULL;
+
+	return call(r, &request, &none, err);
 }
 
 struct json_object *rig_member(struct json_object *o, const char *path)

@@ -55,6 +55,10 @@ size_t rig_logged(const struct rig *r, const char *words);
  */
 int rig_call(const struct rig *r, const char *method, const char *target, const char *body,
 	     struct json_object **ret_reply, struct err *err);
+/* The same for a reply of lines: each is handed to @on_line; after a retry from the first on. */
+int rig_lines(const struct rig *r, const char *target,
+	      int (*on_line)(const char *line, size_t len, void *arg, struct err *err), void *arg,
+	      struct err *err);
 /* A member of a reply, by its path "worker.pid"; NULL or "" if it is not there. */
 struct json_object *rig_member(struct json_object *o, const char *path);
 const char *rig_text(struct json_object *o, const char *path);

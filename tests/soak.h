@@ -43,9 +43,10 @@ enum soak_count {
 	SOAK_TAKEOVERS, SOAK_PAGES, SOAK_WRONG, SOAK_HUNG, SOAK_LEFTOVERS,
 	SOAK_RETRIED,  /* creations that met a killed worker and were asked for again */
 	/*
-	 * Handshakes that died with the worker that was reading them, or in the backlog of
-	 * a socket that nobody held any more: a VMM says it only once, so its restore goes
-	 * on waiting and fails, visibly, by its connect_timeout. Counted, not a problem.
+	 * Handshakes that died with the last one who knew of them: a worker that was killed
+	 * while no supervisor was there (the next one found it dead). A VMM says it only once,
+	 * so its restore goes on waiting and fails, visibly, by its connect_timeout. Counted,
+	 * not a problem; where a supervisor was alive, it is one.
 	 */
 	SOAK_LOST,
 	SOAK_PROBLEMS, /* everything that must not happen */

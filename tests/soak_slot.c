@@ -157,6 +157,8 @@ static void choose_args(struct turn *t)
 	}
 	if (chance(t, 10))
 		add_arg(t, "--fork");
+	if (chance(t, 25))
+		add_arg(t, "--unmap");
 	t->args[t->nargs] = NULL;
 }
 
@@ -262,7 +264,31 @@ static void tell_vmm(struct turn *t, const char *what)
 	tell_state(t);
 }
 
-/* It hangs, or was left without an answer, because nobody ever knew of it. */
+static int look_for_death(const char *line, size_t len, void *arg, struct err *err)
+{
+	bool *alone = arg;
+
+	(void)len;
+	(void)err;
+	*alone = *alone || (strstr(line, "\"worker-died\"") &&
+			    strstr(line, "found dead after a restart"));
+	return 0;
+}
+
+/* A worker of it was killed while no supervisor was there who knew what it had. */
+static bool died_alone(struct turn *t)
+{
+	char target[PROTO_ID_MAX + 64];
+	bool alone = false;
+	struct err err;
+
+	snprintf(target, sizeof(target), "/v1/events?restore=%s", t->slot->id);
+	if (rig_lines(&t->slot->soak->d, target, look_for_death, &alone, &err))
+		soak_problem(t->slot->soak, "%s: %s", target, err.msg);
+	return alone;
+}
+
+/* It hangs, or was left without an answer, because nobody who lives ever knew of it. */
 static bool is_lost(struct turn *t)
 {
 	cleanup_json struct json_object *o = NULL;
@@ -271,7 +297,8 @@ static bool is_lost(struct turn *t)
 	return t->code == EXIT_HUNG && ask(t, "GET", "", NULL, &o, &err) == 0 &&
 	       !rig_member(o, "connected_at") &&
 	       (strcmp(rig_text(o, "state"), "failed") == 0 ||
-		strcmp(rig_text(o, "state"), "waiting") == 0);
+		strcmp(rig_text(o, "state"), "waiting") == 0) &&
+	       died_alone(t);
 }
 
 static void check_vmm(struct turn *t)
@@ -339,7 +366,7 @@ static void check_end(struct turn *t)
 		   (uint64_t)json_object_get_int64(rig_member(o, "worker.restarts")));
 	soak_note(s, "%s is over: %s", t->slot->id, rig_text(o, "reason"));
 	/* It hung already, when we killed it. */
-	if (!ended && t->killed && !rig_member(o, "connected_at"))
+	if (!ended && t->killed && !rig_member(o, "connected_at") && died_alone(t))
 		soak_count(s, SOAK_LOST, 1);
 	else if (!ended && !t->lost)
 		soak_problem(s, "%s is %s after its VMM ended%s: %s", t->slot->id,

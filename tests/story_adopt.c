@@ -166,7 +166,8 @@ static bool has_both(void *arg)
 static bool has_none(void *arg)
 {
 	depot_read(arg);
-	return !depot_has(arg, "uffd.one") && !depot_has(arg, "uffd.two");
+	return !depot_has(arg, "uffd.one") && !depot_has(arg, "uffd.two") &&
+	       !depot_has(arg, "uffd.long-ago");
 }
 
 static void respawn_with(const struct depot *d)
@@ -213,6 +214,7 @@ START_TEST(from_the_fd_store)
 	go_to_the_end(&one);
 	go_to_the_end(&two);
 	ck_assert_msg(harness_wait(has_none, &depot, SCENE_MS), "systemd still holds a uffd");
+	ck_assert_uint_eq(depot.n, 1);
 	scene_stop(&scene);
 	harness_rmtree(scene.d.dir);
 	free(scene.config_text);
