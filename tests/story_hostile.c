@@ -96,7 +96,7 @@ static void fail_one(struct scene *s, const struct wrong *w, const char *on_fail
 	check_code(&vmm, id, 128 + SIGKILL);
 	scene_delete(s, id, "");
 	scene_at_rest(s);
-	check_events(s, id, "created failed released ");
+	check_events(s, id, kill ? "created failed released " : "created failed stopping released ");
 	scene_reach(s, id, "failed", w->reason);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/killing.h"
+#include "tests/respawn.h"
 #include "tests/runner.h"
 
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
@@ -174,6 +175,7 @@ static void shake_hands(struct killing *k, const struct shake *shake, size_t how
 	if (is_split(shake))
 		scene_vmm_await(&k->s.vmm, "half\n");
 	if (strcmp(shake_hows[how].action, "kill") == 0) {
+		respawn_await_event(&k->scene, k->s.id, "worker-died", 1);
 		k->tally.died = k->tally.recovered = 1;
 	} else {
 		killing_await_stop(k, k->s.worker);
