@@ -2,12 +2,15 @@
  * story_door - many come to the UFFD socket of one restore: who waits for what, and what
  * is kept when somebody dies meanwhile
  */
-#include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common/chan.h"
@@ -153,6 +156,27 @@ START_TEST(a_crowd_and_a_death)
 }
 END_TEST
 
+/* The next supervisor lets nobody in before it knows how many are there. */
+START_TEST(a_full_house)
+{
+	int crowd[CHAN_PEERS_MAX], worker;
+	struct killing k;
+
+	begin(&k, "full");
+	worker = harness_count_fds(k.s.worker);
+	killing_end(&k, DIES_SUPERVISOR);
+	crowd_comes(&k, crowd, CHAN_PEERS_MAX);
+	killing_vmm(&k, TOUCHES);
+	scene_vmm_await(&k.s.vmm, "connected");
+	killing_revive(&k, DIES_SUPERVISOR);
+	killing_recovered(&k, "waiting");
+	poll(NULL, 0, STILL_MS);
+	ck_assert_int_eq(harness_count_fds(k.s.worker), worker + 2 * CHAN_PEERS_MAX);
+	crowd_leaves(crowd, CHAN_PEERS_MAX);
+	served(&k);
+}
+END_TEST
+
 /* It was handed over, and lies unread in the channel of a supervisor that is dead. */
 START_TEST(last_words_of_a_supervisor)
 {
@@ -175,6 +199,67 @@ START_TEST(last_words_of_a_supervisor)
 	scene_vmm_go(&k.s.vmm);
 	json_object_put(stage_await(&k.s, "serving"));
 	ck_assert_int_eq(killing_worker(&k), next);
+	served(&k);
+}
+END_TEST
+
+/* --- its message --- */
+
+/* Bytes in the queue of the VMM's connection, as the worker has it; -1: it has none. */
+static int unread(struct stage *s, pid_t worker)
+{
+	cleanup_fd int pidfd = pidfd_open(worker, 0);
+	int found = -1;
+
+	for (int n = 0; n < 256; n++) {
+		cleanup_fd int fd = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0);
+		struct ucred cred = {0};
+		int type = 0, bytes;
+		socklen_t len = sizeof(cred), size = sizeof(type);
+
+		if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
+		    cred.pid != s->vmm.pid ||
+		    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) || type != SOCK_STREAM)
+			continue;
+		ck_assert_int_eq(ioctl(fd, SIOCINQ, &bytes), 0);
+		stage_check(s, found < 0, "it has two connections of it");
+		found = bytes;
+	}
+	return found;
+}
+
+static bool is_read(void *arg)
+{
+	struct stage *s = arg;
+
+	return unread(s, s->worker) == 0;
+}
+
+static bool is_there(void *arg)
+{
+	struct stage *s = arg;
+
+	return unread(s, s->worker) > 0;
+}
+
+/* It is taken once a supervisor was told, not before: a uffd in it would outlive the VMM. */
+START_TEST(message_is_taken)
+{
+	struct killing k;
+
+	if (geteuid() != 0)
+		return; /* needs to look into the worker */
+	begin(&k, _i ? "taken-later" : "taken");
+	if (_i)
+		scene_kill(&k.scene);
+	killing_vmm(&k, TOUCHES " --fds 2");
+	scene_vmm_await(&k.s.vmm, "holding");
+	if (_i) {
+		ck_assert(is_there(&k.s));
+		killing_revive(&k, DIES_SUPERVISOR);
+		k.tally.adopted = 1;
+	}
+	ck_assert(harness_wait(is_read, &k.s, SCENE_MS));
 	served(&k);
 }
 END_TEST
@@ -258,7 +343,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_crowd);
 	tcase_add_test(tc, one_after_the_other);
 	tcase_add_loop_test(tc, a_crowd_and_a_death, 0, 2);
+	tcase_add_test(tc, a_full_house);
 	tcase_add_test(tc, last_words_of_a_supervisor);
+	tcase_add_loop_test(tc, message_is_taken, 0, 2);
 	tcase_add_test(tc, a_flood);
 	suite_add_tcase(suite, tc);
 	return suite;
