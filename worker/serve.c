@@ -70,7 +70,7 @@ static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struc
 		free(s);
 		return -1;
 	}
-	habit_begin(&j->habit, &s->loop.prefetch, s->guest.page_bytes, !take_over, now_us());
+	habit_begin(&j->habit, &s->loop.prefetch, s->guest.page_bytes, said != NULL, now_us());
 	s->loop.held = j->prefetch_held;
 	s->loop.paused = j->assign.paused;
 	s->loop.failed = j->assign.failed;
