@@ -64,12 +64,17 @@ static void tell_death(struct live *l, const char *how)
 
 static void start_successor(struct live *l, const char *how)
 {
-	struct err err;
+	struct err err, ignored;
 	int chosen = assign_choose(l, &err);
 
 	tell_death(l, how);
 	if (chosen == 0 && assign_successor(l, &err) == 0)
 		return;
+	/* It was dying when it was chosen: one more death, and its end leads here again. */
+	if (chosen == 0 && err.code == ERR_UNREADY) {
+		proc_kill(l->worker->pidfd, &ignored);
+		return;
+	}
 	if (l->worker)
 		worker_abandon(l->worker);
 	l->worker = NULL;
