@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -138,6 +139,13 @@ bool rig_died(struct rig *r, int *ret_status)
 	return true;
 }
 
+static bool is_unlocked(const struct rig *r)
+{
+	cleanup_fd int fd = open(r->run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
 int rig_end(struct rig *r, int sig)
 {
 	uint64_t deadline = now_us() + END_MS * 1000;
@@ -151,6 +159,9 @@ int rig_end(struct rig *r, int sig)
 			return -1;
 		poll(NULL, 0, POLL_MS);
 	}
+	/* A worker between fork and exec has all descriptors of the daemon, and its locks. */
+	while (!is_unlocked(r) && now_us() < deadline)
+		poll(NULL, 0, POLL_MS);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
