@@ -10,15 +10,19 @@
 
 #define NO_PREFETCH "\"prefetch\":{\"mode\":\"none\"}"
 #define PREFETCH "\"prefetch\":{\"mode\":\"all\"}"
+/* Or the next sample would find what this one touches installed first. */
+#define NO_RECORD "\"working_set\":{\"record\":false}"
 #define SEED 1
 
 /* Shared with the guest's process. */
 struct faults {
 	struct bench_touches touches;
+	size_t room;    /* of touches.ns */
 	bool many;      /* bench_extents() */
 	uint32_t begin; /* bench_busy(): the first page that may be touched, and is not */
 	bool busy;
 	size_t done;    /* touches that count */
+	double rate;    /* of prefetch meanwhile, bytes per second */
 };
 
 static struct faults *faults_new(const struct bench_run *r, const uint32_t *pages)
@@ -27,12 +31,13 @@ static struct faults *faults_new(const struct bench_run *r, const uint32_t *page
 
 	f->touches = (struct bench_touches){.pages = pages, .n = r->rounds, .threads = 1,
 					    .ns = bench_shared(r->rounds * sizeof(uint64_t))};
+	f->room = r->rounds;
 	return f;
 }
 
 static void faults_free(struct faults *f)
 {
-	bench_unshare(f->touches.ns, f->touches.n * sizeof(uint64_t));
+	bench_unshare(f->touches.ns, f->room * sizeof(uint64_t));
 	bench_unshare(f, sizeof(*f));
 }
 
@@ -143,7 +148,13 @@ int bench_extents(struct bench_run *r, struct err *err)
 #define BUSY_ZONE_PAGES ((uint32_t)8192)
 #define BUSY_WAIT_US 10000000
 #define BUSY_CHUNK ((size_t)100)
-#define BUSY_MIN ((size_t)300)
+#define BUSY_MIN ((size_t)100)
+/*
+ * A guest that does nothing but fault may be given way to for as long as it does: prefetch
+ * hardly runs beside it. One that computes in between meets prefetch at its work.
+ */
+#define BUSY_PAUSE_US 400
+#define BUSY_PAUSED_MAX ((size_t)1000)
 
 static int await_page(struct bench_guest *g, uint64_t page, struct err *err)
 {
@@ -157,10 +168,12 @@ static int await_page(struct bench_guest *g, uint64_t page, struct err *err)
 	return 0;
 }
 
-/* As long as prefetch has not come to what is touched. More of the idle ones, then, is no harm. */
+/* As long as prefetch has not come to what is touched. More of the idle ones is no harm. */
 static int touch_chunks(struct bench_guest *g, struct faults *f, struct err *err)
 {
+	size_t before = bench_guest_count(g, f->begin);
 	struct bench_touches all = f->touches;
+	uint64_t start = bench_now_ns();
 
 	f->done = 0;
 	while (f->done < all.n) {
@@ -169,12 +182,18 @@ static int touch_chunks(struct bench_guest *g, struct faults *f, struct err *err
 		t.pages += f->done;
 		t.ns += f->done;
 		t.n = min_u64(BUSY_CHUNK, all.n - f->done);
+		for (size_t i = 0; i < t.n; i++)
+			if (bench_guest_has(g, t.pages[i]))
+				return err_set(err, ERR_SYSTEM, "page %u is there before it is "
+					       "touched, out of turn", t.pages[i]);
 		if (bench_guest_touch(g, &t, err))
 			return -1;
 		if (bench_guest_has(g, f->begin))
 			break;
 		f->done += t.n;
 	}
+	f->rate = (double)(bench_guest_count(g, f->begin) - before) * (double)PAGE_4K * 1e9 /
+		  (double)(bench_now_ns() - start);
 	if (f->done < min_u64(BUSY_MIN, all.n))
 		return err_set(err, ERR_SYSTEM, "prefetch was through after %zu touches: too few "
 			       "to tell", f->done);
@@ -194,6 +213,21 @@ static void take_done(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
 	const struct faults *f = s->plan.arg;
 
 	ret[0] = bench_percentile(f->touches.ns, f->done, 50);
+	ret[1] = f->rate;
+}
+
+static int run_busy(struct bench_run *r, struct bench_side side[2], struct faults *f[2],
+		    struct err *err)
+{
+	size_t n = f[0]->touches.n;
+
+	if (bench_pairs(r, side, 0, 2, err))
+		return -1;
+	for (size_t i = 0; i < 2; i++) {
+		f[i]->touches.pause_us = BUSY_PAUSE_US;
+		f[i]->touches.n = min_u64(n, BUSY_PAUSED_MAX);
+	}
+	return bench_pairs(r, side, 2, 2, err);
 }
 
 int bench_busy(struct bench_run *r, struct err *err)
@@ -215,14 +249,18 @@ int bench_busy(struct bench_run *r, struct err *err)
 		f[i]->begin = begin;
 		side[i] = (struct bench_side){
 			.server = {.run = r, .kind = BENCH_UFFDD, .image = image,
-				   .members = f[i]->busy ? PREFETCH : NO_PREFETCH},
+				   .members = f[i]->busy ? PREFETCH "," NO_RECORD :
+							   NO_PREFETCH "," NO_RECORD},
 			.plan = {.bytes = BUSY_BYTES, .install_bytes = BUSY_BYTES, .image = image,
 				 .act = touch_busy, .arg = f[i]},
 			.take = take_done,
 		};
 	}
 	if (bench_place_data(r, BUSY_BYTES, image, err) == 0 && bench_place_warm(image, err) == 0)
-		rc = bench_pairs(r, side, 0, 1, err);
+		rc = run_busy(r, side, f, err);
+	/* What this release does not know it refuses. */
+	if (rc && err->code == ERR_INVALID)
+		bench_absent(r);
 	r->samples = r->pairs * n;
 	faults_free(f[0]);
 	faults_free(f[1]);

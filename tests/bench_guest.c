@@ -169,6 +169,15 @@ struct hand {
 	pthread_barrier_t *ready;
 };
 
+/* A vCPU that computes for a while; drawn, so that no server can be in step with it. */
+static void compute(uint64_t us)
+{
+	uint64_t until = bench_now_ns() + us * 1000;
+
+	while (bench_now_ns() < until)
+		;
+}
+
 static void *touch(void *arg)
 {
 	struct hand *h = arg;
@@ -178,8 +187,11 @@ static void *touch(void *arg)
 		pthread_barrier_wait(h->ready);
 	for (size_t i = h->first; i < h->t->n; i += h->t->threads) {
 		const uint8_t *at = h->g->memory + h->t->pages[i] * page_bytes;
-		uint64_t start = bench_now_ns();
+		uint64_t start;
 
+		if (h->t->pause_us)
+			compute(vmm_mix(h->t->pages[i]) % (h->t->pause_us + 1));
+		start = bench_now_ns();
 		(void)*(const volatile uint8_t *)at;
 		h->t->ns[i] = bench_now_ns() - start;
 	}
@@ -233,6 +245,18 @@ int bench_guest_load(struct bench_guest *g, uint64_t *ret_ns, struct err *err)
 		return -1;
 	*ret_ns = bench_now_ns() - start;
 	return 0;
+}
+
+size_t bench_guest_count(const struct bench_guest *g, uint64_t n)
+{
+	cleanup_free unsigned char *there = xcalloc(n, 1);
+	size_t count = 0;
+
+	if (mincore(g->memory, n * PAGE_4K, there))
+		return 0;
+	for (uint64_t i = 0; i < n; i++)
+		count += there[i] & 1;
+	return count;
 }
 
 bool bench_guest_has(const struct bench_guest *g, uint64_t page)

@@ -64,6 +64,7 @@ struct bench_touches {
 	const uint32_t *pages; /* borrowed: in this order */
 	size_t n;
 	unsigned threads;      /* each takes the next of its share: i, i + threads, … */
+	uint32_t pause_us;     /* before each, computing: a time drawn up to this; 0: none */
 	uint64_t *ns;          /* n; of each touch, as ordered */
 	uint64_t wall_ns;      /* of all */
 };
@@ -72,7 +73,9 @@ struct bench_touches {
 int bench_guest_touch(struct bench_guest *g, struct bench_touches *t, struct err *err);
 /* Connects; until all of memory is installed. */
 int bench_guest_load(struct bench_guest *g, uint64_t *ret_ns, struct err *err);
-/* Is the page there? It is not touched. */
+/* How many of the first @n pages are there? None is touched. */
+size_t bench_guest_count(const struct bench_guest *g, uint64_t n);
+/* The same of one page. */
 bool bench_guest_has(const struct bench_guest *g, uint64_t page);
 /* Every byte of guest memory is the image's. Touches all of it. */
 int bench_guest_verify(const struct bench_guest *g, struct err *err);

@@ -139,9 +139,11 @@ static void add_figure(const struct bench_run *r, size_t i, struct json_object *
 		add_side(o, "yardstick", r->yardstick[i], r->n[i]);
 		json_object_object_add(o, "ratio", json_object_new_double(value));
 	}
-	json_object_object_add(o, "aim", json_object_new_double(f->aim));
-	js_add_string(o, "reach", f->at_least ? "at least" : "at most");
-	js_add_bool(o, "met", is_met(f, value));
+	if (f->aim > 0) {
+		json_object_object_add(o, "aim", json_object_new_double(f->aim));
+		js_add_string(o, "reach", f->at_least ? "at least" : "at most");
+		js_add_bool(o, "met", is_met(f, value));
+	}
 	json_object_array_add(figures, o);
 }
 
@@ -165,8 +167,11 @@ static void print_figure(const struct bench_run *r, size_t i)
 		snprintf(aim, sizeof(aim), "%s %s", sign, limit);
 		snprintf(text, sizeof(text), "%s, %s", r->row->text, f->what);
 	}
-	printf("  %-79s %12s %12s %8s %11s  %s\n", text, own, yardstick, ratio, aim,
-	       is_met(f, value) ? "met" : "MISSED");
+	if (f->aim > 0)
+		printf("  %-79s %12s %12s %8s %11s  %s\n", text, own, yardstick, ratio, aim,
+		       is_met(f, value) ? "met" : "MISSED");
+	else
+		printf("  %-79s %12s %12s %8s\n", text, own, yardstick, ratio);
 }
 
 void bench_tell(const struct bench_run *r, double seconds, const struct err *why,
