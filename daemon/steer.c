@@ -95,13 +95,21 @@ static int carry_out(struct live *l, struct err *err)
 	return rc;
 }
 
+static void start_grace(struct live *l, uint64_t us);
+
 static void on_grace(evutil_socket_t fd, short what, void *arg)
 {
+	struct live *l = arg;
+	uint64_t now = now_us();
 	struct err err;
 
 	(void)fd;
 	(void)what;
-	carry_out(arg, &err);
+	/* The loop's clock is that of its last turn: its timers may be some milliseconds early. */
+	if (now < l->rec.stop_by_us)
+		start_grace(l, l->rec.stop_by_us - now);
+	else
+		carry_out(l, &err);
 }
 
 static void start_grace(struct live *l, uint64_t us)

@@ -41,7 +41,7 @@ static const struct bench_row rows[] = {
 	{"busy", "demand fault while prefetch is running",
 	 {{"p50", "idle", BENCH_SECONDS, false, 3},
 	  {"rate of prefetch meanwhile", NULL, BENCH_BYTES_PER_S, true, 0},
-	  {"p50, with pauses", "idle", BENCH_SECONDS, false, 0},
+	  {"p50, with pauses", "idle", BENCH_SECONDS, false, 3},
 	  {"rate of prefetch meanwhile, with pauses", NULL, BENCH_BYTES_PER_S, true, 0}},
 	 7, 8000, NULL, bench_busy},
 	{"prefetch", "prefetch of data, warm",

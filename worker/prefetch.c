@@ -6,6 +6,8 @@
 #define LIKELY_US 50
 /* … but one that faults all the time must not keep prefetch from ever taking a step. */
 #define STARVED_US 2000
+/* A guest that computes between its faults must not meet a long step: they grow only after … */
+#define CALM_US 20000
 /* The disk tells by itself when it is done; not for ever, should that be lost. */
 #define COLD_US 1000000
 /* Zero pages are installed as fast as so many times fewer bytes of data. */
@@ -48,6 +50,7 @@ void prefetch_yield(struct prefetch *p, uint64_t now)
 {
 	p->step_bytes = PREFETCH_STEP_MIN;
 	p->quiet_us = now + LIKELY_US;
+	p->calm_us = now + CALM_US;
 }
 
 /* Credit grows with time and is capped at one large step, so a pause earns no burst. */
@@ -206,7 +209,7 @@ enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t no
 			return GUEST_DONE;
 		a = install_some(p, g, now, &cost, err);
 	}
-	if (a == GUEST_DONE)
+	if (a == GUEST_DONE && now >= p->calm_us)
 		p->step_bytes = min_u64(p->step_bytes * 2, PREFETCH_STEP_MAX);
 	if (a == GUEST_FAIL && !guest_source_changed(g, err)) {
 		p->stopped = true;

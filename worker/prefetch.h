@@ -2,8 +2,8 @@
  * prefetch - installs what nobody has asked for yet, without being in the way
  *
  * One step at a time, from the owner thread, only while nobody waits, nor is
- * likely to in the next moment. A step is 64 KiB while faults keep coming and doubles to
- * 1 MiB while it is quiet, so a fault waits at most for one short copy. Only absent
+ * likely to in the next moment. A step is 32 KiB while faults keep coming and doubles to
+ * 1 MiB when it has been calm for a while, so a fault waits at most for one short copy. Only absent
  * pages are installed.
  *
  * It asks ahead: runs are warmed while others are installed, in the same order.
@@ -24,7 +24,7 @@
 #include "worker/order.h"
 #include "worker/warm.h"
 
-#define PREFETCH_STEP_MIN ((uint64_t)64 << 10)
+#define PREFETCH_STEP_MIN ((uint64_t)32 << 10)
 #define PREFETCH_STEP_MAX ((uint64_t)1 << 20)
 /* Asked for before they are installed: runs, and what they may have together. */
 #define PREFETCH_AHEAD 256
@@ -47,6 +47,7 @@ struct prefetch {
 	unsigned first, n;
 	uint64_t ahead_pages;  /* in them */
 	uint64_t quiet_us;     /* from then on nobody is likely to fault in the next moment */
+	uint64_t calm_us;      /* from then on steps may grow */
 	uint64_t stepped_us;   /* the last step */
 	uint64_t step_bytes;
 	uint64_t rate_bytes_per_s; /* of snapshot data; 0: no limit */
