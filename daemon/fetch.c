@@ -110,14 +110,15 @@ static struct mapping mapping_at(pid_t pid, uint64_t addr)
 /*
  * While nothing can be told by the userfaultfd: to register a page once more changes
  * nothing, but to register one that nobody had cuts it out of its mapping. That is
- * undone at once.
+ * undone at once. (A mapping of one page cannot be cut, and counts as registered: the
+ * guest has not given it back, as far as the page map knows.)
  */
 static enum uf_claim claim_by_mapping(int uffd, pid_t pid, uint64_t addr, uint64_t page_bytes)
 {
 	struct mapping before = mapping_at(pid, addr), after;
 	struct err err;
 
-	if (before.end - before.start <= page_bytes)
+	if (!before.end)
 		return UF_NOBODYS;
 	if (uffd_register(uffd, addr, page_bytes, &err))
 		return err.sys == EBUSY ? UF_OTHERS : UF_NOBODYS;

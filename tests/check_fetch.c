@@ -46,6 +46,7 @@ static void give_to_other(char *mem, int other, int uffd);
 static void give_end_to_other(char *mem, int other, int uffd);
 static void remove_one(char *mem, int other, int uffd);
 static void replace_and_remove(char *mem, int other, int uffd);
+static void leave_singles_and_remove(char *mem, int other, int uffd);
 
 #define PAGE(n) (1u << (n))
 #define ALL (PAGE(5) - 1)
@@ -82,6 +83,7 @@ static const struct fetch_case {
 	{"a removal is under way", {OTHER, EVENTS}, true, remove_one},
 	{"and all was given back", {OTHER, EVENTS}, true, remove_one, ALL},
 	{"and others are asked first", {OTHER, UNUSED, EVENTS}, true, remove_one},
+	{"and single pages are left", {OTHER, EVENTS}, true, leave_singles_and_remove, 0, 4},
 	{"and some was replaced", {UNUSED, EVENTS}, true, replace_and_remove, 0, 3, true},
 };
 
@@ -201,6 +203,13 @@ static void remove_one(char *mem, int other, int uffd)
 static void replace_and_remove(char *mem, int other, int uffd)
 {
 	replace_first(mem, other, uffd);
+	remove_one(mem, other, uffd);
+}
+
+static void leave_singles_and_remove(char *mem, int other, int uffd)
+{
+	munmap(mem, 2 * P);
+	munmap(mem + 5 * P, P);
 	remove_one(mem, other, uffd);
 }
 
