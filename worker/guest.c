@@ -296,7 +296,7 @@ static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t a
 	enum uf_outcome o;
 	uint64_t done;
 
-	if (!warmed && run.data && run.len == g->page_bytes)
+	if (run.data && run.len == g->page_bytes)
 		heat = source_look(g->src, &run, g->bounce);
 	if (heat != HEAT_COLD)
 		o = install_faulted(g, &run, heat == HEAT_READ, addr, &done, err);

@@ -63,24 +63,18 @@ struct batch {
 	size_t n;
 };
 
-/* All that waits, but a share for the other thread. */
-static void take_ahead(struct warm *w, struct batch *b)
-{
-	size_t n = min_u64((w->asked[WARM_AHEAD].n + 1) / 2, WARM_BATCH);
-
-	while (b->n < n)
-		b->v[b->n++] = ring_get(&w->asked[WARM_AHEAD]);
-}
-
-/* Somebody's page first; prefetch must leave threads for the next one. */
+/* Somebody's page first; prefetch must leave threads for the next one, and a share for the other. */
 static bool next_batch(struct warm *w, struct batch *b)
 {
-	b->n = 0;
-	if (w->asked[WARM_DEMAND].n)
-		b->v[b->n++] = ring_get(&w->asked[WARM_DEMAND]);
-	else if (w->ahead < WARM_AHEAD_THREADS_MAX)
-		take_ahead(w, b);
-	return b->n > 0;
+	enum warm_why why = w->asked[WARM_DEMAND].n ? WARM_DEMAND : WARM_AHEAD;
+	struct ring *asked = &w->asked[why];
+	size_t n = min_u64(asked->n, WARM_TOGETHER);
+
+	if (why == WARM_AHEAD)
+		n = w->ahead < WARM_AHEAD_THREADS_MAX ? min_u64((asked->n + 1) / 2, WARM_BATCH) : 0;
+	for (b->n = 0; b->n < n; b->n++)
+		b->v[b->n] = ring_get(asked);
+	return n > 0;
 }
 
 static struct timespec in_ms(uint64_t ms)
@@ -178,25 +172,21 @@ static void tell_done(struct warm *w, struct warm_range range)
 	pthread_mutex_unlock(&w->lock);
 }
 
-/* A single page is read alone; of a longer range the disk has all pieces at once. */
-static void warm_demand(struct warm *w, struct warm_range range)
+/* A page that is wanted alone is read alone; of more than that the disk has all at once. */
+static void warm_batch(struct warm *w, struct batch *b)
 {
-	if (range.len > HEAT_READ_MAX) {
-		source_announce(w->src, range.off, range.len);
-		fill(w, &range);
-	} else {
-		source_read_in(w->src, range.off, range.len);
-	}
-	tell_done(w, range);
-}
+	bool alone = b->n == 1 && b->v[0].len <= HEAT_READ_MAX;
 
-static void warm_ahead(struct warm *w, struct batch *b)
-{
-	for (size_t i = 0; i < b->n; i++)
+	for (size_t i = 0; i < b->n && !alone; i++)
 		source_announce(w->src, b->v[i].off, b->v[i].len);
 	for (size_t i = 0; i < b->n; i++) {
-		fill(w, &b->v[i]);
-		tell_done(w, b->v[i]);
+		struct warm_range *r = &b->v[i];
+
+		if (r->why == WARM_DEMAND && r->len <= HEAT_READ_MAX)
+			source_read_in(w->src, r->off, r->len);
+		else
+			fill(w, r);
+		tell_done(w, *r);
 	}
 }
 
@@ -211,10 +201,7 @@ static void *run(void *arg)
 
 		w->ahead += ahead;
 		pthread_mutex_unlock(&w->lock);
-		if (ahead)
-			warm_ahead(w, &b);
-		else
-			warm_demand(w, b.v[0]);
+		warm_batch(w, &b);
 		pthread_mutex_lock(&w->lock);
 		w->ahead -= ahead;
 	}

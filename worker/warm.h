@@ -19,7 +19,9 @@
 #define WARM_AHEAD_THREADS_MAX 2 /* of these, at work for prefetch */
 #define WARM_DEMAND_MAX 4096     /* ranges waiting or at work */
 #define WARM_AHEAD_MAX 256
-#define WARM_BATCH 64 /* ranges that one thread asks the disk for at once, for prefetch */
+/* Ranges that one thread asks the disk for at once: for prefetch, and of those waited for. */
+#define WARM_BATCH 64
+#define WARM_TOGETHER 4
 #define WARM_BUFFERS 4     /* for huge pages that are put together of several extents */
 #define WARM_IDLE_S 1
 #define WARM_END_MS 100
