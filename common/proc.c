@@ -10,13 +10,11 @@
 
 #define STAT_START_FIELD 22
 
-static ssize_t read_stat(pid_t pid, char *buf, size_t size)
+static ssize_t read_proc(const char *path, char *buf, size_t size)
 {
 	cleanup_fd int fd = -1;
-	char path[32];
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
@@ -31,13 +29,14 @@ static ssize_t read_stat(pid_t pid, char *buf, size_t size)
 uint64_t proc_start_time(pid_t pid)
 {
 	/* 52 numbers of at most 20 digits, a name of at most 64 bytes. */
-	char buf[2048];
+	char buf[2048], path[32];
 	ssize_t n;
 	const char *p;
 
 	if (pid <= 0)
 		return 0;
-	n = read_stat(pid, buf, sizeof(buf));
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	n = read_proc(path, buf, sizeof(buf));
 	if (n <= 0)
 		return 0;
 	/* Field 2 is "(name)", and a name may hold anything: count from its last ')', field 3 on. */
@@ -67,6 +66,43 @@ int proc_pidfd(pid_t pid, int *ret_pidfd, struct err *err)
 	if (fd < 0)
 		return err_sys(err, "cannot open process %d", (int)pid);
 	*ret_pidfd = fd;
+	return 0;
+}
+
+/* "<name>\t<numbers>" in a file of such lines. */
+static const char *find_line(const char *text, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL)
+		if (strncmp(line, name, len) == 0)
+			return line + len;
+	return NULL;
+}
+
+int proc_behind(int pidfd, pid_t *ret_pid, uid_t *ret_real, uid_t *ret_saved)
+{
+	char buf[4096], path[48];
+	const char *line;
+	unsigned real, effective, saved;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	line = read_proc(path, buf, sizeof(buf)) > 0 ? find_line(buf, "Pid:") : NULL;
+	if (!line || sscanf(line, "%d", &pid) != 1)
+		return -1;
+	*ret_pid = pid > 0 ? pid : 0;
+	if (pid <= 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	line = read_proc(path, buf, sizeof(buf)) > 0 ? find_line(buf, "Uid:") : NULL;
+	if (!line || sscanf(line, "%u %u %u", &real, &effective, &saved) != 3)
+		return -1;
+	/* Still that very process, and not one that got its number meanwhile. */
+	if (proc_ended(pidfd))
+		*ret_pid = 0;
+	*ret_real = real;
+	*ret_saved = saved;
 	return 0;
 }
 

@@ -14,6 +14,11 @@ uint64_t proc_start_time(pid_t pid);
 /* True once the process behind the pidfd has ended. */
 bool proc_ended(int pidfd);
 int proc_pidfd(pid_t pid, int *ret_pidfd, struct err *err);
+/*
+ * The process behind a pidfd that somebody else gave us; 0: it has ended. @ret_real, @ret_saved:
+ * its user ids, whose owner may signal it. -1 if it is no pidfd, or cannot be looked at.
+ */
+int proc_behind(int pidfd, pid_t *ret_pid, uid_t *ret_real, uid_t *ret_saved);
 /* SIGKILL through the pidfd; gone already is success. */
 int proc_kill(int pidfd, struct err *err);
 

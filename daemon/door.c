@@ -183,6 +183,19 @@ void door_drop(struct live *l, uint64_t cookie)
 	arm(d);
 }
 
+bool door_knows(const struct live *l, pid_t pid)
+{
+	for (size_t i = 0; i < l->door.n; i++) {
+		struct sock_peer who;
+		struct err err;
+
+		if (sock_peer(l->door.peers[i].sock, &who, &err) == 0 && who.pid == pid &&
+		    who.uid == l->spec.peer_uid)
+			return true;
+	}
+	return false;
+}
+
 void door_hand_over(struct live *l)
 {
 	struct door *d = &l->door;

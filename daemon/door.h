@@ -41,6 +41,8 @@ void door_close(struct live *l);
 void door_keep(struct live *l, int *sock);
 /* The worker turned it away; @cookie is what sock_cookie() says of it. */
 void door_drop(struct live *l, uint64_t cookie);
+/* Is that process among those who are kept? The kernel says so. */
+bool door_knows(const struct live *l, pid_t pid);
 /* To a new worker: all that is kept. */
 void door_hand_over(struct live *l);
 

@@ -165,6 +165,31 @@ static void on_vmm_cb(evutil_socket_t fd, short what, void *arg)
 	live_end(l, "vmm-exited");
 }
 
+bool live_may_be_vmm(const struct live *l, int pidfd, uint32_t pid)
+{
+	uid_t real, saved, caller = l->rec.caller_uid;
+	pid_t behind;
+
+	if (proc_behind(pidfd, &behind, &real, &saved))
+		return false;
+	if (behind == 0)
+		return true;
+	if ((uint32_t)behind != pid)
+		return false;
+	return door_knows(l, behind) || caller == 0 || caller == geteuid() || real == caller ||
+	       saved == caller;
+}
+
+/* Whoever made it lie may have made it do other things. */
+static void end_liar(struct live *l, uint32_t pid)
+{
+	struct err err;
+
+	log_error("a worker names a VMM that it cannot have, and is ended", "id=%s worker=%u pid=%u",
+		  l->rec.id, l->rec.worker_pid, pid);
+	proc_kill(l->worker->pidfd, &err);
+}
+
 void live_watch_vmm(struct live *l, int *pidfd)
 {
 	if (l->vmm >= 0 || *pidfd < 0)
@@ -311,6 +336,10 @@ static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	if (fds[0] < 0 || fds[1] < 0)
 		return;
+	if (l->vmm < 0 && !live_may_be_vmm(l, fds[1], msg->connected.pid)) {
+		end_liar(l, msg->connected.pid);
+		return;
+	}
 	close_fd(&l->uffd);
 	l->uffd = steal_fd(&fds[0]);
 	notify_keep(l->rec.id, l->uffd);
@@ -427,6 +456,10 @@ static void on_failed(struct live *l, const struct chan_msg *msg, int *fds)
 	memcpy(why.msg, msg->failed.msg, sizeof(why.msg));
 	if (l->creating) {
 		create_failed(l, &why);
+		return;
+	}
+	if (fds[0] >= 0 && l->vmm < 0 && !live_may_be_vmm(l, fds[0], msg->failed.vmm_pid)) {
+		end_liar(l, msg->failed.vmm_pid);
 		return;
 	}
 	if (msg->failed.vmm_pid && !l->rec.vmm_pid) {

@@ -93,6 +93,11 @@ void live_fail(struct live *l, const char *reason, bool kill);
 void live_kill_vmm(struct live *l);
 /* A VMM is there: from its worker, or from the page map that a dead one left. */
 void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start);
+/*
+ * May the process behind a worker's pidfd be its VMM, of this pid? We kill it in the end, and a
+ * worker is not trusted: so it has connected to us, or its caller might kill it anyway.
+ */
+bool live_may_be_vmm(const struct live *l, int pidfd, uint32_t pid);
 /* Takes the pidfd over, unless it has one. */
 void live_watch_vmm(struct live *l, int *pidfd);
 void live_drop_files(struct live *l);

@@ -185,6 +185,17 @@ static void end_left_alone(struct live *l)
 	live_end(l, "released");
 }
 
+/* What the page map says is the worker's word. One that cannot be its VMM is none of ours. */
+static bool find_learnt(struct live *l)
+{
+	cleanup_fd int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
+
+	if (pidfd < 0 || !live_may_be_vmm(l, pidfd, l->rec.vmm_pid))
+		return false;
+	live_watch_vmm(l, &pidfd);
+	return true;
+}
+
 /*
  * A VMM that only the page map knows, or a uffd that nobody of ours holds any
  * more. True: there is nothing (left) to go on with, and that has been told.
@@ -194,7 +205,7 @@ static bool regain(struct live *l)
 	bool left_alone = false;
 	struct err err;
 
-	if (learn_vmm(l) && (l->vmm < 0 ? !find_vmm(l) : proc_ended(l->vmm))) {
+	if (learn_vmm(l) && (l->vmm < 0 ? !find_learnt(l) : proc_ended(l->vmm))) {
 		live_end(l, "vmm-exited");
 		return true;
 	}

@@ -1,9 +1,12 @@
 /* story_tenants - other users than the daemon's: what they see, may do, and whose rights count */
 #include <errno.h>
 #include <grp.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "common/sock.h"
 #include "tests/runner.h"
@@ -235,6 +238,47 @@ START_TEST(test_wrong_peer)
 }
 END_TEST
 
+/* --- a worker that was taken over --- */
+
+static pid_t start_victim(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+/* Nobody's worker cannot have root's processes killed by the daemon. */
+START_TEST(test_worker_lies)
+{
+	pid_t victim = start_victim();
+	cleanup_free char *text = scene_format("%d", (int)victim);
+	cleanup_free char *body = NULL, *log = NULL;
+	struct scene s = {0};
+	int status;
+
+	ck_assert_int_eq(setenv("LIAR_VICTIM", text, 1), 0);
+	s.config = "\"socket_mode\":\"0666\",\"worker\":\"" TEST_BUILD
+		   "/tests/uffdd-worker-liar\"";
+	scene_open(&s);
+	body = scene_body(SCENE_SNAPSHOT, "\"on_failure\":\"kill\"");
+	act_as(NOBODY);
+	scene_tell(&s, 201, "PUT", RESTORES "/lie", body);
+	act_as(0);
+	scene_reach(&s, "lie", "failed", "die again and again");
+	log = harness_daemon_log(&s.d);
+	ck_assert_ptr_nonnull(strstr(log, "names a VMM that it cannot have"));
+	ck_assert_int_eq(waitpid(victim, &status, WNOHANG), 0);
+	ck_assert_int_eq(kill(victim, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(victim, &status, 0), victim);
+	scene_close(&s);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite;
@@ -252,6 +296,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_whose_rights_open_a_snapshot);
 	tcase_add_test(tc, test_whose_rights_make_a_socket);
 	tcase_add_test(tc, test_wrong_peer);
+	tcase_add_test(tc, test_worker_lies);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
