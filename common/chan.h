@@ -42,7 +42,7 @@
 #include "wset.h"
 
 #ifndef CHAN_VERSION /* a test builds the next release's supervisor */
-#define CHAN_VERSION 1
+#define CHAN_VERSION 2
 #endif
 #define CHAN_VERSION_MIN 1
 #define CHAN_FD 3
