@@ -24,6 +24,11 @@ struct uffdio_poison {
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
 
+/* Kernel headers older than 6.7. */
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+
 #define DEVICE "/dev/userfaultfd"
 
 static const char *const outcome_names[] = {
@@ -83,13 +88,25 @@ static enum uf_outcome install_outcome(int rc, int64_t field, uint64_t len, uint
 	return UF_PART;
 }
 
+static enum uf_outcome copy(int uffd, struct uffdio_copy arg, uint64_t *ret_done)
+{
+	int rc = call(uffd, UFFDIO_COPY, &arg);
+
+	return install_outcome(rc, arg.copy, arg.len, ret_done);
+}
+
 enum uf_outcome uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len,
 			  uint64_t *ret_done)
 {
-	struct uffdio_copy arg = {.dst = dst, .src = (uintptr_t)src, .len = len};
-	int rc = call(uffd, UFFDIO_COPY, &arg);
+	return copy(uffd, (struct uffdio_copy){.dst = dst, .src = (uintptr_t)src, .len = len},
+		    ret_done);
+}
 
-	return install_outcome(rc, arg.copy, len, ret_done);
+enum uf_outcome uffd_copy_protected(int uffd, uint64_t dst, const void *src, uint64_t len,
+				    uint64_t *ret_done)
+{
+	return copy(uffd, (struct uffdio_copy){.dst = dst, .src = (uintptr_t)src, .len = len,
+					       .mode = UFFDIO_COPY_MODE_WP}, ret_done);
 }
 
 enum uf_outcome uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done)
@@ -106,6 +123,13 @@ enum uf_outcome uffd_poison(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_
 	int rc = call(uffd, UFFDIO_POISON, &arg);
 
 	return install_outcome(rc, arg.updated, len, ret_done);
+}
+
+enum uf_outcome uffd_continue(int uffd, uint64_t addr, uint64_t page_bytes)
+{
+	struct uffdio_continue arg = {.range = {.start = addr, .len = page_bytes}};
+
+	return outcome_of(call(uffd, UFFDIO_CONTINUE, &arg));
 }
 
 enum uf_outcome uffd_wake(int uffd, uint64_t start, uint64_t len)
@@ -292,6 +316,23 @@ enum uf_claim uffd_claim(int uffd, uint64_t addr, uint64_t page_bytes)
 	return err.sys == EBUSY ? UF_OTHERS : UF_NOBODYS;
 }
 
+enum uf_tracking uffd_tracks(int uffd, uint64_t addr, uint64_t page_bytes)
+{
+	uint64_t done;
+
+	/* That the page may be protected is looked at before its source is. */
+	switch (uffd_copy_protected(uffd, addr, NULL, page_bytes, &done)) {
+	case UF_SOURCE:
+	case UF_EXISTS:
+	case UF_NOMEM:
+		return UF_TRACKS;
+	case UF_FAIL:
+		return UF_TRACKS_NOT;
+	default:
+		return UF_TRACKING_UNSURE;
+	}
+}
+
 static int open_any(void)
 {
 	cleanup_fd int device = open(DEVICE, O_RDWR | O_CLOEXEC);
@@ -313,6 +354,7 @@ static const struct {
 	{UF_FEATURE_UNMAP, UFFD_FEATURE_EVENT_UNMAP},
 	{UF_FEATURE_REMAP, UFFD_FEATURE_EVENT_REMAP},
 	{UF_FEATURE_FORK, UFFD_FEATURE_EVENT_FORK},
+	{UF_FEATURE_TRACK, UFFD_FEATURE_WP_ASYNC},
 };
 
 int uffd_open(unsigned features, int *ret_fd, struct err *err)
@@ -334,15 +376,23 @@ int uffd_open(unsigned features, int *ret_fd, struct err *err)
 	return 0;
 }
 
-int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err)
+static int register_with(int uffd, uint64_t start, uint64_t len, uint64_t mode, struct err *err)
 {
-	struct uffdio_register arg = {
-		.range = {.start = start, .len = len},
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
+	struct uffdio_register arg = {.range = {.start = start, .len = len}, .mode = mode};
 
 	if (call(uffd, UFFDIO_REGISTER, &arg) < 0)
 		return err_sys(err, "registering 0x%" PRIx64 "+0x%" PRIx64 " with the userfaultfd",
 			       start, len);
 	return 0;
+}
+
+int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err)
+{
+	return register_with(uffd, start, len, UFFDIO_REGISTER_MODE_MISSING, err);
+}
+
+int uffd_register_tracked(int uffd, uint64_t start, uint64_t len, struct err *err)
+{
+	return register_with(uffd, start, len,
+			     UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP, err);
 }

@@ -31,10 +31,24 @@ const char *uf_outcome_name(enum uf_outcome o);
  */
 enum uf_outcome uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len,
 			  uint64_t *ret_done);
-/* Not for hugetlb memory: there copy zeros. */
+/*
+ * The same, and write-protected, so that it does not count as written by the guest. Only
+ * where uffd_tracks() says yes.
+ */
+enum uf_outcome uffd_copy_protected(int uffd, uint64_t dst, const void *src, uint64_t len,
+				    uint64_t *ret_done);
+/* Not for hugetlb memory, nor where writes are tracked: there copy zeros. */
 enum uf_outcome uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done);
 /* Access to the pages becomes SIGBUS. UF_FAIL where the kernel (< 6.6) has none. */
 enum uf_outcome uffd_poison(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done);
+
+/*
+ * uffd_continue - map the page that a shared mapping has in memory already
+ *
+ * UF_DONE or UF_EXISTS: there is one. UF_SOURCE: there is none, or the memory is private
+ * (huge pages). UF_FAIL: the memory is private. Nothing is allocated in any case.
+ */
+enum uf_outcome uffd_continue(int uffd, uint64_t addr, uint64_t page_bytes);
 
 /* Make waiting threads of the range fault again. */
 enum uf_outcome uffd_wake(int uffd, uint64_t start, uint64_t len);
@@ -108,11 +122,20 @@ enum uf_claim {
  */
 enum uf_claim uffd_claim(int uffd, uint64_t addr, uint64_t page_bytes);
 
+enum uf_tracking {
+	UF_TRACKING_UNSURE, /* not to be told at this page, or at this moment */
+	UF_TRACKS,          /* registered for write protection, too: the VMM looks who writes */
+	UF_TRACKS_NOT,
+};
+/* Does the VMM track the writes of its guest there? Installs and changes nothing. */
+enum uf_tracking uffd_tracks(int uffd, uint64_t addr, uint64_t page_bytes);
+
 /* What the sender asked for at UFFDIO_API time; bits of UF_FEATURE_*. */
 #define UF_FEATURE_REMOVE 1u
 #define UF_FEATURE_UNMAP 2u
 #define UF_FEATURE_REMAP 4u
 #define UF_FEATURE_FORK 8u
+#define UF_FEATURE_TRACK 16u /* the kernel itself lets writes through, and notes them (6.7) */
 
 /*
  * uffd_open - a new userfaultfd, as a VMM makes it (tests, benchmark, doctor)
@@ -121,5 +144,7 @@ enum uf_claim uffd_claim(int uffd, uint64_t addr, uint64_t page_bytes);
  */
 int uffd_open(unsigned features, int *ret_fd, struct err *err);
 int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err); /* MISSING */
+/* For write protection, too. */
+int uffd_register_tracked(int uffd, uint64_t start, uint64_t len, struct err *err);
 
 #endif
