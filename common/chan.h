@@ -14,6 +14,7 @@
  *      |--- PEER (a connection) ---------->|  may be the VMM; its message is not read yet
  *      |<-- REFUSED -----------------------|  no, a stranger, and turned away
  *      |<-- CONNECTED (uffd, pidfd) -------|  serving
+ *      |--- PRESENCE (pagemap) ----------->|  to ask which pages are there; also to a successor
  *      |--- PREFETCH, PAUSE, RESUME ------>|
  *      |<-- LEASE_ASK, LEASE_BACK ---------|  a lease is needed to prefetch
  *      |--- LEASE_GRANT, LEASE_REVOKE ---->|
@@ -186,7 +187,8 @@ struct chan_empty {
 	X(CHAN_FORKED,       forked,  nursery)           \
 	X(CHAN_WSET_GIVEN, empty,     supervisor)        \
 	X(CHAN_WSET_MADE,  empty,     worker)         \
-	X(CHAN_PEER,       empty,     both)
+	X(CHAN_PEER,       empty,     both)           \
+	X(CHAN_PRESENCE,   empty,     supervisor)
 
 enum chan_type {
 	CHAN_NONE,

@@ -59,7 +59,19 @@ struct pagemap_head {
 	uint32_t releasing; /* 1 once the guest needs nobody and regions are unregistered */
 	uint64_t source_id; /* source_identity() of what it is served from */
 	uint32_t prefetch_done; /* 1: it has nothing left to do, as things are */
+	uint32_t short_of; /* enum pagemap_short: what threads of the guest wait for, now */
+	uint32_t exact;    /* enum pagemap_exact */
 	uint32_t pad;
+};
+
+enum pagemap_short { PAGEMAP_SHORT_OF_NOTHING, PAGEMAP_SHORT_OF_MEMORY, PAGEMAP_SHORT_OF_HUGE };
+
+/* Have page states been compared with what the kernel says, so that a diff may be made of them? */
+enum pagemap_exact {
+	PAGEMAP_INEXACT,
+	PAGEMAP_EXACT,
+	PAGEMAP_UNASKED, /* the VMM's pagemap could not be had, or read */
+	PAGEMAP_FOREIGN, /* it is not of the memory that is served */
 };
 
 /*        field                 meaning, for docs/api.md */
@@ -80,7 +92,8 @@ struct pagemap_head {
 	X(zero_installed_bytes, "installed as zero")                                   \
 	X(prefetch_bytes,       "pages prefetch has dealt with, in bytes")             \
 	X(source_errors,        "installs that failed because of the source")          \
-	X(refused_peers,        "connections turned away from the UFFD socket")
+	X(refused_peers,        "connections turned away from the UFFD socket")      \
+	X(states_corrected,     "page states that the kernel knew better")
 
 struct pagemap_stats {
 	uint64_t pages[PAGE_STATE_COUNT]; /* how many pages are in each state */

@@ -5,6 +5,10 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "common/log.h"
+#include "common/presence.h"
+#include "common/proc.h"
+
 /* No restore's id; whatever the moment, a supervisor that dies leaves a map, old or new. */
 #define FRESH ".fresh"
 
@@ -177,4 +181,23 @@ int assign_successor(struct live *l, struct err *err)
 	if (make_map(l, err) || (l->door.fd < 0 && make_socket(l, err)))
 		return -1;
 	return assign(l, CHAN_ASSIGN_WAIT, err);
+}
+
+void assign_presence(struct live *l)
+{
+	cleanup_fd int pagemap = -1;
+	struct chan_msg msg = {0};
+	struct err err;
+
+	if (!l->worker || l->vmm < 0)
+		return;
+	if (presence_open((pid_t)l->rec.vmm_pid, &pagemap, &err)) {
+		log_warning("page states of a restore cannot be exact", "id=%s why=%s", l->rec.id,
+			    err.msg);
+		return;
+	}
+	/* That number may be another process's by now. */
+	if (proc_ended(l->vmm))
+		return;
+	worker_send(l->worker, CHAN_PRESENCE, &msg, &pagemap, 1, &err);
 }

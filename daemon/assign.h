@@ -20,4 +20,10 @@ int assign_choose(struct live *l, struct err *err);
  */
 int assign_successor(struct live *l, struct err *err);
 
+/*
+ * With the VMM known: the means to ask the kernel which of its pages are there. A worker
+ * does without where it cannot be had, and says so.
+ */
+void assign_presence(struct live *l);
+
 #endif

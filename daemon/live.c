@@ -347,6 +347,7 @@ static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
 		live_connected(l, &msg->connected,
 			       proc_start_time((pid_t)msg->connected.pid));
 	live_watch_vmm(l, &fds[1]);
+	assign_presence(l);
 }
 
 static int *realloc_files(int *files, size_t n)

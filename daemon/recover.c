@@ -252,6 +252,7 @@ void recover_done(struct live *l)
 	if (l->rec.state == STATE_RECOVERING)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
 	l->replacing = false;
+	assign_presence(l);
 	live_changed(l, "recovered", NULL);
 	steer_go_on(l);
 }

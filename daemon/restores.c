@@ -364,15 +364,31 @@ static struct json_object *run_json(const struct pagemap_run *run)
 	return o;
 }
 
-static struct json_object *pages_json(const struct live *l, const struct pagemap_run *runs,
-				      size_t n, uint64_t next)
+/* Why page states are not exact while they should be; NULL: they are, or need not be. */
+static const char *inexact(const struct live *l, const struct pagemap_view *v)
+{
+	static const char *const why[] = {
+		[PAGEMAP_INEXACT] = "they are being compared with what the kernel says; ask again",
+		[PAGEMAP_EXACT] = NULL,
+		[PAGEMAP_UNASKED] = "the VMM may not be looked into: uffdd needs CAP_SYS_PTRACE",
+		[PAGEMAP_FOREIGN] = "the process that connected is not the one whose memory it is",
+	};
+
+	if (!l->rec.paused)
+		return NULL;
+	return why[v->head.exact < ARRAY_LEN(why) ? v->head.exact : PAGEMAP_INEXACT];
+}
+
+static struct json_object *pages_json(const struct live *l, const struct pagemap_view *v,
+				      const struct pagemap_run *runs, size_t n, uint64_t next)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *array = json_object_new_array_ext((int)n);
 
 	js_add_u64(o, "page_bytes", l->rec.page_bytes);
 	js_add_u64(o, "size_bytes", l->rec.size_bytes);
-	js_add_bool(o, "exact", l->rec.paused);
+	js_add_bool(o, "exact", l->rec.paused && !inexact(l, v));
+	js_add_string(o, "inexact", inexact(l, v));
 	for (size_t i = 0; i < n; i++)
 		json_object_array_add(array, run_json(&runs[i]));
 	json_object_object_add(o, "runs", array);
@@ -400,7 +416,7 @@ static int read_pages(struct call *c, struct live *l, struct err *err)
 	if (pagemap_view(l->map_fd, &view, err) ||
 	    pagemap_runs(l->map_fd, &view, offset, runs, max, &n, &next, err))
 		return -1;
-	call_reply(c->req, 200, pages_json(l, runs, n, next));
+	call_reply(c->req, 200, pages_json(l, &view, runs, n, next));
 	return 0;
 }
 

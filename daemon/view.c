@@ -48,6 +48,17 @@ static void add_processes(struct json_object *o, const struct live *l)
 	js_add_string(worker, "release", l->worker ? l->worker->release : NULL);
 }
 
+/* By enum pagemap_short; what else a worker may have written there is nothing. */
+static const char *short_of(const struct pagemap_view *v)
+{
+	static const char *const names[] = {
+		[PAGEMAP_SHORT_OF_MEMORY] = "memory",
+		[PAGEMAP_SHORT_OF_HUGE] = "huge-pages",
+	};
+
+	return v->head.short_of < ARRAY_LEN(names) ? names[v->head.short_of] : NULL;
+}
+
 static void add_memory(struct json_object *o, const struct live *l, const struct pagemap_view *v)
 {
 	struct json_object *memory = add_object(o, "memory");
@@ -60,6 +71,7 @@ static void add_memory(struct json_object *o, const struct live *l, const struct
 	js_add_u64(memory, "resident_bytes", (pages[PAGE_PRESENT] + pages[PAGE_ZEROED]) * page);
 	js_add_u64(memory, "zero_bytes", pages[PAGE_ZEROED] * page);
 	js_add_u64(memory, "removed_bytes", pages[PAGE_REMOVED] * page);
+	js_add_string(memory, "short_of", proto_state_live(l->rec.state) ? short_of(v) : NULL);
 }
 
 static void add_counters(struct json_object *o, const struct pagemap_view *v)
@@ -85,6 +97,7 @@ static void add_counters(struct json_object *o, const struct pagemap_view *v)
 		X("installed", "zero_bytes", zero_installed_bytes),
 		X("errors", "source", source_errors),
 		X("errors", "refused_peers", refused_peers),
+		X("errors", "page_states", states_corrected),
 #undef X
 	};
 

@@ -34,7 +34,7 @@ struct args {
 	uint64_t resident_s, balloon_s, timeout_s, extra_fds;
 	uint64_t order, style, reverse, events;
 	bool no_touch, quick, hold, hold_before, split_send, split_hold, drop, no_keep;
-	bool unmap, remap, fork, kvm, help;
+	bool unmap, remap, fork, kvm, scarce, help;
 };
 
 struct standin {
@@ -78,6 +78,7 @@ static const struct option options[] = {
 	{"--offset-order", CHOICE, AT(reverse), .choices = directions,
 	 .help = "rev: later offsets at lower addresses"},
 	{"--page-size", BYTES, AT(page_bytes), PAGE_4K, PAGE_2M, .help = "4K or 2M"},
+	{"--scarce", FLAG, AT(scarce), .help = "also where there are too few huge pages for it"},
 	{"--threads", NUMBER, AT(threads), 1, WALK_THREADS_MAX,
 	 .help = "that touch; vCPUs with --kvm"},
 	{"--order", CHOICE, AT(order), .choices = orders, .help = "in which pages are touched"},
@@ -594,7 +595,7 @@ int main(int argc, char **argv)
 		return skip(err.msg);
 	if (create(&s, &err) || watchdog_start(EXIT_HUNG, &err))
 		return fail(&err);
-	if (s.a.page_bytes == PAGE_2M && vmm_huge_free() < s.v->size) {
+	if (s.a.page_bytes == PAGE_2M && !s.a.scarce && vmm_huge_free() < s.v->size) {
 		vmm_destroy(s.v);
 		return skip("too few free 2 MiB pages: see vm.nr_hugepages");
 	}

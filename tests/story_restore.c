@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "tests/hugepool.h"
 #include "tests/runner.h"
 #include "tests/snapgen.h"
 #include "tests/stage.h"
@@ -483,24 +484,7 @@ static void stop_made(void)
 }
 
 #define HUGE_BYTES (16 * MIB)
-#define NR_HUGE "/proc/sys/vm/nr_hugepages"
-
-static long added_huge_pages;
-
-/* Adds to the pool of huge pages; others may do the same. */
-static void add_huge_pages(long n)
-{
-	FILE *f = fopen(NR_HUGE, "r+e");
-	long now = 0;
-
-	if (!f || fscanf(f, "%ld", &now) != 1 || fseek(f, 0, SEEK_SET) < 0 ||
-	    fprintf(f, "%ld\n", now + n) < 0 || fflush(f) < 0)
-		fputs("# " NR_HUGE " cannot be changed\n", stderr);
-	else
-		added_huge_pages += n;
-	if (f)
-		fclose(f);
-}
+static struct hugepool pool;
 
 static void start_huge(void)
 {
@@ -509,12 +493,13 @@ static void start_huge(void)
 	scene_open(&scene);
 	o.size_bytes = HUGE_BYTES;
 	make_snapshot(&huge, "huge", &o);
-	add_huge_pages(HUGE_BYTES / PAGE_2M);
+	if (!hugepool_open(&pool, HUGE_BYTES / PAGE_2M))
+		fputs("# there are no huge pages to be had\n", stderr);
 }
 
 static void stop_huge(void)
 {
-	add_huge_pages(-added_huge_pages);
+	hugepool_close(&pool);
 	clear_shelf(&huge);
 	stage_close(&scene);
 }

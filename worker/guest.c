@@ -5,6 +5,11 @@
 
 #include "worker/fault.h"
 
+/* Of zeros that are copied: as much as prefetch installs at once, none of it takes memory of ours. */
+#define ZEROS_BYTES ((uint64_t)256 << 10)
+/* So much of each region is looked at to know a process by its pages. */
+#define PROOF_RUNS 64
+
 static void *anonymous(uint64_t bytes, int prot)
 {
 	void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -21,9 +26,11 @@ int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *sr
 	memset(map, 0, sizeof(*map));
 	g->src = src;
 	g->unproven = EXTENT_ZERO;
+	g->presence.pagemap = -1;
 	g->page_bytes = g->map.regions->page_bytes;
+	g->zeros_bytes = max_u64(g->page_bytes, ZEROS_BYTES);
 	g->bounce = anonymous(g->page_bytes, PROT_READ | PROT_WRITE);
-	g->zeros = anonymous(g->page_bytes, PROT_READ);
+	g->zeros = anonymous(g->zeros_bytes, PROT_READ);
 	if (!g->bounce || !g->zeros) {
 		err_sys(err, "map %llu bytes of buffers", (unsigned long long)g->page_bytes);
 		guest_fini(g);
@@ -39,10 +46,32 @@ void guest_fini(struct guest *g)
 	if (g->bounce)
 		munmap(g->bounce, g->page_bytes);
 	if (g->zeros)
-		munmap(g->zeros, g->page_bytes);
+		munmap(g->zeros, g->zeros_bytes);
 	g->bounce = g->zeros = NULL;
+	presence_fini(&g->presence);
 	pagemap_close(&g->map);
 	close_fd(&g->uffd);
+}
+
+/* Is anything there that was installed, perhaps by a predecessor? Then it is the right process. */
+static void prove_presence(struct guest *g, const struct region *r)
+{
+	struct presence_run runs[PROOF_RUNS];
+	uint64_t next, page;
+	int n = presence_runs(&g->presence, r->base, r->base + r->size, runs, PROOF_RUNS, &next);
+
+	for (int i = 0; i < n; i++)
+		if (guest_page(g, runs[i].start, &page) &&
+		    (pagemap_get(&g->map, page) == PAGE_PRESENT ||
+		     pagemap_get(&g->map, page) == PAGE_ZEROED))
+			presence_prove(&g->presence, runs[i].start, g->page_bytes);
+}
+
+void guest_use_pagemap(struct guest *g, int pagemap)
+{
+	presence_use(&g->presence, pagemap);
+	for (uint32_t i = 0; i < g->map.regions->n && !g->presence.proven; i++)
+		prove_presence(g, &g->map.regions->v[i]);
 }
 
 bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page)
@@ -74,16 +103,45 @@ static void wake(struct guest *g, uint64_t addr)
 	uffd_wake(g->uffd, addr, g->page_bytes);
 }
 
-static enum uf_outcome install_zero(struct guest *g, uint64_t addr, uint64_t n, uint64_t *ret_done)
+/* Where a VMM looks who writes, what we put there must not look like it. */
+static bool tracks(struct guest *g, uint64_t addr)
+{
+	if (g->tracks == UF_TRACKING_UNSURE)
+		g->tracks = uffd_tracks(g->uffd, addr, g->page_bytes);
+	return g->tracks == UF_TRACKS;
+}
+
+/* A huge page that "exists" may be one for which the pool has no memory: only then it is there. */
+static enum uf_outcome judge(struct guest *g, uint64_t addr, enum uf_outcome o)
+{
+	if (o != UF_EXISTS || !hugetlb(g) ||
+	    presence_ask(&g->presence, g->uffd, addr, g->page_bytes) == PRESENCE_YES)
+		return o;
+	return UF_NOMEM;
+}
+
+/* All bytes go this way. */
+static enum uf_outcome put(struct guest *g, uint64_t addr, const void *from, uint64_t bytes,
+			   uint64_t *ret_done)
 {
 	enum uf_outcome o;
-	uint64_t done;
 
-	*ret_done = 0;
-	if (hugetlb(g))
-		o = uffd_copy(g->uffd, addr, g->zeros, g->page_bytes, &done);
+	if (tracks(g, addr))
+		o = uffd_copy_protected(g->uffd, addr, from, bytes, ret_done);
 	else
-		o = uffd_zero(g->uffd, addr, n * g->page_bytes, &done);
+		o = uffd_copy(g->uffd, addr, from, bytes, ret_done);
+	return judge(g, addr, o);
+}
+
+static enum uf_outcome install_zero(struct guest *g, uint64_t addr, uint64_t n, uint64_t *ret_done)
+{
+	uint64_t bytes = n * g->page_bytes, done;
+	enum uf_outcome o;
+
+	if (hugetlb(g) || tracks(g, addr))
+		o = put(g, addr, g->zeros, min_u64(bytes, g->zeros_bytes), &done);
+	else
+		o = uffd_zero(g->uffd, addr, bytes, &done);
 	*ret_done = done / g->page_bytes;
 	g->map.stats->zero_installed_bytes += done;
 	return o == UF_DONE && *ret_done < n ? UF_PART : o;
@@ -126,7 +184,7 @@ static enum uf_outcome install_assembled(struct guest *g, uint64_t page, uint64_
 	*ret_done = 0;
 	if (!bytes && source_read(g->src, page * g->page_bytes, g->page_bytes, g->bounce, err))
 		return UF_SOURCE;
-	o = uffd_copy(g->uffd, addr, bytes ? bytes : g->bounce, g->page_bytes, &done);
+	o = put(g, addr, bytes ? bytes : g->bounce, g->page_bytes, &done);
 	*ret_done = done / g->page_bytes;
 	g->map.stats->installed_bytes += done;
 	return o;
@@ -166,7 +224,7 @@ static enum uf_outcome copy(struct guest *g, const void *from, uint32_t layer, u
 	enum uf_outcome o;
 	uint64_t done;
 
-	o = uffd_copy(g->uffd, addr, from, n * g->page_bytes, &done);
+	o = put(g, addr, from, n * g->page_bytes, &done);
 	*ret_done = done / g->page_bytes;
 	g->map.stats->installed_bytes += done;
 	if (o == UF_SOURCE)
@@ -210,18 +268,19 @@ static enum uf_outcome install(struct guest *g, uint64_t page, uint64_t addr, ui
 }
 
 /* The VMM's memory limit, or an empty huge page pool: wait for a while, not for ever. */
-static enum guest_answer short_of_memory(struct guest *g, struct err *err)
+static enum guest_answer short_of_memory(struct guest *g, uint64_t addr, struct err *err)
 {
-	uint64_t now = now_us();
-
-	if (!g->nomem_since_us)
-		g->nomem_since_us = now;
-	if (now - g->nomem_since_us < GUEST_NOMEM_US)
+	if (!shortage_meet(&g->shortage, now_us())) {
+		err_set(err, ERR_SYSTEM, "no memory for the VMM's pages for %llu s: raise its memory "
+			"limit%s", (unsigned long long)(SHORTAGE_MAX_US / 1000000),
+			hugetlb(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
+		return GUEST_FAIL;
+	}
+	if (!hugetlb(g) || g->presence.proven)
 		return GUEST_DEFER;
-	err_set(err, ERR_SYSTEM, "no memory for the VMM's pages for %llu s: raise its memory limit%s",
-		(unsigned long long)(GUEST_NOMEM_US / 1000000),
-		hugetlb(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
-	return GUEST_FAIL;
+	/* It may be there, only nobody can tell: then its threads go on. Else they fault again. */
+	wake(g, addr);
+	return GUEST_DONE;
 }
 
 /* What a thread that waits on a page gets when its install did not succeed. */
@@ -233,7 +292,7 @@ static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
 		g->map.stats->faults_deferred++;
 		return GUEST_DEFER;
 	case UF_NOMEM:
-		return short_of_memory(g, err);
+		return short_of_memory(g, addr, err);
 	case UF_EXISTS:
 		g->map.stats->faults_present++;
 		wake(g, addr);
@@ -273,14 +332,22 @@ static enum uf_outcome install_faulted(struct guest *g, const struct source_run 
 	return copy(g, read ? g->bounce : run->data, run->layer, addr, 1, ret_done, err);
 }
 
+/* There was memory for a page. It also tells whether we are looking at the right process. */
+static void installed(struct guest *g, uint64_t page, uint64_t n, enum page_state state)
+{
+	pagemap_set(&g->map, page, n, state);
+	shortage_end(&g->shortage);
+	if (g->presence.pagemap >= 0 && !g->presence.proven)
+		presence_prove(&g->presence, address(g, page), g->page_bytes);
+}
+
 static enum guest_answer faulted(struct guest *g, uint64_t page, uint64_t addr, enum uf_outcome o,
 				 uint64_t done, struct err *err)
 {
 	fault_point(FAULT_AFTER_INSTALL);
 	if (done) {
-		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
+		installed(g, page, 1, PAGE_PRESENT);
 		g->map.stats->faults_served++;
-		g->nomem_since_us = 0;
 		return o == UF_SOURCE ? unserved(g, page, addr, o, err) : GUEST_DONE;
 	}
 	if (o == UF_EXISTS)
@@ -315,10 +382,9 @@ static enum guest_answer fault_known(struct guest *g, uint64_t page, uint64_t ad
 	enum uf_outcome o = install_zero(g, addr, 1, &done);
 
 	if (done) {
-		pagemap_set(&g->map, page, 1, PAGE_ZEROED);
+		installed(g, page, 1, PAGE_ZEROED);
 		g->map.stats->faults_served++;
 		g->map.stats->faults_zero++;
-		g->nomem_since_us = 0;
 		return GUEST_DONE;
 	}
 	return unserved(g, page, addr, o, err);
@@ -330,6 +396,8 @@ enum guest_answer guest_fault(struct guest *g, uint64_t page, bool warmed, struc
 
 	if (!addr)
 		return GUEST_DONE;
+	if (g->shortage.since_us && shortage_wait_us(&g->shortage, now_us()))
+		return GUEST_DEFER;
 	if (pagemap_get(&g->map, page) == PAGE_ABSENT)
 		return fault_absent(g, page, addr, warmed, err);
 	return fault_known(g, page, addr, err);
@@ -353,8 +421,7 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 
 	fault_point(FAULT_IN_STEP);
 	if (*ret_done) {
-		pagemap_set(&g->map, page, *ret_done, PAGE_PRESENT);
-		g->nomem_since_us = 0;
+		installed(g, page, *ret_done, PAGE_PRESENT);
 		return o == UF_SOURCE ? GUEST_FAIL : GUEST_DONE;
 	}
 	if (o == UF_EXISTS || o == UF_LEFT) {
@@ -364,6 +431,8 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 	}
 	if (o == UF_AGAIN)
 		return GUEST_DEFER;
+	if (o == UF_NOMEM)
+		return GUEST_SHORT;
 	return unserved(g, page, addr, o, err);
 }
 

@@ -9,7 +9,9 @@
 #define UFFDD_GUEST_H
 
 #include "common/pagemap.h"
+#include "common/presence.h"
 #include "common/uffd.h"
+#include "worker/shortage.h"
 #include "worker/source.h"
 #include "worker/warm.h"
 
@@ -25,31 +27,36 @@ struct guest {
 	struct source *src;  /* borrowed */
 	uint64_t page_bytes;
 	void *bounce;        /* owned; one page that is read, not taken from a layer's map */
-	void *zeros;         /* owned; one page of zeros, hugetlb has no zero page */
+	void *zeros;         /* owned; zeros to copy where the kernel's zero page will not do */
+	uint64_t zeros_bytes;
+	struct presence presence; /* owned */
+	enum uf_tracking tracks;
 	struct guest_lent lent[WARM_BUFFERS];
 	size_t nlent;
 	uint32_t unproven;   /* layer that was copied from since it was last checked, or EXTENT_ZERO */
 	uint64_t checked_us; /* when that was */
-	uint64_t nomem_since_us; /* 0: memory was there at the last try */
+	struct shortage shortage; /* of memory for pages that threads wait for */
 };
 
 enum guest_answer {
 	GUEST_DONE,  /* answered, or nothing to do */
 	GUEST_DEFER, /* try again soon: a removal is under way, or memory is short */
 	GUEST_COLD,  /* its bytes are on the disk: have them warmed, then ask again */
+	GUEST_SHORT, /* prefetch: there is no memory for it now */
 	GUEST_GONE,  /* the VMM has ended */
 	GUEST_FAIL,  /* err says why this page can never be supplied */
 };
 
 /* How old the check of a layer may be when a page is copied out of its map for a fault. */
 #define GUEST_CHECKED_US 50
-/* How long the VMM may be short of memory before its restore fails. */
-#define GUEST_NOMEM_US ((uint64_t)5 * 1000 * 1000)
 
 /* Takes the uffd and the connected map over, also on failure. */
 int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src,
 	       struct err *err);
 void guest_fini(struct guest *g);
+
+/* Takes @pagemap, of the VMM as far as the supervisor knows; -1: it cannot be had. */
+void guest_use_pagemap(struct guest *g, int pagemap);
 
 /* The page at an address; false if it is in no region. */
 bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page);

@@ -13,6 +13,8 @@
 /* A layer that was copied from for a fault is looked at again within … */
 #define PROOF_US 5000
 #define WARMED_MAX 64 /* taken at once */
+/* Memory may come and go all the time: an event tells of it at most once in … */
+#define SHORT_TOLD_AGAIN_US ((uint64_t)10 * 1000 * 1000)
 
 /* What wakes it. */
 enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW };
@@ -96,7 +98,7 @@ static void fail(struct loop *l, const struct err *err)
 void loop_replay(struct loop *l)
 {
 	lease_anew(&l->lease);
-	if (l->paused)
+	if (l->paused && !l->survey.on)
 		tell(l, CHAN_PAUSED);
 	if (l->completed)
 		tell(l, CHAN_COMPLETE);
@@ -259,6 +261,7 @@ static bool answer_failed(struct loop *l, uint64_t page)
 		return true;
 	case GUEST_DEFER:
 	case GUEST_COLD:
+	case GUEST_SHORT:
 		return false;
 	case GUEST_FAIL:
 		break;
@@ -298,6 +301,7 @@ static bool answer(void *arg, struct fault *f)
 			record_touch(&l->habit->record, f->page, now_us());
 		return true;
 	case GUEST_DEFER:
+	case GUEST_SHORT:
 		return false;
 	case GUEST_COLD:
 		have_warmed(l, f);
@@ -330,10 +334,57 @@ static void answer_all(struct loop *l)
 	}
 }
 
-/* Faults that wait for a removal to finish are tried again; those of a failed page are not. */
+/*
+ * Faults that wait for a removal to finish, or for memory, are tried again; those of a failed
+ * page are not.
+ */
 static bool retry_soon(const struct loop *l)
 {
 	return faults_ready(&l->faults) && !(l->failed && l->on_failure != FAILURE_POISON);
+}
+
+static uint64_t retry_us(const struct loop *l)
+{
+	if (!l->guest->shortage.since_us)
+		return l->backoff_us;
+	return max_u64(l->backoff_us, shortage_wait_us(&l->guest->shortage, now_us()));
+}
+
+static void tell_shortage(struct loop *l, uint64_t now)
+{
+	if (l->short_told_us && now - l->short_told_us < SHORT_TOLD_AGAIN_US)
+		return;
+	l->short_told_us = now;
+	link_note(l->link, "memory-short", l->guest->page_bytes == PAGE_4K
+		  ? "threads of the guest wait: the VMM gets no more memory (its memory limit)"
+		  : "threads of the guest wait: the pool of huge pages is empty (vm.nr_hugepages), "
+		    "or the VMM's limit of them is reached");
+}
+
+/* While threads wait for memory that shows, once it has been so for a while. */
+static void watch_shortage(struct loop *l)
+{
+	struct pagemap_head *head = l->guest->map.head;
+	enum pagemap_short what = l->guest->page_bytes == PAGE_4K ? PAGEMAP_SHORT_OF_MEMORY
+								  : PAGEMAP_SHORT_OF_HUGE;
+	uint64_t now;
+
+	if (!l->guest->shortage.since_us && !head->short_of)
+		return;
+	now = now_us();
+	shortage_age(&l->guest->shortage, now);
+	if (!shortage_lasts(&l->guest->shortage, now)) {
+		head->short_of = PAGEMAP_SHORT_OF_NOTHING;
+	} else if (!head->short_of) {
+		head->short_of = what;
+		tell_shortage(l, now);
+	}
+}
+
+/* Nobody may fault any more who would show that it is over. */
+static uint64_t shortage_due(const struct loop *l)
+{
+	return l->guest->shortage.since_us ? SHORTAGE_STALE_US : WAIT_NEVER;
 }
 
 /* ---- from the disk ---- */
@@ -433,12 +484,34 @@ static void check_complete(struct loop *l)
 /* May the guest be left alone now? Not while a snapshot wants exact page states. */
 static bool may_release(const struct loop *l)
 {
-	bool wanted = l->stopping || l->when_complete == COMPLETE_RELEASE;
+	/* Given back to the kernel, its memory would look as if the guest had written all of it. */
+	bool tracked = l->guest->tracks == UF_TRACKS;
+	bool wanted = l->stopping || (l->when_complete == COMPLETE_RELEASE && !tracked);
 
 	return wanted && l->completed && !l->paused && !l->failed && l->faults.n == 0;
 }
 
+/* ---- page states that are exact ---- */
+
+/* Not while threads wait, and not all at once. */
+static bool survey_turn(struct loop *l)
+{
+	if (!l->survey.on || retry_soon(l))
+		return false;
+	if (survey_step(&l->survey, l->guest) == SURVEY_OVER)
+		tell(l, CHAN_PAUSED);
+	return l->survey.on;
+}
+
 /* ---- from the supervisor ---- */
+
+static void use_pagemap(struct loop *l, int fd)
+{
+	guest_use_pagemap(l->guest, fd);
+	/* A predecessor's pause: what it had found out need not be right any more. */
+	if (l->paused && !l->survey.on)
+		survey_begin(&l->survey, l->guest);
+}
 
 static void on_prefetch(struct loop *l, const struct chan_msg *msg)
 {
@@ -452,12 +525,13 @@ static void on_pause(struct loop *l, const struct chan_msg *msg)
 {
 	(void)msg;
 	l->paused = l->prefetch.held = true;
-	tell(l, CHAN_PAUSED);
+	survey_begin(&l->survey, l->guest);
 }
 
 static void on_resume(struct loop *l, const struct chan_msg *msg)
 {
 	(void)msg;
+	survey_end(&l->survey, l->guest);
 	l->paused = false;
 	l->prefetch.held = l->held;
 }
@@ -475,6 +549,7 @@ static void on_stop(struct loop *l, const struct chan_msg *msg)
 	fault_point(FAULT_STOPPING);
 	l->stopping = true;
 	/* A pause that crossed it on the way would keep us here. */
+	survey_end(&l->survey, l->guest);
 	l->paused = false;
 	if (l->completed)
 		return;
@@ -524,6 +599,8 @@ static void read_link(struct loop *l)
 	while (link_recv(l->link, &msg, fds) == CHAN_GOT) {
 		if (msg.type == CHAN_WSET_GIVEN)
 			habit_hear(l->habit, fds);
+		if (msg.type == CHAN_PRESENCE)
+			use_pagemap(l, steal_fd(&fds[0]));
 		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 			close_fd(&fds[i]);
 		for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
@@ -608,14 +685,18 @@ enum loop_end loop_run(struct loop *l)
 			return LOOP_RELEASED;
 		}
 		check_recording(l);
+		watch_shortage(l);
 		step_due(l, &step_us, &lease_us);
-		/* No step is taken while faults wait for a removal. */
+		/* No step is taken while faults wait for a removal, or for memory. */
 		if (retry_soon(l))
-			step_us = l->backoff_us;
+			step_us = retry_us(l);
 		else if (step_us == 0)
 			step(l);
+		if (survey_turn(l))
+			step_us = 0;
 		give_back(l);
-		sleep_until_something(l, min_u64(step_us, min_u64(lease_us, link_due(l))));
+		sleep_until_something(l, min_u64(min_u64(step_us, shortage_due(l)),
+						 min_u64(lease_us, link_due(l))));
 	}
 	return LOOP_GONE;
 }

@@ -20,6 +20,7 @@
 #include "worker/habit.h"
 #include "worker/lease.h"
 #include "worker/prefetch.h"
+#include "worker/survey.h"
 #include "worker/wait.h"
 
 enum loop_end {
@@ -46,6 +47,7 @@ struct loop {
 	struct lease lease;        /* to prefetch */
 	bool held;                 /* prefetch held by the API */
 	bool paused;               /* around a snapshot of the running VM */
+	struct survey survey;      /* before PAUSED is sent */
 	bool completed;            /* COMPLETE was sent */
 	bool stopping;             /* the supervisor wants the guest to do without us */
 	bool failed;               /* absent pages can no longer be supplied */
@@ -53,6 +55,7 @@ struct loop {
 	bool window_over;
 	bool gone;
 	uint64_t backoff_us;       /* while faults are deferred */
+	uint64_t short_told_us;    /* when the last shortage of memory was told of; 0: none was */
 	struct err err;            /* of the failure */
 };
 

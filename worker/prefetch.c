@@ -10,6 +10,9 @@
 #define CALM_US 20000
 /* The disk tells by itself when it is done; not for ever, should that be lost. */
 #define COLD_US 1000000
+/* No memory for it: look again after … */
+#define SHORT_MIN_US 20000
+#define SHORT_MAX_US 1000000
 /* Zero pages are installed as fast as so many times fewer bytes of data. */
 #define ZERO_CHEAPER 8
 
@@ -155,9 +158,9 @@ uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now)
 	return wait;
 }
 
-static void back_off(struct prefetch *p, uint64_t now)
+static void back_off(struct prefetch *p, uint64_t now, uint64_t min, uint64_t max)
 {
-	p->backoff_us = p->backoff_us ? min_u64(p->backoff_us * 2, BACKOFF_MAX_US) : BACKOFF_MIN_US;
+	p->backoff_us = max_u64(min_u64(p->backoff_us * 2, max), min);
 	p->not_before_us = now + p->backoff_us;
 }
 
@@ -181,7 +184,9 @@ static enum guest_answer install_some(struct prefetch *p, struct guest *g, uint6
 	}
 	a = guest_prefetch(g, page, n, &done, err);
 	if (a == GUEST_DEFER)
-		back_off(p, now);
+		back_off(p, now, BACKOFF_MIN_US, BACKOFF_MAX_US);
+	if (a == GUEST_SHORT)
+		back_off(p, now, SHORT_MIN_US, SHORT_MAX_US);
 	if (a != GUEST_DONE)
 		return a;
 	data = g->map.stats->installed_bytes - before;
