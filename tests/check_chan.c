@@ -47,6 +47,7 @@ static const struct {
 	[CHAN_WSET_GIVEN] = {"WSET_GIVEN", 8},
 	[CHAN_WSET_MADE] = {"WSET_MADE", 8},
 	[CHAN_PEER] = {"PEER", 8},
+	[CHAN_PRESENCE] = {"PRESENCE", 8},
 };
 
 static void make_pair(int fds[2])
