@@ -11,6 +11,7 @@
 struct output {
 	struct ctl *ctl;
 	bool exact, any;
+	char *inexact; /* owned: why it is not exact although it should be; NULL: uffdd did not say */
 };
 
 static int fetch(struct ctl *ctl, uint64_t offset, struct json_object **ret, struct err *err)
@@ -73,20 +74,24 @@ static void put_part(struct output *out, struct json_object *part)
 	for (size_t i = 0; i < json_object_array_length(runs); i++)
 		put_run(out, json_object_array_get_idx(runs, i));
 	out->exact = out->exact && render_true(part, "exact");
+	if (!out->inexact && render_string(part, "inexact"))
+		out->inexact = strdup(render_string(part, "inexact"));
 }
 
 static void finish(struct output *out)
 {
 	if (out->ctl->json)
 		printf("],\"exact\":%s,\"next_offset\":null}\n", out->exact ? "true" : "false");
+	else if (!out->exact && out->inexact)
+		fprintf(stderr, "uffdctl: these states may lag: %s\n", out->inexact);
 	else if (!out->exact)
 		fprintf(stderr, "uffdctl: these states may lag; between \"uffdctl pause %s\" and "
 				"resume they are exact\n", out->ctl->args.words[0]);
 }
 
-int pages_run(struct ctl *ctl)
+static int print(struct output *out)
 {
-	struct output out = {.ctl = ctl, .exact = true};
+	struct ctl *ctl = out->ctl;
 	uint64_t offset = 0;
 	bool more = true;
 	struct err err;
@@ -98,8 +103,8 @@ int pages_run(struct ctl *ctl)
 		if (fetch(ctl, offset, &part, &err) < 0)
 			return ctl_fail(ctl, &err);
 		if (offset == 0)
-			begin(&out, part);
-		put_part(&out, part);
+			begin(out, part);
+		put_part(out, part);
 		more = render_at(part, "next_offset") != NULL;
 		next = render_u64(part, "next_offset");
 		if (more && next <= offset) {
@@ -109,6 +114,15 @@ int pages_run(struct ctl *ctl)
 		}
 		offset = next;
 	}
-	finish(&out);
+	finish(out);
 	return CTL_DONE;
+}
+
+int pages_run(struct ctl *ctl)
+{
+	struct output out = {.ctl = ctl, .exact = true};
+	int rc = print(&out);
+
+	free(out.inexact);
+	return rc;
 }

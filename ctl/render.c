@@ -222,6 +222,7 @@ static void cell_memory(FILE *out, struct json_object *memory, bool colour)
 
 static void cell_resident(FILE *out, struct json_object *memory, bool colour)
 {
+	const char *waits_for = render_string(memory, "short_of");
 	char resident[32], zero[32], removed[32];
 
 	render_size(render_u64(memory, "resident_bytes"), resident, sizeof(resident));
@@ -230,6 +231,10 @@ static void cell_resident(FILE *out, struct json_object *memory, bool colour)
 	fprintf(out, "%s (", resident);
 	cell_percent(out, memory, colour);
 	fprintf(out, "), %s of it zeroed, %s removed", zero, removed);
+	if (waits_for) {
+		fputs("; the guest waits for ", out);
+		render_text(out, waits_for);
+	}
 }
 
 static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)

@@ -33,7 +33,7 @@
 	"\"worker\":{\"pid\":78,\"restarts\":2,\"release\":\"0.1\"}," \
 	"\"memory\":{\"size_bytes\":1073741824,\"page_bytes\":4096," \
 	"\"resident_bytes\":268435456,\"zero_bytes\":8192,\"removed_bytes\":4096," \
-	"\"total_bytes\":1073741824},\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
+	"\"short_of\":\"huge-pages\",\"total_bytes\":1073741824},\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
 	"\"prefetch\":{\"mode\":\"all\",\"state\":\"running\",\"rate_bytes_per_s\":1048576," \
 	"\"done_bytes\":1024,\"total_bytes\":2048}," \
 	"\"working_set\":{\"record\":true,\"path\":null,\"state\":\"recorded\",\"pages\":12}," \
@@ -192,6 +192,8 @@ static const struct verb_case {
 	 "\"next_offset\":null}\n", NULL, "GET /v1/restores/vm1/pages?offset=0 HTTP"},
 	{"pages vm1", {{200, "{\"exact\":false,\"runs\":[],\"next_offset\":null}"}}, 0, "",
 	 "uffdctl pause vm1", "GET"},
+	{"pages vm1", {{200, "{\"exact\":false,\"inexact\":\"it may not be looked into\",\"runs\":[],"
+			     "\"next_offset\":null}"}}, 0, "", "it may not be looked into", "GET"},
 	{"pages vm1", {{200, "{\"runs\":[],\"next_offset\":0}"}}, 1, "", "round in circles", "GET"},
 	{"pages vm1", {{200, "{}"}}, 1, "", "no runs", "GET"},
 
@@ -296,7 +298,8 @@ START_TEST(show_everything)
 		"vmm              pid=77 uid=5\n",
 		"worker           pid=78 restarts=2 release=0.1\n",
 		"memory           1 GiB in pages of 4 KiB\n",
-		"resident         256 MiB (25%), 8 KiB of it zeroed, 4 KiB removed\n",
+		"resident         256 MiB (25%), 8 KiB of it zeroed, 4 KiB removed; "
+		"the guest waits for huge-pages\n",
 		"faults           count=9 served=8 zero=1\n",
 		"prefetch         all, running, 1 KiB of 2 KiB, at most 1 MiB/s\n",
 		"working_set      record=true state=recorded pages=12\n",

@@ -373,7 +373,7 @@ static void watch_shortage(struct loop *l)
 		return;
 	now = now_us();
 	shortage_age(&l->guest->shortage, now);
-	if (!shortage_lasts(&l->guest->shortage, now)) {
+	if (!shortage_lasts(&l->guest->shortage)) {
 		head->short_of = PAGEMAP_SHORT_OF_NOTHING;
 	} else if (!head->short_of) {
 		head->short_of = what;
@@ -674,6 +674,7 @@ enum loop_end loop_run(struct loop *l)
 
 		read_all(l);
 		answer_all(l);
+		watch_shortage(l);
 		check_complete(l);
 		if (link_away(l->link))
 			link_turn(l->link, now_us());
@@ -685,7 +686,6 @@ enum loop_end loop_run(struct loop *l)
 			return LOOP_RELEASED;
 		}
 		check_recording(l);
-		watch_shortage(l);
 		step_due(l, &step_us, &lease_us);
 		/* No step is taken while faults wait for a removal, or for memory. */
 		if (retry_soon(l))

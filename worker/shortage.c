@@ -29,7 +29,7 @@ uint64_t shortage_wait_us(const struct shortage *s, uint64_t now)
 	return s->since_us && due > now ? due - now : 0;
 }
 
-bool shortage_lasts(const struct shortage *s, uint64_t now)
+bool shortage_lasts(const struct shortage *s)
 {
-	return s->since_us && now - s->since_us >= SHORTAGE_TOLD_US;
+	return s->met_us - s->since_us >= SHORTAGE_TOLD_US;
 }

@@ -19,7 +19,7 @@
 #define SHORTAGE_PAUSE_MAX_US 64000
 /* … and one that was not met for so long is another one. */
 #define SHORTAGE_STALE_US ((uint64_t)2 * 1000 * 1000)
-/* One that lasts so long is worth to be told. */
+/* One that was met again after so long is worth to be told. */
 #define SHORTAGE_TOLD_US 100000
 
 struct shortage {
@@ -37,7 +37,7 @@ void shortage_age(struct shortage *s, uint64_t now);
 
 /* Microseconds until the next try; 0: now. */
 uint64_t shortage_wait_us(const struct shortage *s, uint64_t now);
-/* Has it lasted so long that people should hear of it? */
-bool shortage_lasts(const struct shortage *s, uint64_t now);
+/* Was it met again and again, so that people should hear of it? */
+bool shortage_lasts(const struct shortage *s);
 
 #endif
