@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "common/proc.h"
@@ -26,10 +27,16 @@
 #define AWAY_MAX_MS 400   /* between the end of a supervisor and the next */
 #define STARTING_MAX_MS 60
 #define BOTH_MAX 3
+#define POOL_PAGES 12        /* huge pages: for three guests */
+#define POOL_LEFT_MAX 5      /* by a neighbour */
+#define POOL_HELD_MAX_MS 3000 /* and for so long */
 
 struct killer {
 	struct soak *soak;
 	uint64_t rng;
+	void *held; /* huge pages of a neighbour; NULL: none */
+	size_t held_bytes;
+	uint64_t held_until_us;
 };
 
 /* --- numbers and words --- */
@@ -284,12 +291,30 @@ static void kill_vmm(struct killer *k)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* A neighbour takes huge pages, so that guests run short of them. */
+static void take_huge_pages(struct killer *k)
+{
+	if (k->held || !k->soak->has_pool)
+		return;
+	k->held = hugepool_take_but(soak_random(&k->rng, POOL_LEFT_MAX + 1), &k->held_bytes);
+	k->held_until_us = now_us() + soak_random(&k->rng, POOL_HELD_MAX_MS) * 1000;
+	if (k->held)
+		soak_note(k->soak, "a neighbour takes %zu huge pages", k->held_bytes / PAGE_2M);
+}
+
+static void give_back_huge_pages(struct killer *k)
+{
+	if (k->held)
+		munmap(k->held, k->held_bytes);
+	k->held = NULL;
+}
+
 static const struct {
 	unsigned share; /* of 100 */
 	void (*act)(struct killer *k);
 } ways[] = {
-	{46, kill_workers}, {12, stop_and_kill_worker}, {10, replace_worker}, {10, kill_supervisor},
-	{4, restart_supervisor}, {12, kill_both}, {6, kill_vmm},
+	{36, kill_workers}, {12, stop_and_kill_worker}, {10, replace_worker}, {10, kill_supervisor},
+	{4, restart_supervisor}, {12, kill_both}, {6, kill_vmm}, {10, take_huge_pages},
 };
 
 static void kill_something(struct killer *k)
@@ -318,14 +343,17 @@ static void check_supervisor(struct killer *k)
 
 static void kill_all_the_time(struct soak *s, uint64_t seed)
 {
-	struct killer k = {s, seed};
+	struct killer k = {.soak = s, .rng = seed};
 
 	while (now_us() < s->until_us) {
 		pause_ms(&k, PAUSE_MAX_MS);
+		if (now_us() >= k.held_until_us)
+			give_back_huge_pages(&k);
 		check_supervisor(&k);
 		kill_something(&k);
 		soak_reap(s);
 	}
+	give_back_huge_pages(&k);
 	check_supervisor(&k);
 }
 
@@ -486,12 +514,12 @@ static void tell(struct soak *s, uint64_t seconds)
 	       " supervisors %" PRIu64 " both %" PRIu64 " VMMs, %" PRIu64 " takeovers, %" PRIu64
 	       " pages verified, %" PRIu64 " wrong bytes, %" PRIu64 " hung threads, %" PRIu64
 	       " leftovers, %" PRIu64 " lost handshakes, %" PRIu64
-	       " creations repeated, %" PRIu64 " problems\n",
+	       " starved of huge pages, %" PRIu64 " creations repeated, %" PRIu64 " problems\n",
 	       seconds, count_of(s, SOAK_RESTORES), count_of(s, SOAK_KILLED_WORKERS),
 	       count_of(s, SOAK_KILLED_SUPERVISORS), count_of(s, SOAK_KILLED_BOTH),
 	       count_of(s, SOAK_KILLED_VMMS), count_of(s, SOAK_TAKEOVERS), count_of(s, SOAK_PAGES),
 	       count_of(s, SOAK_WRONG), count_of(s, SOAK_HUNG), count_of(s, SOAK_LEFTOVERS),
-	       count_of(s, SOAK_LOST), count_of(s, SOAK_RETRIED),
+	       count_of(s, SOAK_LOST), count_of(s, SOAK_STARVED), count_of(s, SOAK_RETRIED),
 	       count_of(s, SOAK_PROBLEMS));
 }
 
@@ -503,6 +531,7 @@ int main(void)
 	struct err err;
 	bool good;
 
+	s.has_pool = hugepool_open(&s.pool, POOL_PAGES);
 	s.nslots = setting("SOAK_SLOTS", 12, SOAK_SLOTS_MAX);
 	printf("SOAK_SEED=%" PRIu64 "\n", seed);
 	fflush(stdout);
@@ -517,6 +546,7 @@ int main(void)
 		rig_remove(&s.d);
 	else
 		fprintf(stderr, "%s: log, kills and the store are kept\n", s.d.dir);
+	hugepool_close(&s.pool);
 	soak_snapshots_free(&s);
 	if (notes)
 		fclose(notes);

@@ -13,6 +13,7 @@
 
 #include <pthread.h>
 
+#include "tests/hugepool.h"
 #include "tests/rig.h"
 
 #define SOAK_SLOTS_MAX 64
@@ -49,6 +50,7 @@ enum soak_count {
 	 * not a problem; where a supervisor was alive, it is one.
 	 */
 	SOAK_LOST,
+	SOAK_STARVED,  /* restores that failed since there were no huge pages for too long */
 	SOAK_PROBLEMS, /* everything that must not happen */
 	SOAK_COUNTS
 };
@@ -60,6 +62,8 @@ struct soak {
 	size_t nsnapshots;
 	struct soak_slot slots[SOAK_SLOTS_MAX];
 	size_t nslots;
+	struct hugepool pool;   /* for fewer guests than come */
+	bool has_pool;
 	pthread_mutex_t lock; /* while a stand-in is forked, and of what slots say they are for */
 	_Atomic uint64_t counts[SOAK_COUNTS];
 };

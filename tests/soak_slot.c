@@ -21,9 +21,7 @@
 #define ENDED_MS 40000
 #define ENDED_PAUSE_MS 20
 
-#define GUEST_BYTES_MAX ((uint64_t)8 << 20) /* of what is restored */
-
-enum { EXIT_SETUP = 3, EXIT_HUNG = 4, EXIT_SKIP = 77 };
+enum { EXIT_SETUP = 3, EXIT_HUNG = 4 };
 
 /* One restore. */
 struct turn {
@@ -35,7 +33,8 @@ struct turn {
 	size_t nargs, ntext;
 	int code;   /* of the stand-in: exit code, or 128 + signal; -1: hung beyond its deadline */
 	char *said; /* owned: what it printed */
-	bool killed, lost;
+	bool huge; /* on huge pages, of which there may be too few */
+	bool killed, lost, starved;
 };
 
 static uint64_t draw(struct turn *t, uint64_t below)
@@ -61,14 +60,16 @@ static int ask(struct turn *t, const char *method, const char *suffix, const cha
 
 static char *request_body(struct turn *t)
 {
+	/* One that starves must end. */
 	static const char *const failures[] = {"kill", "poison", "hold"};
+	size_t nfailures = t->huge ? 2 : ARRAY_LEN(failures);
 	static const char *const modes[] = {"none", "all", "all"};
 	/* Slow enough to be in the middle of it when something dies; 0: as fast as can be. */
 	static const unsigned rates[] = {0, 500000, 1000000, 4000000};
 	char *body;
 	int n = asprintf(&body, "{\"snapshot\":%s,\"on_failure\":\"%s\",\"prefetch\":"
 			 "{\"mode\":\"%s\",\"rate_bytes_per_s\":%u},\"when_complete\":\"%s\"}",
-			 t->snapshot->body, failures[draw(t, ARRAY_LEN(failures))],
+			 t->snapshot->body, failures[draw(t, nfailures)],
 			 modes[draw(t, ARRAY_LEN(modes))], rates[draw(t, ARRAY_LEN(rates))],
 			 chance(t, 20) ? "release" : "stay");
 
@@ -126,8 +127,6 @@ static void choose_args(struct turn *t)
 {
 	static const char *const orders[] = {"seq", "rev", "rand", "stride", "same"};
 	static const char *const splits[] = {"rest", "4K,rest", "128K,256K,rest", "12K,rest,64K"};
-	bool huge = t->snapshot->bytes % PAGE_2M == 0 && chance(t, 20) &&
-		    vmm_huge_free() >= t->slot->soak->nslots * GUEST_BYTES_MAX;
 
 	add_arg(t, TEST_BUILD "/tests/standin");
 	add_arg(t, "--socket");
@@ -144,10 +143,11 @@ static void choose_args(struct turn *t)
 	add_arg(t, "--order");
 	add_arg(t, orders[draw(t, ARRAY_LEN(orders))]);
 	add_arg(t, "--split");
-	add_arg(t, huge ? "rest" : splits[draw(t, ARRAY_LEN(splits))]);
-	if (huge) {
+	add_arg(t, t->huge ? "rest" : splits[draw(t, ARRAY_LEN(splits))]);
+	if (t->huge) {
 		add_arg(t, "--page-size");
 		add_arg(t, "2M");
+		add_arg(t, "--scarce");
 	}
 	if (chance(t, 30))
 		add_arg(t, "--drop");
@@ -221,8 +221,6 @@ static void run_vmm(struct turn *t)
 		t->code = wait_vmm(t, pid);
 		free(t->said);
 		t->said = read_all(out);
-		/* Somebody else has taken the huge pages: it ended before it began. */
-		t->killed = t->killed || t->code == EXIT_SKIP;
 		if (t->killed || t->code != EXIT_SETUP || strstr(t->said, "connected\n"))
 			return;
 		poll(NULL, 0, 100);
@@ -301,6 +299,17 @@ static bool is_lost(struct turn *t)
 	       died_alone(t);
 }
 
+/* There was no memory for it for longer than a guest may wait: its restore has failed, and says so. */
+static bool is_starved(struct turn *t)
+{
+	cleanup_json struct json_object *o = NULL;
+	struct err err;
+
+	return t->huge && t->code > 128 && ask(t, "GET", "", NULL, &o, &err) == 0 &&
+	       strcmp(rig_text(o, "state"), "failed") == 0 &&
+	       strstr(rig_text(o, "reason"), "no memory for the VMM's pages");
+}
+
 static void check_vmm(struct turn *t)
 {
 	struct soak *s = t->slot->soak;
@@ -316,6 +325,11 @@ static void check_vmm(struct turn *t)
 	if (t->lost) {
 		soak_count(s, SOAK_LOST, 1);
 		soak_note(s, "%s: the handshake was lost", t->slot->id);
+		return;
+	}
+	t->starved = is_starved(t);
+	if (t->starved) {
+		soak_count(s, SOAK_STARVED, 1);
 		return;
 	}
 	soak_count(s, SOAK_HUNG, count_words(t->said, "hung thread="));
@@ -368,7 +382,7 @@ static void check_end(struct turn *t)
 	/* It hung already, when we killed it. */
 	if (!ended && t->killed && !rig_member(o, "connected_at") && died_alone(t))
 		soak_count(s, SOAK_LOST, 1);
-	else if (!ended && !t->lost)
+	else if (!ended && !t->lost && !t->starved)
 		soak_problem(s, "%s is %s after its VMM ended%s: %s", t->slot->id,
 			     rig_text(o, "state"), t->killed ? " by our hand" : "",
 			     rig_text(o, "reason"));
@@ -383,6 +397,7 @@ static void one_restore(struct soak_slot *slot)
 	pthread_mutex_lock(&s->lock);
 	snprintf(slot->id, sizeof(slot->id), "s%u-%u", slot->index, slot->round++);
 	pthread_mutex_unlock(&s->lock);
+	t.huge = s->has_pool && t.snapshot->bytes % PAGE_2M == 0 && chance(&t, 25);
 	if (!create(&t))
 		return;
 	choose_args(&t);
