@@ -69,6 +69,59 @@ static bool hugetlb(const struct guest *g)
 	return g->page_bytes > PAGE_4K;
 }
 
+/* ---- zero pages ---- */
+
+/* How many absent pages of [page, page + n) need nothing of the snapshot? */
+static uint64_t count_zeros(struct guest *g, uint64_t page, uint64_t n)
+{
+	uint64_t end = page + n, zeros = 0, len;
+
+	while ((len = pagemap_absent_run(&g->map, page, end, end - page, &page))) {
+		struct source_run run = source_at(g->src, page * g->page_bytes,
+						  len * g->page_bytes);
+		uint64_t whole = run.len / g->page_bytes;
+
+		zeros += run.data ? 0 : whole;
+		/* A page that begins with zeros and goes on with data is data. */
+		page += max_u64(whole, 1);
+	}
+	return zeros;
+}
+
+void guest_leave_zeros(struct guest *g)
+{
+	g->leaves_zeros = true;
+	g->map.absent_zeros = 0;
+	for (uint32_t i = 0; i < g->map.regions->n; i++) {
+		const struct region *r = &g->map.regions->v[i];
+
+		g->map.absent_zeros += count_zeros(g, r->offset / g->page_bytes,
+						   r->size / g->page_bytes);
+	}
+}
+
+bool guest_leaves(struct guest *g, uint64_t page)
+{
+	return g->leaves_zeros && count_zeros(g, page, 1);
+}
+
+/* What is known of [page, page + n) from now on; never absent again. */
+static void record(struct guest *g, uint64_t page, uint64_t n, enum page_state state)
+{
+	if (g->leaves_zeros)
+		g->map.absent_zeros -= count_zeros(g, page, n);
+	pagemap_set(&g->map, page, n, state);
+}
+
+uint64_t guest_paid_bytes(const struct guest *g)
+{
+	const struct pagemap_stats *stats = g->map.stats;
+
+	return stats->installed_bytes + (hugetlb(g) ? stats->zero_installed_bytes : 0);
+}
+
+/* ---- installing ---- */
+
 static void wake(struct guest *g, uint64_t addr)
 {
 	uffd_wake(g->uffd, addr, g->page_bytes);
@@ -241,7 +294,7 @@ static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
 	case UF_LEFT:
 		/* The VMM replaced the mapping: the kernel fills it with zeros itself. */
 		g->map.stats->faults_left++;
-		pagemap_set(&g->map, page, 1, PAGE_REMOVED);
+		record(g, page, 1, PAGE_REMOVED);
 		wake(g, addr);
 		return GUEST_DONE;
 	case UF_GONE:
@@ -278,13 +331,13 @@ static enum guest_answer faulted(struct guest *g, uint64_t page, uint64_t addr, 
 {
 	fault_point(FAULT_AFTER_INSTALL);
 	if (done) {
-		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
+		record(g, page, 1, PAGE_PRESENT);
 		g->map.stats->faults_served++;
 		g->nomem_since_us = 0;
 		return o == UF_SOURCE ? unserved(g, page, addr, o, err) : GUEST_DONE;
 	}
 	if (o == UF_EXISTS)
-		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
+		record(g, page, 1, PAGE_PRESENT);
 	return unserved(g, page, addr, o, err);
 }
 
@@ -315,7 +368,7 @@ static enum guest_answer fault_known(struct guest *g, uint64_t page, uint64_t ad
 	enum uf_outcome o = install_zero(g, addr, 1, &done);
 
 	if (done) {
-		pagemap_set(&g->map, page, 1, PAGE_ZEROED);
+		record(g, page, 1, PAGE_ZEROED);
 		g->map.stats->faults_served++;
 		g->map.stats->faults_zero++;
 		g->nomem_since_us = 0;
@@ -353,12 +406,12 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 
 	fault_point(FAULT_IN_STEP);
 	if (*ret_done) {
-		pagemap_set(&g->map, page, *ret_done, PAGE_PRESENT);
+		record(g, page, *ret_done, PAGE_PRESENT);
 		g->nomem_since_us = 0;
 		return o == UF_SOURCE ? GUEST_FAIL : GUEST_DONE;
 	}
 	if (o == UF_EXISTS || o == UF_LEFT) {
-		pagemap_set(&g->map, page, 1, o == UF_EXISTS ? PAGE_PRESENT : PAGE_REMOVED);
+		record(g, page, 1, o == UF_EXISTS ? PAGE_PRESENT : PAGE_REMOVED);
 		*ret_done = 1;
 		return GUEST_DONE;
 	}
@@ -377,7 +430,7 @@ void guest_removed(struct guest *g, uint64_t start, uint64_t end)
 		uint64_t last = (off + len) / g->page_bytes;
 
 		if (last > first)
-			pagemap_set(&g->map, first, last - first, PAGE_REMOVED);
+			record(g, first, last - first, PAGE_REMOVED);
 		start = part + len;
 	}
 }

@@ -75,6 +75,7 @@ static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struc
 	s->loop.paused = j->assign.paused;
 	s->loop.failed = j->assign.failed;
 	s->loop.prefetch.held = s->loop.held || s->loop.paused;
+	s->loop.prefetch.room.margin_bytes = j->assign.prefetch_margin_bytes;
 	j->link.replay = on_back;
 	j->link.arg = s;
 	if (!said)
