@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "tests/hugepages.h"
 #include "tests/runner.h"
 #include "tests/snapgen.h"
 #include "tests/stage.h"
@@ -483,25 +484,6 @@ static void stop_made(void)
 }
 
 #define HUGE_BYTES (16 * MIB)
-#define NR_HUGE "/proc/sys/vm/nr_hugepages"
-
-static long added_huge_pages;
-
-/* Adds to the pool of huge pages; others may do the same. */
-static void add_huge_pages(long n)
-{
-	FILE *f = fopen(NR_HUGE, "r+e");
-	long now = 0;
-
-	if (!f || fscanf(f, "%ld", &now) != 1 || fseek(f, 0, SEEK_SET) < 0 ||
-	    fprintf(f, "%ld\n", now + n) < 0 || fflush(f) < 0)
-		fputs("# " NR_HUGE " cannot be changed\n", stderr);
-	else
-		added_huge_pages += n;
-	if (f)
-		fclose(f);
-}
-
 static void start_huge(void)
 {
 	struct snapgen_opts o = snapgen_defaults;
@@ -509,12 +491,13 @@ static void start_huge(void)
 	scene_open(&scene);
 	o.size_bytes = HUGE_BYTES;
 	make_snapshot(&huge, "huge", &o);
-	add_huge_pages(HUGE_BYTES / PAGE_2M);
+	/* The last one is not for prefetch. */
+	hugepages_add(HUGE_BYTES / PAGE_2M + 1);
 }
 
 static void stop_huge(void)
 {
-	add_huge_pages(-added_huge_pages);
+	hugepages_put_back();
 	clear_shelf(&huge);
 	stage_close(&scene);
 }
