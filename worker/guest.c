@@ -5,6 +5,8 @@
 
 #include "worker/fault.h"
 
+#define ZEROS_AT_ONCE 4096 /* pages */
+
 static void *anonymous(uint64_t bytes, int prot)
 {
 	void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -76,7 +78,8 @@ static uint64_t count_zeros(struct guest *g, uint64_t page, uint64_t n)
 {
 	uint64_t end = page + n, zeros = 0, len;
 
-	while ((len = pagemap_absent_run(&g->map, page, end, end - page, &page))) {
+	/* Not to the end of a long run for each of the extents in it. */
+	while ((len = pagemap_absent_run(&g->map, page, end, ZEROS_AT_ONCE, &page))) {
 		struct source_run run = source_at(g->src, page * g->page_bytes,
 						  len * g->page_bytes);
 		uint64_t whole = run.len / g->page_bytes;
