@@ -301,8 +301,8 @@ START_TEST(show_everything)
 		"memory           1 GiB in pages of 4 KiB\n",
 		"resident         256 MiB (25%), 8 KiB of it zeroed, 4 KiB removed\n",
 		"faults           count=9 served=8 zero=1\n",
-		"prefetch         all, limited, 1 KiB of 2 KiB, at most 1 MiB/s, until 2 MiB are resident: "
-		"no room\n",
+		"prefetch         all, limited, 1 KiB of 2 KiB, at most 1 MiB/s, "
+		"until 2 MiB are resident: no room\n",
 		"working_set      record=true state=recorded pages=12\n",
 		"created          2001-02-03T04:05:06.789Z (",
 	};

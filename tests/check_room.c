@@ -1,4 +1,4 @@
-/* check_room - how much prefetch may take, and when it looks again; times and readings are arguments */
+/* check_room - how much prefetch may take; times and readings are arguments */
 #include "worker/room.h"
 
 #include <fcntl.h>
@@ -157,8 +157,10 @@ static uint64_t left(const struct room *r)
 START_TEST(hears)
 {
 	const struct chan_cgroups nothing = {.kind = CGROUP_POOL, .anew = 1};
-	const struct chan_cgroups wrong[] = {{.kind = CGROUP_KIND_COUNT, .levels = 1},
-					     {.kind = CGROUP_POOL, .levels = CGROUP_LEVELS_MAX + 1}};
+	const struct chan_cgroups wrong[] = {
+		{.kind = CGROUP_KIND_COUNT, .levels = 1},
+		{.kind = CGROUP_POOL, .levels = CGROUP_LEVELS_MAX + 1},
+	};
 	struct room r = {.margin_bytes = MIB};
 	int before = make_file(0), after;
 	int fds[CHAN_FDS_MAX];
