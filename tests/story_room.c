@@ -211,6 +211,40 @@ START_TEST(limit_is_raised)
 }
 END_TEST
 
+/* The test's own, charged to the cgroup; false: files leave nothing in memory here. */
+static bool fill_with_file_pages(const struct memcg *g, uint64_t bytes)
+{
+	cleanup_free char *path = scene_format("%s/filler", scene.d.dir);
+	cleanup_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	cleanup_free char *buf = xcalloc(1, MIB);
+
+	ck_assert(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
+	memcg_enter(g);
+	for (uint64_t at = 0; at < bytes; at += MIB)
+		ck_assert_int_eq(pread(fd, buf, MIB, (off_t)at), MIB);
+	memcg_leave(g);
+	return memcg_usage(g) >= bytes;
+}
+
+/* A cgroup is always full of file pages in the end, and nobody dies of that. */
+START_TEST(file_pages_are_room)
+{
+	struct memcg own;
+	struct stage s;
+
+	open_scene(NULL);
+	memcg_open(&own, NULL, "own");
+	memcg_limit(&own, 160 * MIB);
+	if (fill_with_file_pages(&own, 120 * MIB)) {
+		begin(&s, "filled", &own, NULL, "--no-touch --wait-resident 50 --hold");
+		json_object_put(stage_await(&s, "complete"));
+		check_lives(&s);
+	}
+	memcg_close(&own);
+	close_scene();
+}
+END_TEST
+
 /* What is not prefetched for lack of room keeps nobody else from it. */
 START_TEST(limited_needs_no_lease)
 {
@@ -410,6 +444,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(t, smaller_than_its_guest, 0, ARRAY_LEN(smalls));
 	tcase_add_test(t, neighbours);
 	tcase_add_test(t, limit_is_raised);
+	tcase_add_test(t, file_pages_are_room);
 	tcase_add_test(t, limited_needs_no_lease);
 	tcase_add_loop_test(t, known_after_a_death, 0, ARRAY_LEN(deaths));
 	tcase_add_test(t, comes_while_nobody_is_there);
