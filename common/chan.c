@@ -11,12 +11,12 @@
 /* Both ends are built together, but an upgraded supervisor meets old workers. */
 static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
-static_assert(sizeof(struct chan_assign) == 504, "wire");
+static_assert(sizeof(struct chan_assign) == 520, "wire");
 static_assert(sizeof(struct chan_ready) == 64, "wire");
 static_assert(sizeof(struct chan_refused) == 272, "wire");
 static_assert(sizeof(struct chan_connected) == 32, "wire");
 static_assert(sizeof(struct chan_failed) == 536, "wire");
-static_assert(sizeof(struct chan_prefetch) == 16, "wire");
+static_assert(sizeof(struct chan_prefetch) == 24, "wire");
 static_assert(sizeof(struct chan_stop) == 8, "wire");
 static_assert(sizeof(struct chan_note) == 512, "wire");
 static_assert(sizeof(struct chan_empty) == 8, "wire");
@@ -24,6 +24,7 @@ static_assert(sizeof(struct chan_files) == 8, "wire");
 static_assert(sizeof(struct chan_back) == 112, "wire");
 static_assert(sizeof(struct chan_lease) == 16, "wire");
 static_assert(sizeof(struct chan_forked) == 8, "wire");
+static_assert(sizeof(struct chan_cgroups) == 16, "wire");
 
 static const struct {
 	const char *name;

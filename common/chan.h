@@ -17,6 +17,7 @@
  *      |--- PRESENCE (pagemap) ----------->|  to ask which pages are there; also to a successor
  *      |--- PREFETCH, PAUSE, RESUME ------>|
  *      |<-- LEASE_ASK, LEASE_BACK ---------|  a lease is needed to prefetch
+ *      |--- CGROUPS (their files) -------->|  what the VMM may have, before the lease
  *      |--- LEASE_GRANT, LEASE_REVOKE ---->|
  *      |<-- PAUSED, COMPLETE, NOTE --------|
  *      |<-- WSET_MADE (memfd) -------------|  the recording is over; without: nothing came of it
@@ -79,6 +80,8 @@ struct chan_assign { /* spec: memfd with JSON. Then @nfiles come in FILES messag
 	uint64_t connect_ms; /* CHAN_ASSIGN_WAIT: what is left of the time to connect */
 	uint64_t record_ms;  /* window of a recording; 0: none */
 	uint64_t wset_bytes; /* the largest working-set file that will be taken */
+	uint64_t prefetch_margin_bytes; /* of what others need, too; prefetch leaves it */
+	uint64_t max_resident_bytes;    /* as it is now */
 };
 
 /* fds: @count of them; of the worker's files, from @first on. */
@@ -124,6 +127,15 @@ struct chan_prefetch {
 	uint32_t mode;   /* enum spec_prefetch */
 	uint32_t paused; /* 1: hold it */
 	uint64_t rate_bytes_per_s;
+	uint64_t max_resident_bytes; /* 0: no bound */
+};
+
+/* fds: of @levels cgroups, nearest first, as cgroup.h says. */
+struct chan_cgroups {
+	uint32_t kind; /* enum cgroup_kind */
+	uint32_t levels;
+	uint32_t anew; /* 1: those of earlier messages are no longer it */
+	uint32_t pad;
 };
 
 /*
@@ -188,7 +200,8 @@ struct chan_empty {
 	X(CHAN_WSET_GIVEN, empty,     supervisor)        \
 	X(CHAN_WSET_MADE,  empty,     worker)         \
 	X(CHAN_PEER,       empty,     both)           \
-	X(CHAN_PRESENCE,   empty,     supervisor)
+	X(CHAN_PRESENCE,   empty,     supervisor)       \
+	X(CHAN_CGROUPS,    cgroups,   supervisor)
 
 enum chan_type {
 	CHAN_NONE,
@@ -217,6 +230,7 @@ struct chan_msg {
 		struct chan_back back;
 		struct chan_lease lease;
 		struct chan_forked forked;
+		struct chan_cgroups cgroups;
 	};
 };
 

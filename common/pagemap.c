@@ -28,6 +28,12 @@ const char *const page_state_names[PAGE_STATE_COUNT] = {
 #undef X
 };
 
+const char *const pagemap_limit_texts[LIMIT_COUNT] = {
+#define X(limit, text) [limit] = text,
+	PAGEMAP_LIMITS(X)
+#undef X
+};
+
 static uint64_t file_bytes(uint64_t span_bytes)
 {
 	uint64_t pages = align_up(span_bytes, PAGE_4K) / PAGE_4K;
@@ -320,6 +326,8 @@ int pagemap_view(int fd, struct pagemap_view *ret, struct err *err)
 	if (read_at(fd, &v.head, sizeof(v.head), 0, err) < 0 || check_head(fd, &v.head, err) < 0)
 		return -1;
 	v.head.connected = v.head.connected != 0;
+	if (v.head.prefetch_limit >= LIMIT_COUNT)
+		v.head.prefetch_limit = LIMIT_NONE;
 	if (v.head.connected && read_regions(fd, v.head.span_bytes, &v.regions, err) < 0)
 		return -1;
 	if (read_at(fd, &v.stats, sizeof(v.stats), PAGEMAP_STATS_OFF, err) < 0 ||

@@ -50,6 +50,25 @@ enum page_state {
 };
 extern const char *const page_state_names[PAGE_STATE_COUNT];
 
+/*        limit            why prefetch takes no more for now, and the cure */
+#define PAGEMAP_LIMITS(X)                                                                    \
+	X(LIMIT_NONE,     NULL)                                                              \
+	X(LIMIT_MEMORY,   "a memory cgroup of the VMM has too little room left: raise its "  \
+			  "limit, or lower prefetch_margin_bytes")                           \
+	X(LIMIT_HUGETLB,  "a hugetlb cgroup of the VMM has too little room left: raise its " \
+			  "limit, or lower prefetch_margin_bytes")                           \
+	X(LIMIT_POOL,     "too few huge pages of the host are free: raise vm.nr_hugepages, " \
+			  "or lower prefetch_margin_bytes")                                  \
+	X(LIMIT_RESIDENT, "the guest has what max_resident_bytes allows: raise it")
+
+enum pagemap_limit {
+#define X(limit, text) limit,
+	PAGEMAP_LIMITS(X)
+#undef X
+	LIMIT_COUNT
+};
+extern const char *const pagemap_limit_texts[LIMIT_COUNT];
+
 struct pagemap_head {
 	uint64_t magic;
 	uint32_t version;
@@ -59,6 +78,8 @@ struct pagemap_head {
 	uint32_t releasing; /* 1 once the guest needs nobody and regions are unregistered */
 	uint64_t source_id; /* source_identity() of what it is served from */
 	uint32_t prefetch_done; /* 1: it has nothing left to do, as things are */
+	uint32_t prefetch_limit; /* enum pagemap_limit */
+	uint32_t complete; /* 1: no page that is absent holds snapshot data; never turns back */
 	uint32_t short_of; /* enum pagemap_short: what threads of the guest wait for, now */
 	uint32_t exact;    /* enum pagemap_exact */
 	uint32_t pad;
@@ -110,6 +131,7 @@ struct pagemap {
 	uint64_t *bits;
 	size_t map_bytes;
 	uint64_t npages; /* 0 until pagemap_connect() */
+	uint64_t absent_zeros; /* of the absent pages: need nothing of the snapshot; guest.c's */
 };
 
 /*
@@ -140,10 +162,16 @@ void pagemap_set(struct pagemap *pm, uint64_t page, uint64_t n, enum page_state 
 uint64_t pagemap_absent_run(const struct pagemap *pm, uint64_t page, uint64_t end, uint64_t max,
 			    uint64_t *ret_page);
 
-/* No page is absent: nothing will be needed from the snapshot any more. */
+/* How many pages the guest has. */
+static inline uint64_t pagemap_resident(const struct pagemap *pm)
+{
+	return pm->stats->pages[PAGE_PRESENT] + pm->stats->pages[PAGE_ZEROED];
+}
+
+/* Nothing will be needed from the snapshot any more. */
 static inline bool pagemap_complete(const struct pagemap *pm)
 {
-	return pm->npages && pm->stats->pages[PAGE_ABSENT] == 0;
+	return pm->npages && pm->stats->pages[PAGE_ABSENT] == pm->absent_zeros;
 }
 
 /* The reader's side: copies, taken with pread, checked before they are believed. */
@@ -153,6 +181,11 @@ struct pagemap_view {
 	struct pagemap_stats stats;
 };
 int pagemap_view(int fd, struct pagemap_view *ret, struct err *err);
+/* The same, as far as its worker has told, or any reader can tell. */
+static inline bool pagemap_view_complete(const struct pagemap_view *v)
+{
+	return v->head.connected && (v->head.complete || v->stats.pages[PAGE_ABSENT] == 0);
+}
 
 struct pagemap_run {
 	uint64_t offset, len; /* snapshot bytes */

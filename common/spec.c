@@ -32,7 +32,8 @@ static const char *const body_keys[] = {"tenant", "snapshot", "socket", "peer", 
 static const char *const snapshot_keys[] = {"dir", "header", "layers", "memory", NULL};
 static const char *const socket_keys[] = {"path", "mode", "uid", "gid", NULL};
 static const char *const peer_keys[] = {"uid", NULL};
-static const char *const prefetch_keys[] = {"mode", "rate_bytes_per_s", NULL};
+static const char *const prefetch_keys[] = {"mode", "rate_bytes_per_s", "max_resident_bytes",
+					    "zero_pages", NULL};
 static const char *const wset_keys[] = {"record", "path", NULL};
 
 /* The words that a member may have, by enum value. */
@@ -315,8 +316,12 @@ static int parse_prefetch(struct json_object *body, struct spec *spec, struct er
 		return -1;
 	spec->prefetch = (enum spec_prefetch)mode;
 	/* The store's integers are signed. */
-	return js_u64(o, "prefetch", "rate_bytes_per_s", 0, INT64_MAX, &spec->rate_bytes_per_s,
-		      &have, err);
+	if (js_u64(o, "prefetch", "rate_bytes_per_s", 0, INT64_MAX, &spec->rate_bytes_per_s,
+		   &have, err) < 0 ||
+	    js_u64(o, "prefetch", "max_resident_bytes", 0, INT64_MAX, &spec->max_resident_bytes,
+		   &have, err) < 0)
+		return -1;
+	return js_bool(o, "prefetch", "zero_pages", &spec->zero_pages, &have, err);
 }
 
 static int parse_wset(struct json_object *body, struct spec *spec, struct err *err)
@@ -461,6 +466,11 @@ struct json_object *spec_json(const struct spec *spec)
 	part = add_part(o, "prefetch", json_object_new_object());
 	js_add_string(part, "mode", spec_prefetch_names[spec->prefetch]);
 	js_add_u64(part, "rate_bytes_per_s", spec->rate_bytes_per_s);
+	/* Not in the texts of older releases, which must stay the same. */
+	if (spec->max_resident_bytes)
+		js_add_u64(part, "max_resident_bytes", spec->max_resident_bytes);
+	if (spec->zero_pages)
+		js_add_bool(part, "zero_pages", true);
 
 	part = add_part(o, "working_set", json_object_new_object());
 	js_add_bool(part, "record", spec->record);

@@ -43,6 +43,8 @@ struct spec {
 
 	enum spec_prefetch prefetch; /* default all */
 	uint64_t rate_bytes_per_s;   /* 0 = as fast as it goes */
+	uint64_t max_resident_bytes; /* prefetch goes no further; 0 = no bound */
+	bool zero_pages;             /* prefetch them where that takes memory, too */
 	bool record;                 /* what the guest touches first; default true */
 	char *wset_path;             /* owned; a working set of the caller's, or NULL */
 	uint64_t connect_timeout_ms; /* default 30 s, at most 1 h */

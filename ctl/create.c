@@ -23,6 +23,10 @@ const struct args_option create_options[] = {
 	 "pages to install before they are asked for (default all)"},
 	{"rate", 0, "BYTES_PER_S", ARGS_BYTES, false,
 	 "limit of prefetch; K, M and G are powers of 1024 (default 0: none)"},
+	{"max-resident", 0, "BYTES", ARGS_BYTES, false,
+	 "what the guest may have before prefetch stops; demand goes on (default 0: all)"},
+	{"zero-pages", 0, NULL, ARGS_FLAG, false,
+	 "prefetch zero pages of 2 MiB, too, which take as much memory as others"},
 	{"working-set", 0, "FILE", ARGS_TEXT, false,
 	 "pages to install first, as the verb working-set has written them"},
 	{"no-record", 0, NULL, ARGS_FLAG, false,
@@ -196,6 +200,10 @@ static int fill_body(const struct args *args, struct json_object *body, struct e
 		js_add_u64(section(body, "peer"), "uid", n);
 	if (get(args, "rate") && args_bytes(get(args, "rate"), &n))
 		js_add_u64(section(body, "prefetch"), "rate_bytes_per_s", n);
+	if (get(args, "max-resident") && args_bytes(get(args, "max-resident"), &n))
+		js_add_u64(section(body, "prefetch"), "max_resident_bytes", n);
+	if (get(args, "zero-pages"))
+		js_add_bool(section(body, "prefetch"), "zero_pages", true);
 	return 0;
 }
 

@@ -240,14 +240,17 @@ static void cell_resident(FILE *out, struct json_object *memory, bool colour)
 static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)
 {
 	uint64_t rate = render_u64(prefetch, "rate_bytes_per_s");
+	uint64_t resident = render_u64(prefetch, "max_resident_bytes");
 	const char *state = render_string(prefetch, "state");
 	const char *mode = render_string(prefetch, "mode");
-	char done[32], total[32], limit[32];
+	const char *reason = render_string(prefetch, "reason");
+	char done[32], total[32], limit[32], max[32];
 
 	(void)colour;
 	render_size(render_u64(prefetch, "done_bytes"), done, sizeof(done));
 	render_size(render_u64(prefetch, "total_bytes"), total, sizeof(total));
 	render_size(rate, limit, sizeof(limit));
+	render_size(resident, max, sizeof(max));
 	render_text(out, mode ? mode : "-");
 	if (state) {
 		fputs(", ", out);
@@ -256,6 +259,12 @@ static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)
 	fprintf(out, ", %s of %s", done, total);
 	if (rate)
 		fprintf(out, ", at most %s/s", limit);
+	if (resident)
+		fprintf(out, ", until %s are resident", max);
+	if (reason) {
+		fputs(": ", out);
+		render_text(out, reason);
+	}
 }
 
 /* "2025-11-23T14:59:01.123Z" → seconds since 1970; false if it is none. */

@@ -243,19 +243,21 @@ static int stop_run(struct ctl *ctl)
 static const struct args_option prefetch_options[] = {
 	{"rate", 0, "BYTES_PER_S", ARGS_BYTES, false,
 	 "limit; K, M and G are powers of 1024, 0 is none"},
+	{"max-resident", 0, "BYTES", ARGS_BYTES, false,
+	 "what the guest may have before prefetch stops; 0 is all"},
 	{0},
 };
 
 static int prefetch_body(struct ctl *ctl, struct json_object *body, struct err *err)
 {
 	const char *word = ctl->args.nwords > 1 ? ctl->args.words[1] : NULL;
-	const char *rate = ctl_option(ctl, "rate");
+	const char *rate = ctl_option(ctl, "rate"), *max = ctl_option(ctl, "max-resident");
 	enum spec_prefetch mode;
 	uint64_t bytes = 0;
 
-	if (!word && !rate)
-		return err_set(err, ERR_INVALID,
-			       "none, working-set, all, pause, resume or --rate is missing");
+	if (!word && !rate && !max)
+		return err_set(err, ERR_INVALID, "none, working-set, all, pause, resume, --rate "
+			       "or --max-resident is missing");
 	if (word && spec_prefetch_parse(word, &mode) == 0)
 		js_add_string(body, "mode", word);
 	else if (word && (strcmp(word, "pause") == 0 || strcmp(word, "resume") == 0))
@@ -265,6 +267,8 @@ static int prefetch_body(struct ctl *ctl, struct json_object *body, struct err *
 			       "wanted, not \"%s\"", word);
 	if (rate && args_bytes(rate, &bytes))
 		js_add_u64(body, "rate_bytes_per_s", bytes);
+	if (max && args_bytes(max, &bytes))
+		js_add_u64(body, "max_resident_bytes", bytes);
 	return 0;
 }
 

@@ -114,6 +114,8 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 	a->record_ms = l->rec.recording ? l->host->conf.record_window_ms : 0;
 	a->wset_bytes = min_u64(l->host->conf.working_set_bytes,
 				l->host->conf.working_set_bytes_per_tenant);
+	a->prefetch_margin_bytes = l->host->conf.prefetch_margin_bytes;
+	a->max_resident_bytes = l->rec.max_resident_bytes;
 }
 
 static int send_files(struct live *l, struct err *err)

@@ -62,6 +62,8 @@ static const struct option_row table[] = {
 	 "How long a restore may prefetch while others wait for their turn."},
 	{"prefetch_bytes_per_s", TYPE_UINT, AT(prefetch_bytes_per_s), 0, 1000 * TIB, "0",
 	 "Snapshot data that all prefetch together may read in a second; 0: no limit."},
+	{"prefetch_margin_bytes", TYPE_UINT, AT(prefetch_margin_bytes), 0, TIB, "67108864",
+	 "Memory that prefetch leaves in a VMM's cgroups, and in the pool of huge pages."},
 	{"worker_restarts", TYPE_UINT, AT(worker_restarts), 0, 1000000, "5",
 	 "how many workers of a restore may die within worker_restart_window before it fails"},
 	{"worker_restart_window", TYPE_DURATION, AT(worker_restart_window_ms), 1000, DAY, "60s",

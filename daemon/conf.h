@@ -36,6 +36,7 @@ struct conf {
 	uint64_t prefetch_leases; /* 0: half of the CPUs, at least one */
 	uint64_t prefetch_slice_ms;
 	uint64_t prefetch_bytes_per_s; /* of all leases together; 0: no limit */
+	uint64_t prefetch_margin_bytes; /* of memory that others need, too */
 	uint64_t worker_restarts, worker_restart_window_ms; /* more deaths in it: failed */
 	uint64_t max_restores, max_restores_per_tenant; /* live ones */
 	uint64_t snapshot_bytes_max;

@@ -77,6 +77,7 @@ static const char *const migrations[] = {
 	"CREATE INDEX events_tenant ON events (tenant);"
 	"CREATE INDEX events_restore ON events (restore);"
 	"PRAGMA application_id = " STR(APPLICATION_ID),
+	"ALTER TABLE restores ADD COLUMN max_resident_bytes INTEGER NOT NULL DEFAULT 0",
 };
 #define VERSION ((int)ARRAY_LEN(migrations))
 

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
+#include "daemon/limits.h"
 #include "daemon/notify.h"
 #include "daemon/recording.h"
 #include "daemon/recover.h"
@@ -404,11 +405,14 @@ static void on_note(struct live *l, const struct chan_msg *msg, int *fds)
 	live_changed(l, msg->note.type, data);
 }
 
-/* One that has failed gets none any more, whatever its worker says. */
+/*
+ * One that has failed gets none any more, whatever its worker says. And none before it knows
+ * what its VMM may have: it asks again.
+ */
 static void on_lease_ask(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)fds;
-	if (l->rec.state == STATE_SERVING)
+	if (l->rec.state == STATE_SERVING && limits_tell(l) == 0)
 		lessor_ask(l->host->lessor, &l->claim, l->rec.tenant, msg->lease.ask);
 }
 
@@ -508,6 +512,7 @@ static void on_worker_exit(void *arg, const char *how)
 	l->worker = NULL;
 	lessor_back(l->host->lessor, &l->claim);
 	l->ready = false;
+	l->limits_told_us = 0;
 	err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
 	if (l->creating) {
 		create_failed(l, &err);
@@ -554,6 +559,7 @@ static void fill_record(struct live *l, const char *id, const struct sock_peer *
 					"%s%u", i ? " " : "", (unsigned)caller->groups[i]);
 	r->prefetch = l->spec.prefetch;
 	r->rate_bytes_per_s = l->spec.rate_bytes_per_s;
+	r->max_resident_bytes = l->spec.max_resident_bytes;
 	r->recording = l->spec.record && l->host->conf.record_window_ms > 0;
 	r->created_ms = wall_ms();
 }

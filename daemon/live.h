@@ -45,6 +45,7 @@ struct live {
 
 	struct worker *worker;    /* NULL once it has exited */
 	struct claim claim;       /* to a prefetch lease */
+	uint64_t limits_told_us;  /* its worker knows the VMM's cgroups as they were then; 0: not */
 	struct event *load_by;    /* deadline while creating */
 	bool released;            /* what is left of it goes with its worker */
 	int map_fd;               /* owned, until its worker has left */

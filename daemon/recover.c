@@ -177,7 +177,7 @@ static void end_left_alone(struct live *l)
 	struct err err;
 
 	if (!l->rec.complete && pagemap_view(l->map_fd, &view, &err) == 0 &&
-	    view.stats.pages[PAGE_ABSENT] == 0) {
+	    pagemap_view_complete(&view)) {
 		l->rec.complete = true;
 		l->rec.revision++;
 		live_changed(l, "complete", NULL);

@@ -46,7 +46,7 @@ struct restore_record {
 	bool released; /* nothing is left of it but this record */
 	enum spec_prefetch prefetch; /* as it is now, not as it was asked for at first */
 	bool prefetch_held;
-	uint64_t rate_bytes_per_s;
+	uint64_t rate_bytes_per_s, max_resident_bytes;
 
 	char wset_key[WSET_KEY_LEN + 1]; /* wset_key_text() of its snapshot; "" while unknown */
 	bool recording;                  /* a working set is (still) expected of its worker */

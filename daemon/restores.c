@@ -258,16 +258,20 @@ void restores_delete(struct call *c)
 static int read_prefetch(struct call *c, const struct live *l, struct chan_prefetch *ret,
 			 struct err *err)
 {
-	static const char *const keys[] = {"mode", "rate_bytes_per_s", "paused", NULL};
+	static const char *const keys[] = {"mode", "rate_bytes_per_s", "paused",
+					    "max_resident_bytes", NULL};
 	enum spec_prefetch mode = l->rec.prefetch;
 	bool paused = l->rec.prefetch_held, have;
 	const char *name = NULL;
 
 	ret->rate_bytes_per_s = l->rec.rate_bytes_per_s;
+	ret->max_resident_bytes = l->rec.max_resident_bytes;
 	if (js_known(c->body, "", keys, err) ||
 	    js_string(c->body, "", "mode", 32, &name, &have, err) ||
 	    js_u64(c->body, "", "rate_bytes_per_s", 0, INT64_MAX, &ret->rate_bytes_per_s, &have,
 		   err) ||
+	    js_u64(c->body, "", "max_resident_bytes", 0, INT64_MAX, &ret->max_resident_bytes,
+		   &have, err) ||
 	    js_bool(c->body, "", "paused", &paused, &have, err))
 		return -1;
 	if (name && spec_prefetch_parse(name, &mode))
@@ -283,8 +287,7 @@ void restores_prefetch(struct call *c)
 	struct err err;
 	struct live *l = call_restore(c, &err);
 
-	if (!l || read_prefetch(c, l, &p, &err) ||
-	    steer_prefetch(l, (enum spec_prefetch)p.mode, p.paused, p.rate_bytes_per_s, &err))
+	if (!l || read_prefetch(c, l, &p, &err) || steer_prefetch(l, &p, &err))
 		call_problem(c->req, &err);
 	else
 		call_reply_restore(c->req, 200, l);

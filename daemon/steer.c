@@ -49,8 +49,8 @@ static bool is_complete(const struct live *l)
 	struct pagemap_view view;
 	struct err err;
 
-	return l->rec.complete || (live_view(l, &view, &err) == 0 && view.head.connected &&
-				   view.stats.pages[PAGE_ABSENT] == 0);
+	return l->rec.complete ||
+	       (live_view(l, &view, &err) == 0 && pagemap_view_complete(&view));
 }
 
 /* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
@@ -193,10 +193,9 @@ static int check_serving(const struct live *l, struct err *err)
 		       proto_state_name(l->rec.state));
 }
 
-int steer_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t rate,
-		  struct err *err)
+int steer_prefetch(struct live *l, const struct chan_prefetch *want, struct err *err)
 {
-	struct chan_msg msg = {.prefetch = {mode, held, rate}};
+	struct chan_msg msg = {.prefetch = *want};
 	struct json_object *data;
 
 	if (l->rec.paused)
@@ -205,14 +204,16 @@ int steer_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t 
 		return check_serving(l, err);
 	if (tell_worker(l, CHAN_PREFETCH, &msg, err))
 		return -1;
-	l->rec.prefetch = mode;
-	l->rec.prefetch_held = held;
-	l->rec.rate_bytes_per_s = rate;
+	l->rec.prefetch = (enum spec_prefetch)want->mode;
+	l->rec.prefetch_held = want->paused;
+	l->rec.rate_bytes_per_s = want->rate_bytes_per_s;
+	l->rec.max_resident_bytes = want->max_resident_bytes;
 	l->rec.revision++;
 	data = json_object_new_object();
-	js_add_string(data, "mode", spec_prefetch_names[mode]);
-	js_add_bool(data, "paused", held);
-	js_add_u64(data, "rate_bytes_per_s", rate);
+	js_add_string(data, "mode", spec_prefetch_names[want->mode]);
+	js_add_bool(data, "paused", want->paused);
+	js_add_u64(data, "rate_bytes_per_s", want->rate_bytes_per_s);
+	js_add_u64(data, "max_resident_bytes", want->max_resident_bytes);
 	live_changed(l, "prefetch", data);
 	return 0;
 }

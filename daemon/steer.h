@@ -19,8 +19,7 @@ int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err);
 void steer_go_on(struct live *l);
 
 /* -1 with ERR_PAUSED or ERR_STATE. */
-int steer_prefetch(struct live *l, enum spec_prefetch mode, bool held, uint64_t rate,
-		  struct err *err);
+int steer_prefetch(struct live *l, const struct chan_prefetch *want, struct err *err);
 int steer_pause(struct live *l, struct err *err);
 int steer_resume(struct live *l, struct err *err);
 

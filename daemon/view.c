@@ -123,6 +123,8 @@ static const char *prefetch_state(const struct live *l, const struct pagemap_vie
 		return "paused";
 	if (l->rec.state != STATE_SERVING)
 		return "idle";
+	if (v->head.prefetch_limit != LIMIT_NONE)
+		return "limited";
 	return l->claim.state == CLAIM_WAITING ? "queued" : "running";
 }
 
@@ -130,10 +132,16 @@ static void add_prefetch(struct json_object *o, const struct live *l,
 			 const struct pagemap_view *v)
 {
 	struct json_object *prefetch = add_object(o, "prefetch");
+	const char *state = prefetch_state(l, v);
+	bool limited = strcmp(state, "limited") == 0;
 
 	js_add_string(prefetch, "mode", spec_prefetch_names[l->rec.prefetch]);
-	js_add_string(prefetch, "state", prefetch_state(l, v));
+	js_add_string(prefetch, "state", state);
+	js_add_string(prefetch, "reason",
+		      limited ? pagemap_limit_texts[v->head.prefetch_limit] : NULL);
 	js_add_u64(prefetch, "rate_bytes_per_s", l->rec.rate_bytes_per_s);
+	js_add_u64(prefetch, "max_resident_bytes", l->rec.max_resident_bytes);
+	js_add_bool(prefetch, "zero_pages", l->spec.zero_pages);
 	js_add_u64(prefetch, "done_bytes", v->stats.prefetch_bytes);
 	js_add_u64(prefetch, "total_bytes", l->rec.memory_bytes);
 }

@@ -10,8 +10,11 @@
 
 #define BYTES (512 * MIB)
 #define PAGES (BYTES / PAGE_2M)
-/* UFFDIO_COPY takes a second page for a moment if the source is not mapped yet. */
-#define POOL_BYTES (BYTES + 16 * PAGE_2M)
+/*
+ * UFFDIO_COPY takes a second page for a moment if the source is not mapped yet. And prefetch
+ * leaves a sixteenth of the pool.
+ */
+#define POOL_BYTES (BYTES + 32 * PAGE_2M)
 
 /* Shared with the guest's process. */
 struct load {

@@ -40,6 +40,8 @@ static const struct {
 	 "{'snapshot':{'dir':'/s'},'prefetch':{'rate_bytes_per_s':1073741824}}"},
 	{"--snapshot /s --prefetch all --rate 300K",
 	 "{'snapshot':{'dir':'/s'},'prefetch':{'mode':'all','rate_bytes_per_s':307200}}"},
+	{"--snapshot /s --max-resident 2G --zero-pages",
+	 "{'snapshot':{'dir':'/s'},'prefetch':{'max_resident_bytes':2147483648,'zero_pages':true}}"},
 };
 
 /* The table is written with ' for " and @ for the current directory. */
@@ -127,10 +129,12 @@ static const struct {
 	{"wait vm1 --for happy", "--for wants waiting"},
 	{"wait vm1 --timeout 5", "--timeout wants a time"},
 	{"wait vm1 --timeout", "--timeout wants a value: TIME"},
-	{"prefetch vm1", "none, working-set, all, pause, resume or --rate is missing"},
+	{"prefetch vm1",
+	 "none, working-set, all, pause, resume, --rate or --max-resident is missing"},
 	{"prefetch vm1 some", "not \"some\""},
 	{"prefetch vm1 all --rate 1T", "--rate wants a number of bytes"},
 	{"prefetch vm1 all --rate K", "--rate wants"},
+	{"prefetch vm1 --max-resident half", "--max-resident wants a number of bytes"},
 	{"prefetch vm1 all --rate -1", "--rate wants"},
 	{"prefetch vm1 all --rate 9223372036854775807K", "--rate wants"},
 	{"prefetch vm1 all --rate 99999999999999999999", "--rate wants"},

@@ -22,11 +22,11 @@ static const struct {
 	} text[2]; /* in the body */
 } wire[CHAN_TYPE_COUNT] = {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
-	[CHAN_ASSIGN] = {"ASSIGN", 504, {{0, 64}, {64, 108}}},
+	[CHAN_ASSIGN] = {"ASSIGN", 520, {{0, 64}, {64, 108}}},
 	[CHAN_READY] = {"READY", 64},
 	[CHAN_REFUSED] = {"REFUSED", 272, {{16, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},
-	[CHAN_PREFETCH] = {"PREFETCH", 16},
+	[CHAN_PREFETCH] = {"PREFETCH", 24},
 	[CHAN_PAUSE] = {"PAUSE", 8},
 	[CHAN_RESUME] = {"RESUME", 8},
 	[CHAN_PAUSED] = {"PAUSED", 8},
@@ -48,6 +48,7 @@ static const struct {
 	[CHAN_WSET_MADE] = {"WSET_MADE", 8},
 	[CHAN_PEER] = {"PEER", 8},
 	[CHAN_PRESENCE] = {"PRESENCE", 8},
+	[CHAN_CGROUPS] = {"CGROUPS", 16},
 };
 
 static void make_pair(int fds[2])

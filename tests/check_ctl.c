@@ -34,7 +34,8 @@
 	"\"memory\":{\"size_bytes\":1073741824,\"page_bytes\":4096," \
 	"\"resident_bytes\":268435456,\"zero_bytes\":8192,\"removed_bytes\":4096," \
 	"\"short_of\":\"huge-pages\",\"total_bytes\":1073741824},\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
-	"\"prefetch\":{\"mode\":\"all\",\"state\":\"running\",\"rate_bytes_per_s\":1048576," \
+	"\"prefetch\":{\"mode\":\"all\",\"state\":\"limited\",\"reason\":\"no room\"," \
+	"\"rate_bytes_per_s\":1048576,\"max_resident_bytes\":2097152,\"zero_pages\":false," \
 	"\"done_bytes\":1024,\"total_bytes\":2048}," \
 	"\"working_set\":{\"record\":true,\"path\":null,\"state\":\"recorded\",\"pages\":12}," \
 	"\"connect_timeout\":\"30s\"," \
@@ -151,6 +152,8 @@ static const struct verb_case {
 	 "\r\n\r\n{\"paused\":false}"},
 	{"prefetch vm1 --rate=0", {{200, VM1}}, 0, "vm1 serving\n", NULL,
 	 "PUT /v1/restores/vm1/prefetch HTTP"},
+	{"prefetch vm1 --max-resident=64M", {{200, VM1}}, 0, "vm1 serving\n", NULL,
+	 "\r\n\r\n{\"max_resident_bytes\":67108864}"},
 	{"pause vm1", {{200, RESTORE("vm1", "serving", ",\"paused\":true")}}, 0,
 	 "vm1 serving paused\n", NULL, "POST /v1/restores/vm1/pause HTTP"},
 	{"resume vm1", {{200, VM1}}, 0, "vm1 serving\n", NULL, "POST /v1/restores/vm1/resume HTTP"},
@@ -301,7 +304,8 @@ START_TEST(show_everything)
 		"resident         256 MiB (25%), 8 KiB of it zeroed, 4 KiB removed; "
 		"the guest waits for huge-pages\n",
 		"faults           count=9 served=8 zero=1\n",
-		"prefetch         all, running, 1 KiB of 2 KiB, at most 1 MiB/s\n",
+		"prefetch         all, limited, 1 KiB of 2 KiB, at most 1 MiB/s, "
+		"until 2 MiB are resident: no room\n",
 		"working_set      record=true state=recorded pages=12\n",
 		"created          2001-02-03T04:05:06.789Z (",
 	};

@@ -104,7 +104,7 @@ START_TEST(test_version)
 		uint32_t value;
 		const char *complaint;
 	} rows[] = {
-		{AT_USER_VERSION, 2, "schema version 2, this uffdd knows up to 1"},
+		{AT_USER_VERSION, 3, "schema version 3, this uffdd knows up to 2"},
 		{AT_USER_VERSION, INT32_MAX, "schema version 2147483647"},
 		{AT_USER_VERSION, UINT32_MAX, "schema version -1"},
 		{AT_USER_VERSION, 0, "migrate"}, /* its tables are there already */
@@ -136,6 +136,27 @@ START_TEST(test_version_in_log)
 	ck_assert(exists("-wal"));
 	must_refuse_untouched("newer, in the log", "schema version 3");
 	ck_assert(exists("-wal"));
+	free(good.v);
+}
+END_TEST
+
+/* What older releases wrote is taken on; a column that they do not know has its default. */
+START_TEST(test_older)
+{
+	struct bytes good = make_database();
+	struct all all = {.n = 0};
+	struct store *s;
+	struct err err;
+
+	in_shell("ALTER TABLE restores DROP COLUMN max_resident_bytes; PRAGMA user_version = 1");
+	s = must_open();
+	ck_assert_msg(store_restores(s, collect, &all, &err) == 0, "%s", err.msg);
+	ck_assert_uint_eq(all.n, RECORDS);
+	for (size_t i = 0; i < all.n; i++) {
+		ck_assert_uint_eq(all.v[i].max_resident_bytes, 0);
+		restore_record_fini(&all.v[i]);
+	}
+	store_close(s);
 	free(good.v);
 }
 END_TEST
@@ -347,6 +368,7 @@ Suite *test_suite(void)
 	tcase_set_timeout(t, 15);
 	tcase_add_test(t, test_version);
 	tcase_add_test(t, test_version_in_log);
+	tcase_add_test(t, test_older);
 	tcase_add_test(t, test_foreign);
 	tcase_add_test(t, test_garbage);
 	tcase_add_test(t, test_damaged);

@@ -132,6 +132,35 @@ START_TEST(view_tells_what_was_recorded)
 }
 END_TEST
 
+/* An absent page may need nothing of the snapshot: its worker knows, and says so. */
+START_TEST(complete_with_zeros_left)
+{
+	struct pagemap_view view;
+	struct fixture f;
+	struct err err;
+
+	setup(&f, 3);
+	pagemap_set(&f.pm, 7, 33, PAGE_PRESENT);
+	f.pm.absent_zeros = 500;
+	ck_assert(!pagemap_complete(&f.pm));
+	pagemap_set(&f.pm, 6, 1, PAGE_REMOVED);
+	ck_assert(pagemap_complete(&f.pm));
+	ck_assert_uint_eq(pagemap_resident(&f.pm), 33);
+	ck_assert_int_eq(pagemap_view(f.fd, &view, &err), 0);
+	ck_assert(!pagemap_view_complete(&view));
+	f.pm.head->complete = 1;
+	f.pm.head->prefetch_limit = LIMIT_POOL;
+	ck_assert_int_eq(pagemap_view(f.fd, &view, &err), 0);
+	ck_assert(pagemap_view_complete(&view));
+	ck_assert_uint_eq(view.head.prefetch_limit, LIMIT_POOL);
+	/* A reason of a release that we do not know, or of nobody. */
+	f.pm.head->prefetch_limit = LIMIT_COUNT;
+	ck_assert_int_eq(pagemap_view(f.fd, &view, &err), 0);
+	ck_assert_uint_eq(view.head.prefetch_limit, LIMIT_NONE);
+	teardown(&f);
+}
+END_TEST
+
 START_TEST(view_before_a_vmm_came)
 {
 	struct pagemap_view view = {0};
@@ -419,6 +448,7 @@ Suite *test_suite(void)
 
 	tc = tcase_create("file");
 	tcase_add_test(tc, view_tells_what_was_recorded);
+	tcase_add_test(tc, complete_with_zeros_left);
 	tcase_add_test(tc, view_before_a_vmm_came);
 	tcase_add_loop_test(tc, create_refuses_spans, 0, ARRAY_LEN(bad_spans));
 	tcase_add_test(tc, create_reserves_all);

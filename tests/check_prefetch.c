@@ -224,6 +224,145 @@ START_TEST(test_left_ranges_count_as_given_back)
 }
 END_TEST
 
+/* ---- zero pages that are left to the guest ---- */
+
+#define ZEROS (PAGES / 4)
+
+START_TEST(test_zeros_are_left)
+{
+	const struct pagemap_stats *stats = fx.guest.map.stats;
+	struct prefetch p;
+
+	guest_leave_zeros(&fx.guest);
+	ck_assert_uint_eq(fx.guest.map.absent_zeros, ZEROS);
+	ck_assert(!pagemap_complete(&fx.guest.map));
+	prefetch_init(&p, NULL, PREFETCH_ALL, 0, now_us());
+	run(&p);
+	ck_assert(p.done);
+	ck_assert_uint_eq(stats->pages[PAGE_ABSENT], ZEROS);
+	ck_assert_uint_eq(stats->zero_installed_bytes, 0);
+	ck_assert_uint_eq(stats->installed_bytes, BYTES - ZEROS * PAGE_4K);
+	ck_assert(pagemap_complete(&fx.guest.map));
+}
+END_TEST
+
+/* Whatever becomes of a page, it is complete when the last one with data is no longer absent. */
+START_TEST(test_zeros_are_counted)
+{
+	const uint64_t first = PAGES / 4;
+	struct err err;
+
+	guest_leave_zeros(&fx.guest);
+	ck_assert(guest_leaves(&fx.guest, first) && !guest_leaves(&fx.guest, first - 1));
+	ck_assert_int_eq(guest_fault(&fx.guest, first, false, &err), GUEST_DONE);
+	check_page(fx.memory, (int)first);
+	ck_assert_uint_eq(fx.guest.map.absent_zeros, ZEROS - 1);
+	ck_assert(!guest_leaves(&fx.guest, first));
+	/* Four of data, and four zero ones; then once more. */
+	for (int i = 0; i < 2; i++)
+		guest_removed(&fx.guest, (uintptr_t)fx.memory + (PAGES / 2 - 4) * PAGE_4K,
+			      (uintptr_t)fx.memory + (PAGES / 2 + 4) * PAGE_4K);
+	ck_assert_uint_eq(fx.guest.map.absent_zeros, ZEROS - 5);
+	/* The zero one is absent no longer, so it was given back. */
+	ck_assert_int_eq(guest_fault(&fx.guest, PAGES / 2 - 1, false, &err), GUEST_DONE);
+	for (uint64_t i = 0; i < PAGES; i++) {
+		bool whole = pagemap_complete(&fx.guest.map);
+
+		ck_assert_msg(whole == (i > PAGES - 1), "complete at page %ju", (uintmax_t)i);
+		if (i < first || i >= PAGES / 2)
+			guest_fault(&fx.guest, i, false, &err);
+	}
+	ck_assert(pagemap_complete(&fx.guest.map));
+	/* A successor counts the same. */
+	guest_leave_zeros(&fx.guest);
+	ck_assert_uint_eq(fx.guest.map.absent_zeros, ZEROS - 5);
+	ck_assert(pagemap_complete(&fx.guest.map));
+}
+END_TEST
+
+static void drain_nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* Nobody serves it any more, and every byte is right. */
+START_TEST(test_released_with_zeros_left)
+{
+	struct prefetch p;
+
+	guest_leave_zeros(&fx.guest);
+	prefetch_init(&p, NULL, PREFETCH_ALL, 0, now_us());
+	run(&p);
+	ck_assert(pagemap_complete(&fx.guest.map));
+	ck_assert_int_eq(guest_release(&fx.guest, drain_nothing, NULL), GUEST_DONE);
+	for (int i = 0; i < PAGES; i++)
+		check_page(fx.memory, i);
+}
+END_TEST
+
+/* ---- room ---- */
+
+/* Until it is done or limited. */
+static void run_limited(struct prefetch *p, uint64_t now)
+{
+	struct err err;
+
+	for (int i = 0; i < 10 * PAGES && prefetch_wants(p) && !prefetch_limited(p); i++)
+		ck_assert_int_ne(prefetch_step(p, &fx.guest, now, &err), GUEST_FAIL);
+}
+
+START_TEST(test_resident_bound)
+{
+	const struct pagemap *map = &fx.guest.map;
+	uint64_t now = now_us();
+	struct prefetch p;
+	struct err err;
+
+	prefetch_init(&p, NULL, PREFETCH_ALL, 0, now);
+	room_bound(&p.room, 100 * PAGE_4K + 1);
+	ck_assert_int_eq(guest_fault(&fx.guest, PAGES - 1, false, &err), GUEST_DONE);
+	run_limited(&p, now);
+	ck_assert(prefetch_limited(&p) && p.room.limit == LIMIT_RESIDENT);
+	ck_assert_uint_eq(pagemap_resident(map), 100);
+	ck_assert_uint_gt(prefetch_wait_us(&p, now), 0);
+	/* Demand goes beyond it; prefetch then has still less room. */
+	for (uint64_t i = 200; i < 210; i++)
+		ck_assert_int_eq(guest_fault(&fx.guest, i, false, &err), GUEST_DONE);
+	ck_assert_uint_eq(pagemap_resident(map), 110);
+	prefetch_look(&p, &fx.guest, now + ROOM_PAUSE_MAX_US);
+	ck_assert(prefetch_limited(&p));
+	/* What it gives back may be used for others. */
+	guest_removed(&fx.guest, (uintptr_t)fx.memory, (uintptr_t)fx.memory + 20 * PAGE_4K);
+	prefetch_look(&p, &fx.guest, now + 2 * ROOM_PAUSE_MAX_US);
+	ck_assert(!prefetch_limited(&p));
+	run_limited(&p, now + 2 * ROOM_PAUSE_MAX_US);
+	ck_assert_uint_eq(pagemap_resident(map), 100);
+	room_bound(&p.room, 0);
+	run_limited(&p, now + 2 * ROOM_PAUSE_MAX_US);
+	ck_assert(p.done && pagemap_complete(map));
+}
+END_TEST
+
+/* Without room nothing is installed; a change of its rate does not make any. */
+START_TEST(test_limit_holds)
+{
+	const uint64_t now = now_us();
+	struct prefetch p;
+	struct err err;
+
+	prefetch_init(&p, NULL, PREFETCH_ALL, 0, now);
+	room_close(&p.room, LIMIT_POOL, now + 5000);
+	prefetch_set(&p, PREFETCH_ALL, false, 1 << 30, now - 1000000);
+	ck_assert(prefetch_limited(&p));
+	ck_assert_uint_eq(prefetch_wait_us(&p, now), 5000);
+	ck_assert_int_eq(prefetch_step(&p, &fx.guest, now + 4999, &err), GUEST_DONE);
+	ck_assert_uint_eq(fx.guest.map.stats->prefetch_bytes, 0);
+	ck_assert_int_eq(prefetch_step(&p, &fx.guest, now + 5000, &err), GUEST_DONE);
+	ck_assert(!prefetch_limited(&p));
+	ck_assert_uint_gt(fx.guest.map.stats->prefetch_bytes, 0);
+}
+END_TEST
+
 START_TEST(test_changed_layer_fails_the_restore)
 {
 	struct prefetch p;
@@ -307,6 +446,11 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_rate_is_kept);
 	tcase_add_test(t, test_held_never_steps);
 	tcase_add_test(t, test_left_ranges_count_as_given_back);
+	tcase_add_test(t, test_zeros_are_left);
+	tcase_add_test(t, test_zeros_are_counted);
+	tcase_add_test(t, test_released_with_zeros_left);
+	tcase_add_test(t, test_resident_bound);
+	tcase_add_test(t, test_limit_holds);
 	tcase_add_test(t, test_changed_layer_fails_the_restore);
 	tcase_add_loop_test(t, test_fault_by_state, 0, 8);
 	tcase_add_test_raise_signal(t, test_poison_absent, SIGBUS);

@@ -80,6 +80,8 @@ static void assert_same(const struct spec *a, const struct spec *b, const char *
 	ck_assert_uint_eq(a->peer_uid, b->peer_uid);
 	ck_assert_int_eq(a->prefetch, b->prefetch);
 	ck_assert_uint_eq(a->rate_bytes_per_s, b->rate_bytes_per_s);
+	ck_assert_uint_eq(a->max_resident_bytes, b->max_resident_bytes);
+	ck_assert_int_eq(a->zero_pages, b->zero_pages);
 	ck_assert_uint_eq(a->connect_timeout_ms, b->connect_timeout_ms);
 	ck_assert_int_eq(a->record, b->record);
 	ck_assert_pstr_eq(a->wset_path, b->wset_path);
@@ -108,6 +110,8 @@ static const char *const good[] = {
 	"{" DIR ",\"peer\":{\"uid\":4294967294}}",
 	"{" DIR ",\"prefetch\":{}}",
 	"{" DIR ",\"prefetch\":{\"mode\":\"all\"}}",
+	"{" DIR ",\"prefetch\":{\"max_resident_bytes\":9223372036854775807}}",
+	"{" DIR ",\"prefetch\":{\"zero_pages\":true}}",
 	"{" DIR ",\"prefetch\":{\"mode\":\"working-set\"}}",
 	"{" DIR ",\"prefetch\":{\"rate_bytes_per_s\":9223372036854775807}}",
 	"{" DIR ",\"working_set\":{}}",
@@ -250,6 +254,11 @@ static const struct {
 	 "prefetch.rate_bytes_per_s: must be from 0 to 9223372036854775807"},
 	{"{" DIR ",\"prefetch\":{\"rate_bytes_per_s\":9223372036854775808}}",
 	 "prefetch.rate_bytes_per_s: must be from 0 to 9223372036854775807"},
+	{"{" DIR ",\"prefetch\":{\"max_resident_bytes\":-1}}",
+	 "prefetch.max_resident_bytes: must be from 0 to 9223372036854775807"},
+	{"{" DIR ",\"prefetch\":{\"max_resident_bytes\":9223372036854775808}}",
+	 "prefetch.max_resident_bytes: must be from 0 to 9223372036854775807"},
+	{"{" DIR ",\"prefetch\":{\"zero_pages\":1}}", "prefetch.zero_pages: must be true or false"},
 	{"{" DIR ",\"prefetch\":{\"rate_bytes_per_s\":\"1M\"}}",
 	 "prefetch.rate_bytes_per_s: must be an integer"},
 
@@ -388,6 +397,18 @@ START_TEST(test_canonical_text)
 		 "\"working_set\":{\"record\":true},"
 		 "\"connect_timeout\":\"30s\",\"when_complete\":\"stay\",\"on_failure\":\"kill\"}"},
 		{FULL, FULL},
+		/* As older releases wrote it, unless it is wished for. */
+		{"{" DIR ",\"prefetch\":{\"zero_pages\":false,\"max_resident_bytes\":0}}",
+		 "{" DIR ",\"socket\":{\"mode\":\"0660\"},\"peer\":{},"
+		 "\"prefetch\":{\"mode\":\"all\",\"rate_bytes_per_s\":0},"
+		 "\"working_set\":{\"record\":true},"
+		 "\"connect_timeout\":\"30s\",\"when_complete\":\"stay\",\"on_failure\":\"kill\"}"},
+		{"{" DIR ",\"prefetch\":{\"zero_pages\":true,\"max_resident_bytes\":1}}",
+		 "{" DIR ",\"socket\":{\"mode\":\"0660\"},\"peer\":{},"
+		 "\"prefetch\":{\"mode\":\"all\",\"rate_bytes_per_s\":0,"
+		 "\"max_resident_bytes\":1,\"zero_pages\":true},"
+		 "\"working_set\":{\"record\":true},"
+		 "\"connect_timeout\":\"30s\",\"when_complete\":\"stay\",\"on_failure\":\"kill\"}"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

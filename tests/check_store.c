@@ -59,6 +59,7 @@ static void random_record(struct restore_record *r, int i)
 	r->prefetch = (enum spec_prefetch)(rnd() % PREFETCH_COUNT);
 	r->prefetch_held = rnd() & 1;
 	r->rate_bytes_per_s = random_u64();
+	r->max_resident_bytes = random_u64();
 	random_text(r->wset_key, sizeof(r->wset_key));
 	r->recording = rnd() & 1;
 	r->wset_pages = random_u64();

@@ -528,6 +528,12 @@ static int behave(struct standin *s)
 	return serve(s);
 }
 
+/* Else it needs no more huge pages than somebody wants it to have. */
+static bool touches_all(const struct args *a)
+{
+	return !a->only && (!a->no_touch || a->resident_s);
+}
+
 static const struct vmm *bus_vmm;
 
 /* Firecracker, too, ends at the first page that is poisoned. */
@@ -595,7 +601,8 @@ int main(int argc, char **argv)
 		return skip(err.msg);
 	if (create(&s, &err) || watchdog_start(EXIT_HUNG, &err))
 		return fail(&err);
-	if (s.a.page_bytes == PAGE_2M && !s.a.scarce && vmm_huge_free() < s.v->size) {
+	if (s.a.page_bytes == PAGE_2M && !s.a.scarce && touches_all(&s.a) &&
+	    vmm_huge_free() < s.v->size) {
 		vmm_destroy(s.v);
 		return skip("too few free 2 MiB pages: see vm.nr_hugepages");
 	}

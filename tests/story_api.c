@@ -238,6 +238,8 @@ START_TEST(test_prefetch_bodies)
 		{"{\"mode\":7}", "mode: "},
 		{"{\"rate\":7}", "rate"},
 		{"{\"rate_bytes_per_s\":-1}", "rate_bytes_per_s: "},
+		{"{\"max_resident_bytes\":-1}", "max_resident_bytes: "},
+		{"{\"zero_pages\":true}", "zero_pages"},
 		{"{\"paused\":\"yes\"}", "paused: "},
 		{"{\"paused\":true,\"paused\":false}", "paused"},
 	};

@@ -493,7 +493,8 @@ static void start_huge(void)
 	scene_open(&scene);
 	o.size_bytes = HUGE_BYTES;
 	make_snapshot(&huge, "huge", &o);
-	if (!hugepool_open(&pool, HUGE_BYTES / PAGE_2M))
+	/* The last one is not for prefetch. */
+	if (!hugepool_open(&pool, HUGE_BYTES / PAGE_2M + 1))
 		fputs("# there are no huge pages to be had\n", stderr);
 }
 

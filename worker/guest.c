@@ -9,6 +9,7 @@
 #define ZEROS_BYTES ((uint64_t)256 << 10)
 /* So much of each region is looked at to know a process by its pages. */
 #define PROOF_RUNS 64
+#define ZEROS_AT_ONCE 4096 /* pages */
 
 static void *anonymous(uint64_t bytes, int prot)
 {
@@ -97,6 +98,61 @@ static bool hugetlb(const struct guest *g)
 {
 	return g->page_bytes > PAGE_4K;
 }
+
+/* ---- zero pages ---- */
+
+/* How many absent pages of [page, page + n) need nothing of the snapshot? */
+static uint64_t count_zeros(struct guest *g, uint64_t page, uint64_t n)
+{
+	uint64_t end = page + n, zeros = 0, len;
+
+	/* Not to the end of a long run for each of the extents in it. */
+	while ((len = pagemap_absent_run(&g->map, page, end, ZEROS_AT_ONCE, &page))) {
+		struct source_run run = source_at(g->src, page * g->page_bytes,
+						  len * g->page_bytes);
+		uint64_t whole = run.len / g->page_bytes;
+
+		zeros += run.data ? 0 : whole;
+		/* A page that begins with zeros and goes on with data is data. */
+		page += max_u64(whole, 1);
+	}
+	return zeros;
+}
+
+void guest_leave_zeros(struct guest *g)
+{
+	g->leaves_zeros = true;
+	g->map.absent_zeros = 0;
+	for (uint32_t i = 0; i < g->map.regions->n; i++) {
+		const struct region *r = &g->map.regions->v[i];
+
+		g->map.absent_zeros += count_zeros(g, r->offset / g->page_bytes,
+						   r->size / g->page_bytes);
+	}
+}
+
+bool guest_leaves(struct guest *g, uint64_t page)
+{
+	return g->leaves_zeros && count_zeros(g, page, 1);
+}
+
+void guest_mark(struct guest *g, uint64_t page, uint64_t n, enum page_state state)
+{
+	if (g->leaves_zeros)
+		g->map.absent_zeros -= count_zeros(g, page, n);
+	pagemap_set(&g->map, page, n, state);
+}
+
+uint64_t guest_paid_bytes(const struct guest *g)
+{
+	const struct pagemap_stats *stats = g->map.stats;
+
+	bool paid = hugetlb(g) || g->tracks == UF_TRACKS;
+
+	return stats->installed_bytes + (paid ? stats->zero_installed_bytes : 0);
+}
+
+/* ---- installing ---- */
 
 static void wake(struct guest *g, uint64_t addr)
 {
@@ -300,7 +356,7 @@ static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
 	case UF_LEFT:
 		/* The VMM replaced the mapping: the kernel fills it with zeros itself. */
 		g->map.stats->faults_left++;
-		pagemap_set(&g->map, page, 1, PAGE_REMOVED);
+		guest_mark(g, page, 1, PAGE_REMOVED);
 		wake(g, addr);
 		return GUEST_DONE;
 	case UF_GONE:
@@ -335,7 +391,7 @@ static enum uf_outcome install_faulted(struct guest *g, const struct source_run 
 /* There was memory for a page. It also tells whether we are looking at the right process. */
 static void installed(struct guest *g, uint64_t page, uint64_t n, enum page_state state)
 {
-	pagemap_set(&g->map, page, n, state);
+	guest_mark(g, page, n, state);
 	shortage_end(&g->shortage);
 	if (g->presence.pagemap >= 0 && !g->presence.proven)
 		presence_prove(&g->presence, address(g, page), g->page_bytes);
@@ -351,7 +407,7 @@ static enum guest_answer faulted(struct guest *g, uint64_t page, uint64_t addr, 
 		return o == UF_SOURCE ? unserved(g, page, addr, o, err) : GUEST_DONE;
 	}
 	if (o == UF_EXISTS)
-		pagemap_set(&g->map, page, 1, PAGE_PRESENT);
+		guest_mark(g, page, 1, PAGE_PRESENT);
 	return unserved(g, page, addr, o, err);
 }
 
@@ -425,7 +481,7 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 		return o == UF_SOURCE ? GUEST_FAIL : GUEST_DONE;
 	}
 	if (o == UF_EXISTS || o == UF_LEFT) {
-		pagemap_set(&g->map, page, 1, o == UF_EXISTS ? PAGE_PRESENT : PAGE_REMOVED);
+		guest_mark(g, page, 1, o == UF_EXISTS ? PAGE_PRESENT : PAGE_REMOVED);
 		*ret_done = 1;
 		return GUEST_DONE;
 	}
@@ -446,7 +502,7 @@ void guest_removed(struct guest *g, uint64_t start, uint64_t end)
 		uint64_t last = (off + len) / g->page_bytes;
 
 		if (last > first)
-			pagemap_set(&g->map, first, last - first, PAGE_REMOVED);
+			guest_mark(g, first, last - first, PAGE_REMOVED);
 		start = part + len;
 	}
 }

@@ -26,6 +26,7 @@ struct guest {
 	struct pagemap map;  /* owned */
 	struct source *src;  /* borrowed */
 	uint64_t page_bytes;
+	bool leaves_zeros;   /* see guest_leave_zeros() */
 	void *bounce;        /* owned; one page that is read, not taken from a layer's map */
 	void *zeros;         /* owned; zeros to copy where the kernel's zero page will not do */
 	uint64_t zeros_bytes;
@@ -57,6 +58,22 @@ void guest_fini(struct guest *g);
 
 /* Takes @pagemap, of the VMM as far as the supervisor knows; -1: it cannot be had. */
 void guest_use_pagemap(struct guest *g, int pagemap);
+/*
+ * guest_leave_zeros - pages that the snapshot says are zero are left to demand
+ *
+ * For guests that pay for each of them with memory: there is no shared zero page of 2 MiB. An
+ * absent one needs nothing of the snapshot, and reads zero also without us: the guest is
+ * complete, and can be released, without them.
+ */
+void guest_leave_zeros(struct guest *g);
+/* Is this page one of those? */
+bool guest_leaves(struct guest *g, uint64_t page);
+
+/* What is known of [page, page + n) from now on: any state but absent. */
+void guest_mark(struct guest *g, uint64_t page, uint64_t n, enum page_state state);
+
+/* What was installed and cost memory: all but shared zero pages. */
+uint64_t guest_paid_bytes(const struct guest *g);
 
 /* The page at an address; false if it is in no region. */
 bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page);
@@ -111,7 +128,7 @@ void guest_wake_all(struct guest *g);
  * guest_release - give all regions back to the kernel
  * @drain: reads what is pending on the uffd; called until no removal is under way
  *
- * Only right when nothing is absent any more (or it is poisoned): from then on
+ * Only right when nothing that holds data is absent any more (or it is poisoned): from then on
  * the kernel supplies zeros by itself.
  */
 enum guest_answer guest_release(struct guest *g, void (*drain)(void *arg), void *arg);

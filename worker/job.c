@@ -177,6 +177,7 @@ static void apply_changes(struct job *j)
 	if (a->prefetch < PREFETCH_COUNT)
 		j->spec.prefetch = (enum spec_prefetch)a->prefetch;
 	j->spec.rate_bytes_per_s = a->rate_bytes_per_s;
+	j->spec.max_resident_bytes = a->max_resident_bytes;
 	j->prefetch_held = a->prefetch_held;
 }
 

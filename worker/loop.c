@@ -47,6 +47,9 @@ int loop_init(struct loop *l, struct guest *guest, struct link *link, struct hab
 		return -1;
 	}
 	prefetch_init(&l->prefetch, l->warm, spec->prefetch, spec->rate_bytes_per_s, now_us());
+	room_bound(&l->prefetch.room, spec->max_resident_bytes);
+	if (!spec->zero_pages && guest->page_bytes > PAGE_4K)
+		guest_leave_zeros(guest);
 	lease_init(&l->lease, link);
 	return 0;
 }
@@ -56,6 +59,7 @@ bool loop_fini(struct loop *l)
 	wait_close(&l->wait);
 	close_fd(&l->proof);
 	close_fd(&l->window);
+	prefetch_fini(&l->prefetch);
 	return warm_free(l->warm);
 }
 
@@ -437,15 +441,28 @@ static void prove(struct loop *l)
 
 /* ---- prefetch and completion ---- */
 
+/* To whoever asks, and once for each reason as an event. */
+static void publish(struct loop *l)
+{
+	enum pagemap_limit limit = l->prefetch.room.limit;
+
+	l->guest->map.head->prefetch_done = l->prefetch.done;
+	l->guest->map.head->prefetch_limit = limit;
+	if (limit == LIMIT_NONE || l->limits_told & 1u << limit)
+		return;
+	l->limits_told |= 1u << limit;
+	link_note(l->link, "prefetch-limited", pagemap_limit_texts[limit]);
+}
+
 static void step(struct loop *l)
 {
-	uint64_t before = l->guest->map.stats->installed_bytes, now = now_us();
+	uint64_t before = guest_paid_bytes(l->guest), now = now_us();
 	enum guest_answer a;
 	struct err err;
 
 	a = prefetch_step(&l->prefetch, l->guest, now, &err);
 	habit_stepped(l->habit, now);
-	l->guest->map.head->prefetch_done = l->prefetch.done;
+	publish(l);
 	switch (a) {
 	case GUEST_GONE:
 		l->gone = true;
@@ -458,7 +475,7 @@ static void step(struct loop *l)
 			link_note(l->link, "prefetch-stopped", err.msg);
 		break;
 	}
-	lease_spend(&l->lease, l->guest->map.stats->installed_bytes - before, now_us());
+	lease_spend(&l->lease, guest_paid_bytes(l->guest) - before, now_us());
 }
 
 /* After a release, or the guest's end, it is left to whoever runs the loop. */
@@ -478,6 +495,7 @@ static void check_complete(struct loop *l)
 		return;
 	prove(l);
 	l->completed = true;
+	l->guest->map.head->complete = 1;
 	tell(l, CHAN_COMPLETE);
 }
 
@@ -516,6 +534,7 @@ static void use_pagemap(struct loop *l, int fd)
 static void on_prefetch(struct loop *l, const struct chan_msg *msg)
 {
 	l->held = msg->prefetch.paused;
+	room_bound(&l->prefetch.room, msg->prefetch.max_resident_bytes);
 	if (msg->prefetch.mode < PREFETCH_COUNT)
 		prefetch_set(&l->prefetch, (enum spec_prefetch)msg->prefetch.mode,
 			     l->held || l->paused, msg->prefetch.rate_bytes_per_s, now_us());
@@ -601,6 +620,8 @@ static void read_link(struct loop *l)
 			habit_hear(l->habit, fds);
 		if (msg.type == CHAN_PRESENCE)
 			use_pagemap(l, steal_fd(&fds[0]));
+		if (msg.type == CHAN_CGROUPS)
+			room_hear(&l->prefetch.room, &msg.cgroups, fds);
 		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 			close_fd(&fds[i]);
 		for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
@@ -641,22 +662,41 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 }
 
 /*
+ * When prefetch, were it alone, would take a step. Without room it needs no lease to
+ * look for some; and without a supervisor, who would have to open the files, it
+ * takes none before one has.
+ */
+static uint64_t due(struct loop *l, uint64_t now, uint64_t *ret_look_us)
+{
+	if (link_away(l->link) && !l->prefetch.room.told)
+		return WAIT_NEVER;
+	if (prefetch_limited(&l->prefetch)) {
+		prefetch_look(&l->prefetch, l->guest, now);
+		publish(l);
+	}
+	if (!prefetch_limited(&l->prefetch))
+		return prefetch_wait_us(&l->prefetch, now);
+	*ret_look_us = prefetch_wait_us(&l->prefetch, now);
+	return WAIT_NEVER;
+}
+
+/*
  * When the next step may be taken, and when a lease must be looked after; WAIT_NEVER:
  * not as things are. The clock is not looked at while nothing depends on it.
  */
 static void step_due(struct loop *l, uint64_t *ret_step_us, uint64_t *ret_lease_us)
 {
 	bool wants = !l->failed && !l->completed && prefetch_wants(&l->prefetch);
-	uint64_t now, need = WAIT_NEVER;
+	uint64_t now, need = WAIT_NEVER, look_us = WAIT_NEVER;
 
 	*ret_step_us = *ret_lease_us = WAIT_NEVER;
 	if (!wants && lease_idle(&l->lease))
 		return;
 	now = now_us();
 	if (wants)
-		need = prefetch_wait_us(&l->prefetch, now);
+		need = due(l, now, &look_us);
 	lease_turn(&l->lease, need, now);
-	*ret_step_us = max_u64(need, lease_wait_us(&l->lease, now));
+	*ret_step_us = min_u64(max_u64(need, lease_wait_us(&l->lease, now)), look_us);
 	*ret_lease_us = lease_alarm_us(&l->lease, need, now);
 }
 

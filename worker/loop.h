@@ -53,13 +53,14 @@ struct loop {
 	bool failed;               /* absent pages can no longer be supplied */
 	bool proof_due;            /* its timer runs */
 	bool window_over;
+	unsigned limits_told;      /* a bit for each enum pagemap_limit that was an event */
 	bool gone;
 	uint64_t backoff_us;       /* while faults are deferred */
 	uint64_t short_told_us;    /* when the last shortage of memory was told of; 0: none was */
 	struct err err;            /* of the failure */
 };
 
-/* @spec gives prefetch mode, rate and the two policies. */
+/* @spec gives what is wanted of prefetch, and the two policies. */
 int loop_init(struct loop *l, struct guest *guest, struct link *link, struct habit *habit,
 	      int vmm, const struct spec *spec, struct err *err);
 /* False: a read is under way, and only the end of the process is left; see warm_free(). */

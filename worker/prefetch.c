@@ -29,14 +29,21 @@ void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mod
 	order_init(&p->order, mode == PREFETCH_ALL);
 }
 
+void prefetch_fini(struct prefetch *p)
+{
+	room_fini(&p->room);
+}
+
 void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 		  uint64_t rate_bytes_per_s, uint64_t now)
 {
 	if (mode != p->mode || rate_bytes_per_s != p->rate_bytes_per_s) {
 		struct order order = p->order;
+		struct room room = p->room;
 
 		prefetch_init(p, p->warm, mode, rate_bytes_per_s, now);
 		p->order = order;
+		p->room = room;
 		order_restart(&p->order, mode == PREFETCH_ALL);
 	}
 	p->held = held;
@@ -46,7 +53,7 @@ void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 void prefetch_use(struct prefetch *p, const struct wset *set, uint64_t seed)
 {
 	order_use(&p->order, set, seed);
-	p->done = false;
+	p->done = p->asked = false;
 }
 
 void prefetch_yield(struct prefetch *p, uint64_t now)
@@ -97,16 +104,29 @@ static bool begin_warming(struct prefetch *p, struct guest *g, const struct pref
 	       warm_ask(p->warm, off, len, WARM_AHEAD);
 }
 
+/* False: not now. */
+static bool wants_more(const struct prefetch *p, const struct guest *g)
+{
+	return !p->asked && p->n < PREFETCH_AHEAD &&
+	       p->ahead_pages * g->page_bytes < PREFETCH_AHEAD_BYTES;
+}
+
 static void ask_ahead(struct prefetch *p, struct guest *g)
 {
-	uint64_t max = max_u64(PREFETCH_STEP_MAX / g->page_bytes, 1);
+	/* Page by page where some are passed over. */
+	uint64_t max = g->leaves_zeros ? 1 : max_u64(PREFETCH_STEP_MAX / g->page_bytes, 1);
 
-	while (p->n < PREFETCH_AHEAD && p->ahead_pages * g->page_bytes < PREFETCH_AHEAD_BYTES) {
+	for (unsigned passed = 0; wants_more(p, g) && passed < PREFETCH_PASSED_MAX;) {
 		struct prefetch_run *r = run_at(p, p->n);
 
 		r->pages = order_next(&p->order, &g->map, max, &r->page);
-		if (!r->pages)
+		p->asked = r->pages == 0;
+		if (p->asked)
 			return;
+		if (guest_leaves(g, r->page)) {
+			passed++;
+			continue;
+		}
 		r->cold = begin_warming(p, g, r);
 		p->ahead_pages += r->pages;
 		p->n++;
@@ -142,13 +162,28 @@ bool prefetch_wants(const struct prefetch *p)
 	return p->mode != PREFETCH_NONE && !p->held && !p->stopped && !p->done;
 }
 
+bool prefetch_limited(const struct prefetch *p)
+{
+	return prefetch_wants(p) && p->room.limit != LIMIT_NONE;
+}
+
+void prefetch_look(struct prefetch *p, const struct guest *g, uint64_t now)
+{
+	struct room_reading reading;
+
+	if (!room_due(&p->room, g->page_bytes, now))
+		return;
+	reading = room_read(&p->room, g->page_bytes, pagemap_resident(&g->map) * g->page_bytes);
+	room_look(&p->room, &reading, g->page_bytes, now);
+}
+
 uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now)
 {
 	uint64_t wait;
 
 	if (!prefetch_wants(p))
 		return UINT64_MAX;
-	wait = rate_wait_us(p, now);
+	wait = max_u64(rate_wait_us(p, now), room_wait_us(&p->room, now));
 	if (p->n && run_at(p, 0)->cold)
 		wait = max_u64(wait, COLD_US);
 	if (p->not_before_us > now)
@@ -165,14 +200,14 @@ static void back_off(struct prefetch *p, uint64_t now, uint64_t min, uint64_t ma
 }
 
 /*
- * What one call of the kernel takes of the first run. *ret_cost: in bytes of data;
- * zero pages cost neither the disk nor memory, and are not paid for.
+ * What one call of the kernel takes of the first run. *ret_cost: in bytes of data; what costs
+ * neither the disk nor memory is not paid for.
  */
 static enum guest_answer install_some(struct prefetch *p, struct guest *g, uint64_t now,
 				      uint64_t *ret_cost, struct err *err)
 {
-	uint64_t max = max_u64(p->step_bytes / g->page_bytes, 1);
-	uint64_t before = g->map.stats->installed_bytes, data, page, n, done;
+	uint64_t max = max_u64(min_u64(p->step_bytes, p->room.left_bytes) / g->page_bytes, 1);
+	uint64_t before = guest_paid_bytes(g), paid, page, n, done;
 	const struct prefetch_run *r = run_at(p, 0);
 	enum guest_answer a;
 
@@ -185,18 +220,29 @@ static enum guest_answer install_some(struct prefetch *p, struct guest *g, uint6
 	a = guest_prefetch(g, page, n, &done, err);
 	if (a == GUEST_DEFER)
 		back_off(p, now, BACKOFF_MIN_US, BACKOFF_MAX_US);
-	if (a == GUEST_SHORT)
+	if (a == GUEST_SHORT) {
 		back_off(p, now, SHORT_MIN_US, SHORT_MAX_US);
+		room_close(&p->room, g->page_bytes > PAGE_4K ? LIMIT_POOL : LIMIT_MEMORY,
+			   p->not_before_us);
+	}
 	if (a != GUEST_DONE)
 		return a;
-	data = g->map.stats->installed_bytes - before;
+	paid = guest_paid_bytes(g) - before;
 	g->map.stats->prefetch_bytes += done * g->page_bytes;
+	room_take(&p->room, done * g->page_bytes);
 	if (p->rate_bytes_per_s)
-		p->credit_bytes -= (int64_t)data;
+		p->credit_bytes -= (int64_t)paid;
 	p->backoff_us = p->not_before_us = 0;
 	advance(p, page + done);
-	*ret_cost = data + (done * g->page_bytes - data) / ZERO_CHEAPER;
+	*ret_cost = paid + (done * g->page_bytes - paid) / ZERO_CHEAPER;
 	return GUEST_DONE;
+}
+
+/* The next run, as things are? */
+static bool may_install(struct prefetch *p, const struct guest *g)
+{
+	return p->n && !run_at(p, 0)->cold && room_allows(&p->room, g->page_bytes) &&
+	       !(p->rate_bytes_per_s && p->credit_bytes <= 0);
 }
 
 enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t now,
@@ -206,11 +252,12 @@ enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t no
 	uint64_t cost;
 
 	p->stepped_us = now;
+	prefetch_look(p, g, now);
 	/* Short runs together make a step, a long one makes it alone. */
 	for (uint64_t spent = 0; a == GUEST_DONE && spent <= p->step_bytes / 2; spent += cost) {
 		ask_ahead(p, g);
-		p->done = p->n == 0;
-		if (p->done || run_at(p, 0)->cold || (p->rate_bytes_per_s && p->credit_bytes <= 0))
+		p->done = p->asked && p->n == 0;
+		if (!may_install(p, g))
 			return GUEST_DONE;
 		a = install_some(p, g, now, &cost, err);
 	}

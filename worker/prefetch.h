@@ -6,6 +6,9 @@
  * 1 MiB when it has been calm for a while, so a fault waits at most for one short copy. Only absent
  * pages are installed.
  *
+ * It takes no more than its room allows. Zero pages are not installed where the guest leaves
+ * them to demand (guest.h).
+ *
  * It asks ahead: runs are warmed while others are installed, in the same order.
  *
  *   order ──► [ cold | cold | warm | warm ] ──step──► guest
@@ -14,7 +17,7 @@
  *   off ──mode──► running ──nothing left in order──► done
  *                  │   ▲
  *  held, or paused ▼   │   a source that cannot be read: stopped
- *                 held─┘
+ *                 held─┘   no room: limited, until there is room again
  */
 #ifndef UFFDD_PREFETCH_H
 #define UFFDD_PREFETCH_H
@@ -22,6 +25,7 @@
 #include "common/spec.h"
 #include "worker/guest.h"
 #include "worker/order.h"
+#include "worker/room.h"
 #include "worker/warm.h"
 
 #define PREFETCH_STEP_MIN ((uint64_t)32 << 10)
@@ -29,6 +33,8 @@
 /* Asked for before they are installed: runs, and what they may have together. */
 #define PREFETCH_AHEAD 256
 #define PREFETCH_AHEAD_BYTES ((uint64_t)8 << 20)
+/* So many runs of zero pages are passed over in one step. */
+#define PREFETCH_PASSED_MAX 1024
 
 /* Absent when it was handed out; what of it is left to be done. */
 struct prefetch_run {
@@ -41,8 +47,10 @@ struct prefetch {
 	bool held;             /* by the API: paused prefetch, or a paused restore */
 	bool stopped;          /* the source failed; demand goes on */
 	bool done;             /* everything was looked at */
+	struct room room;      /* owned; what it may take */
 	struct warm *warm;     /* borrowed; NULL: the source is read as it comes */
 	struct order order;    /* which run comes next */
+	bool asked;            /* nothing is left in it */
 	struct prefetch_run ahead[PREFETCH_AHEAD]; /* a ring, from @first on */
 	unsigned first, n;
 	uint64_t ahead_pages;  /* in them */
@@ -59,6 +67,7 @@ struct prefetch {
 
 void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mode,
 		   uint64_t rate_bytes_per_s, uint64_t now);
+void prefetch_fini(struct prefetch *p);
 /*
  * A change of mode or rate begins anew: the page map knows what is there. Any
  * call gives a stopped prefetch another try.
@@ -76,6 +85,10 @@ void prefetch_warmed(struct prefetch *p, const struct guest *g, uint64_t off);
 
 /* Is there, as things are, anything that it would install? */
 bool prefetch_wants(const struct prefetch *p);
+/* It would, and there is no room; prefetch_look() is due when prefetch_wait_us() is 0. */
+bool prefetch_limited(const struct prefetch *p);
+/* How much room is there now? Only if it is time to ask. */
+void prefetch_look(struct prefetch *p, const struct guest *g, uint64_t now);
 /* Microseconds until a step may be taken: 0 now, UINT64_MAX never as things are. */
 uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now);
 

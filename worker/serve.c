@@ -76,6 +76,7 @@ static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struc
 	s->guest.map.head->exact = PAGEMAP_INEXACT;
 	s->loop.failed = j->assign.failed;
 	s->loop.prefetch.held = s->loop.held || s->loop.paused;
+	s->loop.prefetch.room.margin_bytes = j->assign.prefetch_margin_bytes;
 	j->link.replay = on_back;
 	j->link.arg = s;
 	if (!said)

@@ -56,7 +56,7 @@ static void set(struct chunk *c, uint64_t i, enum page_state state)
 
 	if (pagemap_get(map, c->page + i) == state)
 		return;
-	pagemap_set(map, c->page + i, 1, state);
+	guest_mark(c->g, c->page + i, 1, state);
 	map->stats->states_corrected++;
 }
 

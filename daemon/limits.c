@@ -1,0 +1,59 @@
+#include "daemon/limits.h"
+
+#include "common/cgroup.h"
+#include "common/log.h"
+
+/* A VMM is moved to another cgroup once, if at all. */
+#define TELL_AGAIN_US ((uint64_t)1000 * 1000)
+
+static int send_kind(struct live *l, enum cgroup_kind kind, const struct cgroup_files *f,
+		     bool anew, struct err *err)
+{
+	struct chan_msg msg = {0};
+
+	msg.cgroups.kind = kind;
+	msg.cgroups.levels = (uint32_t)f->levels;
+	msg.cgroups.anew = anew;
+	return worker_send(l->worker, CHAN_CGROUPS, &msg, f->fds, cgroup_nfds(kind, f), err);
+}
+
+/* At least one message: that nothing limits it must be said, too. */
+static int send_all(struct live *l, const struct cgroup_files files[CGROUP_KIND_COUNT],
+		    struct err *err)
+{
+	bool anew = true;
+
+	for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++) {
+		bool last = kind == CGROUP_KIND_COUNT - 1;
+
+		if (!files[kind].levels && !(anew && last))
+			continue;
+		if (send_kind(l, kind, &files[kind], anew, err))
+			return -1;
+		anew = false;
+	}
+	return 0;
+}
+
+int limits_tell(struct live *l)
+{
+	struct cgroup_files files[CGROUP_KIND_COUNT];
+	uint64_t now = now_us();
+	struct err err;
+	int rc;
+
+	if (l->limits_told_us && now - l->limits_told_us < TELL_AGAIN_US)
+		return 0;
+	rc = cgroup_open("", (pid_t)l->rec.vmm_pid, l->rec.page_bytes, files, &err);
+	if (rc == 0) {
+		rc = send_all(l, files, &err);
+		for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++)
+			cgroup_close(kind, &files[kind]);
+	}
+	if (rc)
+		log_warning("a worker cannot be told its VMM's cgroups, and does not prefetch",
+			    "id=%s why=%s", l->rec.id, err.msg);
+	else
+		l->limits_told_us = now;
+	return rc;
+}
