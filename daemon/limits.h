@@ -3,7 +3,8 @@
  *
  * A worker has no path left when its VMM comes, so the supervisor opens what says how
  * much memory the VMM may have. It does so when the worker asks for a lease: whoever is new, a
- * successor, or came back to another supervisor asks, and prefetches only after that.
+ * successor, or came back to another supervisor asks, and prefetches only after that. A worker
+ * on huge pages also needs it to know whether its guest can be left alone.
  */
 #ifndef UFFDD_LIMITS_H
 #define UFFDD_LIMITS_H

@@ -349,6 +349,9 @@ static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
 			       proc_start_time((pid_t)msg->connected.pid));
 	live_watch_vmm(l, &fds[1]);
 	assign_presence(l);
+	/* For more than prefetch: whether such a guest can be left alone. */
+	if (l->rec.page_bytes > PAGE_4K)
+		limits_tell(l);
 }
 
 static int *realloc_files(int *files, size_t n)

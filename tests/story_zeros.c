@@ -269,6 +269,31 @@ END_TEST
 
 /* ---- the pool ---- */
 
+/* Alone, it would end at the first page that the pool has not. */
+START_TEST(released_when_the_rest_can_be_had)
+{
+	cleanup_json struct json_object *o = NULL;
+	struct stage s;
+	void *neighbour;
+	size_t taken;
+
+	open_scene(PAGES, few, FEW);
+	neighbour = hugepool_take_but(PAGES / 2, &taken);
+	ck_assert_ptr_nonnull(neighbour);
+	begin(&s, "alone", "\"mode\":\"all\"", ",\"when_complete\":\"release\"",
+	      "--only 0+1 --hold");
+	json_object_put(stage_await(&s, "complete"));
+	settle(&s);
+	o = stage_ask(&s, "GET", "", NULL);
+	stage_check(&s, strcmp(scene_text(o, "state"), "serving") == 0, "it is %s",
+		    scene_text(o, "state"));
+	munmap(neighbour, taken);
+	json_object_put(stage_await(&s, "ended"));
+	check_right(&s, "released");
+	close_scene();
+}
+END_TEST
+
 static bool is_limited(void *arg)
 {
 	cleanup_json struct json_object *o = stage_ask(arg, "GET", "", NULL);
@@ -341,6 +366,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, asked_for);
 	tcase_add_test(t, paid_for);
 	tcase_add_test(t, bounded);
+	tcase_add_test(t, released_when_the_rest_can_be_had);
 	tcase_add_test(t, last_pages);
 	suite_add_tcase(s, t);
 	return s;

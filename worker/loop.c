@@ -13,6 +13,8 @@
 /* A layer that was copied from for a fault is looked at again within … */
 #define PROOF_US 5000
 #define WARMED_MAX 64 /* taken at once */
+/* A guest that cannot be left alone yet: look again after … */
+#define ALONE_AGAIN_US ((uint64_t)1000 * 1000)
 /* Memory may come and go all the time: an event tells of it at most once in … */
 #define SHORT_TOLD_AGAIN_US ((uint64_t)10 * 1000 * 1000)
 
@@ -499,14 +501,38 @@ static void check_complete(struct loop *l)
 	tell(l, CHAN_COMPLETE);
 }
 
-/* May the guest be left alone now? Not while a snapshot wants exact page states. */
-static bool may_release(const struct loop *l)
+static bool wants_release(const struct loop *l)
 {
 	/* Given back to the kernel, its memory would look as if the guest had written all of it. */
 	bool tracked = l->guest->tracks == UF_TRACKS;
 	bool wanted = l->stopping || (l->when_complete == COMPLETE_RELEASE && !tracked);
 
+	/* Not while a snapshot wants exact page states. */
 	return wanted && l->completed && !l->paused && !l->failed && l->faults.n == 0;
+}
+
+/*
+ * To a guest that is alone the kernel gives zeros where nothing is; but a huge page that the
+ * pool has not is its end. So it is not left by itself before the rest of them can be had.
+ */
+static bool can_be_alone(struct loop *l)
+{
+	const uint64_t *pages = l->guest->map.stats->pages;
+	uint64_t missing = (pages[PAGE_ABSENT] + pages[PAGE_REMOVED]) * l->guest->page_bytes;
+	uint64_t now;
+
+	if (l->stopping || l->guest->page_bytes == PAGE_4K || !missing)
+		return true;
+	now = now_us();
+	if (now < l->alone_us)
+		return false;
+	l->alone_us = now + ALONE_AGAIN_US;
+	return room_suffices(&l->prefetch.room, missing);
+}
+
+static uint64_t alone_due(const struct loop *l)
+{
+	return l->alone_us && wants_release(l) ? ALONE_AGAIN_US : WAIT_NEVER;
 }
 
 /* ---- page states that are exact ---- */
@@ -718,7 +744,7 @@ enum loop_end loop_run(struct loop *l)
 		check_complete(l);
 		if (link_away(l->link))
 			link_turn(l->link, now_us());
-		if (may_release(l)) {
+		if (wants_release(l) && can_be_alone(l)) {
 			l->guest->map.head->releasing = 1;
 			fault_point(FAULT_RELEASING);
 			if (guest_release(l->guest, drain, l) == GUEST_GONE)
@@ -735,8 +761,8 @@ enum loop_end loop_run(struct loop *l)
 		if (survey_turn(l))
 			step_us = 0;
 		give_back(l);
-		sleep_until_something(l, min_u64(min_u64(step_us, shortage_due(l)),
-						 min_u64(lease_us, link_due(l))));
+		step_us = min_u64(min_u64(step_us, shortage_due(l)), alone_due(l));
+		sleep_until_something(l, min_u64(step_us, min_u64(lease_us, link_due(l))));
 	}
 	return LOOP_GONE;
 }

@@ -50,6 +50,7 @@ struct loop {
 	struct survey survey;      /* before PAUSED is sent */
 	bool completed;            /* COMPLETE was sent */
 	bool stopping;             /* the supervisor wants the guest to do without us */
+	uint64_t alone_us;         /* then it is looked again whether the guest can be left */
 	bool failed;               /* absent pages can no longer be supplied */
 	bool proof_due;            /* its timer runs */
 	bool window_over;

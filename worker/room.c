@@ -106,6 +106,16 @@ void room_look(struct room *r, const struct room_reading *reading, uint64_t page
 	}
 }
 
+bool room_suffices(const struct room *r, uint64_t bytes)
+{
+	static const enum cgroup_kind huge[] = {CGROUP_HUGETLB_V1, CGROUP_HUGETLB_V2, CGROUP_POOL};
+
+	for (size_t i = 0; i < ARRAY_LEN(huge); i++)
+		if (cgroup_room(huge[i], &r->files[huge[i]], 0, bytes) < bytes)
+			return false;
+	return r->told;
+}
+
 bool room_allows(const struct room *r, uint64_t page_bytes)
 {
 	return r->left_bytes >= page_bytes;

@@ -64,6 +64,9 @@ void room_look(struct room *r, const struct room_reading *reading, uint64_t page
 /* The kernel gave nothing, whatever a reading would say: limited, until it is looked at again. */
 void room_close(struct room *r, enum pagemap_limit why, uint64_t until_us);
 
+/* Could the guest get so many bytes of huge pages by itself? As far as can be told now. */
+bool room_suffices(const struct room *r, uint64_t bytes);
+
 /* Another page, before it is looked at again? */
 bool room_allows(const struct room *r, uint64_t page_bytes);
 void room_take(struct room *r, uint64_t bytes);
