@@ -1,26 +1,29 @@
 #include "tests/hugepages.h"
 
 #include <stdio.h>
+#include <sys/file.h>
 
 #include "tests/vmm.h"
 
 #define NR_HUGE "/proc/sys/vm/nr_hugepages"
 
+static FILE *pool; /* owned, and locked; NULL: not ours */
 static long added;
 
 /* What was asked for, and what there is then: less, where memory is in pieces. */
-static bool resize(FILE *f, long n, long *ret_more)
+static bool resize(long n, long *ret_more)
 {
 	long before, wanted, after;
 
-	if (fscanf(f, "%ld", &before) != 1)
+	rewind(pool);
+	if (fscanf(pool, "%ld", &before) != 1)
 		return false;
-	rewind(f);
+	rewind(pool);
 	wanted = before + n > 0 ? before + n : 0;
-	if (fprintf(f, "%ld\n", wanted) < 0 || fflush(f) < 0)
+	if (fprintf(pool, "%ld\n", wanted) < 0 || fflush(pool) < 0)
 		return false;
-	rewind(f);
-	if (fscanf(f, "%ld", &after) != 1)
+	rewind(pool);
+	if (fscanf(pool, "%ld", &after) != 1)
 		return false;
 	*ret_more = after - before;
 	return true;
@@ -28,10 +31,11 @@ static bool resize(FILE *f, long n, long *ret_more)
 
 bool hugepages_add(long n)
 {
-	cleanup_file FILE *f = fopen(NR_HUGE, "r+e");
 	long more = 0;
 
-	if (!f || !resize(f, n, &more)) {
+	if (!pool)
+		pool = fopen(NR_HUGE, "r+e");
+	if (!pool || flock(fileno(pool), LOCK_EX) || !resize(n, &more)) {
 		fputs("# " NR_HUGE " cannot be changed\n", stderr);
 		return false;
 	}
@@ -43,6 +47,9 @@ void hugepages_put_back(void)
 {
 	if (added)
 		hugepages_add(-added);
+	if (pool)
+		fclose(pool);
+	pool = NULL;
 }
 
 uint64_t hugepages_free(void)
