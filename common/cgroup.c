@@ -358,19 +358,21 @@ static int open_levels(enum cgroup_kind kind, struct place *p, struct cgroup_fil
 static int open_kind(enum cgroup_kind kind, struct place *p, uint64_t page_bytes, pid_t pid,
 		     struct cgroup_files *ret, struct err *err)
 {
+	bool ours = page_bytes == kinds[kind].page_bytes;
 	int found;
 
+	/* Whether it is for huge pages as well, only its mount tells. */
+	if (!ours && kind != CGROUP_MEMORY_V2)
+		return 0;
 	if (kind == CGROUP_POOL) {
 		snprintf(p->dir, sizeof(p->dir), "%s" POOL_DIR, p->root);
-		return page_bytes == PAGE_2M ? open_level(kind, p->dir, ret, err) : 0;
+		return open_level(kind, p->dir, ret, err);
 	}
 	p->controller = kinds[kind].controller;
 	found = find_place(p, pid, err);
 	if (found <= 0)
 		return found;
-	if (page_bytes != kinds[kind].page_bytes && !(page_bytes == PAGE_2M && p->accounted))
-		return 0;
-	return open_levels(kind, p, ret, err);
+	return ours || p->accounted ? open_levels(kind, p, ret, err) : 0;
 }
 
 int cgroup_open(const char *root, pid_t pid, uint64_t page_bytes,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/habits.h"
+#include "tests/hugepages.h"
 #include "tests/runner.h"
 #include "tests/vmm.h"
 
@@ -106,7 +107,7 @@ START_TEST(huge_pages)
 	struct habits t;
 	struct wset set;
 
-	if (vmm_huge_free() < HABITS_SIZE)
+	if (!hugepages_add(0) || vmm_huge_free() < HABITS_SIZE)
 		return;
 	habits_open(&t, "");
 	habits_round(&t, "small", HABITS_NONE, t.habit, false);

@@ -450,7 +450,7 @@ static void publish(struct loop *l)
 
 	l->guest->map.head->prefetch_done = l->prefetch.done;
 	l->guest->map.head->prefetch_limit = limit;
-	if (limit == LIMIT_NONE || l->limits_told & 1u << limit)
+	if (limit == LIMIT_NONE || l->limits_told & 1u << limit || link_away(l->link))
 		return;
 	l->limits_told |= 1u << limit;
 	link_note(l->link, "prefetch-limited", pagemap_limit_texts[limit]);
@@ -564,6 +564,7 @@ static void on_prefetch(struct loop *l, const struct chan_msg *msg)
 	if (msg->prefetch.mode < PREFETCH_COUNT)
 		prefetch_set(&l->prefetch, (enum spec_prefetch)msg->prefetch.mode,
 			     l->held || l->paused, msg->prefetch.rate_bytes_per_s, now_us());
+	publish(l);
 }
 
 static void on_pause(struct loop *l, const struct chan_msg *msg)
