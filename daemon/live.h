@@ -91,6 +91,12 @@ void live_changed(struct live *l, const char *type, struct json_object *data);
 void live_fail(struct live *l, const char *reason, bool kill);
 /* Or an event says why it cannot be killed. */
 void live_kill_vmm(struct live *l);
+/* Its worker has loaded the snapshot. */
+void live_loaded(struct live *l);
+/* To all who wait for the create: it is there, or why not. */
+void live_answer(struct live *l, const struct err *why);
+/* Nothing was created: @l is freed. */
+void live_stillborn(struct live *l, const struct err *why);
 /* A VMM is there: from its worker, or from the page map that a dead one left. */
 void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start);
 /*
