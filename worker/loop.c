@@ -168,7 +168,8 @@ static void on_fork(struct loop *l, const struct uf_msg *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	if (l->guest->map.stats->events_fork++ == 0)
-		link_note(l->link, "forked", "the VMM forked; its child's memory is not served");
+		link_note(l->link, CHAN_NOTE_FORKED,
+			  "the VMM forked; its child's memory is not served");
 }
 
 static void on_unknown(struct loop *l, const struct uf_msg *m)
@@ -404,7 +405,7 @@ static void step(struct loop *l)
 		break;
 	default:
 		if (l->prefetch.stopped)
-			link_note(l->link, "prefetch-stopped", err.msg);
+			link_note(l->link, CHAN_NOTE_PREFETCH_STOPPED, err.msg);
 		break;
 	}
 	lease_spend(&l->lease, l->guest->map.stats->installed_bytes - before, now_us());
