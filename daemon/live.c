@@ -278,7 +278,7 @@ static void on_worker_exit(void *arg, const char *how)
 	}
 }
 
-const struct worker_hooks live_worker_hooks = {hear_message, on_worker_exit};
+const struct worker_hooks live_worker_hooks = {hear_message, hear_lie, on_worker_exit};
 
 static void tell_lease(struct claim *c, enum chan_type type, struct chan_msg *msg)
 {

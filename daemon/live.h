@@ -53,11 +53,14 @@ struct live {
 	struct door door;         /* until a VMM is there */
 	int *files;               /* owned: header and layers, for a successor */
 	size_t nfiles;
+	uint64_t refused_told;    /* REFUSED that were worth an event, and those that would be */
+	uint64_t notes_told[CHAN_NOTE_COUNT];
 	unsigned deaths;          /* of workers in a row, see recover.c */
 	uint64_t deaths_since_us;
 	bool ready;               /* its worker has loaded; else one loads, or there is none */
 	bool hopeless;            /* a successor could not load it: another one cannot either */
 	bool replacing;           /* on request: its worker is being ended, or another loads */
+	bool dismissed;           /* on request: its worker is being ended, which is no death */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
 	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
