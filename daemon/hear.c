@@ -306,6 +306,8 @@ static const char *check_failed(const struct live *l, const struct chan_failed *
 		return "without a reason";
 	if ((f->vmm_pid != 0) != (pidfd >= 0))
 		return "with half of a VMM";
+	if (f->vmm_pid && !l->ready)
+		return "with a VMM that nobody has let in";
 	return f->vmm_pid ? check_vmm(l, pidfd, f->vmm_pid, f->vmm_uid) : NULL;
 }
 

@@ -66,6 +66,8 @@ static bool read_message(struct worker *w, enum chan_step *ret_step, struct err 
 	struct chan_msg msg;
 
 	*ret_step = chan_recv(w->chan, &msg, fds, err);
+	if (*ret_step == CHAN_BAD && err->code == ERR_PEER)
+		tell_lie(w, err->msg);
 	if (*ret_step != CHAN_GOT)
 		return false;
 	if (msg.type == CHAN_HELLO && !w->greeted)
@@ -166,12 +168,8 @@ static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	/* One message a turn, so that no worker keeps the others waiting. */
-	if (read_message(w, &step, &err) || step == CHAN_AGAIN)
+	if (read_message(w, &step, &err) || step == CHAN_AGAIN || w->silenced)
 		return;
-	if (step == CHAN_BAD && err.code == ERR_PEER) {
-		tell_lie(w, err.msg);
-		return;
-	}
 	if (step == CHAN_BAD)
 		log_error("a worker cannot be understood", "pid=%d why=%s", (int)w->pid, err.msg);
 	/* Its end follows and tells the rest. */
@@ -346,12 +344,11 @@ int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
 int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, const int *fds,
 		size_t nfds, struct err *err)
 {
-	bool lease = type == CHAN_LEASE_GRANT || type == CHAN_LEASE_REVOKE;
-
 	if (chan_send(w->chan, type, msg, fds, nfds, err))
 		return -1;
-	/* Of leases we speak as often as it asks for them. */
-	allowance_earn(&w->allowance, lease ? ALLOWANCE_CHEAP : ALLOWANCE_ANSWERS);
+	/* It would earn what it likes by asking for leases. */
+	if (type != CHAN_LEASE_GRANT)
+		allowance_earn(&w->allowance, ALLOWANCE_ANSWERS);
 	return 0;
 }
 
