@@ -297,7 +297,8 @@ static void no_successor(struct live *l, const struct err *why)
 /* The restore's own policy; only a guest that could not be poisoned is its worker's to tell. */
 static bool must_kill(const struct live *l, bool asked)
 {
-	return l->spec.on_failure == FAILURE_KILL || (l->spec.on_failure == FAILURE_POISON && asked);
+	return l->spec.on_failure == FAILURE_KILL ||
+	       (l->spec.on_failure == FAILURE_POISON && asked);
 }
 
 static const char *check_failed(const struct live *l, const struct chan_failed *f, int pidfd)

@@ -24,7 +24,7 @@ struct journal {
 	struct event *retry;
 	struct entry_list waiting;
 	size_t nwaiting;
-	uint64_t dropped, unwritable; /* all that were lost, and those that could never be written */
+	uint64_t dropped, unwritable; /* all that were lost, and of these that never can be written */
 	struct err err; /* why they wait */
 };
 

@@ -8,8 +8,6 @@
 #include "daemon/spawn.h"
 
 #define REAP_AGAIN_MS 20
-/* What is left in the queue of one that has ended, and more than a queue holds. */
-#define LAST_WORDS_MAX 512
 
 TAILQ_HEAD(worker_list, worker);
 
@@ -146,8 +144,11 @@ static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	/* What it said last counts, whichever event came first; others may still have its channel. */
-	for (int n = 0; n < LAST_WORDS_MAX && !w->silenced && read_message(w, &step, &err); n++)
+	/*
+	 * What it said last counts, whichever event came first. Somebody may still have its
+	 * channel and go on: then he floods us.
+	 */
+	while (!w->silenced && read_message(w, &step, &err))
 		;
 	reaped = spawn_reap(w->pidfd, how, sizeof(how));
 	tell_exit(w, reaped ? how : "killed while traced");

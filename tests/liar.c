@@ -1,9 +1,9 @@
 /*
  * uffdd-worker-liar - a worker that somebody has taken over
  *
- * It stands between the supervisor and a real worker, and passes on what they say. Once it has passed
- * on a certain message it says something of its own. What, and when, is in the file
- * LIAR_DIR/ID, which the first worker of a restore takes away:
+ * It stands between the supervisor and a real worker, and passes on what they say. After
+ * a certain message it says something of its own. What, and when, is in the file
+ * LIAR_DIR/ID, which the first worker of a restore takes away, or ID.always, which it leaves:
  *
  *   AFTER WORD COUNT [WORD COUNT]...     CONNECTED NOTE 1
  *
@@ -239,11 +239,15 @@ static void read_script(const struct chan_assign *assign)
 {
 	cleanup_free char *path = NULL;
 	cleanup_file FILE *f = NULL;
+	cleanup_free char *kept = NULL;
 	const char *dir = getenv("LIAR_DIR");
 	struct lie *l = script.lies;
 
 	script.assign = *assign;
-	if (!dir || asprintf(&path, "%s/%s", dir, assign->id) < 0 || !(f = fopen(path, "re")))
+	if (!dir || asprintf(&path, "%s/%s", dir, assign->id) < 0 ||
+	    asprintf(&kept, "%s.always", path) < 0)
+		die("name its script");
+	if (!(f = fopen(path, "re")) && !(f = fopen(kept, "re")))
 		return;
 	unlink(path);
 	if (fscanf(f, "%31s", script.after) != 1)

@@ -16,6 +16,7 @@
 
 #define RESTORES "/v1/restores/"
 #define FLOOD 5000
+#define DEATHS 5 /* worker_restarts */
 #define MEMBERS "\"on_failure\":\"hold\",\"prefetch\":{\"mode\":\"none\"}," \
 	"\"working_set\":{\"record\":false}"
 
@@ -367,7 +368,7 @@ START_TEST(test_floods)
 }
 END_TEST
 
-/* A good worker's notes and refusals are far from that: so many are told, the others are dropped. */
+/* So many are told, the others are dropped: a good worker is far from that. */
 START_TEST(test_enough_is_told)
 {
 	struct lie l = {.phase = SERVING, .word = "NOTE-forked", .count = CHAN_TOLD_MAX + 1,
@@ -424,6 +425,27 @@ START_TEST(test_row_of_the_dead)
 }
 END_TEST
 
+/* Each successor lies: the first death was asked for, the others count. */
+START_TEST(test_liars_only)
+{
+	struct lie l = {.phase = SUCCEEDING, .word = "GONE", .count = 1, .id = "liars"};
+	cleanup_free char *path = scene_format("%s/liars.always", scripts);
+	cleanup_free char *events = NULL;
+	struct scene_vmm vmm;
+
+	create(&l);
+	scene_vmm_start(&vmm, &scene, l.id, "--hold-before");
+	scene_reach(&scene, l.id, "serving", "");
+	scene_write(path, "ASSIGN GONE 1\n", 14);
+	scene_tell(&scene, 200, "POST", RESTORES "liars/restart-worker", NULL);
+	scene_reach(&scene, l.id, "failed", "die again and again");
+	scene_vmm_kill(&vmm);
+	events = all_events("?restore=liars");
+	ck_assert_uint_eq(count(events, "\"worker-lied\""), DEATHS + 1);
+	ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
 START_TEST(test_nothing_is_left)
 {
 	stage_over(&scene);
@@ -440,6 +462,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_every_word, 0, PHASES);
 	tcase_add_test(tc, test_floods);
 	tcase_add_test(tc, test_enough_is_told);
+	tcase_add_test(tc, test_liars_only);
 	tcase_add_test(tc, test_nothing_is_left);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("rows");

@@ -287,7 +287,8 @@ START_TEST(test_worker_lies)
 		"BACK BACK-announced 1 PEER-of-another 1 CONNECTED-victim 1\n",
 	};
 	cleanup_free char *dir = harness_tmpdir(), *body = NULL, *log = NULL;
-	cleanup_free char *script = scene_format("%s/lie", dir), *theirs = scene_format("%s/s", dir);
+	cleanup_free char *script = scene_format("%s/lie", dir);
+	cleanup_free char *theirs = scene_format("%s/s", dir);
 	pid_t victim = start_victim(theirs);
 	cleanup_free char *text = scene_format("%d", (int)victim);
 	struct scene s = {0};
