@@ -12,6 +12,7 @@
  * it comes back by itself to the next supervisor. After the-end: once its VMM has ended.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -35,6 +36,7 @@ struct lie {
 
 static struct {
 	struct chan_assign assign; /* the restore's */
+	int listen_fd;             /* and its socket */
 	char after[32];
 	struct lie lies[LIES_MAX];
 	size_t n;
@@ -112,7 +114,7 @@ static void failed_victim(struct chan_msg *msg, int *fds)
 /* Who will hand over one connection. */
 static void back(struct chan_msg *msg, int *fds)
 {
-	(void)fds;
+	fds[0] = script.listen_fd;
 	memcpy(msg->back.id, script.assign.id, sizeof(msg->back.id));
 	msg->back.npeers = 1;
 }
@@ -286,6 +288,7 @@ static bool pass_on(int from, int to)
 		return step == CHAN_AGAIN;
 	if (msg.type == CHAN_ASSIGN) {
 		read_script(&msg.assign);
+		script.listen_fd = fcntl(fds[2], F_DUPFD_CLOEXEC, 0);
 		lie_after(CHAN_ASSIGN);
 	}
 	/* What the real one said last is passed on although it cannot hear any more. */
