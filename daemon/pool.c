@@ -313,13 +313,13 @@ void pool_free(struct pool *pool)
 	free(pool);
 }
 
-/* One that has died a moment ago is left to on_exit_cb. */
+/* One that has died a moment ago, or is about to, is left to on_exit_cb. */
 static struct worker *take_idle(struct pool *pool)
 {
 	struct worker *w;
 
 	TAILQ_FOREACH(w, &pool->list, link) {
-		if (proc_ended(w->pidfd))
+		if (w->silenced || proc_ended(w->pidfd))
 			continue;
 		TAILQ_REMOVE(&pool->list, w, link);
 		pool->idle--;

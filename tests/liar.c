@@ -288,7 +288,8 @@ static bool pass_on(int from, int to)
 		return step == CHAN_AGAIN;
 	if (msg.type == CHAN_ASSIGN) {
 		read_script(&msg.assign);
-		script.listen_fd = fcntl(fds[2], F_DUPFD_CLOEXEC, 0);
+		if (msg.assign.kind == CHAN_ASSIGN_WAIT)
+			script.listen_fd = fcntl(fds[2], F_DUPFD_CLOEXEC, 0);
 		lie_after(CHAN_ASSIGN);
 	}
 	/* What the real one said last is passed on although it cannot hear any more. */

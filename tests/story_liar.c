@@ -467,6 +467,25 @@ START_TEST(test_liars_only)
 }
 END_TEST
 
+/* Not every word that cannot be is a lie: a snapshot may have grown before its VMM came. */
+START_TEST(test_other_size)
+{
+	cleanup_free char *path = scene_format("%s/memory", scripts);
+	cleanup_free char *body = scene_format("{\"snapshot\":{\"memory\":[\"%s\"]}}", path);
+	cleanup_free char *events = NULL;
+	cleanup_json struct json_object *o = NULL;
+
+	scene_write(path, "", 0);
+	ck_assert_int_eq(truncate(path, PAGE_4K), 0);
+	o = scene_ask(&scene, 201, "PUT", RESTORES "grown", body);
+	ck_assert_int_eq(truncate(path, 2 * PAGE_4K), 0);
+	ck_assert_int_eq(kill((pid_t)scene_number(o, "worker.pid"), SIGKILL), 0);
+	scene_reach(&scene, "grown", "failed", "had 4096 bytes of memory and has 8192 now");
+	events = scene_events(&scene, "grown");
+	ck_assert_str_eq(events, "created worker-died failed ");
+}
+END_TEST
+
 START_TEST(test_nothing_is_left)
 {
 	stage_over(&scene);
@@ -484,6 +503,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_floods);
 	tcase_add_test(tc, test_enough_is_told);
 	tcase_add_test(tc, test_liars_only);
+	tcase_add_test(tc, test_other_size);
 	tcase_add_test(tc, test_nothing_is_left);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("rows");
