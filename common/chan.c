@@ -55,6 +55,21 @@ const char *chan_type_name(enum chan_type type)
 	return (unsigned)type < CHAN_TYPE_COUNT && types[type].name ? types[type].name : "unknown";
 }
 
+const char *const chan_note_types[CHAN_NOTE_COUNT] = {
+#define X(kind, type) [kind] = type,
+	CHAN_NOTES(X)
+#undef X
+};
+
+enum chan_note_kind chan_note_kind(const char *type)
+{
+	enum chan_note_kind kind = 0;
+
+	while (kind < CHAN_NOTE_COUNT && strcmp(type, chan_note_types[kind]) != 0)
+		kind++;
+	return kind;
+}
+
 int chan_pair(int ret_fds[2], struct err *err)
 {
 	int fds[2];
@@ -193,6 +208,17 @@ static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, str
 	return 0;
 }
 
+/* Not all descriptors came: too many were sent, or we have no room for them. */
+static void blame(const struct chan_msg *msg, const int fds[CHAN_FDS_MAX], struct err *err)
+{
+	if (fds[CHAN_FDS_MAX - 1] >= 0)
+		err_set(err, ERR_PEER, "channel message %s brings more than %d descriptors",
+			chan_type_name(msg->type), CHAN_FDS_MAX);
+	else
+		err_set(err, ERR_SYSTEM, "descriptors of channel message %s are lost: this process "
+			"has too many open, raise its limit", chan_type_name(msg->type));
+}
+
 static void close_all(int fds[CHAN_FDS_MAX])
 {
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
@@ -253,8 +279,7 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 			end_texts(msg);
 			return CHAN_GOT;
 		}
-		err_set(err, ERR_PEER, "channel message %s brings more than %d descriptors",
-			chan_type_name(msg->type), CHAN_FDS_MAX);
+		blame(msg, fds, err);
 	}
 	close_all(fds);
 	/* An empty message cannot be told from the end, and nobody of ours sends one. */

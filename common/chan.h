@@ -54,6 +54,8 @@
 #define CHAN_FDS_MAX 32
 #define CHAN_GROUPS_MAX 64
 #define CHAN_PEERS_MAX 16 /* connections to a UFFD socket that are not decided upon */
+/* Events of one kind that a restore's worker may cause: REFUSED, and each kind of NOTE. */
+#define CHAN_TOLD_MAX 16
 
 struct chan_hello {
 	uint32_t pid, chan_version;
@@ -158,8 +160,26 @@ struct chan_stop {
 	uint32_t pad;
 };
 
+/*        kind                        type of its event */
+#define CHAN_NOTES(X)                                        \
+	X(CHAN_NOTE_WSET_IGNORED,     "working-set-ignored") \
+	X(CHAN_NOTE_PREFETCH_STOPPED, "prefetch-stopped")    \
+	X(CHAN_NOTE_FORKED,           "forked")              \
+	X(CHAN_NOTE_PREFETCH_LIMITED, "prefetch-limited")    \
+	X(CHAN_NOTE_MEMORY_SHORT,     "memory-short")
+
+enum chan_note_kind {
+#define X(kind, type) kind,
+	CHAN_NOTES(X)
+#undef X
+	CHAN_NOTE_COUNT
+};
+extern const char *const chan_note_types[CHAN_NOTE_COUNT];
+/* CHAN_NOTE_COUNT: there is none of that type. */
+enum chan_note_kind chan_note_kind(const char *type);
+
 struct chan_note { /* something worth an event */
-	char type[32];
+	char type[32]; /* of chan_note_types */
 	char msg[480];
 };
 
@@ -251,8 +271,9 @@ enum chan_step { CHAN_GOT, CHAN_AGAIN, CHAN_CLOSED, CHAN_BAD };
  * @fds: room for CHAN_FDS_MAX, -1 where none came; owned by the caller on CHAN_GOT
  *
  * Text members are NUL-terminated whatever was sent. A type that only a newer
- * version knows comes as CHAN_NONE, without body and descriptors. CHAN_BAD: unknown
- * type otherwise, wrong length, too old a version, too many descriptors.
+ * version knows comes as CHAN_NONE, without body and descriptors. CHAN_BAD: ERR_PEER
+ * for an unknown type otherwise, wrong length, too old a version, too many descriptors;
+ * ERR_SYSTEM if the fault is ours.
  */
 enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err);
 

@@ -69,6 +69,13 @@ int proc_pidfd(pid_t pid, int *ret_pidfd, struct err *err)
 	return 0;
 }
 
+uint64_t proc_start_behind(int pidfd, pid_t pid)
+{
+	uint64_t start = proc_start_time(pid);
+
+	return proc_ended(pidfd) ? 0 : start;
+}
+
 /* "<name>\t<numbers>" in a file of such lines. */
 static const char *find_line(const char *text, const char *name)
 {

@@ -11,6 +11,8 @@
 
 /* Field 22 of /proc/PID/stat, clock ticks since boot; 0 if there is no such process. */
 uint64_t proc_start_time(pid_t pid);
+/* The same of the process @pid behind @pidfd; 0 if it has ended, whoever has its number now. */
+uint64_t proc_start_behind(int pidfd, pid_t pid);
 /* True once the process behind the pidfd has ended. */
 bool proc_ended(int pidfd);
 int proc_pidfd(pid_t pid, int *ret_pidfd, struct err *err);

@@ -97,6 +97,12 @@ int database_fail(const struct database *d, int rc, const char *what, struct err
 		return err_set(err, ERR_SYSTEM,
 			       "database %s is locked by another program (cannot %s): close it",
 			       d->path, what);
+	case SQLITE_CONSTRAINT:
+	case SQLITE_TOOBIG:
+	case SQLITE_MISMATCH:
+	case SQLITE_RANGE:
+		return err_set(err, ERR_INVALID, "database %s: cannot %s, now or later: %s",
+			       d->path, what, sqlite3_errmsg(d->db));
 	default:
 		break;
 	}

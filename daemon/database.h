@@ -34,6 +34,8 @@ void database_close(struct database *d);
  * database_fail - what an SQLite result means; returns -1
  * @what: "cannot <what>"
  *
+ * ERR_INVALID: what was to be written can never be. Anything else may pass.
+ *
  * Call it before anything else touches the connection, which holds the reason.
  */
 int database_fail(const struct database *d, int rc, const char *what, struct err *err);

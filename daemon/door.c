@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "daemon/fetch.h"
 #include "daemon/live.h"
@@ -108,7 +110,7 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	d->due_us += EVERY_US;
-	d->peers[d->n++] = (struct door_peer){.sock = sock};
+	d->peers[d->n++] = (struct door_peer){.sock = sock, .ours = true};
 	tell_or_wait(l);
 }
 
@@ -120,7 +122,7 @@ static void drop_event(struct event **ev)
 }
 
 /* It may come from a worker, which may be in somebody else's hands: nothing else may be polled. */
-static bool is_listening(int fd)
+bool door_listens(int fd)
 {
 	int domain, listening;
 	socklen_t len = sizeof(domain);
@@ -136,12 +138,12 @@ void door_open(struct live *l, int *fd, size_t awaited)
 
 	drop_event(&d->on_peer);
 	drop_event(&d->again);
-	if (*fd >= 0) {
+	if (door_listens(*fd)) {
 		close_fd(&d->fd);
 		d->fd = steal_fd(fd);
 	}
 	d->awaited = min_u64(awaited, CHAN_PEERS_MAX);
-	if (l->rec.state != STATE_WAITING || !is_listening(d->fd))
+	if (l->rec.state != STATE_WAITING || d->fd < 0)
 		return;
 	d->on_peer = event_new(l->host->base, d->fd, EV_READ | EV_PERSIST, on_peer, l);
 	d->again = evtimer_new(l->host->base, on_again, l);
@@ -160,13 +162,30 @@ void door_close(struct live *l)
 	close_fd(&d->fd);
 }
 
+/*
+ * What is accepted has the name of the listener. But so has what was bound to that name before it
+ * connected to somebody else: only where nobody but us can bind does it tell.
+ */
+static bool came_to_us(const struct live *l, int sock)
+{
+	struct sockaddr_un at = {0};
+	socklen_t len = sizeof(at);
+
+	return l->own_socket && getsockname(sock, (struct sockaddr *)&at, &len) == 0 &&
+	       at.sun_family == AF_UNIX &&
+	       strncmp(at.sun_path, l->rec.socket_path, sizeof(at.sun_path)) == 0;
+}
+
 void door_keep(struct live *l, int *sock)
 {
 	struct door *d = &l->door;
 
 	d->awaited -= d->awaited > 0;
-	if (*sock >= 0 && d->n < CHAN_PEERS_MAX && d->on_peer)
-		d->peers[d->n++] = (struct door_peer){.sock = steal_fd(sock), .told = true};
+	if (*sock >= 0 && d->n < CHAN_PEERS_MAX && d->on_peer) {
+		bool ours = came_to_us(l, *sock);
+
+		d->peers[d->n++] = (struct door_peer){steal_fd(sock), .told = true, .ours = ours};
+	}
 	arm(d);
 }
 
@@ -189,7 +208,8 @@ bool door_knows(const struct live *l, pid_t pid)
 		struct sock_peer who;
 		struct err err;
 
-		if (sock_peer(l->door.peers[i].sock, &who, &err) == 0 && who.pid == pid &&
+		if (l->door.peers[i].ours &&
+		    sock_peer(l->door.peers[i].sock, &who, &err) == 0 && who.pid == pid &&
 		    who.uid == l->spec.peer_uid)
 			return true;
 	}

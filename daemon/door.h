@@ -20,6 +20,7 @@ struct pagemap_view;
 struct door_peer {
 	int sock;  /* owned */
 	bool told; /* its worker has it */
+	bool ours; /* it has come to a socket of ours: the kernel says so, not the worker */
 };
 
 struct door {
@@ -34,6 +35,8 @@ struct door {
 void door_init(struct door *d);
 /* The worker of @l is ready. @fd, when there is one, is taken: the socket, maybe again. */
 void door_open(struct live *l, int *fd, size_t awaited);
+/* Is it a listening Unix socket? Then it does not block any more. */
+bool door_listens(int fd);
 /* No VMM is to come any more. Safe to repeat. */
 void door_close(struct live *l);
 
@@ -41,7 +44,7 @@ void door_close(struct live *l);
 void door_keep(struct live *l, int *sock);
 /* The worker turned it away; @cookie is what sock_cookie() says of it. */
 void door_drop(struct live *l, uint64_t cookie);
-/* Is that process among those who are kept? The kernel says so. */
+/* Has that process come to our socket, and is kept? The kernel says so. */
 bool door_knows(const struct live *l, pid_t pid);
 /* To a new worker: all that is kept. */
 void door_hand_over(struct live *l);

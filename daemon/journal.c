@@ -13,6 +13,7 @@ struct entry {
 	char type[64];
 	int64_t time_ms;
 	struct json_object *data; /* owned, may be NULL */
+	bool lost;                /* of it only the restore's row can be written */
 };
 TAILQ_HEAD(entry_list, entry);
 
@@ -23,7 +24,7 @@ struct journal {
 	struct event *retry;
 	struct entry_list waiting;
 	size_t nwaiting;
-	uint64_t dropped;
+	uint64_t dropped, unwritable; /* all that were lost, and of these that never can be written */
 	struct err err; /* why they wait */
 };
 
@@ -40,7 +41,25 @@ static int write_entry(struct journal *j, const struct restore_record *rec,
 	};
 	uint64_t seq;
 
-	return store_write(j->store, rec, &event, &seq, err);
+	return store_write(j->store, rec, e->lost ? NULL : &event, &seq, err);
+}
+
+/* What can never be written is lost. The state of its restore is not: its row is tried alone. */
+static int write_or_lose(struct journal *j, const struct restore_record *rec, struct entry *e,
+			 struct err *err)
+{
+	int rc = write_entry(j, rec, e, err);
+
+	if (rc == 0 || err->code != ERR_INVALID)
+		return rc;
+	log_error("a change can never be written, and is lost", "id=%s what=%s why=%s", e->restore,
+		  e->lost ? "row" : e->type, err->msg);
+	if (e->lost)
+		return 0;
+	e->lost = true;
+	j->dropped++;
+	j->unwritable++;
+	return write_or_lose(j, rec, e, err);
 }
 
 static void entry_fill(struct entry *e, const struct restore_record *rec, const char *type,
@@ -82,14 +101,15 @@ static int tell_dropped(struct journal *j, struct err *err)
 		return 0;
 	entry_fill(&e, NULL, "events-lost", json_object_new_object());
 	js_add_u64(e.data, "count", j->dropped);
+	js_add_u64(e.data, "unwritable", j->unwritable);
 	rc = write_entry(j, NULL, &e, err);
 	json_object_put(e.data);
 	if (rc == 0)
-		j->dropped = 0;
+		j->dropped = j->unwritable = 0;
 	return rc;
 }
 
-/* Oldest first; stops at the first that the store refuses again. */
+/* Oldest first; stops at the first that the store refuses for now. */
 static int flush(struct journal *j, struct err *err)
 {
 	struct entry *e;
@@ -101,11 +121,11 @@ static int flush(struct journal *j, struct err *err)
 
 		if (e->restore[0])
 			rec = j->hooks->record(j->arg, e->restore);
-		if (write_entry(j, rec, e, err))
+		if (write_or_lose(j, rec, e, err))
 			return -1;
 		drop_first(j);
 	}
-	return 0;
+	return tell_dropped(j, err);
 }
 
 static void wait_for_store(struct journal *j, const struct entry *e, const struct err *err)
@@ -116,8 +136,8 @@ static void wait_for_store(struct journal *j, const struct entry *e, const struc
 	if (!j->nwaiting)
 		log_error("the store refuses changes, they wait in memory", "why=%s", err->msg);
 	if (j->nwaiting == JOURNAL_WAITING_MAX) {
+		j->dropped += !TAILQ_FIRST(&j->waiting)->lost;
 		drop_first(j);
-		j->dropped++;
 	}
 	TAILQ_INSERT_TAIL(&j->waiting, copy, link);
 	j->nwaiting++;
@@ -173,11 +193,13 @@ void journal_add(struct journal *j, const struct restore_record *rec, const char
 	struct err err;
 
 	entry_fill(&e, rec, type, data);
-	if (j->nwaiting || write_entry(j, rec, &e, &err)) {
+	if (j->nwaiting || write_or_lose(j, rec, &e, &err)) {
 		wait_for_store(j, &e, j->nwaiting ? &j->err : &err);
 		return;
 	}
 	json_object_put(e.data);
+	if (tell_dropped(j, &err))
+		retry_later(j);
 	j->hooks->written(j->arg);
 }
 

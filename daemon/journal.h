@@ -4,7 +4,8 @@
  *
  * Guests are served without a disk, so a full one must not fail their restores.
  * Only what has not begun yet (a create) is refused then. The wait is bounded:
- * beyond it the oldest events are dropped, and an event says how many.
+ * beyond it the oldest events are dropped, and so is what the store can never take, which
+ * must not keep the others waiting. An event says how many.
  */
 #ifndef UFFDD_JOURNAL_H
 #define UFFDD_JOURNAL_H

@@ -54,11 +54,14 @@ struct live {
 	struct door door;         /* until a VMM is there */
 	int *files;               /* owned: header and layers, for a successor */
 	size_t nfiles;
+	uint64_t refused_told;    /* REFUSED that were worth an event, and those that would be */
+	uint64_t notes_told[CHAN_NOTE_COUNT];
 	unsigned deaths;          /* of workers in a row, see recover.c */
 	uint64_t deaths_since_us;
 	bool ready;               /* its worker has loaded; else one loads, or there is none */
 	bool hopeless;            /* a successor could not load it: another one cannot either */
 	bool replacing;           /* on request: its worker is being ended, or another loads */
+	bool dismissed;           /* on request: its worker is being ended, which is no death */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
 	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
@@ -92,6 +95,12 @@ void live_changed(struct live *l, const char *type, struct json_object *data);
 void live_fail(struct live *l, const char *reason, bool kill);
 /* Or an event says why it cannot be killed. */
 void live_kill_vmm(struct live *l);
+/* Its worker has loaded the snapshot. */
+void live_loaded(struct live *l);
+/* To all who wait for the create: it is there, or why not. */
+void live_answer(struct live *l, const struct err *why);
+/* Nothing was created: @l is freed. */
+void live_stillborn(struct live *l, const struct err *why);
 /* A VMM is there: from its worker, or from the page map that a dead one left. */
 void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start);
 /*

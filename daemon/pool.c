@@ -41,6 +41,22 @@ static void schedule_refill(struct pool *pool, long ms)
 		evtimer_add(pool->refill, &tv);
 }
 
+static void greet(struct worker *w, const struct chan_hello *hello)
+{
+	memcpy(w->release, hello->release, sizeof(w->release));
+	w->greeted = true;
+}
+
+static void tell_lie(struct worker *w, const char *how)
+{
+	if (w->hooks) {
+		w->hooks->lied(w->arg, how);
+		return;
+	}
+	log_error("an idle worker lies, and is ended", "pid=%d how=%s", (int)w->pid, how);
+	worker_silence(w);
+}
+
 /* One message; false when there is none (any more). */
 static bool read_message(struct worker *w, enum chan_step *ret_step, struct err *err)
 {
@@ -48,12 +64,16 @@ static bool read_message(struct worker *w, enum chan_step *ret_step, struct err 
 	struct chan_msg msg;
 
 	*ret_step = chan_recv(w->chan, &msg, fds, err);
+	if (*ret_step == CHAN_BAD && err->code == ERR_PEER)
+		tell_lie(w, err->msg);
 	if (*ret_step != CHAN_GOT)
 		return false;
-	if (msg.type == CHAN_HELLO)
-		memcpy(w->release, msg.hello.release, sizeof(w->release));
+	if (msg.type == CHAN_HELLO && !w->greeted)
+		greet(w, &msg.hello);
 	else if (w->hooks)
 		w->hooks->message(w->arg, &msg, fds);
+	else
+		tell_lie(w, "it speaks before it is asked");
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		close_fd(&fds[i]);
 	return true;
@@ -66,13 +86,13 @@ static void ignore_message(void *arg, const struct chan_msg *msg, int *fds)
 	(void)fds;
 }
 
-static void ignore_exit(void *arg, const char *how)
+static void ignore_end(void *arg, const char *how)
 {
 	(void)arg;
 	(void)how;
 }
 
-static const struct worker_hooks nobody = {ignore_message, ignore_exit};
+static const struct worker_hooks nobody = {ignore_message, ignore_end, ignore_end};
 
 static void on_reap_again(evutil_socket_t fd, short what, void *arg);
 
@@ -124,8 +144,11 @@ static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	/* What it said last counts, whichever event came first. */
-	while (read_message(w, &step, &err))
+	/*
+	 * What it said last counts, whichever event came first. Somebody may still have its
+	 * channel and go on: then he floods us.
+	 */
+	while (!w->silenced && read_message(w, &step, &err))
 		;
 	reaped = spawn_reap(w->pidfd, how, sizeof(how));
 	tell_exit(w, reaped ? how : "killed while traced");
@@ -146,11 +169,10 @@ static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	/* One message a turn, so that no worker keeps the others waiting. */
-	if (read_message(w, &step, &err) || step == CHAN_AGAIN)
+	if (read_message(w, &step, &err) || step == CHAN_AGAIN || w->silenced)
 		return;
 	if (step == CHAN_BAD)
-		log_error("a worker does not keep to the protocol", "pid=%d why=%s",
-			  (int)w->pid, err.msg);
+		log_error("a worker cannot be understood", "pid=%d why=%s", (int)w->pid, err.msg);
 	/* Its end follows and tells the rest. */
 	event_del(w->on_chan);
 	worker_expect_exit(w, 5000);
@@ -159,6 +181,7 @@ static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
 static void listen_to(struct worker *w)
 {
 	w->start = proc_start_time(w->pid);
+	allowance_init(&w->allowance, now_us());
 	w->on_exit = event_new(w->pool->base, w->pidfd, EV_READ, on_exit_cb, w);
 	w->on_chan = event_new(w->pool->base, w->chan, EV_READ | EV_PERSIST, on_chan_cb, w);
 	event_add(w->on_exit, NULL);
@@ -223,6 +246,7 @@ struct worker *pool_adopt(struct pool *pool, pid_t pid, int pidfd, int chan, con
 	w->pid = pid;
 	w->pidfd = pidfd;
 	w->chan = chan;
+	w->greeted = w->replays = true;
 	snprintf(w->release, sizeof(w->release), "%s", release);
 	listen_to(w);
 	return w;
@@ -289,13 +313,13 @@ void pool_free(struct pool *pool)
 	free(pool);
 }
 
-/* One that has died a moment ago is left to on_exit_cb. */
+/* One that has died a moment ago, or is about to, is left to on_exit_cb. */
 static struct worker *take_idle(struct pool *pool)
 {
 	struct worker *w;
 
 	TAILQ_FOREACH(w, &pool->list, link) {
-		if (proc_ended(w->pidfd))
+		if (w->silenced || proc_ended(w->pidfd))
 			continue;
 		TAILQ_REMOVE(&pool->list, w, link);
 		pool->idle--;
@@ -321,7 +345,12 @@ int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
 int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, const int *fds,
 		size_t nfds, struct err *err)
 {
-	return chan_send(w->chan, type, msg, fds, nfds, err);
+	if (chan_send(w->chan, type, msg, fds, nfds, err))
+		return -1;
+	/* It would earn what it likes by asking for leases. */
+	if (type != CHAN_LEASE_GRANT)
+		allowance_earn(&w->allowance, ALLOWANCE_ANSWERS);
+	return 0;
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -345,13 +374,21 @@ void worker_expect_exit(struct worker *w, unsigned ms)
 	evtimer_add(w->deadline, &tv);
 }
 
-void worker_abandon(struct worker *w)
+void worker_silence(struct worker *w)
 {
 	struct err err;
 
+	w->silenced = true;
+	event_del(w->on_chan);
+	if (proc_kill(w->pidfd, &err))
+		log_error("a worker could not be killed", "pid=%d why=%s", (int)w->pid, err.msg);
+}
+
+void worker_abandon(struct worker *w)
+{
 	w->hooks = &nobody;
 	w->arg = NULL;
-	proc_kill(w->pidfd, &err);
+	worker_silence(w);
 }
 
 void worker_leave(struct worker *w)

@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 
 #include "common/chan.h"
+#include "daemon/allowance.h"
 
 struct event;
 struct event_base;
@@ -20,6 +21,8 @@ struct worker;
 struct worker_hooks {
 	/* @fds: CHAN_FDS_MAX; take what is wanted and set it to -1, the rest is closed. */
 	void (*message)(void *arg, const struct chan_msg *msg, int *fds);
+	/* It does not keep to the protocol. */
+	void (*lied)(void *arg, const char *how);
 	/* It has ended (reaped); the worker is freed when this returns. */
 	void (*exited)(void *arg, const char *how);
 };
@@ -32,6 +35,10 @@ struct worker {
 	struct pool *pool;
 	struct event *on_exit, *on_chan;
 	struct event *deadline; /* NULL, or: it is killed when this fires */
+	struct allowance allowance; /* how much it may say */
+	bool greeted;           /* it has said HELLO, or BACK */
+	bool replays;           /* it has said BACK, and CONNECTED may follow once more */
+	bool silenced;          /* see worker_silence() */
 	const struct worker_hooks *hooks; /* NULL while idle */
 	void *arg;
 	TAILQ_ENTRY(worker) link; /* in the pool's idle list */
@@ -59,6 +66,8 @@ int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, con
 		size_t nfds, struct err *err);
 /* It should end by itself now; it is killed if it has not within @ms. */
 void worker_expect_exit(struct worker *w, unsigned ms);
+/* Kill it; of all that it has said or will say only its end is heard. */
+void worker_silence(struct worker *w);
 /* Kill it; its owner hears no more of it. (A worker may hang in the kernel for long.) */
 void worker_abandon(struct worker *w);
 /* Forget it without ending it: the supervisor leaves, the guest does not notice. */

@@ -70,15 +70,14 @@ static void store(struct live *l, int fd)
 }
 
 /* Once for each restore: what a worker says can neither fill the store nor the disk. */
-void recording_made(struct live *l, const struct chan_msg *msg, int *fds)
+void recording_made(struct live *l, int fd)
 {
-	(void)msg;
 	if (!l->rec.recording || l->creating)
 		return;
 	l->rec.recording = false;
 	l->rec.revision++;
-	if (fds[0] >= 0)
-		store(l, fds[0]);
+	if (fd >= 0)
+		store(l, fd);
 }
 
 const char *recording_state(const struct live *l)

@@ -12,8 +12,8 @@
 void recording_ready(struct live *l, const struct wset_key *key);
 /* What is stored goes to its worker. */
 void recording_give(struct live *l);
-/* The worker is through; @fds[0]: what came of it, or -1. */
-void recording_made(struct live *l, const struct chan_msg *msg, int *fds);
+/* The worker is through; @fd: what came of it, or -1. It stays the caller's. */
+void recording_made(struct live *l, int fd);
 
 /* "recording", "recorded" or "off": for the API. */
 const char *recording_state(const struct live *l);

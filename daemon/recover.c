@@ -159,8 +159,12 @@ static bool learn_vmm(struct live *l)
 		.page_bytes = view.regions.page_bytes,
 		.memory_bytes = regions_bytes(&view.regions),
 	};
-	door_find(l, &view, &vmm, &uffd);
-	live_connected(l, &c, proc_start_time((pid_t)c.pid));
+	if (!door_find(l, &view, &vmm, &uffd))
+		vmm = find_process(c.pid, proc_start_time((pid_t)c.pid));
+	/* What the page map says is the worker's word. */
+	if (vmm >= 0 && !live_may_be_vmm(l, vmm, c.pid))
+		close_fd(&vmm);
+	live_connected(l, &c, vmm >= 0 ? proc_start_behind(vmm, (pid_t)c.pid) : 0);
 	live_watch_vmm(l, &vmm);
 	if (uffd >= 0) {
 		close_fd(&l->uffd);
@@ -185,17 +189,6 @@ static void end_left_alone(struct live *l)
 	live_end(l, "released");
 }
 
-/* What the page map says is the worker's word. One that cannot be its VMM is none of ours. */
-static bool find_learnt(struct live *l)
-{
-	cleanup_fd int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
-
-	if (pidfd < 0 || !live_may_be_vmm(l, pidfd, l->rec.vmm_pid))
-		return false;
-	live_watch_vmm(l, &pidfd);
-	return true;
-}
-
 /*
  * A VMM that only the page map knows, or a uffd that nobody of ours holds any
  * more. True: there is nothing (left) to go on with, and that has been told.
@@ -205,7 +198,7 @@ static bool regain(struct live *l)
 	bool left_alone = false;
 	struct err err;
 
-	if (learn_vmm(l) && (l->vmm < 0 ? !find_learnt(l) : proc_ended(l->vmm))) {
+	if (learn_vmm(l) && (l->vmm < 0 || proc_ended(l->vmm))) {
 		live_end(l, "vmm-exited");
 		return true;
 	}
@@ -224,6 +217,9 @@ static bool regain(struct live *l)
 
 void recover_worker(struct live *l, const char *how)
 {
+	bool dismissed = l->dismissed;
+
+	l->dismissed = false;
 	if (l->vmm >= 0 && proc_ended(l->vmm)) {
 		live_end(l, "vmm-exited");
 		return;
@@ -233,7 +229,7 @@ void recover_worker(struct live *l, const char *how)
 		return;
 	if (regain(l))
 		return;
-	if (!l->replacing && too_often(l)) {
+	if (!dismissed && too_often(l)) {
 		give_up(l, "its workers die again and again, the last by %s", how);
 		return;
 	}
@@ -262,8 +258,10 @@ int recover_replace(struct live *l, struct err *err)
 	if (!l->worker || !proto_state_live(l->rec.state) || l->creating)
 		return err_set(err, ERR_STATE, "restore %s is %s: there is no worker to replace",
 			       l->rec.id, proto_state_name(l->rec.state));
-	l->replacing = true;
-	return proc_kill(l->worker->pidfd, err);
+	if (proc_kill(l->worker->pidfd, err))
+		return -1;
+	l->replacing = l->dismissed = true;
+	return 0;
 }
 
 /* ---- we are new ---- */

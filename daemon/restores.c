@@ -379,6 +379,8 @@ static const char *inexact(const struct live *l, const struct pagemap_view *v)
 
 	if (!l->rec.paused)
 		return NULL;
+	if (!l->ready)
+		return "another worker is taking over";
 	return why[v->head.exact < ARRAY_LEN(why) ? v->head.exact : PAGEMAP_INEXACT];
 }
 

@@ -38,7 +38,8 @@ void store_close(struct store *store);
  * store_write - a restore's row (insert or replace) and an event, in one transaction
  * @rec, @event: either may be NULL; the event's seq is returned in *ret_seq
  *
- * Returns 0, or -1 with ERR_NOSPACE (disk full) or ERR_SYSTEM; then neither is written.
+ * Returns 0, or -1 with ERR_NOSPACE (disk full), ERR_SYSTEM, or ERR_INVALID where trying
+ * again is of no use; then neither is written.
  */
 int store_write(struct store *store, const struct restore_record *rec,
 		const struct store_event *event, uint64_t *ret_seq, struct err *err);

@@ -27,7 +27,7 @@ START_TEST(test_atomic)
 	/* The second statement fails: the schema wants a type. */
 	nameless.type = "";
 	ck_assert_int_lt(store_write(s, &v2, &nameless, &seq, &err), 0);
-	ck_assert_int_eq(err.code, ERR_SYSTEM);
+	ck_assert_int_eq(err.code, ERR_INVALID);
 	ck_assert_uint_eq(seq, 77);
 	/* And the first one: it wants an id. */
 	ck_assert_int_lt(store_write(s, &bad, &good, &seq, &err), 0);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "tests/habits.h"
-#include "tests/hugepages.h"
+#include "tests/hugepool.h"
 #include "tests/runner.h"
 #include "tests/vmm.h"
 
@@ -100,6 +100,21 @@ START_TEST(replay_on_request)
 }
 END_TEST
 
+/* The last one is not for prefetch. */
+#define HUGE_PAGES (HABITS_SIZE / PAGE_2M + 1)
+static struct hugepool pool;
+
+static void open_pool(void)
+{
+	if (!hugepool_open(&pool, HUGE_PAGES))
+		fputs("# there are no huge pages to be had\n", stderr);
+}
+
+static void close_pool(void)
+{
+	hugepool_close(&pool);
+}
+
 /* Each page size has a set of its own, but the other one's is better than none. */
 START_TEST(huge_pages)
 {
@@ -107,7 +122,7 @@ START_TEST(huge_pages)
 	struct habits t;
 	struct wset set;
 
-	if (!hugepages_add(0) || vmm_huge_free() < HABITS_SIZE)
+	if (hugepool_free() < HUGE_PAGES)
 		return;
 	habits_open(&t, "");
 	habits_round(&t, "small", HABITS_NONE, t.habit, false);
@@ -231,11 +246,15 @@ Suite *test_suite(void)
 	tcase_add_test(t, recorded_and_replayed);
 	tcase_add_test(t, all_of_it_with_the_set_first);
 	tcase_add_test(t, replay_on_request);
-	tcase_add_test(t, huge_pages);
 	tcase_add_test(t, habits_change);
 	tcase_add_test(t, replayed_pages_are_let_go_of);
 	tcase_add_test(t, long_lives_do_not_swell_it);
 	tcase_add_test(t, pause_ends_it);
+	suite_add_tcase(s, t);
+	t = tcase_create("huge pages");
+	tcase_set_timeout(t, 60);
+	tcase_add_unchecked_fixture(t, open_pool, close_pool);
+	tcase_add_test(t, huge_pages);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -321,6 +321,8 @@ START_TEST(known_after_a_death)
 	deaths[_i].die(&small);
 	if (deaths[_i].die == worker_restarts)
 		deaths[_i].die(&bound);
+	if (deaths[_i].die == supervisor_dies)
+		stage_check(&bound, harness_wait(is_adopted, &bound, SCENE_MS), "not adopted");
 	/* Were it forgotten, this would be the end of it. */
 	stage_tell(&small, "PUT", "/prefetch", "{\"rate_bytes_per_s\":1000000000}");
 	stage_settle(&small);

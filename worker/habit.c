@@ -30,7 +30,7 @@ void habit_fini(struct habit *h)
 
 static void tell_ignored(struct habit *h, const struct err *why)
 {
-	link_note(h->link, "working-set-ignored", why->msg);
+	link_note(h->link, CHAN_NOTE_WSET_IGNORED, why->msg);
 }
 
 static int decode(const struct layer *f, struct wset *ret, struct err *err)

@@ -217,6 +217,8 @@ static int open_map(struct job *j, struct err *err)
 	    j->map.head->span_bytes != source_span_bytes(j->src))
 		return err_set(err, ERR_SNAPSHOT, "the snapshot is not the one that was served "
 			       "before the worker died: its files were replaced or changed");
+	/* Before anybody hears that we are there: nobody looks after page states since then. */
+	j->map.head->exact = PAGEMAP_INEXACT;
 	return 0;
 }
 

@@ -67,11 +67,12 @@ void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const 
 	lose(l);
 }
 
-void link_note(struct link *l, const char *type, const char *text)
+void link_note(struct link *l, enum chan_note_kind kind, const char *text)
 {
 	struct chan_msg msg = {0};
 
-	snprintf(msg.note.type, sizeof(msg.note.type), "%s", type);
+	snprintf(msg.note.type, sizeof(msg.note.type), "%s",
+		 chan_note_types[kind]);
 	snprintf(msg.note.msg, sizeof(msg.note.msg), "%s", text);
 	link_send(l, CHAN_NOTE, &msg, NULL, 0);
 }

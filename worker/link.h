@@ -35,7 +35,7 @@ void link_fini(struct link *l);
 void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const int *fds,
 	       size_t nfds);
 /* The queue to the supervisor is short: each kind of note is sent once or rarely. */
-void link_note(struct link *l, const char *type, const char *text);
+void link_note(struct link *l, enum chan_note_kind kind, const char *text);
 /* For poll(): readable when link_recv() has something to do. */
 static inline int link_fd(const struct link *l)
 {

@@ -6,9 +6,6 @@
 #include "worker/listener.h"
 #include "worker/serve.h"
 
-/* Strangers may come in any number; the supervisor hears of the first ones. */
-#define REFUSED_TOLD_MAX 16
-
 struct lobby {
 	struct job *job;
 	struct listener listener;
@@ -19,7 +16,8 @@ static void on_refused(void *arg, const struct listener_peer *p, const char *why
 {
 	struct lobby *l = arg;
 	struct chan_msg msg = {0};
-	bool told = ++l->job->map.stats->refused_peers <= REFUSED_TOLD_MAX;
+	/* Strangers may come in any number; the supervisor hears why of the first ones. */
+	bool told = ++l->job->map.stats->refused_peers <= CHAN_TOLD_MAX;
 
 	msg.refused.peer = p->cookie;
 	msg.refused.pid = (uint32_t)p->who.pid;

@@ -176,7 +176,8 @@ static void on_fork(struct loop *l, const struct uf_msg *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	if (l->guest->map.stats->events_fork++ == 0)
-		link_note(l->link, "forked", "the VMM forked; its child's memory is not served");
+		link_note(l->link, CHAN_NOTE_FORKED,
+			  "the VMM forked; its child's memory is not served");
 }
 
 static void on_unknown(struct loop *l, const struct uf_msg *m)
@@ -361,7 +362,7 @@ static void tell_shortage(struct loop *l, uint64_t now)
 	if (l->short_told_us && now - l->short_told_us < SHORT_TOLD_AGAIN_US)
 		return;
 	l->short_told_us = now;
-	link_note(l->link, "memory-short", l->guest->page_bytes == PAGE_4K
+	link_note(l->link, CHAN_NOTE_MEMORY_SHORT, l->guest->page_bytes == PAGE_4K
 		  ? "threads of the guest wait: the VMM gets no more memory (its memory limit)"
 		  : "threads of the guest wait: the pool of huge pages is empty (vm.nr_hugepages), "
 		    "or the VMM's limit of them is reached");
@@ -453,7 +454,7 @@ static void publish(struct loop *l)
 	if (limit == LIMIT_NONE || l->limits_told & 1u << limit || link_away(l->link))
 		return;
 	l->limits_told |= 1u << limit;
-	link_note(l->link, "prefetch-limited", pagemap_limit_texts[limit]);
+	link_note(l->link, CHAN_NOTE_PREFETCH_LIMITED, pagemap_limit_texts[limit]);
 }
 
 static void step(struct loop *l)
@@ -474,7 +475,7 @@ static void step(struct loop *l)
 		break;
 	default:
 		if (l->prefetch.stopped)
-			link_note(l->link, "prefetch-stopped", err.msg);
+			link_note(l->link, CHAN_NOTE_PREFETCH_STOPPED, err.msg);
 		break;
 	}
 	lease_spend(&l->lease, guest_paid_bytes(l->guest) - before, now_us());

@@ -73,7 +73,6 @@ static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struc
 	habit_begin(&j->habit, &s->loop.prefetch, s->guest.page_bytes, said != NULL, now_us());
 	s->loop.held = j->prefetch_held;
 	s->loop.paused = j->assign.paused;
-	s->guest.map.head->exact = PAGEMAP_INEXACT;
 	s->loop.failed = j->assign.failed;
 	s->loop.prefetch.held = s->loop.held || s->loop.paused;
 	s->loop.prefetch.room.margin_bytes = j->assign.prefetch_margin_bytes;

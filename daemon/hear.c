@@ -1,0 +1,468 @@
+#include "daemon/hear.h"
+
+#include <string.h>
+
+#include "common/js.h"
+#include "common/log.h"
+#include "common/proc.h"
+#include "daemon/assign.h"
+#include "daemon/limits.h"
+#include "daemon/notify.h"
+#include "daemon/phase.h"
+#include "daemon/recording.h"
+#include "daemon/recover.h"
+
+static int check_size(const struct live *l, uint64_t bytes, struct err *err)
+{
+	uint64_t max = l->host->conf.snapshot_bytes_max;
+
+	if (bytes <= max)
+		return 0;
+	return err_set(err, ERR_SNAPSHOT, "the snapshot has %llu bytes of memory, at most %llu are "
+		       "configured (snapshot_bytes_max)", (unsigned long long)bytes,
+		       (unsigned long long)max);
+}
+
+/* In the store before anybody hears of it. */
+static int record_created(struct live *l, const struct chan_ready *ready, struct err *err)
+{
+	struct json_object *data;
+
+	if (check_size(l, ready->size_bytes, err))
+		return -1;
+	l->rec.size_bytes = ready->size_bytes;
+	data = json_object_new_object();
+	js_add_u64(data, "size_bytes", ready->size_bytes);
+	js_add_u64(data, "layers", ready->layers);
+	js_add_u64(data, "extents", ready->extents);
+	return journal_add_now(l->host->journal, &l->rec, "created", data, err);
+}
+
+static void create(struct live *l, const struct chan_ready *ready, int *listen_fd)
+{
+	struct err err;
+
+	if (record_created(l, ready, &err)) {
+		live_stillborn(l, &err);
+		return;
+	}
+	l->creating = false;
+	/* Before anybody can start a VMM. */
+	recording_give(l);
+	door_open(l, listen_fd, 0);
+	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
+		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
+	live_answer(l, NULL);
+}
+
+/* Nobody was served yet: then it may be an honest word. */
+static const char *hear_other_size(struct live *l, uint64_t bytes)
+{
+	char reason[RESTORE_REASON_MAX];
+
+	if (l->rec.state != STATE_WAITING)
+		return "of a snapshot of another size";
+	snprintf(reason, sizeof(reason), "the snapshot had %llu bytes of memory and has %llu now: "
+		 "its files were replaced or changed", (unsigned long long)l->rec.size_bytes,
+		 (unsigned long long)bytes);
+	live_fail(l, reason, false);
+	return NULL;
+}
+
+static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	const struct chan_ready *ready = &msg->ready;
+
+	if (!ready->size_bytes || ready->layers > SPEC_LAYERS_MAX + 1)
+		return "of an impossible snapshot";
+	if (l->rec.state == STATE_WAITING && l->door.fd < 0 && !door_listens(fds[0]))
+		return "without a socket";
+	if (!l->creating && ready->size_bytes != l->rec.size_bytes)
+		return hear_other_size(l, ready->size_bytes);
+	live_loaded(l);
+	recording_ready(l, &ready->key);
+	if (l->creating) {
+		create(l, ready, &fds[0]);
+		return NULL;
+	}
+	recording_give(l);
+	door_open(l, &fds[0], 0);
+	recover_done(l);
+	return NULL;
+}
+
+/* One more event of its kind; false: there were enough, and others have something to tell, too. */
+static bool may_tell(struct live *l, uint64_t *told, const char *kind)
+{
+	if (++*told <= CHAN_TOLD_MAX)
+		return true;
+	if (*told == CHAN_TOLD_MAX + 1)
+		log_warning("further ones of a restore are not told", "id=%s what=%s", l->rec.id,
+			    kind);
+	return false;
+}
+
+static const char *on_refused(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	struct json_object *data;
+
+	(void)fds;
+	door_drop(l, msg->refused.peer);
+	if (!msg->refused.why[0] || !may_tell(l, &l->refused_told, "refused"))
+		return NULL;
+	data = json_object_new_object();
+	js_add_u64(data, "pid", msg->refused.pid);
+	js_add_u64(data, "uid", msg->refused.uid);
+	js_add_string(data, "detail", msg->refused.why);
+	live_changed(l, "refused", data);
+	return NULL;
+}
+
+static const char *on_peer(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	if (fds[0] < 0 || !l->door.awaited)
+		return "that it has not announced";
+	door_keep(l, &fds[0]);
+	return NULL;
+}
+
+static const char *check_vmm(const struct live *l, int pidfd, uint32_t pid, uint32_t uid)
+{
+	if (uid != l->spec.peer_uid)
+		return "of a VMM of the wrong user";
+	if (l->rec.vmm_pid && pid != l->rec.vmm_pid)
+		return "of another VMM";
+	if (l->vmm < 0 && !live_may_be_vmm(l, pidfd, pid))
+		return "of a process that cannot be its VMM";
+	return NULL;
+}
+
+/* How much of it is left may change with every mremap, and nothing may be left. */
+static const char *check_memory(const struct live *l, const struct chan_connected *c)
+{
+	uint64_t span = align_up(l->rec.size_bytes, PAGE_4K);
+
+	if ((c->page_bytes != PAGE_4K && c->page_bytes != PAGE_2M) ||
+	    (l->rec.page_bytes && c->page_bytes != l->rec.page_bytes))
+		return "with an impossible page size";
+	if (c->nregions > REGIONS_MAX || c->memory_bytes > span ||
+	    !is_aligned(c->memory_bytes, c->page_bytes))
+		return "with impossible memory";
+	return NULL;
+}
+
+/* Also from a worker that came back: then only the descriptors may be news. */
+static const char *on_connected(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	const struct chan_connected *c = &msg->connected;
+	const char *lie;
+
+	if (l->rec.state != STATE_WAITING && !l->worker->replays)
+		return "for the second time";
+	if (fds[0] < 0 || fds[1] < 0 || !c->pid)
+		return "without a VMM";
+	if ((lie = check_vmm(l, fds[1], c->pid, c->uid)) || (lie = check_memory(l, c)))
+		return lie;
+	l->worker->replays = false;
+	close_fd(&l->uffd);
+	l->uffd = steal_fd(&fds[0]);
+	notify_keep(l->rec.id, l->uffd);
+	if (l->rec.state == STATE_WAITING)
+		live_connected(l, c, proc_start_behind(fds[1], (pid_t)c->pid));
+	live_watch_vmm(l, &fds[1]);
+	assign_presence(l);
+	/* For more than prefetch: whether such a guest can be left alone. */
+	if (l->rec.page_bytes > PAGE_4K)
+		limits_tell(l);
+	return NULL;
+}
+
+static int *realloc_files(int *files, size_t n)
+{
+	int *grown = reallocarray(files, n, sizeof(*grown));
+
+	if (!grown)
+		abort();
+	return grown;
+}
+
+static bool are_files(const struct live *l, const struct chan_files *f, const int *fds)
+{
+	if ((f->first && f->first != l->nfiles) || f->first > SPEC_LAYERS_MAX || !f->count ||
+	    f->count > CHAN_FDS_MAX || f->first + f->count > SPEC_LAYERS_MAX + 1)
+		return false;
+	for (uint32_t i = 0; i < f->count; i++)
+		if (fds[i] < 0)
+			return false;
+	return true;
+}
+
+static const char *on_files(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	const struct chan_files *f = &msg->files;
+
+	if (!are_files(l, f, fds))
+		return "that do not go on from those before";
+	if (f->first == 0)
+		live_drop_files(l);
+	l->files = realloc_files(l->files, l->nfiles + f->count);
+	for (uint32_t i = 0; i < f->count; i++)
+		l->files[l->nfiles++] = steal_fd(&fds[i]);
+	return NULL;
+}
+
+static const char *on_paused(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	(void)fds;
+	if (l->rec.paused)
+		return NULL;
+	l->rec.paused = true;
+	l->rec.revision++;
+	live_changed(l, "paused", NULL);
+	return NULL;
+}
+
+static const char *on_complete(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	(void)fds;
+	if (l->rec.complete)
+		return NULL;
+	l->rec.complete = true;
+	l->rec.revision++;
+	live_changed(l, "complete", NULL);
+	return NULL;
+}
+
+static const char *on_note(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	enum chan_note_kind kind = chan_note_kind(msg->note.type);
+	struct json_object *data;
+
+	(void)fds;
+	if (kind == CHAN_NOTE_COUNT)
+		/* One that only a newer release knows can be done without. */
+		return msg->version > CHAN_VERSION ? NULL : "of an unknown type";
+	if (!may_tell(l, &l->notes_told[kind], chan_note_types[kind]))
+		return NULL;
+	data = json_object_new_object();
+	js_add_string(data, "detail", msg->note.msg);
+	live_changed(l, chan_note_types[kind], data);
+	return NULL;
+}
+
+/*
+ * One that has failed gets none any more, whatever its worker says. And none before it knows
+ * what its VMM may have: it asks again.
+ */
+static const char *on_lease_ask(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)fds;
+	if (l->rec.state == STATE_SERVING && limits_tell(l) == 0)
+		lessor_ask(l->host->lessor, &l->claim, l->rec.tenant, msg->lease.ask);
+	return NULL;
+}
+
+static const char *on_lease_back(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	(void)fds;
+	lessor_back(l->host->lessor, &l->claim);
+	return NULL;
+}
+
+static const char *on_gone(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	(void)fds;
+	live_end(l, "vmm-exited");
+	return NULL;
+}
+
+static const char *on_released(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	(void)fds;
+	live_end(l, "released");
+	return NULL;
+}
+
+/* Where it has failed already, that reason stays. */
+static void no_successor(struct live *l, const struct err *why)
+{
+	struct json_object *data;
+
+	l->hopeless = true;
+	if (l->rec.state != STATE_FAILED)
+		return;
+	log_warning("no worker can take over", "id=%s why=%s", l->rec.id, why->msg);
+	data = json_object_new_object();
+	js_add_string(data, "detail", why->msg);
+	live_changed(l, "no-worker", data);
+}
+
+/* The restore's own policy; only a guest that could not be poisoned is its worker's to tell. */
+static bool must_kill(const struct live *l, bool asked)
+{
+	return l->spec.on_failure == FAILURE_KILL ||
+	       (l->spec.on_failure == FAILURE_POISON && asked);
+}
+
+static const char *check_failed(const struct live *l, const struct chan_failed *f, int pidfd)
+{
+	if (!f->msg[0])
+		return "without a reason";
+	if ((f->vmm_pid != 0) != (pidfd >= 0))
+		return "with half of a VMM";
+	if (f->vmm_pid && !l->ready)
+		return "with a VMM that nobody has let in";
+	return f->vmm_pid ? check_vmm(l, pidfd, f->vmm_pid, f->vmm_uid) : NULL;
+}
+
+static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	const struct chan_failed *f = &msg->failed;
+	const char *lie = check_failed(l, f, fds[0]);
+	struct err why = {
+		.code = f->code < ERR_COUNT ? (enum err_code)f->code : ERR_SYSTEM,
+		.sys = f->sys,
+	};
+
+	if (lie)
+		return lie;
+	memcpy(why.msg, f->msg, sizeof(why.msg));
+	if (l->creating) {
+		live_stillborn(l, &why);
+		return NULL;
+	}
+	if (f->vmm_pid && !l->rec.vmm_pid) {
+		l->rec.vmm_pid = f->vmm_pid;
+		l->rec.vmm_uid = f->vmm_uid;
+		l->rec.vmm_start = proc_start_behind(fds[0], (pid_t)f->vmm_pid);
+	}
+	live_watch_vmm(l, &fds[0]);
+	if (!l->ready)
+		no_successor(l, &why);
+	live_fail(l, why.msg, must_kill(l, f->kill));
+	return NULL;
+}
+
+static const char *on_wset_made(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)msg;
+	recording_made(l, fds[0]);
+	return NULL;
+}
+
+/* ---- what is lawful when ---- */
+
+#define IN(phase) (1u << (phase))
+#define LOADING (IN(PHASE_CREATING) | IN(PHASE_SUCCEEDING))
+#define GUEST   (IN(PHASE_SERVING) | IN(PHASE_FAILED))
+#define LOADED  (IN(PHASE_WAITING) | GUEST)
+
+/*
+ * A handler returns NULL, and then the restore may be gone; or it has done nothing and
+ * returns what is wrong with the message.
+ */
+static const struct word {
+	enum chan_type type;
+	const char *(*handle)(struct live *l, const struct chan_msg *msg, int *fds);
+	unsigned lawful; /* IN() bits; any other word is ignored once it is over */
+	uint64_t price;  /* see allowance.h */
+} words[] = {
+	{CHAN_READY,      on_ready,      LOADING,                    ALLOWANCE_DEAR},
+	{CHAN_FILES,      on_files,      LOADED,                     ALLOWANCE_CHEAP},
+	{CHAN_PEER,       on_peer,       IN(PHASE_WAITING),          ALLOWANCE_CHEAP},
+	{CHAN_REFUSED,    on_refused,    IN(PHASE_WAITING),          ALLOWANCE_DEAR},
+	{CHAN_CONNECTED,  on_connected,  LOADED,                     ALLOWANCE_DEAR},
+	{CHAN_LEASE_ASK,  on_lease_ask,  GUEST,                      ALLOWANCE_CHEAP},
+	{CHAN_LEASE_BACK, on_lease_back, GUEST,                      ALLOWANCE_CHEAP},
+	{CHAN_PAUSED,     on_paused,     GUEST,                      ALLOWANCE_DEAR},
+	{CHAN_COMPLETE,   on_complete,   GUEST,                      ALLOWANCE_DEAR},
+	{CHAN_NOTE,       on_note,       LOADED,                     ALLOWANCE_DEAR},
+	{CHAN_WSET_MADE,  on_wset_made,  GUEST | IN(PHASE_OVER),     ALLOWANCE_DEAR},
+	{CHAN_GONE,       on_gone,       GUEST,                      ALLOWANCE_DEAR},
+	{CHAN_RELEASED,   on_released,   IN(PHASE_SERVING),          ALLOWANCE_DEAR},
+	{CHAN_FAILED,     on_failed,     LOADING | LOADED,           ALLOWANCE_DEAR},
+};
+
+static const struct word *find_word(enum chan_type type)
+{
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (words[i].type == type)
+			return &words[i];
+	return NULL;
+}
+
+/* What is wrong with it, or NULL: then the restore may be gone. */
+static const char *hear(struct live *l, enum phase phase, const struct chan_msg *msg, int *fds)
+{
+	const struct word *w = find_word(msg->type);
+
+	if (!allowance_pay(&l->worker->allowance, w ? w->price : ALLOWANCE_CHEAP, now_us()))
+		return "and far too much in all";
+	/* Only a newer release knows it. */
+	if (msg->type == CHAN_NONE)
+		return NULL;
+	if (!w)
+		return "which is never for it to say";
+	if (w->lawful & IN(phase))
+		return w->handle(l, msg, fds);
+	/* It may not know yet that it is over. */
+	return phase == PHASE_OVER ? NULL : "which is not for it to say now";
+}
+
+/* Whoever made it lie may have made it do other things. */
+static void end_liar(struct live *l, const char *how)
+{
+	struct json_object *data = json_object_new_object();
+
+	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", l->rec.id,
+		  l->rec.worker_pid, how);
+	js_add_string(data, "detail", how);
+	js_add_u64(data, "pid", l->rec.worker_pid);
+	worker_silence(l->worker);
+	live_changed(l, "worker-lied", data);
+}
+
+/* There is no restore that an event could be of. */
+static void end_liar_unborn(struct live *l, const char *how)
+{
+	struct json_object *data = json_object_new_object();
+	struct err err;
+
+	err_set(&err, ERR_SYSTEM, "restore %s: its worker lies (%s)", l->rec.id, how);
+	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", l->rec.id,
+		  l->rec.worker_pid, how);
+	js_add_string(data, "detail", err.msg);
+	js_add_u64(data, "pid", l->rec.worker_pid);
+	journal_add(l->host->journal, NULL, "worker-lied", data);
+	live_stillborn(l, &err);
+}
+
+void hear_lie(void *arg, const char *how)
+{
+	struct live *l = arg;
+
+	if (l->creating)
+		end_liar_unborn(l, how);
+	else
+		end_liar(l, how);
+}
+
+void hear_message(void *arg, const struct chan_msg *msg, int *fds)
+{
+	struct live *l = arg;
+	enum phase phase = phase_of(l);
+	const char *wrong = hear(l, phase, msg, fds);
+	char how[160];
+
+	if (!wrong)
+		return;
+	snprintf(how, sizeof(how), "it says %s while %s, %s", chan_type_name(msg->type),
+		 phase_name(phase), wrong);
+	hear_lie(l, how);
+}

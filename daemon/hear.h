@@ -1,0 +1,19 @@
+/*
+ * hear - what the worker of a restore says, whether it may, and what becomes of it
+ *
+ * It has parsed a tenant's files, so nothing is believed that cannot be: each message
+ * has the phases in which it is lawful, a price, and fields that are checked before
+ * anything is done. At its first lie a worker is killed and no longer heard. That counts as its
+ * death (recover.h); a create fails.
+ */
+#ifndef UFFDD_HEAR_H
+#define UFFDD_HEAR_H
+
+#include "daemon/live.h"
+
+/* @arg: the restore, which may be gone afterwards. @fds: CHAN_FDS_MAX, see struct worker_hooks. */
+void hear_message(void *arg, const struct chan_msg *msg, int *fds);
+/* The same where it cannot even be understood. */
+void hear_lie(void *arg, const char *how);
+
+#endif
