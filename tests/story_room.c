@@ -268,16 +268,20 @@ END_TEST
 
 /* ---- somebody dies ---- */
 
+/* Each on two restores. */
 static void nobody_dies(struct stage *s)
 {
 	(void)s;
 }
 
-static void worker_restarts(struct stage *s)
+static void workers_restart(struct stage *s)
 {
-	cleanup_json struct json_object *o = stage_ask(s, "POST", "/restart-worker", NULL);
+	for (int i = 0; i < 2; i++) {
+		cleanup_json struct json_object *o = stage_ask(&s[i], "POST", "/restart-worker",
+							       NULL);
 
-	s->worker = (pid_t)scene_number(o, "worker.pid");
+		s[i].worker = (pid_t)scene_number(o, "worker.pid");
+	}
 }
 
 static bool is_adopted(void *arg)
@@ -292,7 +296,8 @@ static void supervisor_dies(struct stage *s)
 {
 	scene_kill(&scene);
 	harness_daemon_start(&scene.d, NULL);
-	stage_check(s, harness_wait(is_adopted, s, SCENE_MS), "not adopted");
+	for (int i = 0; i < 2; i++)
+		stage_check(&s[i], harness_wait(is_adopted, &s[i], SCENE_MS), "not adopted");
 }
 
 static const struct {
@@ -300,7 +305,7 @@ static const struct {
 	void (*die)(struct stage *s);
 } deaths[] = {
 	{"nobody", nobody_dies},
-	{"worker", worker_restarts},
+	{"workers", workers_restart},
 	{"supervisor", supervisor_dies},
 };
 
@@ -308,33 +313,29 @@ static const struct {
 START_TEST(known_after_a_death)
 {
 	struct memcg own;
-	struct stage small, bound;
+	struct stage s[2], *small = &s[0], *bound = &s[1];
 
 	open_scene(NULL);
 	memcg_open(&own, NULL, "own");
 	memcg_limit(&own, LIMIT);
-	begin(&small, "small", &own, NULL, TOUCHES_LAST);
-	begin(&bound, "bound", NULL, "\"prefetch\":{\"max_resident_bytes\":8388608}", TOUCHES_LAST);
-	await_limited(&small, "a memory cgroup of the VMM");
-	await_limited(&bound, "max_resident_bytes");
-	stage_tell(&bound, "PUT", "/prefetch", "{\"max_resident_bytes\":12582912}");
-	deaths[_i].die(&small);
-	if (deaths[_i].die == worker_restarts)
-		deaths[_i].die(&bound);
-	if (deaths[_i].die == supervisor_dies)
-		stage_check(&bound, harness_wait(is_adopted, &bound, SCENE_MS), "not adopted");
+	begin(small, "small", &own, NULL, TOUCHES_LAST);
+	begin(bound, "bound", NULL, "\"prefetch\":{\"max_resident_bytes\":8388608}", TOUCHES_LAST);
+	await_limited(small, "a memory cgroup of the VMM");
+	await_limited(bound, "max_resident_bytes");
+	stage_tell(bound, "PUT", "/prefetch", "{\"max_resident_bytes\":12582912}");
+	deaths[_i].die(s);
 	/* Were it forgotten, this would be the end of it. */
-	stage_tell(&small, "PUT", "/prefetch", "{\"rate_bytes_per_s\":1000000000}");
-	stage_settle(&small);
-	stage_settle(&bound);
-	await_limited(&small, "a memory cgroup of the VMM");
-	await_limited(&bound, "max_resident_bytes");
-	ck_assert_uint_eq(number(&bound, "memory.resident_bytes"), 12 * MIB);
-	ck_assert_uint_eq(number(&bound, "prefetch.max_resident_bytes"), 12 * MIB);
+	stage_tell(small, "PUT", "/prefetch", "{\"rate_bytes_per_s\":1000000000}");
+	stage_settle(small);
+	stage_settle(bound);
+	await_limited(small, "a memory cgroup of the VMM");
+	await_limited(bound, "max_resident_bytes");
+	ck_assert_uint_eq(number(bound, "memory.resident_bytes"), 12 * MIB);
+	ck_assert_uint_eq(number(bound, "prefetch.max_resident_bytes"), 12 * MIB);
 	ck_assert_uint_le(memcg_usage(&own), LIMIT / 2 + MIB);
-	touch(&small);
-	check_lives(&small);
-	check_lives(&bound);
+	touch(small);
+	check_lives(small);
+	check_lives(bound);
 	memcg_close(&own);
 	close_scene();
 }

@@ -50,6 +50,8 @@ int loop_init(struct loop *l, struct guest *guest, struct link *link, struct hab
 	}
 	prefetch_init(&l->prefetch, l->warm, spec->prefetch, spec->rate_bytes_per_s, now_us());
 	room_bound(&l->prefetch.room, spec->max_resident_bytes);
+	/* What limited a predecessor has to be found again. */
+	guest->map.head->prefetch_limit = LIMIT_NONE;
 	if (!spec->zero_pages && guest->page_bytes > PAGE_4K)
 		guest_leave_zeros(guest);
 	lease_init(&l->lease, link);
