@@ -24,7 +24,8 @@ struct journal {
 	struct event *retry;
 	struct entry_list waiting;
 	size_t nwaiting;
-	uint64_t dropped, unwritable; /* all that were lost, and of these that never can be written */
+	uint64_t dropped;    /* events that were lost */
+	uint64_t unwritable; /* of these, never to be written */
 	struct err err; /* why they wait */
 };
 
