@@ -73,15 +73,15 @@ static int await(struct conn *c, short events, struct err *err)
 	for (;;) {
 		uint64_t now = now_us();
 		uint64_t left_ms = now < c->deadline_us ? (c->deadline_us - now + 999) / 1000 : 0;
-		int n;
+		/* Late is only what is not there: a busy host may have kept us from looking. */
+		int n = poll(&p, 1, (int)min_u64(left_ms, INT_MAX));
 
-		if (left_ms == 0)
-			return err_set(err, ERR_UNREADY, "uffdd did not answer in time");
-		n = poll(&p, 1, (int)min_u64(left_ms, INT_MAX));
 		if (n > 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return err_sys(err, "poll");
+		if (left_ms == 0)
+			return err_set(err, ERR_UNREADY, "uffdd did not answer in time");
 	}
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -139,18 +140,45 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	event_add(home->ev, NULL);
 }
 
-static void on_accept(evutil_socket_t fd, short what, void *arg)
+/* False: there is nobody (more). */
+static bool accept_one(struct home *home)
 {
-	struct home *home = arg;
-	int chan = accept4((int)fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int chan = accept4(home->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	(void)what;
 	if (chan >= 0 && home->n < HOME_VISITORS_MAX)
 		admit(home, chan);
 	else if (chan >= 0)
 		close(chan);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
 		pause_accepting(home);
+	return chan >= 0;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	accept_one(arg);
+}
+
+static bool has_spoken(const struct visitor *v)
+{
+	struct pollfd p = {.fd = v->chan, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+void home_hear_all(struct home *home)
+{
+	struct visitor *v, *next;
+
+	for (size_t i = 0; i < HOME_VISITORS_MAX && accept_one(home); i++)
+		;
+	for (v = TAILQ_FIRST(&home->visitors); v; v = next) {
+		next = TAILQ_NEXT(v, link);
+		if (has_spoken(v))
+			on_message(v->chan, EV_READ, v);
+	}
 }
 
 int home_open(struct event_base *base, const char *path, struct pool *pool,

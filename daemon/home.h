@@ -24,6 +24,11 @@ struct home_hooks {
 
 int home_open(struct event_base *base, const char *path, struct pool *pool,
 	      const struct home_hooks *hooks, void *arg, struct home **ret, struct err *err);
+/*
+ * Everybody who has come by now is let in, and what each said first is heard: after a
+ * worker's death there is nothing more of it to wait for.
+ */
+void home_hear_all(struct home *home);
 void home_close(struct home *home);
 
 #endif

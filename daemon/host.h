@@ -14,6 +14,7 @@
 #include "daemon/wsets.h"
 
 struct event_base;
+struct home;
 struct live;
 
 struct host_hooks {
@@ -30,6 +31,7 @@ struct host {
 	struct conf conf;
 	struct journal *journal;
 	struct pool *pool;
+	struct home *home;
 	struct lessor *lessor;
 	struct wsets *wsets;
 	char boot_id[37];

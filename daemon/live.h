@@ -20,8 +20,8 @@
 #include "daemon/restore.h"
 #include "daemon/tenant.h"
 
-/* How long a worker may take to leave. */
-#define LIVE_LEAVE_MS 10000
+/* How long a worker may take to leave, on a host that is too busy to run it. */
+#define LIVE_LEAVE_MS 30000
 
 struct event;
 struct live;

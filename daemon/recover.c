@@ -11,13 +11,12 @@
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
+#include "daemon/home.h"
 #include "daemon/notify.h"
 #include "daemon/steer.h"
 
-/* How long a worker may take to find its new supervisor. */
-#define BACK_MS 10000
-/* It may have died with its BACK, the socket and the uffd on the way to us. */
-#define LAST_WORDS_MS 20
+/* How long a worker may take to find its new supervisor, on a host that is too busy to run it. */
+#define BACK_MS 30000
 
 static struct json_object *detail(const char *text)
 {
@@ -266,25 +265,19 @@ int recover_replace(struct live *l, struct err *err)
 
 /* ---- we are new ---- */
 
-static void on_last_words(evutil_socket_t fd, short what, void *arg)
-{
-	struct live *l = arg;
-
-	(void)fd;
-	(void)what;
-	event_free(l->back_by);
-	l->back_by = NULL;
-	close_fd(&l->old_worker);
-	recover_worker(l, "found dead after a restart");
-}
-
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 {
-	const struct timeval soon = {0, LAST_WORDS_MS * 1000};
 	struct live *l = arg;
 	struct err err;
 
 	(void)fd;
+	/*
+	 * It may stand at our door: it may have died with its BACK, the socket and the uffd on the
+	 * way to us, and who was kept waiting may be we.
+	 */
+	home_hear_all(l->host->home);
+	if (l->worker)
+		return;
 	if (what & EV_TIMEOUT) {
 		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
 		proc_kill(l->old_worker, &err);
@@ -292,8 +285,9 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	event_free(l->back_by);
-	l->back_by = evtimer_new(l->host->base, on_last_words, l);
-	evtimer_add(l->back_by, &soon);
+	l->back_by = NULL;
+	close_fd(&l->old_worker);
+	recover_worker(l, "found dead after a restart");
 }
 
 /* It comes back, or ends, or is made to end. */

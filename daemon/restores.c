@@ -14,9 +14,9 @@
 #define RUNS_MAX 50000
 #define WAIT_MAX_MS (300 * 1000)
 #define GRACE_MAX_MS (300 * 1000)
-/* What a stop takes beyond its grace; the worker has as long to leave. */
-#define STOP_MS 12000
-#define PAUSE_MS 10000
+/* What a stop takes beyond its grace: a worker that does not leave is killed meanwhile. */
+#define STOP_MS (LIVE_LEAVE_MS + 2000)
+#define PAUSE_MS 30000
 #define RESTART_MS 30000
 
 /* ---- list ---- */

@@ -13,7 +13,8 @@
  * selftest_libevent - serve one request in a child and see whether that kills it
  *
  * Forks; call before threads and before anything that a fork would share.
- * Leaves nothing behind, ends within about a second.
+ * Leaves nothing behind. Takes some milliseconds of processor time; what comes of it does not
+ * depend on when the host gives them to it, so that a busy one does not keep us from starting.
  *
  * Returns 0, or -1 with ERR_SYSTEM (vulnerable, or could not be tried).
  */

@@ -19,8 +19,12 @@
 #else
 #define HAVE_NURSERY true
 #endif
-/* A fork takes some 100 us. One that does not answer is stopped, or hangs. */
-#define FORK_MS 1000
+/*
+ * A fork takes some 100 us. One that does not answer is stopped, or hangs; it is waited for in
+ * slices, so that a host that ran neither of us takes only one of them away.
+ */
+#define FORK_SLICE_MS 100
+#define FORK_SLICES 10
 
 int spawn_open(const char *path, struct spawn *ret, struct err *err)
 {
@@ -107,11 +111,11 @@ static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_
 
 /* ---- the nursery ---- */
 
-void spawn_bury(struct spawn *s)
+/* What it has said is still in its channel. */
+static void end_nursery(struct spawn *s)
 {
 	struct err err;
 
-	close_fd(&s->nursery);
 	if (s->nursery_pidfd < 0)
 		return;
 	proc_kill(s->nursery_pidfd, &err);
@@ -119,16 +123,31 @@ void spawn_bury(struct spawn *s)
 	close_fd(&s->nursery_pidfd);
 }
 
+void spawn_bury(struct spawn *s)
+{
+	end_nursery(s);
+	close_fd(&s->nursery);
+}
+
+static bool answers(const struct spawn *s)
+{
+	struct pollfd p = {.fd = s->nursery, .events = POLLIN};
+	int n = 0;
+
+	for (int i = 0; i < FORK_SLICES && n == 0; i++)
+		do
+			n = poll(&p, 1, FORK_SLICE_MS);
+		while (n < 0 && errno == EINTR);
+	return n == 1;
+}
+
 static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_MAX],
 			struct err *err)
 {
-	struct pollfd p = {.fd = s->nursery, .events = POLLIN};
-	int n;
-
-	do
-		n = poll(&p, 1, FORK_MS);
-	while (n < 0 && errno == EINTR);
-	if (n != 1 || chan_recv(s->nursery, msg, fds, err) != CHAN_GOT)
+	/* A worker that it forked at the last moment is ours: nobody else would wait for it. */
+	if (!answers(s))
+		end_nursery(s);
+	if (chan_recv(s->nursery, msg, fds, err) != CHAN_GOT)
 		return -1;
 	if (msg->type == CHAN_FORKED && msg->forked.pid && fds[0] >= 0)
 		return 0;
@@ -156,6 +175,8 @@ static int fork_in_nursery(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int 
 		spawn_bury(s);
 		return -1;
 	}
+	if (s->nursery_pidfd < 0)
+		spawn_bury(s);
 	*ret_pid = (pid_t)msg.forked.pid;
 	*ret_pidfd = fds[0];
 	*ret_chan = ends[0];

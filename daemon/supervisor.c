@@ -11,6 +11,7 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+#include "daemon/home.h"
 #include "daemon/recover.h"
 
 #define HOUSEKEEPING_S 10
@@ -485,7 +486,8 @@ static int open_all(struct supervisor *sup, struct err *err)
 		     &sup->host.pool, err))
 		return -1;
 	snprintf(path, sizeof(path), "%s/workers.sock", sup->host.conf.run_dir);
-	if (home_open(sup->host.base, path, sup->host.pool, &home_hooks, sup, &sup->home, err))
+	if (home_open(sup->host.base, path, sup->host.pool, &home_hooks, sup, &sup->host.home,
+		      err))
 		return -1;
 	take_up_rows(sup);
 	return 0;
@@ -523,7 +525,7 @@ void supervisor_free(struct supervisor *sup)
 	free(sup->table);
 	if (sup->housekeeping)
 		event_free(sup->housekeeping);
-	home_close(sup->home);
+	home_close(sup->host.home);
 	lessor_free(sup->host.lessor);
 	pool_free(sup->host.pool);
 	journal_free(sup->host.journal);

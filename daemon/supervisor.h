@@ -7,7 +7,6 @@
 #ifndef UFFDD_SUPERVISOR_H
 #define UFFDD_SUPERVISOR_H
 
-#include "daemon/home.h"
 #include "daemon/live.h"
 
 struct event_base;
@@ -23,7 +22,6 @@ struct supervisor {
 	struct host host;          /* all but the base are owned */
 	int run_fd;                /* owned; the run directory, locked */
 	struct store *store;       /* owned */
-	struct home *home;         /* owned */
 	struct live **table;       /* owned, sorted by id */
 	size_t n, cap;
 	TAILQ_HEAD(, live) ended;  /* oldest first */

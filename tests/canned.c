@@ -25,7 +25,7 @@ static bool ready(int fd, short events)
 {
 	struct pollfd p = {fd, events, 0};
 
-	return poll(&p, 1, harness_scale_ms(CANNED_DEADLINE_MS)) == 1;
+	return poll(&p, 1, harness_scale_ms(HARNESS_MS)) == 1;
 }
 
 /* False when the other end has hung up, which some replies provoke. */
@@ -87,7 +87,7 @@ static void put_chunks(int fd, const struct canned_reply *r)
 		char size[16];
 
 		if (pulse)
-			poll(NULL, 0, 50);
+			poll(NULL, 0, r->pulse_ms);
 		snprintf(size, sizeof(size), "%zx\r\n", n);
 		put_text(fd, size);
 		put(fd, p, n);
@@ -144,8 +144,8 @@ static void answer(int fd, const struct canned_reply *r)
 	default:
 		put_text(fd, r->body);
 	}
-	/* A stall ends when the client has had enough. */
-	if (r->how == CANNED_STALL && ready(fd, POLLIN) && recv(fd, &byte, 1, 0) > 0)
+	/* A stall ends when the client has had enough, and not before. */
+	if (r->how == CANNED_STALL && recv(fd, &byte, 1, 0) > 0)
 		_exit(3);
 }
 
@@ -171,22 +171,20 @@ static void serve(int listener, int log_fd, const struct canned_reply *script)
 void canned_start(struct canned *c, const struct canned_reply *script)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int listener;
 
 	c->dir = harness_tmpdir();
 	snprintf(c->socket, sizeof(c->socket), "%s/control.sock", c->dir);
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", c->socket);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_ge(listener, 0);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	ck_assert_int_eq(listen(listener, 8), 0);
+	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_ge(c->listener, 0);
+	ck_assert_int_eq(bind(c->listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(c->listener, 8), 0);
 	c->log_fd = memfd_create("requests", MFD_CLOEXEC);
 	ck_assert_int_ge(c->log_fd, 0);
 	c->pid = fork();
 	ck_assert_int_ge(c->pid, 0);
 	if (c->pid == 0)
-		serve(listener, c->log_fd, script);
-	close(listener);
+		serve(c->listener, c->log_fd, script);
 }
 
 static char *slurp(int fd)
@@ -198,9 +196,9 @@ static char *slurp(int fd)
 	return text;
 }
 
-static int reap(pid_t pid, int timeout_ms)
+static int reap(pid_t pid)
 {
-	uint64_t deadline = now_us() + (uint64_t)harness_scale_ms(timeout_ms) * 1000;
+	uint64_t deadline = now_us() + (uint64_t)harness_scale_ms(HARNESS_MS) * 1000;
 	int status;
 
 	while (waitpid(pid, &status, WNOHANG) == 0) {
@@ -222,8 +220,10 @@ char *canned_stop(struct canned *c)
 
 	harness_rmtree(c->dir);
 	free(steal_ptr(&c->dir));
-	/* Whoever asked has ended, so a server that still waits does so in vain. */
-	code = reap(c->pid, 500);
+	/* Whoever asked has ended: when those in the backlog are served, nobody comes any more. */
+	shutdown(c->listener, SHUT_RDWR);
+	close_fd(&c->listener);
+	code = reap(c->pid);
 	requests = slurp(c->log_fd);
 	close(c->log_fd);
 	ck_assert_msg(code == 0, "the script of the server was not used up (%d) after:\n%s", code,
@@ -288,7 +288,7 @@ pid_t ran_start(const struct run *run, int fds[2])
 
 void ran_finish(struct ran *ran, pid_t pid, int fds[2])
 {
-	ran->code = reap(pid, CANNED_DEADLINE_MS);
+	ran->code = reap(pid);
 	ran->out = slurp(fds[0]);
 	ran->err = slurp(fds[1]);
 	close(fds[0]);

@@ -12,7 +12,6 @@
 #include "common/base.h"
 
 #define CANNED_REPLIES_MAX 6
-#define CANNED_DEADLINE_MS 5000 /* for everything here that waits */
 
 enum canned_how {
 	CANNED_LENGTH, /* body with Content-Length */
@@ -20,10 +19,10 @@ enum canned_how {
 	CANNED_CLOSE, /* until the end of the connection */
 	CANNED_DRIP, /* like CANNED_LENGTH, byte by byte */
 	CANNED_RAW, /* the body is the whole answer, with its head */
-	CANNED_STALL, /* like CANNED_RAW, then nothing more, and no end */
+	CANNED_STALL, /* like CANNED_RAW, then nothing more, and no end before the client's */
 	CANNED_EARLY, /* like CANNED_LENGTH, but the body of the request is not read */
 	CANNED_HOLD, /* like CANNED_LENGTH, after the "wait=Nms" that the request asks for */
-	CANNED_PULSE, /* chunked, a line of the body each 50 ms */
+	CANNED_PULSE, /* chunked, a line of the body each @pulse_ms */
 	CANNED_FLOOD, /* the body again and again, up to 40 MiB, behind a head without length */
 };
 
@@ -32,11 +31,13 @@ struct canned_reply {
 	const char *body;
 	enum canned_how how;
 	const char *type; /* NULL: application/json, or problem+json from 400 on */
+	int pulse_ms;
 };
 
 struct canned {
 	pid_t pid;
 	int log_fd;
+	int listener; /* owned, for as long as somebody may ask */
 	char *dir; /* owned */
 	char socket[108];
 };

@@ -222,7 +222,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("args");
 	TCase *tcase = tcase_create("args");
 
-	tcase_set_timeout(tcase, 20);
 	tcase_add_loop_test(tcase, create_bodies, 0, ARRAY_LEN(bodies));
 	tcase_add_loop_test(tcase, misuse, 0, ARRAY_LEN(misuses));
 	tcase_add_test(tcase, help);

@@ -421,7 +421,7 @@ START_TEST(interrupted)
 	canned_start(&server, script);
 	run.socket = server.socket;
 	pid = ran_start(&run, fds);
-	ck_assert(harness_wait(has_bytes, &fds[0], CANNED_DEADLINE_MS));
+	ck_assert(harness_wait(has_bytes, &fds[0], HARNESS_MS));
 	kill(pid, SIGINT);
 	ran_finish(&ran, pid, fds);
 	free(canned_stop(&server));
@@ -437,7 +437,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("ctl");
 	TCase *tcase = tcase_create("ctl");
 
-	tcase_set_timeout(tcase, 20);
 	tcase_add_loop_test(tcase, verbs_against_a_daemon, 0, ARRAY_LEN(verb_cases));
 	tcase_add_test(tcase, show_everything);
 	tcase_add_test(tcase, json_is_the_objects);

@@ -365,7 +365,6 @@ Suite *test_suite(void)
 	TCase *t = tcase_create("refused");
 
 	tcase_add_unchecked_fixture(t, make_dir, remove_dir);
-	tcase_set_timeout(t, 15);
 	tcase_add_test(t, test_version);
 	tcase_add_test(t, test_version_in_log);
 	tcase_add_test(t, test_older);

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "tests/harness.h"
 #include "tests/touch.h"
 
 #define P PAGE_4K
@@ -73,7 +74,7 @@ START_TEST(faults_come_before_events)
 
 	touch_open(&m, UF_FEATURE_REMOVE, 8);
 	touch_start(&discard);
-	ck_assert(touch_readable(m.uffd, TOUCH_PATIENCE_MS));
+	ck_assert(touch_readable(m.uffd, HARNESS_MS));
 	touch_start(&load);
 	touch_await_faults(m.uffd, 1);
 	ck_assert_uint_eq(touch_read(m.uffd, msgs, 4), 2);
@@ -283,7 +284,7 @@ static pid_t start_reader(int uffd, struct uf_inbox *box)
 		static struct uf_msg msgs[UF_READ_MAX];
 		struct err err;
 
-		if (!touch_readable(uffd, TOUCH_PATIENCE_MS))
+		if (!touch_readable(uffd, HARNESS_MS))
 			_exit(UF_READ_MAX - 1);
 		_exit(uffd_read(uffd, box, msgs, UF_READ_MAX, &err));
 	}
@@ -312,7 +313,7 @@ START_TEST(left_by_a_dead_reader)
 	ck_assert_int_eq(uffd_left(box, msgs), 0);
 	touch_open(&m, UF_FEATURE_REMOVE, 8);
 	touch_start(&discard);
-	ck_assert(touch_readable(m.uffd, TOUCH_PATIENCE_MS));
+	ck_assert(touch_readable(m.uffd, HARNESS_MS));
 	touch_start(&load);
 	touch_await_faults(m.uffd, 1);
 	ck_assert_int_eq(reap_reader(start_reader(m.uffd, box)), 2);
@@ -494,7 +495,6 @@ static TCase *events_case(void)
 {
 	TCase *tc = tcase_create("events");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_test(tc, open_flags);
 	tcase_add_test(tc, open_denied);
 	tcase_add_test(tc, faults_come_before_events);

@@ -250,7 +250,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("extents");
 	TCase *tc = tcase_create("extents");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_loop_test(tc, joining, 0, ARRAY_LEN(joins));
 	tcase_add_test(tc, any_cursor);
 	tcase_add_test(tc, random_tilings);

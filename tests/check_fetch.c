@@ -250,7 +250,7 @@ static uint64_t hear(const struct vmm *v)
 	struct pollfd p = {.fd = v->hear, .events = POLLIN};
 	uint64_t word = 0;
 
-	ck_assert_msg(poll(&p, 1, harness_scale_ms(5000)) == 1, "the VMM hangs");
+	ck_assert_msg(poll(&p, 1, harness_scale_ms(HARNESS_MS)) == 1, "the VMM hangs");
 	ck_assert_int_eq(read(v->hear, &word, WORD), WORD);
 	return word;
 }
@@ -338,7 +338,7 @@ static struct uf_msg read_fault(int uffd)
 	int n;
 
 	while (fault.event == UF_UNKNOWN) {
-		ck_assert_msg(poll(&p, 1, harness_scale_ms(5000)) == 1, "it hears of no fault");
+		ck_assert_msg(poll(&p, 1, harness_scale_ms(HARNESS_MS)) == 1, "it hears nothing");
 		n = uffd_read(uffd, &box, msgs, ARRAY_LEN(msgs), &err);
 		for (int i = 0; i < n; i++)
 			if (msgs[i].event != UF_REMOVE)
@@ -582,7 +582,6 @@ Suite *test_suite(void)
 	close(fd);
 	s = suite_create("fetch");
 	tc = tcase_create("fetch");
-	tcase_set_timeout(tc, 20);
 	tcase_add_loop_test(tc, finds_the_right_one, 0, ARRAY_LEN(cases));
 	tcase_add_test(tc, write_protection_stays);
 	tcase_add_loop_test(tc, out_of_its_message, 0, 1);

@@ -495,7 +495,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("handshake");
 	TCase *tc = tcase_create("handshake");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_loop_test(tc, variant, 0, ARRAY_LEN(variants));
 	tcase_add_loop_test(tc, text, 0, ARRAY_LEN(texts));
 	tcase_add_test(tc, format_every_style);

@@ -580,7 +580,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("header");
 	TCase *tc = tcase_create("header");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_loop_test(tc, rejects, 0, ARRAY_LEN(bad_cases));
 	tcase_add_loop_test(tc, accepts, 0, ARRAY_LEN(good_cases));
 	tcase_add_loop_test(tc, vector, 0, ARRAY_LEN(vectors));

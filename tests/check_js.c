@@ -584,7 +584,6 @@ Suite *test_suite(void)
 	tcase_add_test(parse, test_array_arrives);
 	tcase_add_test(parse, test_array_bad);
 	tcase_add_test(parse, test_mutations);
-	tcase_set_timeout(parse, 60);
 	suite_add_tcase(s, parse);
 
 	tcase_add_loop_test(get, test_getters, 0, ARRAY_LEN(get_cases));

@@ -302,7 +302,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("lease");
 	TCase *t = tcase_create("worker");
 
-	tcase_set_timeout(t, 20);
 	tcase_add_loop_test(t, test_script, 0, ARRAY_LEN(scripts));
 	tcase_add_test(t, test_alarm);
 	tcase_add_test(t, test_rate_is_kept);

@@ -415,7 +415,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("leases");
 	TCase *t = tcase_create("scheduler");
 
-	tcase_set_timeout(t, 30);
 	tcase_add_loop_test(t, test_script, 0, ARRAY_LEN(scripts));
 	tcase_add_test(t, test_the_last_ask_is_granted);
 	tcase_add_loop_test(t, test_shares, 0, ARRAY_LEN(shares));

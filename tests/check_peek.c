@@ -185,7 +185,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("peek");
 	TCase *tc = tcase_create("peek");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_loop_test(tc, stays_until_consumed, 0, ARRAY_LEN(cuts));
 	tcase_add_test(tc, successor_begins_anew);
 	tcase_add_test(tc, first_fd_of_nothing);

@@ -437,7 +437,6 @@ Suite *test_suite(void)
 		return NULL;
 	}
 	close(fd);
-	tcase_set_timeout(t, 20);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_all_arrives);
 	tcase_add_test(t, test_removed_pages_are_left_alone);

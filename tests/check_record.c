@@ -245,7 +245,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("record");
 	TCase *t = tcase_create("record");
 
-	tcase_set_timeout(t, 20);
 	tcase_add_test(t, test_touches);
 	tcase_add_test(t, test_sorting);
 	tcase_add_loop_test(t, test_not_touched, 0, ARRAY_LEN(rows));

@@ -387,7 +387,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("region");
 	TCase *tc = tcase_create("region");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_loop_test(tc, check_table, 0, ARRAY_LEN(check_cases));
 	tcase_add_test(tc, check_full_table);
 	tcase_add_test(tc, lookups);

@@ -229,7 +229,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("render");
 	TCase *tcase = tcase_create("render");
 
-	tcase_set_timeout(tcase, 20);
 	tcase_add_test(tcase, progress_bar);
 	tcase_add_test(tcase, no_bar_when_not_wanted);
 	tcase_add_test(tcase, colours);

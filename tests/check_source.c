@@ -585,7 +585,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("source");
 	TCase *tc = tcase_create("source");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_unchecked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, written_by_others, 0, ARRAY_LEN(written));
 	tcase_add_test(tc, large_page);

@@ -12,7 +12,6 @@
 #include "tests/runner.h"
 
 #define PROGRAM TEST_BUILD "/worker/uffdd-worker"
-#define SOON_MS 10000
 
 /* Sanitizers do without a nursery. */
 #ifdef BUILD_SANITIZED
@@ -39,7 +38,7 @@ static bool is_readable(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	return poll(&p, 1, harness_scale_ms(SOON_MS)) == 1;
+	return poll(&p, 1, harness_scale_ms(HARNESS_MS)) == 1;
 }
 
 /* A worker that says hello, is our child, and has nothing but its channel. */
@@ -166,7 +165,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("spawn");
 	TCase *t = tcase_create("children");
 
-	tcase_set_timeout(t, 30);
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, test_many_of_one_nursery);
 	tcase_add_loop_test(t, test_nursery_dies, 0, 2);

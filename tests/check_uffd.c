@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "common/handshake.h"
+#include "tests/harness.h"
 #include "tests/touch.h"
 
 #define P PAGE_4K
@@ -121,7 +122,7 @@ START_TEST(again_until_the_removal_is_read)
 	touch_open(&m, UF_FEATURE_REMOVE, 8);
 	ck_outcome(uffd_copy(m.uffd, m.base + 2 * P, m.src, P, &done), UF_DONE);
 	touch_start(&discard);
-	ck_assert(touch_readable(m.uffd, TOUCH_PATIENCE_MS));
+	ck_assert(touch_readable(m.uffd, HARNESS_MS));
 	for (enum touch_how how = TOUCH_COPY; how < TOUCH_POISON; how++) {
 		done = 77;
 		ck_outcome(touch_install(&m, how, 5 * P, P, &done), UF_AGAIN);
@@ -188,7 +189,7 @@ static void victim_main(int sock)
 	unsigned char page;
 
 	signal(SIGBUS, SIG_DFL);
-	alarm(2 * TOUCH_PATIENCE_MS / 1000);
+	alarm((unsigned)harness_scale_ms(2 * HARNESS_MS) / 1000);
 	touch_open(&m, UF_FEATURE_REMOVE, 4);
 	r.v[0] = (struct region){m.base, m.len, 0};
 	text = handshake_format(&r, HANDSHAKE_BOTH);
@@ -219,7 +220,7 @@ static void victim_start(struct victim *v)
 	close(pair[1]);
 	ck_assert_int_eq(handshake_init(&v->hs, pair[0], &err), 0);
 	do {
-		ck_assert(touch_readable(pair[0], TOUCH_PATIENCE_MS));
+		ck_assert(touch_readable(pair[0], HARNESS_MS));
 		step = handshake_read(&v->hs, &r, &err);
 	} while (step == HANDSHAKE_MORE);
 	ck_assert_msg(step == HANDSHAKE_DONE, "%s", err.msg);
@@ -418,7 +419,6 @@ static TCase *huge_case(void)
 {
 	TCase *tc = tcase_create("huge pages");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_unchecked_fixture(tc, pool_raise, pool_restore);
 	tcase_add_test(tc, huge_pages);
 	return tc;
@@ -428,7 +428,6 @@ static TCase *install_case(void)
 {
 	TCase *tc = tcase_create("install");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_test(tc, names);
 	tcase_add_test(tc, copy_wakes);
 	tcase_add_test(tc, zero_wakes);

@@ -11,7 +11,6 @@
 #define PAGES 1024
 #define BYTES (PAGES * PAGE_4K)
 #define STARTS (PAGES - 8) /* pages at which runs of up to 8 may begin */
-#define SOON_MS 5000
 
 static struct {
 	char *dir, *path; /* owned */
@@ -76,7 +75,7 @@ static struct warm_range await_one(void)
 	struct pollfd p = {.fd = warm_fd(fx.w), .events = POLLIN};
 	struct warm_range range;
 
-	ck_assert_int_eq(poll(&p, 1, harness_scale_ms(SOON_MS)), 1);
+	ck_assert_int_eq(poll(&p, 1, harness_scale_ms(HARNESS_MS)), 1);
 	ck_assert_uint_eq(warm_take(fx.w, &range, 1), 1);
 	return range;
 }
@@ -142,7 +141,7 @@ START_TEST(test_threads_come_and_go)
 	ck_assert(warm_ask(fx.w, 0, PAGE_4K, WARM_AHEAD));
 	ck_assert_uint_ge(warm_threads(fx.w), 1);
 	ck_assert_int_eq(await_one().why, WARM_AHEAD);
-	ck_assert(harness_wait(has_no_threads, NULL, (WARM_IDLE_S + 5) * 1000));
+	ck_assert(harness_wait(has_no_threads, NULL, HARNESS_MS));
 	ck_assert(warm_ask(fx.w, 0, PAGE_4K, WARM_DEMAND));
 	await_one();
 }
@@ -196,7 +195,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("warm");
 	TCase *t = tcase_create("threads");
 
-	tcase_set_timeout(t, 30);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_cold_pages_become_warm);
 	tcase_add_test(t, test_warm_chunks_are_not_read);

@@ -461,7 +461,6 @@ Suite *test_suite(void)
 	TCase *t = tcase_create("files");
 
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 20);
 	tcase_add_test(t, test_put_and_find);
 	tcase_add_test(t, test_replaced_whole);
 	tcase_add_test(t, test_refused);

@@ -25,7 +25,7 @@ static void make_habit(struct habits *t)
 	ck_assert_uint_lt(page, HABITS_ALL);
 }
 
-void habits_open(struct habits *t, const char *more)
+static void open_with(struct habits *t, uint64_t window_ms, const char *more)
 {
 	cleanup_free char *path = NULL;
 
@@ -35,10 +35,19 @@ void habits_open(struct habits *t, const char *more)
 	t->snapshot = scene_format("{\"dir\":\"%s\"}", path);
 	t->image = scene_format("%s/" SCENE_IMAGE, path);
 	ck_assert_int_eq(chmod(t->dir, 0755), 0);
-	t->scene.config = scene_format("\"record_window\":\"%dms\"%s",
-				       harness_scale_ms(HABITS_WINDOW_MS), more);
+	t->scene.config = scene_format("\"record_window\":\"%jums\"%s", (uintmax_t)window_ms, more);
 	scene_open(&t->scene);
 	make_habit(t);
+}
+
+void habits_open(struct habits *t, const char *more)
+{
+	open_with(t, HABITS_LONG_MS, more);
+}
+
+void habits_open_window(struct habits *t, uint64_t window_ms)
+{
+	open_with(t, window_ms, "");
 }
 
 void habits_close(struct habits *t)
@@ -97,6 +106,23 @@ void habits_await(struct stage *s, const char *state)
 		    json_object_to_json_string(o));
 }
 
+static bool is_past(void *arg)
+{
+	const uint64_t *until_us = arg;
+
+	return now_us() >= *until_us;
+}
+
+void habits_pause_when_due(struct stage *s, const struct habits *t)
+{
+	uint64_t until_us = now_us() + t->due_us;
+
+	stage_check(s, harness_wait(is_past, &until_us, (int)(t->due_us / 1000) + HARNESS_MS),
+		    "time stands still");
+	stage_tell(s, "POST", "/pause", NULL);
+	habits_await(s, "recorded");
+}
+
 /* Its faults. */
 uint64_t habits_finish(struct stage *s)
 {
@@ -113,18 +139,27 @@ uint64_t habits_finish(struct stage *s)
 	return faults;
 }
 
-/* From create to end; the recording ends with its window, or with the VMM. */
-uint64_t habits_round(struct habits *t, const char *id, const char *members, const char *pages,
-			 bool whole_window)
+/* Twice the time of its group, of the last page that was touched since @before_us. */
+static void note_due(struct habits *t, uint64_t before_us)
 {
+	uint64_t due_us = 2 * wset_group_end_us(wset_group(now_us() - before_us));
+
+	t->due_us = max_u64(t->due_us, due_us);
+}
+
+uint64_t habits_round(struct habits *t, const char *id, const char *members, const char *pages,
+		      bool until_due)
+{
+	uint64_t before_us = now_us();
 	struct stage s;
 
 	habits_begin(&s, t, id, members, pages);
 	if (strstr(members, HABITS_REPLAY))
 		stage_check(&s, harness_wait(habits_is_replayed, &s, SCENE_MS), "it is not replayed");
 	habits_touch(&s);
-	if (whole_window)
-		habits_await(&s, "recorded");
+	note_due(t, before_us);
+	if (until_due)
+		habits_pause_when_due(&s, t);
 	return habits_finish(&s);
 }
 

@@ -15,7 +15,8 @@
 #define HABITS_SIZE ((uint64_t)8 << 20)
 #define HABITS_ALL (HABITS_SIZE / PAGE_4K)
 #define HABITS_PAGES 256
-#define HABITS_WINDOW_MS 500 /* of a recording, stretched like a deadline */
+/* A window that no test waits for: the recording ends with the VMM, or by a pause. */
+#define HABITS_LONG_MS 300000
 #define HABITS_NONE "\"prefetch\":{\"mode\":\"none\"}"
 #define HABITS_QUIET "\"working_set\":{\"record\":false}"
 #define HABITS_REPLAY "\"prefetch\":{\"mode\":\"working-set\"}"
@@ -27,10 +28,12 @@ struct habits {
 	char *image;    /* owned */
 	char *habit;    /* owned: a list of HABITS_PAGES pages for standin */
 	bool *in_habit; /* owned: HABITS_ALL of them */
+	uint64_t due_us; /* after connect: what was not touched by then is not needed any more */
 };
 
-/* @more: further members of the configuration, each after a comma. */
+/* @more: further members of the configuration, each after a comma. The window is long. */
 void habits_open(struct habits *t, const char *more);
+void habits_open_window(struct habits *t, uint64_t window_ms);
 void habits_close(struct habits *t);
 
 /* Creates the restore; its VMM is served and waits. @pages: for standin, with more options. */
@@ -40,13 +43,15 @@ void habits_begin(struct stage *s, struct habits *t, const char *id, const char 
 bool habits_is_replayed(void *arg);
 /* The VMM touches its pages, and waits again. */
 void habits_touch(struct stage *s);
+/* A pause, as soon as it is certain what the guest needs no more, ends the recording. */
+void habits_pause_when_due(struct stage *s, const struct habits *t);
 /* Until it does not record any more; then it is "recorded", or "off". */
 void habits_await(struct stage *s, const char *state);
 /* Ends the VMM; no byte was wrong. Returns the faults. */
 uint64_t habits_finish(struct stage *s);
-/* All of that; the recording ends with its window, or with the VMM. Returns the faults. */
+/* All of that; the recording ends when pages are due, or with the VMM. Returns the faults. */
 uint64_t habits_round(struct habits *t, const char *id, const char *members, const char *pages,
-		      bool whole_window);
+		      bool until_due);
 
 /* The restore's working set as the API gives it. */
 void habits_file(const struct habits *t, const char *id, struct harness_reply *ret);

@@ -22,9 +22,8 @@
 #include "common/proc.h"
 #include "common/sock.h"
 
-#define DAEMON_MS 10000
-#define HTTP_MS 30000
-#define RUN_MS 30000
+/* Longer than any long poll that a test asks for. */
+#define HTTP_MS (2 * HARNESS_MS)
 #define POLL_MS 2
 /* What <dir>/run/control.sock and the names of sockets below run/ need. */
 #define DIR_MAX 40
@@ -321,7 +320,7 @@ void harness_daemon_start(struct harness_daemon *d, const char *const *extra_arg
 	}
 	log = open_log(d, O_WRONLY | O_CREAT | O_APPEND);
 	d->pid = start_program(argv, log, log);
-	if (!harness_wait(harness_accepts_or_ended, d, DAEMON_MS))
+	if (!harness_wait(harness_accepts_or_ended, d, HARNESS_MS))
 		daemon_failed(d, "does not listen in time");
 	if (waitpid(d->pid, NULL, WNOHANG) == d->pid) {
 		d->pid = 0;
@@ -360,7 +359,7 @@ void harness_daemon_stop(struct harness_daemon *d)
 	int status;
 
 	ck_assert_int_eq(kill(d->pid, SIGTERM), 0);
-	if (!wait_child(d->pid, DAEMON_MS, &status))
+	if (!wait_child(d->pid, HARNESS_MS, &status))
 		daemon_failed(d, "does not stop in time");
 	d->pid = 0;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
@@ -394,7 +393,7 @@ void harness_run(const char *const argv[], struct harness_output *ret)
 
 	ck_assert(out >= 0 && err >= 0);
 	pid = start_program(argv, out, err);
-	ended = wait_child(pid, RUN_MS, &status);
+	ended = wait_child(pid, HARNESS_MS, &status);
 	if (!ended)
 		kill_child(pid);
 	*ret = (struct harness_output){

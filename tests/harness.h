@@ -13,6 +13,11 @@
 #include "common/base.h"
 #include "common/proto.h"
 
+/*
+ * What is sure to happen may take this long, whatever else the host does: it ends a test that
+ * hangs, and says nothing about how long something takes.
+ */
+#define HARNESS_MS 60000
 #define HARNESS_TEXT_MAX ((size_t)16 << 20) /* of a reply, of a program's output */
 
 /* A new directory with a short path below TMPDIR or /tmp; the caller frees the text. */

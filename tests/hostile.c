@@ -14,7 +14,6 @@
 #define MANY_FDS 32
 #define GARBAGE_BYTES 512
 #define STORM_THREADS 4
-#define STORM_US 2000000
 #define STORM_RUN_PAGES 4
 
 /* A region as sent: page sizes may differ. */
@@ -273,7 +272,7 @@ static int run_send_die(struct attack *a, enum hostile_end *ret, struct err *err
 struct storm {
 	struct vmm *v;
 	uint64_t seed;
-	uint64_t until_us;
+	const _Atomic bool *over;
 	pthread_t id;
 	bool started;
 };
@@ -287,7 +286,7 @@ static void *storm_main(void *arg)
 	int rc = 0;
 
 	walker_init(&w, s->v, "storm", s->seed);
-	while (!rc && now_us() < s->until_us)
+	while (!rc && !atomic_load(s->over))
 		rc = pages_remove(&w, walker_random(&w, s->v->npages),
 				  1 + walker_random(&w, STORM_RUN_PAGES), &n, &err);
 	if (rc)
@@ -296,20 +295,30 @@ static void *storm_main(void *arg)
 	return NULL;
 }
 
+static void await_end_of_stdin(uint64_t deadline_us)
+{
+	struct pollfd p = {.fd = STDIN_FILENO};
+	uint64_t now = now_us();
+
+	poll(&p, 1, now < deadline_us ? (int)((deadline_us - now) / 1000 + 1) : 0);
+}
+
 static int run_storm(struct attack *a, enum hostile_end *ret, struct err *err)
 {
 	const struct vmm_link link = {.style = HANDSHAKE_BOTH};
 	struct storm storms[STORM_THREADS];
+	_Atomic bool over = false;
 
 	if (vmm_connect(a->v, a->path, &link, err))
 		return -1;
 	for (uint64_t i = 0; i < STORM_THREADS; i++) {
 		struct storm *s = &storms[i];
 
-		*s = (struct storm){.v = a->v, .seed = a->v->seed + i};
-		s->until_us = min_u64(now_us() + STORM_US, a->deadline_us);
+		*s = (struct storm){.v = a->v, .seed = a->v->seed + i, .over = &over};
 		s->started = !pthread_create(&s->id, NULL, storm_main, s);
 	}
+	await_end_of_stdin(a->deadline_us);
+	atomic_store(&over, true);
 	for (size_t i = 0; i < STORM_THREADS; i++)
 		if (storms[i].started)
 			pthread_join(storms[i].id, NULL);

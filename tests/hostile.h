@@ -25,6 +25,7 @@ enum hostile_end {
 
 /*
  * hostile_run - misbehave towards the server at @path until @deadline_us at the latest
+ *	(flood-remove: or the end of stdin)
  *
  * Needs at least two pages of guest memory. Two connections: "closed", "refused" or
  * "open" is printed for the second. Does not return where dying is the point:

@@ -132,6 +132,11 @@ void httpd_turn(void)
 	event_base_loop(srv.base, EVLOOP_NONBLOCK);
 }
 
+uint64_t httpd_deadline_us(void)
+{
+	return now_us() + (uint64_t)harness_scale_ms(HARNESS_MS) * 1000;
+}
+
 void httpd_run_ms(int ms)
 {
 	struct timeval tv = {0, ms * 1000};

@@ -11,9 +11,8 @@
 #include <sys/un.h>
 
 #include "daemon/http.h"
+#include "tests/harness.h"
 #include "tests/runner.h"
-
-#define HTTPD_WAIT_US (3 * 1000 * 1000)
 
 /*
  * What the handler does, by path: /hold and /stream keep the request here, /drop
@@ -38,10 +37,12 @@ void httpd_stop(void);
 void httpd_turn(void);
 void httpd_run_ms(int ms);
 
-#define WAIT_FOR(cond)                                                              \
-	for (uint64_t end_ = now_us() + HTTPD_WAIT_US; !(cond); poll(NULL, 0, 1)) { \
-		ck_assert_msg(now_us() < end_, "waited in vain for " #cond);        \
-		httpd_turn();                                                       \
+uint64_t httpd_deadline_us(void); /* a hang guard that begins now */
+
+#define WAIT_FOR(cond)                                                           \
+	for (uint64_t end_ = httpd_deadline_us(); !(cond); poll(NULL, 0, 1)) {   \
+		ck_assert_msg(now_us() < end_, "waited in vain for " #cond);     \
+		httpd_turn();                                                    \
 	}
 
 /* Answer the request held last, with 200. */

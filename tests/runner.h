@@ -1,7 +1,8 @@
 /*
  * runner - what a Check program exports
  *
- * test_suite() returns the suite, or NULL after printing "1..0 # SKIP reason".
+ * test_suite() returns the suite, or NULL after printing "1..0 # SKIP reason". Its
+ * cases set no timeout: the runner gives all of them the same.
  */
 #ifndef UFFDD_TESTS_RUNNER_H
 #define UFFDD_TESTS_RUNNER_H

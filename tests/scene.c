@@ -23,6 +23,8 @@
 #define PROBLEM_MEMBERS 5
 #define ARGS_MAX 32
 #define REQUESTS_MAX 4096
+#define NURSERY_FDS 2 /* its channel and its pidfd */
+#define LONG_POLL_MAX_MS 300000
 
 char *scene_format(const char *fmt, ...)
 {
@@ -140,15 +142,16 @@ static bool is_request(const struct requests *r, const char *link)
 }
 
 /*
- * A connection closes a moment after its reply, and the database opens some of its files
- * when it is first written to: neither is counted.
+ * A connection closes a moment after its reply, the database opens some of its files when it
+ * is first written to, and a nursery that does not answer is ended: none of it is counted.
  */
 int scene_count_fds(const struct scene *s)
 {
 	cleanup_free char *path = scene_format("/proc/%d/fd", (int)s->d.pid);
 	struct requests requests;
 	DIR *dir = opendir(path);
-	int n = 0;
+	int nurseries = harness_count_children(s->d.pid) - harness_count_workers(s->d.pid);
+	int n = -nurseries * NURSERY_FDS;
 
 	ck_assert_msg(dir != NULL, "cannot look into %s: %s", path, strerror(errno));
 	find_requests(s, &requests);
@@ -189,9 +192,11 @@ void scene_open(struct scene *s)
 				      more ? more : "");
 	s->d.config = s->config_text;
 	harness_daemon_start(&s->d, NULL);
-	scene_create(s, "0-warm-up", SCENE_SNAPSHOT, NULL);
+	scene_create(s, "0-warm-up", SCENE_SNAPSHOT, "\"connect_timeout\":\"30s\"");
 	scene_delete(s, "0-warm-up", "");
 	ck_assert_msg(harness_wait(pool_is_full, s, SCENE_MS), "no workers wait");
+	/* Not in the middle of starting the last of them. */
+	scene_tell(s, 200, "GET", "/healthz", NULL);
 	s->fds = scene_count_fds(s);
 }
 
@@ -328,10 +333,15 @@ bool scene_flag(struct json_object *o, const char *path)
 
 /* --- restores --- */
 
+const char *scene_patient(const char *more)
+{
+	return more && strstr(more, "\"connect_timeout\"") ? "" : ",\"connect_timeout\":\"1h\"";
+}
+
 char *scene_body(const char *dir, const char *more)
 {
-	return scene_format("{\"snapshot\":{\"dir\":\"%s\"}%s%s}", dir, more ? "," : "",
-			    more ? more : "");
+	return scene_format("{\"snapshot\":{\"dir\":\"%s\"}%s%s%s}", dir, more ? "," : "",
+			    more ? more : "", scene_patient(more));
 }
 
 void scene_create(const struct scene *s, const char *id, const char *dir, const char *more)
@@ -349,10 +359,15 @@ struct json_object *scene_show(const struct scene *s, const char *id)
 	return scene_ask(s, 200, "GET", target, NULL);
 }
 
+int scene_poll_ms(void)
+{
+	return (int)min_u64((uint64_t)harness_scale_ms(SCENE_MS), LONG_POLL_MAX_MS);
+}
+
 void scene_reach(const struct scene *s, const char *id, const char *state, const char *reason)
 {
 	cleanup_free char *target = scene_format("/v1/restores/%s?for=%s&wait=%dms", id, state,
-						 harness_scale_ms(SCENE_MS));
+						 scene_poll_ms());
 	cleanup_json struct json_object *o = scene_ask(s, 200, "GET", target, NULL);
 
 	ck_assert_msg(strcmp(scene_text(o, "state"), state) == 0 &&
@@ -447,11 +462,12 @@ static void become_vmm(int in, int out, char **argv)
 void scene_vmm_start_at(struct scene_vmm *v, const char *socket, const char *image,
 			const char *args)
 {
-	char *argv[ARGS_MAX + 1] = {(char *)TEST_BUILD "/tests/standin", (char *)"--socket",
-				    (char *)(uintptr_t)socket, (char *)"--image",
-				    (char *)(uintptr_t)image};
+	cleanup_free char *timeout = scene_format("%d", harness_scale_ms(SCENE_MS) / 1000);
+	char *argv[ARGS_MAX + 1] = {(char *)TEST_BUILD "/tests/standin", (char *)"--timeout",
+				    timeout, (char *)"--socket", (char *)(uintptr_t)socket,
+				    (char *)"--image", (char *)(uintptr_t)image};
 	cleanup_free char *words = strdup(args);
-	size_t n = 5;
+	size_t n = 7;
 	int in[2];
 
 	for (char *rest = words, *word; (word = strsep(&rest, " "));) {

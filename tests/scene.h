@@ -18,8 +18,8 @@
 #include "common/js.h"
 #include "tests/harness.h"
 
-#define SCENE_MS 10000 /* what must happen soon may take this long */
-#define SCENE_POOL 2   /* idle workers of the daemon */
+#define SCENE_MS HARNESS_MS
+#define SCENE_POOL 2 /* idle workers of the daemon */
 #define SCENE_SNAPSHOT TEST_DATA "/golden/chain3"
 #define SCENE_IMAGE "expected.img" /* of every snapshot that is used here */
 
@@ -40,7 +40,7 @@ struct scene {
 
 /* Starts the daemon and lets it do everything once, so that its descriptors can be compared. */
 void scene_open(struct scene *s);
-/* Open descriptors of the daemon but for requests and the database: the same after a restart. */
+/* Open descriptors of the daemon, but for requests, database, nursery: as after a restart. */
 int scene_count_fds(const struct scene *s);
 /* Waits until nothing is left of any restore: descriptors, workers, sockets, page maps. */
 void scene_at_rest(struct scene *s);
@@ -71,11 +71,15 @@ const char *scene_text(struct json_object *o, const char *path); /* "" for null 
 uint64_t scene_number(struct json_object *o, const char *path);
 bool scene_flag(struct json_object *o, const char *path);
 
+/* A member after a comma: the time for a VMM to come, which is long unless @more says another. */
+const char *scene_patient(const char *more);
 /* Body of a create; @more: further members, or NULL. Owned by the caller. */
 char *scene_body(const char *dir, const char *more);
 void scene_create(const struct scene *s, const char *id, const char *dir, const char *more);
 /* The restore, owned by the caller. */
 struct json_object *scene_show(const struct scene *s, const char *id);
+/* For "wait=" of a request: SCENE_MS, as far as the daemon takes it. */
+int scene_poll_ms(void);
 /* Waits for the state; the reason must have @reason in it. */
 void scene_reach(const struct scene *s, const char *id, const char *state, const char *reason);
 /* Stops it; @query: "", "?kill=true", … */

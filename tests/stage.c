@@ -4,8 +4,6 @@
 #include <signal.h>
 #include <string.h>
 
-#define AWAIT_MS 25000
-
 void stage_fini(struct stage *s)
 {
 	free(s->printed);
@@ -21,8 +19,9 @@ static char *target(const struct stage *s, const char *suffix)
 
 void stage_create(struct stage *s, const char *snapshot, const char *members)
 {
-	cleanup_free char *body = scene_format("{\"snapshot\":%s%s%s}", snapshot,
-					       members ? "," : "", members ? members : "");
+	cleanup_free char *body = scene_format("{\"snapshot\":%s%s%s%s}", snapshot,
+					       members ? "," : "", members ? members : "",
+					       scene_patient(members));
 	cleanup_free char *path = target(s, "");
 	cleanup_json struct json_object *o = scene_ask(s->scene, 201, "PUT", path, body);
 
@@ -54,8 +53,7 @@ void stage_refused(const struct stage *s, const char *method, const char *suffix
 
 struct json_object *stage_await(struct stage *s, const char *what)
 {
-	cleanup_free char *suffix = scene_format("?for=%s&wait=%dms", what,
-						 harness_scale_ms(AWAIT_MS));
+	cleanup_free char *suffix = scene_format("?for=%s&wait=%dms", what, scene_poll_ms());
 	struct json_object *o = stage_ask(s, "GET", suffix, NULL);
 	bool complete = strcmp(what, "complete") == 0;
 

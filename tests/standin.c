@@ -89,7 +89,7 @@ static const struct option options[] = {
 	{"--remove", NUMBER, AT(remove_pct), 0, 100,
 	 .help = "percent of pages to give back half-way"},
 	{"--balloon", NUMBER, AT(balloon_s), 0, 86400,
-	 .help = "seconds of giving back and touching"},
+	 .help = "seconds of giving back and touching, or until the end of stdin"},
 	{"--unmap", FLAG, AT(unmap), .help = "some pages half-way"},
 	{"--remap", FLAG, AT(remap), .help = "some pages half-way"},
 	{"--fork", FLAG, AT(fork), .help = "a child half-way"},
@@ -293,12 +293,20 @@ static int change_memory(struct standin *s, struct err *err)
 	return s->a.unmap ? change_some(s, "unmapped", pages_unmap, err) : 0;
 }
 
+/* Lines may wait in there. */
+static bool stdin_has_ended(void)
+{
+	struct pollfd p = {.fd = STDIN_FILENO};
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
+}
+
 /* One touch at least between two removals: touching is to go on. */
 static int inflate_until(struct standin *s, struct walk *walk, uint64_t until_us, struct err *err)
 {
 	uint64_t n;
 
-	for (; now_us() < until_us; walk_wait(walk, walk_touched(walk) + 1))
+	for (; now_us() < until_us && !stdin_has_ended(); walk_wait(walk, walk_touched(walk) + 1))
 		if (pages_remove(&s->seat, walker_random(&s->seat, s->v->npages),
 				 1 + walker_random(&s->seat, REMOVE_RUN_PAGES), &n, err))
 			return -1;
@@ -326,6 +334,8 @@ static int touch_all(struct standin *s, struct err *err)
 	rc = change_memory(s, err);
 	if (!rc && plan.until_us)
 		rc = inflate_until(s, walk, plan.until_us, err);
+	walk_end(walk);
+	watchdog_set(s->v, s->a.timeout_s);
 	walk_join(walk, &s->totals);
 	printf("touched %" PRIu64 "\n", s->totals.touched);
 	return rc;
@@ -454,6 +464,17 @@ static int skip(const char *reason)
 	return EXIT_SKIP;
 }
 
+/* Whoever is to say the line may take his time. */
+static bool wait_unwatched(const struct standin *s)
+{
+	bool line;
+
+	watchdog_set(s->v, 0);
+	line = wait_line();
+	watchdog_set(s->v, s->a.timeout_s + s->a.balloon_s);
+	return line;
+}
+
 /* The connection is made; from here on the server must deliver. */
 static int serve(struct standin *s)
 {
@@ -471,7 +492,7 @@ static int serve(struct standin *s)
 		rc = touch_all(s, &err);
 	if (rc)
 		return fail(&err);
-	if (all && (s->a.only ? wait_line() : !s->a.no_touch || s->a.resident_s))
+	if (all && (s->a.only ? wait_unwatched(s) : !s->a.no_touch || s->a.resident_s))
 		verify(s);
 	rc = report(s);
 	watchdog_set(s->v, 0);
@@ -519,11 +540,10 @@ static int behave(struct standin *s)
 	if (vmm_connect(s->v, s->a.socket, &link, &err))
 		return fail(&err);
 	puts("connected");
-	if (s->a.hold_before) {
-		watchdog_set(s->v, 0);
-		wait_line();
-	}
-	watchdog_set(s->v, s->a.timeout_s);
+	if (s->a.hold_before)
+		wait_unwatched(s);
+	else
+		watchdog_set(s->v, s->a.timeout_s + s->a.balloon_s);
 	s->started_us = now_us();
 	return serve(s);
 }

@@ -63,6 +63,23 @@ static inline struct store *must_open(void)
 	return s;
 }
 
+/* SQLite's side of the store that was opened last. */
+static sqlite3 *store_db;
+
+static inline int keep_db(sqlite3 *db, char **msg, const struct sqlite3_api_routines *api)
+{
+	(void)msg;
+	(void)api;
+	store_db = db;
+	return SQLITE_OK;
+}
+
+/* Before must_open(): then store_db is what it opens. */
+static inline void watch_opening(void)
+{
+	ck_assert_int_eq(sqlite3_auto_extension((void (*)(void))keep_db), SQLITE_OK);
+}
+
 static uint64_t seed;
 
 static inline uint64_t rnd(void)

@@ -19,7 +19,7 @@
 #define SNAPSHOT "{\"dir\":\"" SCENE_SNAPSHOT "\"}"
 #define IMAGE SCENE_SNAPSHOT "/" SCENE_IMAGE
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
-#define TOUCHES "--hold-before --threads 4 --order rand --write 20 --timeout 20"
+#define TOUCHES "--hold-before --threads 4 --order rand --write 20"
 #define KILLED (128 + SIGKILL)
 
 static struct scene scene;
@@ -202,7 +202,8 @@ START_TEST(from_the_fd_store)
 	depot_put(&depot, "stored", memfd_create("stored", MFD_CLOEXEC));
 	respawn_with(&depot);
 	/* This one was waited for, and does not come. */
-	respawn_end(two.worker);
+	kill(two.worker, SIGKILL);
+	respawn_await_end(two.worker);
 	for (size_t i = 0; i < ARRAY_LEN(both); i++) {
 		cleanup_json struct json_object *o = NULL;
 
@@ -295,7 +296,7 @@ START_TEST(upgrade_and_back)
 
 	scene_open(&scene);
 	begin(&waiting, "waiting", ON_DEMAND ",\"connect_timeout\":\"30s\"", NULL);
-	begin(&busy, "busy", ON_DEMAND, "--threads 4 --write 20 --events all --balloon 3");
+	begin(&busy, "busy", ON_DEMAND, "--threads 4 --write 20 --events all --balloon 3600");
 	/* The next release's supervisor, this one's workers. */
 	scene_kill(&scene);
 	respawn(&scene.d, &next);
@@ -515,7 +516,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("adopt");
 	TCase *tc = tcase_create("adopt");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, from_the_fd_store);
 	tcase_add_test(tc, without_an_fd_store);
 	tcase_add_test(tc, upgrade_and_back);

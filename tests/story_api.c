@@ -479,7 +479,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("story_api");
 	TCase *tc = tcase_create("requests");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_of_the_daemon);
 	tcase_add_test(tc, test_what_is_not_there);
 	tcase_add_test(tc, test_every_route_is_strict);

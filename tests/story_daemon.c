@@ -215,7 +215,7 @@ START_TEST(test_full_disk)
 	scene_tell(&s, 200, "GET", "/healthz", NULL);
 	scene_vmm_go(&vmm);
 	scene_vmm_await(&vmm, "holding");
-	scene_tell(&s, 200, "GET", RESTORES "/a?for=complete&wait=10s", NULL);
+	scene_tell(&s, 200, "GET", RESTORES "/a?for=complete&wait=60s", NULL);
 	scene_refused(&s, "PUT", RESTORES "/b", BODY, ERR_NOSPACE, "no space left");
 	/* and what is told late is told in order, also before what happens meanwhile. */
 	ck_assert_int_eq(unlink(filler), 0);
@@ -249,7 +249,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("story_daemon");
 	TCase *tc = tcase_create("daemon");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_bad_options);
 	tcase_add_test(tc, test_second_daemon);
 	tcase_add_test(tc, test_damaged_database);

@@ -214,7 +214,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("disk");
 	TCase *tc = tcase_create("silent");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, only_who_needs_the_disk_waits, 0, 2);
 	tcase_add_loop_test(tc, deaths_while_the_disk_is_silent, 0, ARRAY_LEN(dying));
 	tcase_add_test(tc, vmm_ends_while_the_disk_is_silent);

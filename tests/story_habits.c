@@ -195,19 +195,38 @@ START_TEST(replayed_pages_are_let_go_of)
 }
 END_TEST
 
-START_TEST(long_lives_do_not_swell_it)
+/* False: the host was too busy, the guest came to its pages when the window was over. */
+static bool live_long(struct habits *t, uint64_t window_ms)
 {
-	struct habits t;
+	uint64_t before_us = now_us();
 	struct stage s;
 
-	habits_open(&t, "");
-	habits_begin(&s, &t, "long", HABITS_NONE, t.habit);
+	habits_begin(&s, t, "long", HABITS_NONE, t->habit);
 	habits_touch(&s);
+	if (now_us() - before_us >= window_ms * 1000) {
+		habits_finish(&s);
+		return false;
+	}
 	habits_await(&s, "recorded");
 	scene_vmm_go(&s.vmm);
 	stage_check(&s, stage_hears(&s, "verified 2048"), "it does not touch the rest");
 	ck_assert_uint_eq(habits_finish(&s), HABITS_ALL);
-	habits_check(&t, "long", WSET_MEMBER, 1);
+	habits_check(t, "long", WSET_MEMBER, 1);
+	return true;
+}
+
+START_TEST(long_lives_do_not_swell_it)
+{
+	uint64_t window_ms = 500;
+	struct habits t;
+	struct stage s;
+
+	habits_open_window(&t, window_ms);
+	while (!live_long(&t, window_ms)) {
+		habits_close(&t);
+		window_ms *= 4;
+		habits_open_window(&t, window_ms);
+	}
 	/* Nor does one that did nothing in its window. */
 	habits_begin(&s, &t, "late", HABITS_NONE, t.habit);
 	habits_await(&s, "off");
@@ -242,7 +261,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("habits");
 	TCase *t = tcase_create("habits");
 
-	tcase_set_timeout(t, 60);
 	tcase_add_test(t, recorded_and_replayed);
 	tcase_add_test(t, all_of_it_with_the_set_first);
 	tcase_add_test(t, replay_on_request);

@@ -11,7 +11,7 @@
 
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
 #define SLOWLY(rate) "\"prefetch\":{\"rate_bytes_per_s\":" rate "}"
-#define TOUCHES " --threads 8 --order rand --write 20 --remove 10 --timeout 20"
+#define TOUCHES " --threads 8 --order rand --write 20 --remove 10"
 
 static bool has_faults(struct json_object *o, const void *arg)
 {
@@ -125,11 +125,11 @@ static const struct state {
 } states[] = {
 	{"waiting", NULL, "--hold" TOUCHES, nothing, nothing, false},
 	{"idle", ON_DEMAND, "--hold-before" TOUCHES, nothing, go, true},
-	{"faults", ON_DEMAND, "--threads 8 --balloon 1 --write 20", in_flight, nothing, true},
-	{"prefetch", SLOWLY("2097152"), "--no-touch --wait-resident 20", prefetching,
+	{"faults", ON_DEMAND, "--threads 8 --balloon 3600 --write 20", in_flight, nothing, true},
+	{"prefetch", SLOWLY("32768"), "--no-touch --wait-resident 600", prefetching,
 	 hurry, true},
 	{"complete", NULL, "--hold-before" TOUCHES, complete, still_complete, true},
-	{"paused", SLOWLY("65536"), "--hold --hold-before" TOUCHES, paused,
+	{"paused", SLOWLY("32768"), "--hold --hold-before" TOUCHES, paused,
 	 still_paused, true},
 	{"recovering", ON_DEMAND, "--hold-before" TOUCHES, recovering, go, true},
 };
@@ -200,7 +200,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("kill");
 	TCase *tc = tcase_create("matrix");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, dies, 0, CASES);
 	suite_add_tcase(suite, tc);
 	return suite;

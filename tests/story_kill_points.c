@@ -10,11 +10,11 @@
 #include "tests/runner.h"
 
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
-#define TOUCHES "--hold --threads 8 --order rand --write 20 --remove 20 --timeout 20"
+#define TOUCHES "--hold --threads 8 --order rand --write 20 --remove 20"
 /* Else the guest may have all of its memory before prefetch has its first turn. */
 #define TOUCHES_LATER "--hold-before " TOUCHES
-#define BALLOON "--hold --threads 8 --write 20 --balloon 1 --timeout 20"
-#define WAITS "--hold --no-touch --wait-resident 20"
+#define BALLOON "--hold --threads 8 --write 20 --balloon 1"
+#define WAITS "--hold --no-touch --wait-resident 600"
 
 static const struct point {
 	const char *at; /* name and passage */
@@ -258,7 +258,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("kill-points");
 	TCase *tc = tcase_create("points");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, dies, 0, (int)(ARRAY_LEN(points) * ARRAY_LEN(hows)));
 	tcase_add_loop_test(tc, both_die, 0, (int)ARRAY_LEN(points));
 	tcase_add_loop_test(tc, handshake, 0, (int)(ARRAY_LEN(shakes) * ARRAY_LEN(shake_hows)));

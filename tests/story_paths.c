@@ -301,7 +301,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("story_paths");
 	TCase *tc = tcase_create("paths");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_broken_snapshots);
 	tcase_add_test(tc, test_largest_snapshot);
 	tcase_add_test(tc, test_layer_changes_while_served);

@@ -168,9 +168,9 @@ static const struct row golden_rows[] = {
 	 REMOVES},
 	{"demand-balloon", "none", "--threads 8 --write 20 --order rand --balloon 1", CHANGES},
 	{"demand-events", "none", EVERYTHING, CHANGES | UNMAPS | EVENTS},
-	{"prefetch", "all", "--no-touch --wait-resident 20", ALONE},
-	{"prefetch-regions", "all", ODD " --no-touch --wait-resident 20", ALONE},
-	{"prefetch-regions-rev", "all", ODD " --offset-order rev --no-touch --wait-resident 20",
+	{"prefetch", "all", "--no-touch --wait-resident 600", ALONE},
+	{"prefetch-regions", "all", ODD " --no-touch --wait-resident 600", ALONE},
+	{"prefetch-regions-rev", "all", ODD " --offset-order rev --no-touch --wait-resident 600",
 	 ALONE},
 	{"prefetch-removes", "all", "--hold-before --threads 8 --write 30 --remove 30",
 	 FIRST | REMOVES},
@@ -188,7 +188,7 @@ static const struct row golden_rows[] = {
 static const struct row made_rows[] = {
 	{"demand", "none", "--threads 8 --order rand", 0},
 	{"demand-removes", "none", "--threads 8 --order rand --remove 20 --write 20", REMOVES},
-	{"prefetch", "all", "--no-touch --wait-resident 30", ALONE},
+	{"prefetch", "all", "--no-touch --wait-resident 600", ALONE},
 	{"both", "all", "--threads 8 --order rand", 0},
 	{"both-removes", "all", "--threads 8 --order rand --remove 20 --write 20", REMOVES},
 	{"both-events", "all", EVERYTHING " --order rand", CHANGES | UNMAPS | EVENTS},
@@ -211,7 +211,7 @@ static const struct row handshake_rows[] = {
 static const struct row huge_rows[] = {
 	{"demand", "none", HUGE, 0},
 	{"demand-removes", "none", HUGE " --remove 40 --write 30", REMOVES},
-	{"prefetch", "all", "--page-size 2M --no-touch --wait-resident 20", ALONE},
+	{"prefetch", "all", "--page-size 2M --no-touch --wait-resident 600", ALONE},
 	{"both", "all", HUGE, 0},
 	{"both-removes", "all", HUGE " --remove 40 --write 30", REMOVES},
 	{"both-regions", "all", HUGE " --split 2M,6M,rest --offset-order rev --remove 40", REMOVES},
@@ -510,7 +510,6 @@ static TCase *add_case(Suite *suite, const char *name, void (*start)(void), void
 	TCase *tc = tcase_create(name);
 
 	tcase_add_unchecked_fixture(tc, start, stop);
-	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);
 	return tc;
 }

@@ -53,7 +53,7 @@ START_TEST(test_who_sees_what)
 		const char *method, *suffix, *body;
 	} cases[] = {
 		{"GET", "", NULL},
-		{"GET", "?for=ended&wait=30s", NULL},
+		{"GET", "?for=ended&wait=60s", NULL},
 		{"DELETE", "?kill=true", NULL},
 		{"PUT", "/prefetch", "{}"},
 		{"GET", "/pages", NULL},
@@ -331,7 +331,6 @@ Suite *test_suite(void)
 	}
 	suite = suite_create("story_tenants");
 	tc = tcase_create("tenants");
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_who_sees_what);
 	tcase_add_test(tc, test_for_whom_one_may_act);
 	tcase_add_test(tc, test_whose_rights_open_a_snapshot);

@@ -288,7 +288,6 @@ Suite *test_suite(void)
 	}
 	suite = suite_create("unprivileged");
 	tc = tcase_create("unprivileged");
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, serves_its_own_user);
 	tcase_add_test(tc, kills_its_own_user);
 	tcase_add_test(tc, refuses_other_users);

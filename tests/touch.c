@@ -73,7 +73,7 @@ bool touch_readable(int fd, int timeout_ms)
 
 void touch_join(struct touch *t)
 {
-	ck_assert_msg(touch_readable(t->done, TOUCH_PATIENCE_MS), "the thread is still blocked");
+	ck_assert_msg(touch_readable(t->done, HARNESS_MS), "the thread is still blocked");
 	pthread_join(t->id, NULL);
 	close_fd(&t->done);
 }
@@ -120,7 +120,7 @@ size_t touch_read(int uffd, struct uf_msg *msgs, size_t max)
 	struct err err = {.msg = ""};
 	int n;
 
-	ck_assert_msg(touch_readable(uffd, TOUCH_PATIENCE_MS), "no message");
+	ck_assert_msg(touch_readable(uffd, HARNESS_MS), "no message");
 	n = uffd_read(uffd, touch_box(), msgs, max, &err);
 	ck_assert_msg(n >= 0, "%s", err.msg);
 	return (size_t)n;
@@ -136,7 +136,7 @@ struct uf_msg touch_read_one(int uffd)
 
 void touch_await_faults(int uffd, int want)
 {
-	uint64_t deadline = now_us() + (uint64_t)harness_scale_ms(TOUCH_PATIENCE_MS) * 1000;
+	uint64_t deadline = now_us() + (uint64_t)harness_scale_ms(HARNESS_MS) * 1000;
 	char path[64], line[128];
 	int pending = -1;
 
@@ -155,7 +155,7 @@ void touch_await_faults(int uffd, int want)
 
 enum uf_outcome touch_copy(const struct touch_mem *m, size_t page, size_t pages)
 {
-	uint64_t deadline = now_us() + (uint64_t)harness_scale_ms(TOUCH_PATIENCE_MS) * 1000;
+	uint64_t deadline = now_us() + (uint64_t)harness_scale_ms(HARNESS_MS) * 1000;
 	enum uf_outcome o;
 	uint64_t done;
 

@@ -17,8 +17,6 @@
 #include "common/uffd.h"
 #include "tests/runner.h"
 
-#define TOUCH_PATIENCE_MS 5000 /* before CK_TIMEOUT_MULTIPLIER */
-
 #define ck_outcome(got, want)                                                  \
 	do {                                                                   \
 		enum uf_outcome got_ = (got);                                  \

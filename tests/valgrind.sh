@@ -23,7 +23,7 @@ valgrind --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=definit
 daemon=$!
 UFFDD_SOCKET=$work/run/control.sock
 export UFFDD_SOCKET
-tries=300
+tries=1200
 until "$build/ctl/uffdctl" status >/dev/null 2>&1; do
 	tries=$((tries - 1))
 	[ $tries -gt 0 ] || { cat "$work/log" "$work/valgrind"; exit 1; }
@@ -32,7 +32,7 @@ done
 
 "$build/ctl/uffdctl" create --id one --snapshot "$snapshot" -q
 "$build/tests/standin" --socket "$work/run/uffd/one" --image "$snapshot/expected.img" --threads 4 --remove 20
-"$build/ctl/uffdctl" wait one --for ended --timeout 30s -q >/dev/null
+"$build/ctl/uffdctl" wait one --for ended --timeout 5m -q >/dev/null
 "$build/ctl/uffdctl" pages one >/dev/null 2>&1 || true
 "$build/ctl/uffdctl" events one >/dev/null
 "$build/ctl/uffdctl" create --id bad --snapshot "$work/nothing" >/dev/null 2>&1 || true

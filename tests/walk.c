@@ -20,6 +20,7 @@ struct walk {
 	_Atomic uint64_t next;       /* index of the next touch, over all passes */
 	_Atomic uint64_t touched;
 	_Atomic uint64_t mark;       /* walk_wait() is told when touched gets here */
+	_Atomic bool ended;          /* before its time */
 	_Atomic uint64_t last_round; /* WALK_SAME: decided by thread 0 before its barrier */
 	pthread_barrier_t barrier;
 	pthread_mutex_t lock;
@@ -125,7 +126,7 @@ static void touch(struct walk_thread *t, uint64_t i)
 static bool is_over(const struct walk *walk, uint64_t i)
 {
 	if (walk->plan.until_us)
-		return now_us() >= walk->plan.until_us;
+		return atomic_load(&walk->ended) || now_us() >= walk->plan.until_us;
 	return i >= walk->plan.passes * walk->v->npages;
 }
 
@@ -230,6 +231,11 @@ void walk_wait(struct walk *walk, uint64_t n)
 uint64_t walk_touched(const struct walk *walk)
 {
 	return atomic_load(&walk->touched);
+}
+
+void walk_end(struct walk *walk)
+{
+	atomic_store(&walk->ended, true);
 }
 
 void walk_join(struct walk *walk, struct walk_totals *ret)

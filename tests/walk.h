@@ -22,7 +22,7 @@ struct walk_plan {
 	unsigned write_pct; /* share of touches that write */
 	enum walk_order order;
 	uint64_t seed;
-	uint64_t until_us;  /* instead of passes: until then (now_us()); 0: not */
+	uint64_t until_us;  /* instead of passes: until then (now_us()), or walk_end(); 0: not */
 	bool quick;         /* see struct walker */
 };
 
@@ -47,6 +47,8 @@ int walk_start(struct vmm *v, const struct walk_plan *plan, struct walk **ret, s
 void walk_wait(struct walk *walk, uint64_t n);
 /* Touches made so far. */
 uint64_t walk_touched(const struct walk *walk);
+/* Where there is a time until which they touch, it is now. */
+void walk_end(struct walk *walk);
 /* Waits for the threads and frees. */
 void walk_join(struct walk *walk, struct walk_totals *ret);
 

@@ -29,7 +29,8 @@
 	X(FAULT_IN_STEP,          "in-step")          /* copied, the page map does not know */ \
 	X(FAULT_STOPPING,         "stopping")         /* STOP was read */                    \
 	X(FAULT_POISONING,        "poisoning")        /* a page was poisoned for it */       \
-	X(FAULT_RELEASING,        "releasing")        /* the page map says so */
+	X(FAULT_RELEASING,        "releasing")        /* the page map says so */             \
+	X(FAULT_BACK,             "back")             /* all was told to the next supervisor */
 
 enum fault_point {
 #define X(point, name) point,

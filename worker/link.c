@@ -38,7 +38,7 @@ static void lose(struct link *l)
 
 	close_fd(&l->chan);
 	/* One that turns us away must not be asked without end. */
-	if (l->heard || now - l->since_us > PAUSE_MAX_US)
+	if (l->heard || now > l->since_us + PAUSE_MAX_US)
 		l->pause_us = PAUSE_MIN_US;
 	else
 		l->pause_us = min_u64(l->pause_us * 2, PAUSE_MAX_US);

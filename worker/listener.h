@@ -17,7 +17,7 @@
 #include "common/sock.h"
 
 /* A peer that has connected must have said everything by then. */
-#define LISTENER_PEER_US ((uint64_t)10 * 1000 * 1000)
+#define LISTENER_PEER_US ((uint64_t)30 * 1000 * 1000)
 
 struct listener_peer {
 	struct handshake hs; /* owned; sock -1: free slot */

@@ -40,6 +40,7 @@ static void on_back(void *arg)
 	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm, s->said);
 	loop_replay(&s->loop);
 	habit_replay(&s->job->habit);
+	fault_point(FAULT_BACK);
 }
 
 /* The guest needs nobody any more, so there is time. */
