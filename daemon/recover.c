@@ -13,6 +13,7 @@
 #include "daemon/fetch.h"
 #include "daemon/notify.h"
 #include "daemon/steer.h"
+#include "daemon/vmm.h"
 
 /* How long a worker may take to find its new supervisor. */
 #define BACK_MS 10000
@@ -114,7 +115,7 @@ static bool find_vmm(struct live *l)
 
 	if (pidfd < 0)
 		return false;
-	live_watch_vmm(l, &pidfd);
+	vmm_watch(l, &pidfd);
 	return true;
 }
 
@@ -129,10 +130,23 @@ static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
 	if (pagemap_view(l->map_fd, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
+	if (l->vmm < 0)
+		return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known");
 	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, l->map_fd, &view, &l->uffd, err))
 		return -1;
 	notify_keep(l->rec.id, l->uffd);
 	return 0;
+}
+
+/* What the page map says is the worker's word. One that cannot be its VMM is none of ours. */
+static int find_learnt(const struct live *l, uint32_t pid)
+{
+	cleanup_fd int pidfd = -1;
+	struct err err;
+
+	if (!pid || proc_pidfd((pid_t)pid, &pidfd, &err) || !live_may_be_vmm(l, pidfd, pid))
+		return -1;
+	return steal_fd(&pidfd);
 }
 
 /*
@@ -159,14 +173,16 @@ static bool learn_vmm(struct live *l)
 		.page_bytes = view.regions.page_bytes,
 		.memory_bytes = regions_bytes(&view.regions),
 	};
-	door_find(l, &view, &vmm, &uffd);
-	live_connected(l, &c, proc_start_time((pid_t)c.pid));
-	live_watch_vmm(l, &vmm);
+	if (!door_find(l, &view, &vmm, &uffd))
+		vmm = find_learnt(l, c.pid);
+	live_connected(l, &c, vmm);
 	if (uffd >= 0) {
 		close_fd(&l->uffd);
 		l->uffd = uffd;
 		notify_keep(l->rec.id, uffd);
 	}
+	if (vmm >= 0 || l->uffd >= 0)
+		vmm_watch(l, &vmm);
 	return true;
 }
 
@@ -185,15 +201,10 @@ static void end_left_alone(struct live *l)
 	live_end(l, "released");
 }
 
-/* What the page map says is the worker's word. One that cannot be its VMM is none of ours. */
-static bool find_learnt(struct live *l)
+/* Has there been a VMM? Then nothing may be begun anew, and without a userfaultfd nothing go on. */
+static bool has_begun(const struct live *l)
 {
-	cleanup_fd int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
-
-	if (pidfd < 0 || !live_may_be_vmm(l, pidfd, l->rec.vmm_pid))
-		return false;
-	live_watch_vmm(l, &pidfd);
-	return true;
+	return l->rec.connected_ms || l->rec.state == STATE_FAILED;
 }
 
 /*
@@ -205,11 +216,11 @@ static bool regain(struct live *l)
 	bool left_alone = false;
 	struct err err;
 
-	if (learn_vmm(l) && (l->vmm < 0 ? !find_learnt(l) : proc_ended(l->vmm))) {
+	if (learn_vmm(l) && (!vmm_is_there(l) || vmm_has_ended(l))) {
 		live_end(l, "vmm-exited");
 		return true;
 	}
-	if (l->vmm < 0 || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
+	if (!has_begun(l) || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
 		return false;
 	/* It is just ending, and its pidfd will tell. */
 	if (err.sys == ESRCH)
@@ -224,7 +235,7 @@ static bool regain(struct live *l)
 
 void recover_worker(struct live *l, const char *how)
 {
-	if (l->vmm >= 0 && proc_ended(l->vmm)) {
+	if (vmm_has_ended(l)) {
 		live_end(l, "vmm-exited");
 		return;
 	}
@@ -307,11 +318,22 @@ static void wait_for_worker(struct live *l, int *pidfd)
 	event_add(l->back_by, &by);
 }
 
+/* Who connected is not there any more. Whose memory it is may be: whoever has the uffd can tell. */
+static bool has_ended(const struct live *l, int worker)
+{
+	if (l->uffd >= 0)
+		return vmm_has_ended(l);
+	if (worker >= 0)
+		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
+	return l->rec.vmm_pid != 0;
+}
+
 void recover_row(struct live *l)
 {
 	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
-	bool connected = l->rec.vmm_pid != 0, vmm = find_vmm(l);
+	bool connected = l->rec.vmm_pid || l->rec.connected_ms, vmm = find_vmm(l);
 	char own[CONF_PATH_MAX + 1];
+	int gone = -1;
 	struct err err;
 
 	/* Also for a worker that is still there: what nobody has taken is closed soon. */
@@ -321,16 +343,18 @@ void recover_row(struct live *l)
 			(strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
 	/* Its files stay until it is released, whatever state it is in. */
 	if (open_map(l, &err)) {
-		if (vmm)
+		if (vmm || (l->uffd >= 0 && !vmm_has_ended(l)))
 			give_up(l, "its page states are lost: %s", err.msg);
 		else
 			live_end(l, "vmm-exited");
 		return;
 	}
-	if (connected && !vmm) {
+	if (connected && !vmm && has_ended(l, worker)) {
 		live_end(l, "vmm-exited");
 		return;
 	}
+	if (connected && !vmm && l->uffd >= 0)
+		vmm_watch(l, &gone);
 	/* Who failed it may have died before he did so. */
 	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
 		live_kill_vmm(l);
