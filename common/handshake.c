@@ -312,35 +312,39 @@ int handshake_first_fd(int sock)
 
 static const struct {
 	bool size, kib;
+	uint64_t kib_unit; /* what page_size_kib counts in; more than a page: it is 0 */
+	const char *before, *behind;
 } styles[] = {
-	[HANDSHAKE_BOTH] = {true, true},
-	[HANDSHAKE_KIB] = {false, true},
-	[HANDSHAKE_SIZE] = {true, false},
-	[HANDSHAKE_NEITHER] = {false, false},
+	[HANDSHAKE_BOTH] = {true, true, 1, "[", "]"},
+	[HANDSHAKE_KIB] = {false, true, 1, "[", "]"},
+	[HANDSHAKE_SIZE] = {true, false, 1, "[", "]"},
+	[HANDSHAKE_NEITHER] = {false, false, 1, "[", "]"},
+	[HANDSHAKE_KIB_ZERO] = {true, true, UINT64_MAX, "[", "]"},
+	[HANDSHAKE_IN_KIB] = {false, true, 1024, "{\"mappings\":[", "]}"},
 };
 
 char *handshake_format(const struct regions *r, enum handshake_style style)
 {
 	/* Five members of at most 19 characters of name and 20 digits, and their signs. */
-	size_t room = r->n * (size_t)256 + 3;
+	size_t room = r->n * (size_t)256 + 32;
 	char *text = xcalloc(1, room);
-	size_t len = 0;
+	size_t len = (size_t)snprintf(text, room, "%s", styles[style].before);
 
-	text[len++] = '[';
 	for (uint32_t i = 0; i < r->n; i++) {
 		char size[64] = "", kib[64] = "";
 
 		if (styles[style].size)
 			snprintf(size, sizeof(size), ",\"page_size\":%" PRIu64, r->page_bytes);
 		if (styles[style].kib)
-			snprintf(kib, sizeof(kib), ",\"page_size_kib\":%" PRIu64, r->page_bytes);
+			snprintf(kib, sizeof(kib), ",\"page_size_kib\":%" PRIu64,
+				 r->page_bytes / styles[style].kib_unit);
 		len += (size_t)snprintf(text + len, room - len,
 					"%s{\"base_host_virt_addr\":%" PRIu64 ",\"size\":%" PRIu64
 					",\"offset\":%" PRIu64 "%s%s}",
 					i ? "," : "", r->v[i].base, r->v[i].size, r->v[i].offset,
 					size, kib);
 	}
-	text[len] = ']';
+	snprintf(text + len, room - len, "%s", styles[style].behind);
 	return text;
 }
 

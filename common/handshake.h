@@ -74,6 +74,8 @@ enum handshake_style {
 	HANDSHAKE_KIB,      /* page_size_kib only, 1.7 to 1.11 */
 	HANDSHAKE_SIZE,     /* page_size only, 2.0 */
 	HANDSHAKE_NEITHER,  /* 1.1 to 1.6 */
+	HANDSHAKE_KIB_ZERO, /* a fork's: page_size, and page_size_kib that says nothing */
+	HANDSHAKE_IN_KIB,   /* a fork's: page_size_kib in KiB, in an object around the array */
 };
 /* The message as text; owned by the caller. */
 char *handshake_format(const struct regions *r, enum handshake_style style);

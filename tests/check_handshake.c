@@ -206,6 +206,8 @@ START_TEST(format_every_style)
 		{HANDSHAKE_KIB, "\"offset\":0,\"page_size_kib\":2097152}", PAGE_2M},
 		{HANDSHAKE_SIZE, "\"offset\":0,\"page_size\":2097152}", PAGE_2M},
 		{HANDSHAKE_NEITHER, "\"offset\":0}", PAGE_4K},
+		{HANDSHAKE_KIB_ZERO, ",\"page_size\":2097152,\"page_size_kib\":0}", PAGE_2M},
+		{HANDSHAKE_IN_KIB, "\"offset\":0,\"page_size_kib\":2048}", PAGE_2M},
 	};
 	struct regions r = full_table(REGIONS_MAX), back;
 	char why[512];
