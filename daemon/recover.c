@@ -338,6 +338,8 @@ void recover_row(struct live *l)
 
 	/* Also for a worker that is still there: what nobody has taken is closed soon. */
 	l->uffd = notify_take(l->rec.id);
+	if (connected && !vmm && l->uffd >= 0)
+		vmm_watch(l, &gone);
 	host_path(l->host, "uffd", l->rec.id, own);
 	l->own_socket = l->rec.state == STATE_WAITING &&
 			(strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
@@ -353,8 +355,6 @@ void recover_row(struct live *l)
 		live_end(l, "vmm-exited");
 		return;
 	}
-	if (connected && !vmm && l->uffd >= 0)
-		vmm_watch(l, &gone);
 	/* Who failed it may have died before he did so. */
 	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
 		live_kill_vmm(l);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "tests/killing.h"
 #include "tests/respawn.h"
 #include "tests/runner.h"
 #include "tests/snapgen.h"
@@ -209,6 +210,31 @@ START_TEST(others_die)
 	ck_assert_uint_eq(respawn_count_events(&scene, show.s.id, "vmm-elsewhere"), 1);
 	end(&show);
 	scene_close(&scene);
+}
+END_TEST
+
+/* The worker meets who connected, and dies over it; the next one meets nobody any more. */
+static const char *const meetings[] = {
+	"peer:1:kill", "before-connected:1:kill", "before-record:1:kill", "recorded:1:kill",
+	"connected:1:kill",
+};
+
+START_TEST(worker_dies_over_the_helper)
+{
+	cleanup_free char *name = scene_format("%.*s", (int)strcspn(meetings[_i], ":"),
+					       meetings[_i]);
+	struct killing k;
+
+	killing_open(&k, name, NULL);
+	killing_arm(&k, meetings[_i]);
+	killing_create(&k, ON_DEMAND);
+	killing_vmm(&k, HELPED " --no-keep");
+	k.tally.died = k.tally.recovered = 1;
+	ck_assert(stage_hears(&k.s, "connected"));
+	killing_recovered(&k, "serving");
+	scene_vmm_go(&k.s.vmm);
+	killing_right(&k);
+	killing_close(&k);
 }
 END_TEST
 
@@ -480,6 +506,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, helped_vmm_is_killed, 0, ARRAY_LEN(helped));
 	tcase_add_test(tc, vmm_itself_is_killed);
 	tcase_add_loop_test(tc, others_die, 0, ARRAY_LEN(deaths));
+	tcase_add_loop_test(tc, worker_dies_over_the_helper, 0, ARRAY_LEN(meetings));
 	tcase_add_test(tc, all_die_who_had_it);
 	tcase_add_loop_test(tc, snapshot_changes, 0, ARRAY_LEN(failures));
 	tcase_add_loop_test(tc, stopped_with_kill, 0, ARRAY_LEN(stops));
