@@ -60,7 +60,7 @@ struct chan_hello {
 
 enum chan_assign_kind {
 	CHAN_ASSIGN_WAIT,  /* fds: spec, map, listening socket (or -1: bind it) */
-	CHAN_ASSIGN_SERVE, /* fds: spec, map, uffd, pidfd (none: ended): take over from a dead worker */
+	CHAN_ASSIGN_SERVE, /* fds: spec, map, uffd, pidfd unless it has ended: take over */
 };
 
 struct chan_assign { /* spec: memfd with JSON. Then @nfiles come in FILES messages */

@@ -160,21 +160,6 @@ void live_fail(struct live *l, const char *reason, bool kill)
 	}
 }
 
-bool live_may_be_vmm(const struct live *l, int pidfd, uint32_t pid)
-{
-	uid_t real, saved, caller = l->rec.caller_uid;
-	pid_t behind;
-
-	if (proc_behind(pidfd, &behind, &real, &saved))
-		return false;
-	if (behind == 0)
-		return true;
-	if ((uint32_t)behind != pid)
-		return false;
-	return door_knows(l, behind) || caller == 0 || caller == geteuid() || real == caller ||
-	       saved == caller;
-}
-
 /* Whoever made it lie may have made it do other things. */
 static void end_liar(struct live *l, uint32_t pid)
 {
@@ -304,14 +289,19 @@ static struct json_object *connected_data(const struct chan_connected *c)
 	return data;
 }
 
-void live_connected(struct live *l, const struct chan_connected *c, int pidfd)
+static void note_vmm(struct live *l, uint32_t pid, uint32_t uid, int pidfd)
 {
-	l->rec.vmm_pid = c->pid;
-	l->rec.vmm_uid = c->uid;
-	l->rec.vmm_start = proc_start_time((pid_t)c->pid);
+	l->rec.vmm_pid = pid;
+	l->rec.vmm_uid = uid;
+	l->rec.vmm_start = proc_start_time((pid_t)pid);
 	/* The number of one that has ended may be another's by now. */
 	if (pidfd < 0 || proc_ended(pidfd))
 		l->rec.vmm_start = 0;
+}
+
+void live_connected(struct live *l, const struct chan_connected *c, int pidfd)
+{
+	note_vmm(l, c->pid, c->uid, pidfd);
 	l->rec.page_bytes = c->page_bytes;
 	l->rec.memory_bytes = c->memory_bytes;
 	l->rec.connected_ms = wall_ms();
@@ -325,7 +315,7 @@ static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	if (fds[0] < 0)
 		return;
-	if (fds[1] >= 0 && l->vmm < 0 && !live_may_be_vmm(l, fds[1], msg->connected.pid)) {
+	if (fds[1] >= 0 && l->vmm < 0 && !vmm_may_be(l, fds[1], msg->connected.pid)) {
 		end_liar(l, msg->connected.pid);
 		return;
 	}
@@ -448,15 +438,12 @@ static void on_failed(struct live *l, const struct chan_msg *msg, int *fds)
 		create_failed(l, &why);
 		return;
 	}
-	if (fds[0] >= 0 && l->vmm < 0 && !live_may_be_vmm(l, fds[0], msg->failed.vmm_pid)) {
+	if (fds[0] >= 0 && l->vmm < 0 && !vmm_may_be(l, fds[0], msg->failed.vmm_pid)) {
 		end_liar(l, msg->failed.vmm_pid);
 		return;
 	}
-	if (fds[0] >= 0 && msg->failed.vmm_pid && !l->rec.vmm_pid) {
-		l->rec.vmm_pid = msg->failed.vmm_pid;
-		l->rec.vmm_uid = msg->failed.vmm_uid;
-		l->rec.vmm_start = proc_start_time((pid_t)msg->failed.vmm_pid);
-	}
+	if (msg->failed.vmm_pid && !l->rec.vmm_pid)
+		note_vmm(l, msg->failed.vmm_pid, msg->failed.vmm_uid, fds[0]);
 	if (fds[0] >= 0)
 		vmm_watch(l, &fds[0]);
 	if (!l->ready)

@@ -99,11 +99,6 @@ void live_kill_failed(struct live *l, const struct err *why);
  * @pidfd: of who handed the userfaultfd over, borrowed; -1: it has ended
  */
 void live_connected(struct live *l, const struct chan_connected *c, int pidfd);
-/*
- * May the process behind a worker's pidfd be its VMM, of this pid? We kill it in the end, and a
- * worker is not trusted: so it has connected to us, or its caller might kill it anyway.
- */
-bool live_may_be_vmm(const struct live *l, int pidfd, uint32_t pid);
 void live_drop_files(struct live *l);
 
 /*

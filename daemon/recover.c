@@ -144,7 +144,7 @@ static int find_learnt(const struct live *l, uint32_t pid)
 	cleanup_fd int pidfd = -1;
 	struct err err;
 
-	if (!pid || proc_pidfd((pid_t)pid, &pidfd, &err) || !live_may_be_vmm(l, pidfd, pid))
+	if (!pid || proc_pidfd((pid_t)pid, &pidfd, &err) || !vmm_may_be(l, pidfd, pid))
 		return -1;
 	return steal_fd(&pidfd);
 }
@@ -235,7 +235,7 @@ static bool regain(struct live *l)
 
 void recover_worker(struct live *l, const char *how)
 {
-	if (vmm_has_ended(l)) {
+	if (vmm_has_ended(l) || (l->rec.state == STATE_FAILED && !vmm_is_there(l))) {
 		live_end(l, "vmm-exited");
 		return;
 	}

@@ -30,9 +30,30 @@ void vmm_fini(struct live *l)
 	l->life = (struct life){0};
 }
 
+/* One that was never served: its worker alone has what it handed over. */
+static bool is_held(const struct live *l)
+{
+	return l->worker && l->rec.vmm_pid && !l->rec.connected_ms;
+}
+
 bool vmm_is_there(const struct live *l)
 {
-	return l->vmm >= 0 || l->uffd >= 0;
+	return l->vmm >= 0 || l->uffd >= 0 || is_held(l);
+}
+
+bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
+{
+	uid_t real, saved, caller = l->rec.caller_uid;
+	pid_t behind;
+
+	if (proc_behind(pidfd, &behind, &real, &saved))
+		return false;
+	if (behind == 0)
+		return true;
+	if ((uint32_t)behind != pid)
+		return false;
+	return door_knows(l, behind) || caller == 0 || caller == geteuid() || real == caller ||
+	       saved == caller;
 }
 
 /* With a userfaultfd in hand it alone decides. */
@@ -57,7 +78,7 @@ static bool find_owner(struct live *l, int *ret_pidfd)
 	if (l->uffd < 0 || l->map_fd < 0 || pagemap_view(l->map_fd, &view, &err))
 		return false;
 	pidfd = fetch_owner(l->uffd, &view.regions, &pid);
-	if (pidfd < 0 || !live_may_be_vmm(l, pidfd, (uint32_t)pid) ||
+	if (pidfd < 0 || !vmm_may_be(l, pidfd, (uint32_t)pid) ||
 	    proc_behind(pidfd, &pid, &real, &saved) || pid == 0)
 		return false;
 	l->rec.vmm_pid = (uint32_t)pid;
@@ -185,6 +206,6 @@ int vmm_kill(struct live *l, struct err *err)
 		return proc_kill(l->vmm, err);
 	if (look_elsewhere(l))
 		return proc_kill(l->vmm, err);
-	return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known: end the VMM "
-		       "yourself");
+	return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known: end the "
+		       "VMM yourself");
 }

@@ -11,6 +11,11 @@
 #include "daemon/live.h"
 
 /*
+ * May the process behind a worker's pidfd be its VMM, of this pid? We kill it in the end, and a
+ * worker is not trusted: so it has connected to us, or its caller might kill it anyway.
+ */
+bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid);
+/*
  * Notice its end. @pidfd is taken over, unless there is one already; -1: who handed the
  * userfaultfd over has ended.
  */

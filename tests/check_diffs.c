@@ -111,7 +111,7 @@ static const struct {
 	{"mv $from $to", true},
 	{"ln $from $to", true},
 	{"cd $(dirname $from); tar -cSf t diff; mkdir x; tar -xf t -C x; mv x/diff $to", true},
-	{"cd $(dirname $from); mkdir x; tar -cSz diff | gzip -dc | tar -x -C x; mv x/diff $to", true},
+	{"cd $(dirname $from); mkdir x; tar -cSz diff | tar -xz -C x; mv x/diff $to", true},
 	{"cat $from > $to", false},
 	{"gzip -c $from | gzip -dc > $to", false},
 	{"dd if=$from of=$to bs=64k", false},

@@ -236,7 +236,8 @@ START_TEST(every_prefix_is_incomplete)
 	for (size_t len = 0; len < strlen(t); len++)
 		ck_assert_msg(parse(t, len, &back, why) == HANDSHAKE_MORE, "%zu: %s", len, why);
 	for (size_t len = 0; len < strlen(object); len++)
-		ck_assert_msg(parse(object, len, &back, why) == HANDSHAKE_MORE, "%zu: %s", len, why);
+		ck_assert_msg(parse(object, len, &back, why) == HANDSHAKE_MORE, "%zu: %s", len,
+			      why);
 }
 END_TEST
 

@@ -78,7 +78,8 @@ static void act(enum part part, int sock, int given)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (part != HOLDER) {
-		if (uffd_open(0, &uffd, &err) || uffd_register(uffd, (uintptr_t)mem, PAGES * P, &err))
+		if (uffd_open(0, &uffd, &err) ||
+		    uffd_register(uffd, (uintptr_t)mem, PAGES * P, &err))
 			_exit(2);
 	}
 	if (part == HEIR)

@@ -273,7 +273,8 @@ END_TEST
 START_TEST(life)
 {
 	struct touch discard = {.body = touch_discard, .page = 1};
-	cleanup_fd int event = eventfd(0, EFD_CLOEXEC), file = open("/dev/null", O_RDWR | O_CLOEXEC);
+	cleanup_fd int event = eventfd(0, EFD_CLOEXEC);
+	cleanup_fd int file = open("/dev/null", O_RDWR | O_CLOEXEC);
 	cleanup_fd int bare = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	struct uf_msg msg;
 	struct victim v;

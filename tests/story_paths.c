@@ -190,8 +190,8 @@ START_TEST(test_diff_without_holes)
 	base = write_memory(&s, "base", 'b');
 	diff = write_memory(&s, "diff", 'd');
 	lost = scene_format("{\"snapshot\":{\"memory\":[\"%s\",\"%s\"]}}", base, diff);
-	meant = scene_format("{\"snapshot\":{\"memory\":[\"%s\",\"%s\"],\"dense_diffs\":true}}", base,
-			     diff);
+	meant = scene_format("{\"snapshot\":{\"memory\":[\"%s\",\"%s\"],\"dense_diffs\":true}}",
+			     base, diff);
 	scene_refused(&s, "PUT", RESTORES "/dense", lost, ERR_SNAPSHOT, "/diff has no hole");
 	scene_tell(&s, 201, "PUT", RESTORES "/dense", meant);
 	scene_refused(&s, "PUT", RESTORES "/dense", lost, ERR_CONFLICT, "different request");

@@ -123,8 +123,8 @@ static bool is_out_of_sight(const struct listener_peer *p, struct err *err)
 {
 	if (p->who.pid)
 		return false;
-	err_set(err, ERR_PEER, "it runs in a PID namespace that uffdd cannot see into: run uffdd in "
-		"the host's PID namespace, or in one that the VMM's is part of");
+	err_set(err, ERR_PEER, "it runs in a PID namespace that uffdd cannot see into: run uffdd "
+		"in the host's PID namespace, or in one that the VMM's is part of");
 	return true;
 }
 

@@ -83,8 +83,8 @@ int scan_judge(const struct scan *s, bool dense, struct err *err)
 
 	if (blocks < data)
 		return err_set(err, ERR_SNAPSHOT, "%s is sparse, but its file system does not tell "
-			       "where its holes are (data of %" PRIu64 " bytes in blocks of %" PRIu64
-			       "): copy it to ext4, xfs, btrfs or tmpfs with tar --sparse",
+			       "where its holes are (data of %" PRIu64 " bytes in blocks of %"
+			       PRIu64 "): copy it to ext4, xfs, btrfs or tmpfs with tar --sparse",
 			       layer_shown(f->path), data, blocks);
 	if (data == f->size_bytes && !dense)
 		return err_set(err, ERR_SNAPSHOT, "%s has no hole, so nothing of its base would be "
