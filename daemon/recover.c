@@ -233,9 +233,22 @@ static bool regain(struct live *l)
 	return true;
 }
 
+/*
+ * Is its VMM gone? Whoever has the uffd can tell, so ask @worker (its pidfd, or -1); where
+ * nobody has it, that who connected is not there any more.
+ */
+static bool is_over(const struct live *l, int worker)
+{
+	if (l->uffd >= 0 || l->vmm >= 0)
+		return vmm_has_ended(l);
+	if (worker >= 0)
+		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
+	return l->rec.vmm_pid || l->rec.state == STATE_FAILED;
+}
+
 void recover_worker(struct live *l, const char *how)
 {
-	if (vmm_has_ended(l) || (l->rec.state == STATE_FAILED && !vmm_is_there(l))) {
+	if (is_over(l, -1)) {
 		live_end(l, "vmm-exited");
 		return;
 	}
@@ -318,16 +331,6 @@ static void wait_for_worker(struct live *l, int *pidfd)
 	event_add(l->back_by, &by);
 }
 
-/* Who connected is not there any more. Whose memory it is may be: whoever has the uffd can tell. */
-static bool has_ended(const struct live *l, int worker)
-{
-	if (l->uffd >= 0)
-		return vmm_has_ended(l);
-	if (worker >= 0)
-		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
-	return l->rec.vmm_pid != 0;
-}
-
 void recover_row(struct live *l)
 {
 	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
@@ -351,7 +354,7 @@ void recover_row(struct live *l)
 			live_end(l, "vmm-exited");
 		return;
 	}
-	if (connected && !vmm && has_ended(l, worker)) {
+	if (connected && !vmm && is_over(l, worker)) {
 		live_end(l, "vmm-exited");
 		return;
 	}
