@@ -240,8 +240,11 @@ static bool overlaps(const struct regions *r, uint64_t start, uint64_t end)
 
 enum owns { OWNS, OWNS_NOT, OWNS_UNSEEN };
 
-/* A fork's child has the same mappings, but not registered. */
-static enum owns owns_regions(pid_t pid, const struct regions *r)
+/*
+ * @registered: a fork's child has the same mappings, but not registered. To know that, the
+ * kernel walks through all of a mapping's pages, some 50 ms for each GiB that is there.
+ */
+static enum owns owns_regions(pid_t pid, const struct regions *r, bool registered)
 {
 	cleanup_free char *line = NULL;
 	cleanup_file FILE *f = NULL;
@@ -251,21 +254,21 @@ static enum owns owns_regions(pid_t pid, const struct regions *r)
 	char path[64];
 	size_t room = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, registered ? "smaps" : "maps");
 	f = fopen(path, "re");
 	while (f && owns != OWNS && getline(&line, &room, f) > 0) {
-		owns = OWNS_NOT;
+		bool flags = strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " um");
+
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
 			inside = overlaps(r, start, end);
-		else if (inside && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " um"))
-			owns = OWNS;
+		owns = inside && (flags || !registered) ? OWNS : OWNS_NOT;
 	}
 	return owns;
 }
 
 bool fetch_is_other(pid_t pid, const struct regions *r)
 {
-	return owns_regions(pid, r) == OWNS_NOT;
+	return owns_regions(pid, r, false) == OWNS_NOT;
 }
 
 static bool is_same_file(int a, int b)
@@ -298,7 +301,7 @@ static int open_owner(pid_t pid, int uffd, const struct regions *r)
 	if (pid <= 0 || pid == getpid() || proc_pidfd(pid, &pidfd, &err))
 		return -1;
 	/* That it has not ended meanwhile means that all of this was of one process. */
-	if (!holds(pidfd, pid, uffd) || owns_regions(pid, r) != OWNS || proc_ended(pidfd))
+	if (!holds(pidfd, pid, uffd) || owns_regions(pid, r, true) != OWNS || proc_ended(pidfd))
 		return -1;
 	return steal_fd(&pidfd);
 }

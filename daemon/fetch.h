@@ -32,7 +32,7 @@ int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, 
  * processes. Returns its pidfd with *ret_pid, or -1 if there is none that can be looked into.
  */
 int fetch_owner(int uffd, const struct regions *r, pid_t *ret_pid);
-/* Is it certain that the regions are not of that process? */
+/* Is it certain that the regions are not of that process, since it has nothing there? */
 bool fetch_is_other(pid_t pid, const struct regions *r);
 /*
  * fetch_life - of the address space of the guest that the worker @pid serves

@@ -188,17 +188,14 @@ void vmm_watch(struct live *l, int *pidfd)
 
 /* ---- its death ---- */
 
-/*
- * It runs, but the memory is another's: killing it would help nobody. Only what is
- * registered tells, and that ends with the last userfaultfd, and with a release.
- */
+/* It runs, but the memory is another's: killing it would help nobody. */
 static bool is_other(const struct live *l)
 {
 	struct pagemap_view view;
 	struct err err;
 
-	return l->uffd >= 0 && l->map_fd >= 0 && pagemap_view(l->map_fd, &view, &err) == 0 &&
-	       !view.head.releasing && fetch_is_other((pid_t)l->rec.vmm_pid, &view.regions);
+	return l->map_fd >= 0 && pagemap_view(l->map_fd, &view, &err) == 0 &&
+	       view.head.connected && fetch_is_other((pid_t)l->rec.vmm_pid, &view.regions);
 }
 
 int vmm_kill(struct live *l, struct err *err)

@@ -279,6 +279,9 @@ static void help(struct vmm *v, const char *path, const struct vmm_link *link, i
 	}
 	if (link->helper == VMM_HELPER_ENDS)
 		_exit(0);
+	/* As a program of its own, which has nothing of that memory. */
+	for (uint32_t i = 0; i < v->regions.n; i++)
+		munmap((void *)v->regions.v[i].base, v->regions.v[i].size);
 	close(STDIN_FILENO);
 	close(said);
 	for (;;)
