@@ -64,7 +64,7 @@ struct chan_hello {
 
 enum chan_assign_kind {
 	CHAN_ASSIGN_WAIT,  /* fds: spec, map, listening socket (or -1: bind it) */
-	CHAN_ASSIGN_SERVE, /* fds: spec, map, uffd, pidfd: take over from a dead worker */
+	CHAN_ASSIGN_SERVE, /* fds: spec, map, uffd, pidfd unless it has ended: take over */
 };
 
 struct chan_assign { /* spec: memfd with JSON. Then @nfiles come in FILES messages */
@@ -111,12 +111,12 @@ struct chan_refused {
 	char why[256]; /* "": too many before it were worth an event */
 };
 
-struct chan_connected { /* fds: uffd, pidfd */
+struct chan_connected { /* fds: uffd, pidfd (none: who connected has ended) */
 	uint32_t pid, uid, gid, nregions;
 	uint64_t page_bytes, memory_bytes;
 };
 
-struct chan_failed { /* fds: pidfd, of a VMM whose message was wrong */
+struct chan_failed { /* fds: pidfd, of a VMM whose message was wrong, unless it has ended */
 	uint32_t code; /* enum err_code */
 	int32_t sys;
 	uint32_t kill; /* 1: the VMM must be killed, on_failure says so */

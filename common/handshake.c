@@ -8,20 +8,35 @@
 
 #include "common/js.h"
 
+/* 0: not said. Some forks write a member that they do not use, as 0 or null. */
+static int get_size(struct json_object *o, const char *name, const char *key, uint64_t *ret,
+		    struct err *err)
+{
+	struct json_object *value = NULL;
+	bool have;
+
+	*ret = 0;
+	if (json_object_object_get_ex(o, key, &value) && !value)
+		return 0;
+	return js_u64(o, name, key, 0, UINT64_MAX, ret, &have, err);
+}
+
 static int parse_page_size(struct json_object *o, const char *name, uint64_t *ret,
 			   struct err *err)
 {
-	uint64_t size = PAGE_4K, kib = PAGE_4K;
-	bool have_size, have_kib;
+	uint64_t size, kib;
 
-	if (js_u64(o, name, "page_size", 0, UINT64_MAX, &size, &have_size, err) ||
-	    js_u64(o, name, "page_size_kib", 0, UINT64_MAX, &kib, &have_kib, err))
+	if (get_size(o, name, "page_size", &size, err) ||
+	    get_size(o, name, "page_size_kib", &kib, err))
 		return -1;
-	if (have_size && have_kib && size != kib)
+	/* No page has so few bytes. */
+	if (kib == PAGE_4K >> 10 || kib == PAGE_2M >> 10)
+		kib <<= 10;
+	if (size && kib && size != kib)
 		return err_set(err, ERR_PEER,
 			       "%s: page_size %" PRIu64 " and page_size_kib %" PRIu64
 			       " (in bytes, too) differ", name, size, kib);
-	*ret = have_size ? size : kib;
+	*ret = size ? size : kib ? kib : PAGE_4K;
 	return 0;
 }
 
@@ -62,10 +77,35 @@ static int parse_regions(struct json_object *array, struct regions *r, struct er
 	return 0;
 }
 
+/* The array itself, or in an object around it. */
+static int find_array(struct json_object *message, struct json_object **ret, struct err *err)
+{
+	static const char *const names[] = {"regions", "mappings"};
+	bool found = false;
+
+	*ret = message;
+	if (json_object_is_type(message, json_type_array))
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (!json_object_object_get_ex(message, names[i], NULL))
+			continue;
+		if (found)
+			return err_set(err, ERR_PEER, "both \"%s\" and \"%s\"", names[0], names[1]);
+		found = true;
+		if (js_array(message, "", names[i], SIZE_MAX, ret, NULL, err))
+			return -1;
+	}
+	if (!found)
+		return err_set(err, ERR_PEER, "an object without \"%s\" or \"%s\"", names[0],
+			       names[1]);
+	return 0;
+}
+
 enum handshake_step handshake_parse(const char *text, size_t len, struct regions *ret,
 				    struct err *err)
 {
-	cleanup_json struct json_object *array = NULL;
+	cleanup_json struct json_object *message = NULL;
+	struct json_object *array;
 	struct regions r = {.n = 0};
 	bool more;
 
@@ -73,10 +113,10 @@ enum handshake_step handshake_parse(const char *text, size_t len, struct regions
 		err_set(err, ERR_PEER, "longer than %d bytes", HANDSHAKE_BYTES_MAX);
 		return HANDSHAKE_BAD;
 	}
-	array = js_parse_array(text, len, &more, err);
-	if (!array && more)
+	message = js_parse_arriving(text, len, &more, err);
+	if (!message && more)
 		return HANDSHAKE_MORE;
-	if (!array || parse_regions(array, &r, err)) {
+	if (!message || find_array(message, &array, err) || parse_regions(array, &r, err)) {
 		err->code = ERR_PEER;
 		return HANDSHAKE_BAD;
 	}
@@ -272,35 +312,39 @@ int handshake_first_fd(int sock)
 
 static const struct {
 	bool size, kib;
+	uint64_t kib_unit; /* what page_size_kib counts in; more than a page: it is 0 */
+	const char *before, *behind;
 } styles[] = {
-	[HANDSHAKE_BOTH] = {true, true},
-	[HANDSHAKE_KIB] = {false, true},
-	[HANDSHAKE_SIZE] = {true, false},
-	[HANDSHAKE_NEITHER] = {false, false},
+	[HANDSHAKE_BOTH] = {true, true, 1, "[", "]"},
+	[HANDSHAKE_KIB] = {false, true, 1, "[", "]"},
+	[HANDSHAKE_SIZE] = {true, false, 1, "[", "]"},
+	[HANDSHAKE_NEITHER] = {false, false, 1, "[", "]"},
+	[HANDSHAKE_KIB_ZERO] = {true, true, UINT64_MAX, "[", "]"},
+	[HANDSHAKE_IN_KIB] = {false, true, 1024, "{\"mappings\":[", "]}"},
 };
 
 char *handshake_format(const struct regions *r, enum handshake_style style)
 {
 	/* Five members of at most 19 characters of name and 20 digits, and their signs. */
-	size_t room = r->n * (size_t)256 + 3;
+	size_t room = r->n * (size_t)256 + 32;
 	char *text = xcalloc(1, room);
-	size_t len = 0;
+	size_t len = (size_t)snprintf(text, room, "%s", styles[style].before);
 
-	text[len++] = '[';
 	for (uint32_t i = 0; i < r->n; i++) {
 		char size[64] = "", kib[64] = "";
 
 		if (styles[style].size)
 			snprintf(size, sizeof(size), ",\"page_size\":%" PRIu64, r->page_bytes);
 		if (styles[style].kib)
-			snprintf(kib, sizeof(kib), ",\"page_size_kib\":%" PRIu64, r->page_bytes);
+			snprintf(kib, sizeof(kib), ",\"page_size_kib\":%" PRIu64,
+				 r->page_bytes / styles[style].kib_unit);
 		len += (size_t)snprintf(text + len, room - len,
 					"%s{\"base_host_virt_addr\":%" PRIu64 ",\"size\":%" PRIu64
 					",\"offset\":%" PRIu64 "%s%s}",
 					i ? "," : "", r->v[i].base, r->v[i].size, r->v[i].offset,
 					size, kib);
 	}
-	text[len] = ']';
+	snprintf(text + len, room - len, "%s", styles[style].behind);
 	return text;
 }
 

@@ -6,9 +6,10 @@
  *
  *   {"base_host_virt_addr":u64,"size":u64,"offset":u64,"page_size":u64,"page_size_kib":u64}
  *
- * page_size_kib is in bytes despite its name. page_size, else page_size_kib,
- * else 4096; both present must agree. Unknown members are ignored (later VMMs
- * add some); everything else is strict.
+ * page_size_kib is in bytes despite its name, but 4 and 2048 can only be KiB. page_size,
+ * else page_size_kib, else 4096; 0 and null stand for "not said", and two that are said
+ * must agree. {"regions": [...]} or {"mappings": [...]} around the array will do as well.
+ * Unknown members are ignored (later VMMs add some); everything else is strict.
  */
 #ifndef UFFDD_HANDSHAKE_H
 #define UFFDD_HANDSHAKE_H
@@ -73,6 +74,8 @@ enum handshake_style {
 	HANDSHAKE_KIB,      /* page_size_kib only, 1.7 to 1.11 */
 	HANDSHAKE_SIZE,     /* page_size only, 2.0 */
 	HANDSHAKE_NEITHER,  /* 1.1 to 1.6 */
+	HANDSHAKE_KIB_ZERO, /* a fork's: page_size, and page_size_kib that says nothing */
+	HANDSHAKE_IN_KIB,   /* a fork's: page_size_kib in KiB, in an object around the array */
 };
 /* The message as text; owned by the caller. */
 char *handshake_format(const struct regions *r, enum handshake_style style);

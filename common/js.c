@@ -105,7 +105,7 @@ struct json_object *js_parse(const char *text, size_t len, bool allow_comments, 
 	return value;
 }
 
-struct json_object *js_parse_array(const char *text, size_t len, bool *ret_more, struct err *err)
+struct json_object *js_parse_arriving(const char *text, size_t len, bool *ret_more, struct err *err)
 {
 	struct json_object *value;
 	enum jscan rc;
@@ -113,7 +113,7 @@ struct json_object *js_parse_array(const char *text, size_t len, bool *ret_more,
 	*ret_more = false;
 	if (check_size(len, err) < 0)
 		return NULL;
-	value = parse(text, len, '[', &rc, err);
+	value = parse(text, len, 0, &rc, err);
 	*ret_more = rc == JSCAN_MORE;
 	return value;
 }

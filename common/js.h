@@ -29,12 +29,12 @@ struct json_object *js_parse(const char *text, size_t len, bool allow_comments, 
 	__attribute__((nonnull));
 
 /*
- * js_parse_array - the same for a text that is an array and may still be arriving
+ * js_parse_arriving - the same for a text that may be an array as well, and still be arriving
  * @ret_more: nothing is wrong so far, the end is missing
  *
- * Returns the array, or NULL with *ret_more set and, if it is false, *err filled.
+ * Returns array or object, or NULL with *ret_more set and, if it is false, *err filled.
  */
-struct json_object *js_parse_array(const char *text, size_t len, bool *ret_more, struct err *err)
+struct json_object *js_parse_arriving(const char *text, size_t len, bool *ret_more, struct err *err)
 	__attribute__((nonnull));
 
 static inline void cleanup_json_fn(struct json_object **o)

@@ -317,8 +317,8 @@ static enum jscan scan_value(struct scanner *sc, char open, size_t *ret_end)
 	enum jscan rc = JSCAN_OK;
 
 	skip_blanks(sc);
-	if (sc->pos < sc->len && sc->text[sc->pos] != open)
-		return bad(sc, sc->pos, "expected an %s", open == '{' ? "object" : "array");
+	if (sc->pos < sc->len && sc->text[sc->pos] != '{' && (open || sc->text[sc->pos] != '['))
+		return bad(sc, sc->pos, "expected an %s", open ? "object" : "array or an object");
 	while (rc == JSCAN_OK && sc->pos < sc->len) {
 		rc = scan_token(sc);
 		*ret_end = sc->pos;

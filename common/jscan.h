@@ -18,7 +18,7 @@ enum jscan {
 
 /*
  * jscan_text - through a whole text that is to be one value starting with @open
- * @open:    '{' or '['
+ * @open:    '{', or 0: an array will do as well
  * @tok:     borrowed; left in no particular state
  * @ret_end: offset behind the value, when JSCAN_OK
  */

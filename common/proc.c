@@ -103,11 +103,13 @@ int proc_behind(int pidfd, pid_t *ret_pid, uid_t *ret_real, uid_t *ret_saved)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	line = read_proc(path, buf, sizeof(buf)) > 0 ? find_line(buf, "Uid:") : NULL;
+	/* Still that very process, and not nobody, or one that got its number meanwhile? */
+	if (proc_ended(pidfd)) {
+		*ret_pid = 0;
+		return 0;
+	}
 	if (!line || sscanf(line, "%u %u %u", &real, &effective, &saved) != 3)
 		return -1;
-	/* Still that very process, and not one that got its number meanwhile. */
-	if (proc_ended(pidfd))
-		*ret_pid = 0;
 	*ret_real = real;
 	*ret_saved = saved;
 	return 0;
@@ -120,5 +122,8 @@ int proc_kill(int pidfd, struct err *err)
 	if (errno == EPERM)
 		return err_set(err, ERR_DENIED,
 			       "may not kill a process of another user: grant CAP_KILL");
+	if (errno == EINVAL)
+		return err_set(err, ERR_DENIED, "may not kill a process of a PID namespace that "
+			       "this one does not contain: run uffdd in the host's");
 	return err_sys(err, "cannot kill a process");
 }

@@ -29,7 +29,8 @@ const char *const spec_failure_names[FAILURE_COUNT] = {
 static const char *const body_keys[] = {"tenant", "snapshot", "socket", "peer", "prefetch",
 					"working_set", "connect_timeout", "when_complete",
 					"on_failure", NULL};
-static const char *const snapshot_keys[] = {"dir", "header", "layers", "memory", NULL};
+static const char *const snapshot_keys[] = {"dir", "header", "layers", "memory",
+					    "dense_diffs", NULL};
 static const char *const socket_keys[] = {"path", "mode", "uid", "gid", NULL};
 static const char *const peer_keys[] = {"uid", NULL};
 static const char *const prefetch_keys[] = {"mode", "rate_bytes_per_s", "max_resident_bytes",
@@ -207,12 +208,13 @@ static int parse_memory(struct json_object *array, struct spec *spec, struct err
 static int parse_snapshot(struct json_object *body, struct spec *spec, struct err *err)
 {
 	struct json_object *o, *layers = NULL, *memory = NULL;
-	bool dir, header, have;
+	bool dir, header, have, dense;
 
 	if (js_object(body, "", "snapshot", &o, NULL, err) < 0 ||
 	    js_known(o, "snapshot", snapshot_keys, err) < 0 ||
 	    js_object(o, "snapshot", "layers", &layers, &have, err) < 0 ||
-	    js_array(o, "snapshot", "memory", SPEC_LAYERS_MAX, &memory, &have, err) < 0)
+	    js_array(o, "snapshot", "memory", SPEC_LAYERS_MAX, &memory, &have, err) < 0 ||
+	    js_bool(o, "snapshot", "dense_diffs", &spec->dense_diffs, &dense, err) < 0)
 		return -1;
 	dir = json_object_object_get_ex(o, "dir", NULL);
 	header = json_object_object_get_ex(o, "header", NULL);
@@ -220,6 +222,8 @@ static int parse_snapshot(struct json_object *body, struct spec *spec, struct er
 		return err_set(err, ERR_INVALID,
 			       "snapshot: must have exactly one of \"dir\", \"header\" with "
 			       "\"layers\", \"memory\"");
+	if (dense && !memory)
+		return err_set(err, ERR_INVALID, "snapshot.dense_diffs: goes with \"memory\" only");
 	if (dir) {
 		spec->source = SOURCE_DIR;
 		return get_path(o, "snapshot", "dir", &spec->path, err);
@@ -425,6 +429,9 @@ struct json_object *spec_snapshot_json(const struct spec *spec)
 		layers = add_part(o, "memory", json_object_new_array());
 		for (size_t i = 0; i < spec->nlayers; i++)
 			add_path(layers, spec->layers[i].path);
+		/* Rows of older releases are compared with this text. */
+		if (spec->dense_diffs)
+			js_add_bool(o, "dense_diffs", true);
 	}
 	return o;
 }

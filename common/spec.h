@@ -34,6 +34,7 @@ struct spec {
 	/* SOURCE_HEADER: sorted by build id; SOURCE_MEMORY: base first, newest last. */
 	struct spec_layer *layers; /* owned */
 	size_t nlayers;
+	bool dense_diffs; /* SOURCE_MEMORY: a diff may be without any hole */
 
 	char socket_path[PROTO_SUN_MAX + 1]; /* "" = in the run directory */
 	uint32_t socket_mode;                /* default 0660 */

@@ -30,6 +30,8 @@ struct uffdio_poison {
 #endif
 
 #define DEVICE "/dev/userfaultfd"
+/* Any address that a process may have. */
+#define SOMEWHERE ((uint64_t)1 << 30)
 
 static const char *const outcome_names[] = {
 	[UF_DONE] = "done",     [UF_PART] = "part",     [UF_AGAIN] = "again",
@@ -297,6 +299,24 @@ bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes)
 	uint64_t done;
 
 	return uffd_copy(uffd, addr, NULL, page_bytes, &done) != UF_LEFT;
+}
+
+/* A copy first looks whether there is an address space, then where to and what. */
+enum uf_life uffd_life(int uffd)
+{
+	struct uffdio_range range = {.start = SOMEWHERE, .len = PAGE_4K};
+	uint64_t done;
+
+	if (!is_anon_inode(uffd) || call(uffd, UFFDIO_WAKE, &range) < 0)
+		return UF_ENDED;
+	switch (uffd_copy(uffd, SOMEWHERE, NULL, PAGE_4K, &done)) {
+	case UF_GONE:
+		return UF_ENDED;
+	case UF_AGAIN:
+		return UF_BUSY;
+	default:
+		return UF_LIVES;
+	}
 }
 
 /* An install works through any userfaultfd of the process, but to register does not. */

@@ -108,6 +108,14 @@ int uffd_check(int uffd, uint64_t start, uint64_t len, struct err *err);
  */
 bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes);
 
+enum uf_life {
+	UF_LIVES, /* the address space is there, whoever has it */
+	UF_ENDED, /* it has ended, or this is no userfaultfd: nobody waits for it */
+	UF_BUSY,  /* a removal is under way: cannot be told now, ask again */
+};
+/* Does the address space of this userfaultfd live? Installs nothing. */
+enum uf_life uffd_life(int uffd);
+
 enum uf_claim {
 	UF_OURS,    /* registered with this userfaultfd */
 	UF_OTHERS,  /* with another one of the same process */

@@ -9,6 +9,8 @@ const struct args_option create_options[] = {
 	 "restore from memfile.header and memfile.BUILDID files in DIR"},
 	{"memory", 0, "FILE", ARGS_TEXT, true,
 	 "restore from a flat memory file; again for each diff, oldest first"},
+	{"dense-diffs", 0, NULL, ARGS_FLAG, false,
+	 "take diffs without any hole for what they seem"},
 	{"header", 0, "FILE", ARGS_TEXT, false, "restore from a header; its layers with --layer"},
 	{"layer", 0, "BUILDID=FILE", ARGS_LAYER, true, "where the data of one build id is"},
 	{"id", 0, "ID", ARGS_ID, false, "id of the restore (default: a new UUID)"},
@@ -135,6 +137,8 @@ static int add_snapshot(const struct args *args, struct json_object *body, struc
 	if ((dir != NULL) + (header != NULL) + (get(args, "memory") != NULL) != 1)
 		return err_set(err, ERR_INVALID,
 			       "give exactly one of --snapshot, --memory and --header");
+	if (get(args, "dense-diffs") && !get(args, "memory"))
+		return err_set(err, ERR_INVALID, "--dense-diffs goes with --memory only");
 	if (get(args, "layer") && !header)
 		return err_set(err, ERR_INVALID, "--layer goes with --header only");
 	if (dir)
@@ -146,6 +150,8 @@ static int add_snapshot(const struct args *args, struct json_object *body, struc
 	}
 	files = json_object_new_array();
 	json_object_object_add(snapshot, "memory", files);
+	if (get(args, "dense-diffs"))
+		js_add_bool(snapshot, "dense_diffs", true);
 	return each(args, "memory", files, add_memory, err);
 }
 

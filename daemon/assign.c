@@ -156,7 +156,8 @@ static int assign(struct live *l, enum chan_assign_kind kind, struct err *err)
 	fds[1] = l->map_fd;
 	if (kind == CHAN_ASSIGN_SERVE) {
 		fds[nfds++] = l->uffd;
-		fds[nfds++] = l->vmm;
+		if (l->vmm >= 0)
+			fds[nfds++] = l->vmm;
 	} else if (l->door.fd >= 0) {
 		fds[nfds++] = l->door.fd;
 	}

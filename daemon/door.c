@@ -240,9 +240,9 @@ bool door_find(const struct live *l, const struct pagemap_view *view, int *ret_p
 			continue;
 		close_fd(ret_pidfd);
 		if (sock_peer_pidfd(sock, who.pid, ret_pidfd, &err))
-			continue;
+			*ret_pidfd = -1;
 		if (fetch_sent(sock, l->map_fd, view, ret_uffd, &err))
 			*ret_uffd = -1;
 	}
-	return *ret_pidfd >= 0;
+	return *ret_pidfd >= 0 || *ret_uffd >= 0;
 }

@@ -52,8 +52,8 @@ void door_hand_over(struct live *l);
 /*
  * door_find - the VMM of the page map among those who are kept
  *
- * Its worker died before it could tell. Returns true with its pidfd, and its uffd or -1
- * when its message has none (any more); both owned by the caller.
+ * Its worker died before it could tell. Returns true with its pidfd, or -1 when it has ended,
+ * and its uffd, or -1 when its message has none (any more); both owned by the caller.
  */
 bool door_find(const struct live *l, const struct pagemap_view *view, int *ret_pidfd,
 	       int *ret_uffd);

@@ -4,11 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/kcmp.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #include "common/handshake.h"
-#include "common/uffd.h"
+#include "common/proc.h"
 
 /* Pages of each region that are asked whose they are. */
 #define SAMPLES 8
@@ -166,43 +167,174 @@ static int denied(pid_t pid, struct err *err)
 	return err_sys(err, "look into the VMM (pid %d)", (int)pid);
 }
 
+/* The userfaultfds that a process holds, as duplicates of ours. */
+struct holdings {
+	DIR *dir;
+	int pidfd; /* borrowed */
+	int tried;
+	bool refused;
+};
+
+static int holdings_open(struct holdings *h, int pidfd, pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	*h = (struct holdings){.dir = opendir(path), .pidfd = pidfd};
+	return h->dir ? 0 : -1;
+}
+
+/* The next one, owned by the caller; -1: there is none, or it may not be had. */
+static int holdings_next(struct holdings *h)
+{
+	struct dirent *e;
+
+	while (h->tried < UFFDS_MAX && (e = readdir(h->dir))) {
+		int fd;
+
+		if (!is_uffd(dirfd(h->dir), e->d_name))
+			continue;
+		h->tried++;
+		fd = (int)syscall(SYS_pidfd_getfd, h->pidfd, (int)strtol(e->d_name, NULL, 10), 0);
+		if (fd >= 0)
+			return fd;
+		h->refused = true;
+	}
+	return -1;
+}
+
 int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
 	       struct err *err)
 {
 	struct samples samples;
-	bool refused = false;
-	int found = -1, tried = 0;
-	struct dirent *e;
-	char path[64];
-	DIR *dir;
+	struct holdings h;
+	int fd;
 
 	if (choose_samples(&samples, map_fd, view, err))
 		return -1;
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
+	if (holdings_open(&h, vmm, pid))
 		return denied(pid, err);
-	while (found < 0 && tried < UFFDS_MAX && (e = readdir(dir))) {
-		int fd;
-
-		if (!is_uffd(dirfd(dir), e->d_name))
-			continue;
-		tried++;
-		fd = (int)syscall(SYS_pidfd_getfd, vmm, (int)strtol(e->d_name, NULL, 10), 0);
-		refused = refused || fd < 0;
-		if (fd >= 0 && is_ours(fd, pid, &samples, &view->regions))
-			found = fd;
-		else if (fd >= 0)
-			close(fd);
+	while ((fd = holdings_next(&h)) >= 0 && !is_ours(fd, pid, &samples, &view->regions))
+		close(fd);
+	closedir(h.dir);
+	if (fd < 0 && h.refused) {
+		errno = EPERM;
+		return denied(pid, err);
 	}
-	closedir(dir);
-	if (found < 0 && refused)
-		return denied(pid, err);
-	if (found < 0)
+	if (fd < 0)
 		return err_set(err, ERR_SYSTEM, "the VMM (pid %d) holds no userfaultfd with its "
 			       "regions", (int)pid);
-	*ret_uffd = found;
+	*ret_uffd = fd;
 	return 0;
+}
+
+/* ---- whose memory it is ---- */
+
+static bool overlaps(const struct regions *r, uint64_t start, uint64_t end)
+{
+	for (uint32_t i = 0; i < r->n; i++)
+		if (start < r->v[i].base + r->v[i].size && end > r->v[i].base)
+			return true;
+	return false;
+}
+
+enum owns { OWNS, OWNS_NOT, OWNS_UNSEEN };
+
+/*
+ * @registered: a fork's child has the same mappings, but not registered. To know that, the
+ * kernel walks through all of a mapping's pages, some 50 ms for each GiB that is there.
+ */
+static enum owns owns_regions(pid_t pid, const struct regions *r, bool registered)
+{
+	cleanup_free char *line = NULL;
+	cleanup_file FILE *f = NULL;
+	enum owns owns = OWNS_UNSEEN;
+	bool inside = false;
+	uint64_t start, end;
+	char path[64];
+	size_t room = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, registered ? "smaps" : "maps");
+	f = fopen(path, "re");
+	while (f && owns != OWNS && getline(&line, &room, f) > 0) {
+		bool flags = strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " um");
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
+			inside = overlaps(r, start, end);
+		owns = inside && (flags || !registered) ? OWNS : OWNS_NOT;
+	}
+	return owns;
+}
+
+bool fetch_is_other(pid_t pid, const struct regions *r)
+{
+	return owns_regions(pid, r, false) == OWNS_NOT;
+}
+
+static bool is_same_file(int a, int b)
+{
+	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, a, b) == 0;
+}
+
+static bool holds(int pidfd, pid_t pid, int uffd)
+{
+	struct holdings h;
+	bool same = false;
+	int fd;
+
+	if (holdings_open(&h, pidfd, pid))
+		return false;
+	while (!same && (fd = holdings_next(&h)) >= 0) {
+		same = is_same_file(fd, uffd);
+		close(fd);
+	}
+	closedir(h.dir);
+	return same;
+}
+
+/* Its pidfd, or -1: it is another process. */
+static int open_owner(pid_t pid, int uffd, const struct regions *r)
+{
+	cleanup_fd int pidfd = -1;
+	struct err err;
+
+	if (pid <= 0 || pid == getpid() || proc_pidfd(pid, &pidfd, &err))
+		return -1;
+	/* That it has not ended meanwhile means that all of this was of one process. */
+	if (!holds(pidfd, pid, uffd) || owns_regions(pid, r, true) != OWNS || proc_ended(pidfd))
+		return -1;
+	return steal_fd(&pidfd);
+}
+
+int fetch_owner(int uffd, const struct regions *r, pid_t *ret_pid)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *e;
+	int pidfd = -1;
+
+	while (dir && pidfd < 0 && (e = readdir(dir))) {
+		*ret_pid = (pid_t)strtol(e->d_name, NULL, 10);
+		pidfd = open_owner(*ret_pid, uffd, r);
+	}
+	if (dir)
+		closedir(dir);
+	return pidfd;
+}
+
+enum uf_life fetch_life(int pidfd, pid_t pid)
+{
+	enum uf_life life = UF_BUSY;
+	struct holdings h;
+	int fd;
+
+	if (holdings_open(&h, pidfd, pid))
+		return UF_BUSY;
+	while (life != UF_LIVES && (fd = holdings_next(&h)) >= 0) {
+		life = uffd_life(fd);
+		close(fd);
+	}
+	closedir(h.dir);
+	return h.refused ? UF_BUSY : life;
 }
 
 int fetch_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "common/pagemap.h"
+#include "common/uffd.h"
 
 /*
  * fetch_uffd - out of the VMM itself
@@ -23,6 +24,21 @@
  */
 int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
 	       struct err *err);
+/*
+ * fetch_owner - the process whose memory @uffd serves
+ * @uffd: of the restore whose regions are @r
+ *
+ * One that holds this very userfaultfd and has the regions registered: looked for among all
+ * processes. Returns its pidfd with *ret_pid, or -1 if there is none that can be looked into.
+ */
+int fetch_owner(int uffd, const struct regions *r, pid_t *ret_pid);
+/* Is it certain that the regions are not of that process, since it has nothing there? */
+bool fetch_is_other(pid_t pid, const struct regions *r);
+/*
+ * fetch_life - of the address space of the guest that the worker @pid serves
+ * UF_BUSY: it cannot be looked into, or has none.
+ */
+enum uf_life fetch_life(int pidfd, pid_t pid);
 /* Out of the message that it has sent on @sock, which stays there. */
 int fetch_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
 	       struct err *err);

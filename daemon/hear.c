@@ -11,6 +11,7 @@
 #include "daemon/phase.h"
 #include "daemon/recording.h"
 #include "daemon/recover.h"
+#include "daemon/vmm.h"
 
 static int check_size(const struct live *l, uint64_t bytes, struct err *err)
 {
@@ -127,13 +128,16 @@ static const char *on_peer(struct live *l, const struct chan_msg *msg, int *fds)
 	return NULL;
 }
 
+/* @pidfd: of who handed the userfaultfd over; -1, or ended: then nobody can be harmed by it. */
 static const char *check_vmm(const struct live *l, int pidfd, uint32_t pid, uint32_t uid)
 {
 	if (uid != l->spec.peer_uid)
 		return "of a VMM of the wrong user";
+	if (pidfd < 0 || proc_ended(pidfd))
+		return NULL;
 	if (l->rec.vmm_pid && pid != l->rec.vmm_pid)
 		return "of another VMM";
-	if (l->vmm < 0 && !live_may_be_vmm(l, pidfd, pid))
+	if (l->vmm < 0 && !vmm_may_be(l, pidfd, pid))
 		return "of a process that cannot be its VMM";
 	return NULL;
 }
@@ -160,7 +164,7 @@ static const char *on_connected(struct live *l, const struct chan_msg *msg, int 
 
 	if (l->rec.state != STATE_WAITING && !l->worker->replays)
 		return "for the second time";
-	if (fds[0] < 0 || fds[1] < 0 || !c->pid)
+	if (fds[0] < 0 || !c->pid)
 		return "without a VMM";
 	if ((lie = check_vmm(l, fds[1], c->pid, c->uid)) || (lie = check_memory(l, c)))
 		return lie;
@@ -169,8 +173,8 @@ static const char *on_connected(struct live *l, const struct chan_msg *msg, int 
 	l->uffd = steal_fd(&fds[0]);
 	notify_keep(l->rec.id, l->uffd);
 	if (l->rec.state == STATE_WAITING)
-		live_connected(l, c, proc_start_behind(fds[1], (pid_t)c->pid));
-	live_watch_vmm(l, &fds[1]);
+		live_connected(l, c, fds[1]);
+	vmm_watch(l, &fds[1]);
 	assign_presence(l);
 	/* For more than prefetch: whether such a guest can be left alone. */
 	if (l->rec.page_bytes > PAGE_4K)
@@ -273,11 +277,17 @@ static const char *on_lease_back(struct live *l, const struct chan_msg *msg, int
 	return NULL;
 }
 
+/* While it cannot be told (a removal is under way) another worker goes on when this one has left. */
 static const char *on_gone(struct live *l, const struct chan_msg *msg, int *fds)
 {
+	enum uf_life life = l->uffd >= 0 ? uffd_life(l->uffd) : UF_ENDED;
+
 	(void)msg;
 	(void)fds;
-	live_end(l, "vmm-exited");
+	if (life == UF_LIVES)
+		return "of a VMM that lives";
+	if (life == UF_ENDED)
+		live_end(l, "vmm-exited");
 	return NULL;
 }
 
@@ -314,11 +324,12 @@ static const char *check_failed(const struct live *l, const struct chan_failed *
 {
 	if (!f->msg[0])
 		return "without a reason";
-	if ((f->vmm_pid != 0) != (pidfd >= 0))
-		return "with half of a VMM";
-	if (f->vmm_pid && !l->ready)
+	/* Of one that has ended there is no pidfd, of one that is out of sight no pid. */
+	if (!f->vmm_pid && pidfd < 0)
+		return NULL;
+	if (!l->ready)
 		return "with a VMM that nobody has let in";
-	return f->vmm_pid ? check_vmm(l, pidfd, f->vmm_pid, f->vmm_uid) : NULL;
+	return check_vmm(l, pidfd, f->vmm_pid, f->vmm_uid);
 }
 
 static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fds)
@@ -337,12 +348,10 @@ static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fd
 		live_stillborn(l, &why);
 		return NULL;
 	}
-	if (f->vmm_pid && !l->rec.vmm_pid) {
-		l->rec.vmm_pid = f->vmm_pid;
-		l->rec.vmm_uid = f->vmm_uid;
-		l->rec.vmm_start = proc_start_behind(fds[0], (pid_t)f->vmm_pid);
-	}
-	live_watch_vmm(l, &fds[0]);
+	if (f->vmm_pid && !l->rec.vmm_pid)
+		live_note_vmm(l, f->vmm_pid, f->vmm_uid, fds[0]);
+	if (fds[0] >= 0)
+		vmm_watch(l, &fds[0]);
 	if (!l->ready)
 		no_successor(l, &why);
 	live_fail(l, why.msg, must_kill(l, f->kill));

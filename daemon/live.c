@@ -10,6 +10,7 @@
 #include "daemon/hear.h"
 #include "daemon/notify.h"
 #include "daemon/recover.h"
+#include "daemon/vmm.h"
 
 /* Opening a tenant's paths may take as long as its file systems like. */
 #define LOAD_BY_S 30
@@ -75,8 +76,7 @@ static void release(struct live *l)
 	lessor_back(l->host->lessor, &l->claim);
 	if (!l->released)
 		notify_forget(l->rec.id);
-	free_event(&l->on_vmm);
-	close_fd(&l->vmm);
+	vmm_fini(l);
 	free_event(&l->grace);
 	free_event(&l->load_by);
 	free_event(&l->back_by);
@@ -123,18 +123,22 @@ void live_end(struct live *l, const char *reason)
 	l->host->hooks->changed(l->host->arg, l);
 }
 
+void live_kill_failed(struct live *l, const struct err *why)
+{
+	struct json_object *data = json_object_new_object();
+
+	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", l->rec.id,
+		  l->rec.vmm_pid, why->msg);
+	js_add_string(data, "detail", why->msg);
+	live_changed(l, "kill-failed", data);
+}
+
 void live_kill_vmm(struct live *l)
 {
-	struct json_object *data;
 	struct err err;
 
-	if (l->vmm < 0 || proc_kill(l->vmm, &err) == 0)
-		return;
-	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", l->rec.id,
-		  l->rec.vmm_pid, err.msg);
-	data = json_object_new_object();
-	js_add_string(data, "detail", err.msg);
-	live_changed(l, "kill-failed", data);
+	if (vmm_is_there(l) && vmm_kill(l, &err))
+		live_kill_failed(l, &err);
 }
 
 /* Visible at once; what the guest hangs on is kept until the VMM has ended. */
@@ -144,49 +148,16 @@ void live_fail(struct live *l, const char *reason, bool kill)
 		return;
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
-	l->rec.released = l->vmm < 0;
+	l->rec.released = !vmm_is_there(l);
 	unlink_socket(l);
 	lessor_back(l->host->lessor, &l->claim);
 	live_changed(l, "failed", reason_data(l));
 	if (kill)
 		live_kill_vmm(l);
-	if (l->vmm < 0) {
+	if (!vmm_is_there(l)) {
 		release(l);
 		l->host->hooks->ended(l->host->arg, l);
 	}
-}
-
-static void on_vmm_cb(evutil_socket_t fd, short what, void *arg)
-{
-	struct live *l = arg;
-
-	(void)fd;
-	(void)what;
-	live_end(l, "vmm-exited");
-}
-
-bool live_may_be_vmm(const struct live *l, int pidfd, uint32_t pid)
-{
-	uid_t real, saved, caller = l->rec.caller_uid;
-	pid_t behind;
-
-	if (proc_behind(pidfd, &behind, &real, &saved))
-		return false;
-	if (behind == 0)
-		return true;
-	if ((uint32_t)behind != pid)
-		return false;
-	return door_knows(l, behind) || caller == 0 || caller == geteuid() || real == caller ||
-	       saved == caller;
-}
-
-void live_watch_vmm(struct live *l, int *pidfd)
-{
-	if (l->vmm >= 0 || *pidfd < 0)
-		return;
-	l->vmm = steal_fd(pidfd);
-	l->on_vmm = event_new(l->host->base, l->vmm, EV_READ, on_vmm_cb, l);
-	event_add(l->on_vmm, NULL);
 }
 
 /* ---- creation ---- */
@@ -245,11 +216,16 @@ static struct json_object *connected_data(const struct chan_connected *c)
 	return data;
 }
 
-void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start)
+void live_note_vmm(struct live *l, uint32_t pid, uint32_t uid, int pidfd)
 {
-	l->rec.vmm_pid = c->pid;
-	l->rec.vmm_uid = c->uid;
-	l->rec.vmm_start = vmm_start;
+	l->rec.vmm_pid = pid;
+	l->rec.vmm_uid = uid;
+	l->rec.vmm_start = pidfd >= 0 ? proc_start_behind(pidfd, (pid_t)pid) : 0;
+}
+
+void live_connected(struct live *l, const struct chan_connected *c, int pidfd)
+{
+	live_note_vmm(l, c->pid, c->uid, pidfd);
 	l->rec.page_bytes = c->page_bytes;
 	l->rec.memory_bytes = c->memory_bytes;
 	l->rec.connected_ms = wall_ms();
@@ -356,7 +332,7 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 void live_free(struct live *l)
 {
 	lessor_back(l->host->lessor, &l->claim);
-	free_event(&l->on_vmm);
+	vmm_fini(l);
 	free_event(&l->grace);
 	free_event(&l->load_by);
 	free_event(&l->back_by);
@@ -366,7 +342,6 @@ void live_free(struct live *l)
 	door_close(l);
 	live_drop_files(l);
 	close_fd(&l->uffd);
-	close_fd(&l->vmm);
 	close_fd(&l->map_fd);
 	restore_record_fini(&l->rec);
 	spec_fini(&l->spec);

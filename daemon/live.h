@@ -14,6 +14,7 @@
 
 #include <sys/queue.h>
 
+#include "common/life.h"
 #include "common/pagemap.h"
 #include "daemon/door.h"
 #include "daemon/host.h"
@@ -65,8 +66,9 @@ struct live {
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
 	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
-	int vmm;                  /* owned pidfd, -1: none or ended */
-	struct event *on_vmm;
+	int vmm;                  /* owned pidfd, -1: none, or not known: see vmm.c */
+	struct event *on_vmm, *ask_vmm;
+	struct life life;         /* of the VMM, once the process behind that has ended */
 	struct event *grace;      /* a stop waits for the VMM to end by itself */
 	TAILQ_ENTRY(live) ended_link;
 };
@@ -93,23 +95,22 @@ void live_changed(struct live *l, const char *type, struct json_object *data);
 
 /* Visible at once; what the guest hangs on is kept until the VMM has ended. */
 void live_fail(struct live *l, const char *reason, bool kill);
-/* Or an event says why it cannot be killed. */
+/* If there is one; or an event says why it cannot be killed. */
 void live_kill_vmm(struct live *l);
+void live_kill_failed(struct live *l, const struct err *why);
 /* Its worker has loaded the snapshot. */
 void live_loaded(struct live *l);
 /* To all who wait for the create: it is there, or why not. */
 void live_answer(struct live *l, const struct err *why);
 /* Nothing was created: @l is freed. */
 void live_stillborn(struct live *l, const struct err *why);
-/* A VMM is there: from its worker, or from the page map that a dead one left. */
-void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm_start);
 /*
- * May the process behind a worker's pidfd be its VMM, of this pid? We kill it in the end, and a
- * worker is not trusted: so it has connected to us, or its caller might kill it anyway.
+ * A VMM is there: from its worker, or from the page map that a dead one left.
+ * @pidfd: of who handed the userfaultfd over, borrowed; -1: it has ended
  */
-bool live_may_be_vmm(const struct live *l, int pidfd, uint32_t pid);
-/* Takes the pidfd over, unless it has one. */
-void live_watch_vmm(struct live *l, int *pidfd);
+void live_connected(struct live *l, const struct chan_connected *c, int pidfd);
+/* Who handed a userfaultfd over, into the record; @pidfd as above. */
+void live_note_vmm(struct live *l, uint32_t pid, uint32_t uid, int pidfd);
 void live_drop_files(struct live *l);
 
 /*

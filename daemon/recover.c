@@ -14,6 +14,7 @@
 #include "daemon/home.h"
 #include "daemon/notify.h"
 #include "daemon/steer.h"
+#include "daemon/vmm.h"
 
 /* How long a worker may take to find its new supervisor, on a host that is too busy to run it. */
 #define BACK_MS 30000
@@ -113,7 +114,7 @@ static bool find_vmm(struct live *l)
 
 	if (pidfd < 0)
 		return false;
-	live_watch_vmm(l, &pidfd);
+	vmm_watch(l, &pidfd);
 	return true;
 }
 
@@ -128,10 +129,20 @@ static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
 	if (pagemap_view(l->map_fd, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
+	if (l->vmm < 0)
+		return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known");
 	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, l->map_fd, &view, &l->uffd, err))
 		return -1;
 	notify_keep(l->rec.id, l->uffd);
 	return 0;
+}
+
+static int find_learnt(uint32_t pid)
+{
+	int pidfd;
+	struct err err;
+
+	return pid && proc_pidfd((pid_t)pid, &pidfd, &err) == 0 ? pidfd : -1;
 }
 
 /*
@@ -159,17 +170,18 @@ static bool learn_vmm(struct live *l)
 		.memory_bytes = regions_bytes(&view.regions),
 	};
 	if (!door_find(l, &view, &vmm, &uffd))
-		vmm = find_process(c.pid, proc_start_time((pid_t)c.pid));
+		vmm = find_learnt(c.pid);
 	/* What the page map says is the worker's word. */
-	if (vmm >= 0 && !live_may_be_vmm(l, vmm, c.pid))
+	if (vmm >= 0 && !vmm_may_be(l, vmm, c.pid))
 		close_fd(&vmm);
-	live_connected(l, &c, vmm >= 0 ? proc_start_behind(vmm, (pid_t)c.pid) : 0);
-	live_watch_vmm(l, &vmm);
+	live_connected(l, &c, vmm);
 	if (uffd >= 0) {
 		close_fd(&l->uffd);
 		l->uffd = uffd;
 		notify_keep(l->rec.id, uffd);
 	}
+	if (vmm >= 0 || l->uffd >= 0)
+		vmm_watch(l, &vmm);
 	return true;
 }
 
@@ -188,6 +200,12 @@ static void end_left_alone(struct live *l)
 	live_end(l, "released");
 }
 
+/* Has there been a VMM? Then nothing may be begun anew, and without a userfaultfd nothing go on. */
+static bool has_begun(const struct live *l)
+{
+	return l->rec.connected_ms || l->rec.state == STATE_FAILED;
+}
+
 /*
  * A VMM that only the page map knows, or a uffd that nobody of ours holds any
  * more. True: there is nothing (left) to go on with, and that has been told.
@@ -197,11 +215,11 @@ static bool regain(struct live *l)
 	bool left_alone = false;
 	struct err err;
 
-	if (learn_vmm(l) && (l->vmm < 0 || proc_ended(l->vmm))) {
+	if (learn_vmm(l) && (!vmm_is_there(l) || vmm_has_ended(l))) {
 		live_end(l, "vmm-exited");
 		return true;
 	}
-	if (l->vmm < 0 || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
+	if (!has_begun(l) || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
 		return false;
 	/* It is just ending, and its pidfd will tell. */
 	if (err.sys == ESRCH)
@@ -214,12 +232,25 @@ static bool regain(struct live *l)
 	return true;
 }
 
+/*
+ * Is its VMM gone? Whoever has the uffd can tell, so ask @worker (its pidfd, or -1); where
+ * nobody has it, that who connected is not there any more.
+ */
+static bool is_over(const struct live *l, int worker)
+{
+	if (l->uffd >= 0 || l->vmm >= 0)
+		return vmm_has_ended(l);
+	if (worker >= 0)
+		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
+	return l->rec.vmm_pid || l->rec.state == STATE_FAILED;
+}
+
 void recover_worker(struct live *l, const char *how)
 {
 	bool dismissed = l->dismissed;
 
 	l->dismissed = false;
-	if (l->vmm >= 0 && proc_ended(l->vmm)) {
+	if (is_over(l, -1)) {
 		live_end(l, "vmm-exited");
 		return;
 	}
@@ -303,24 +334,27 @@ static void wait_for_worker(struct live *l, int *pidfd)
 void recover_row(struct live *l)
 {
 	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
-	bool connected = l->rec.vmm_pid != 0, vmm = find_vmm(l);
+	bool connected = l->rec.vmm_pid || l->rec.connected_ms, vmm = find_vmm(l);
 	char own[CONF_PATH_MAX + 1];
+	int gone = -1;
 	struct err err;
 
 	/* Also for a worker that is still there: what nobody has taken is closed soon. */
 	l->uffd = notify_take(l->rec.id);
+	if (connected && !vmm && l->uffd >= 0)
+		vmm_watch(l, &gone);
 	host_path(l->host, "uffd", l->rec.id, own);
 	l->own_socket = l->rec.state == STATE_WAITING &&
 			(strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
 	/* Its files stay until it is released, whatever state it is in. */
 	if (open_map(l, &err)) {
-		if (vmm)
+		if (vmm || (l->uffd >= 0 && !vmm_has_ended(l)))
 			give_up(l, "its page states are lost: %s", err.msg);
 		else
 			live_end(l, "vmm-exited");
 		return;
 	}
-	if (connected && !vmm) {
+	if (connected && !vmm && is_over(l, worker)) {
 		live_end(l, "vmm-exited");
 		return;
 	}

@@ -5,7 +5,7 @@
 
 #include "common/js.h"
 #include "common/log.h"
-#include "common/proc.h"
+#include "daemon/vmm.h"
 
 #define STOPPED "stopped"
 #define KILLED "killed"
@@ -36,11 +36,21 @@ static int stop_by_worker(struct live *l)
 	return 0;
 }
 
+/* Nobody is there to be killed, but the memory lives: it is not to hang on us either. */
+static int stop_unknown(struct live *l, const struct err *why)
+{
+	live_kill_failed(l, why);
+	snprintf(l->rec.stop_reason, sizeof(l->rec.stop_reason), "%s", STOPPED);
+	return stop_by_worker(l);
+}
+
 static int stop_with_kill(struct live *l, struct err *err)
 {
-	if (proc_kill(l->vmm, err))
-		return err_wrap(err, "restore %s", l->rec.id);
-	return 0;
+	if (vmm_kill(l, err) == 0)
+		return 0;
+	if (err->code == ERR_NOTFOUND && l->rec.memory_bytes && !l->hopeless)
+		return stop_unknown(l, err);
+	return err_wrap(err, "restore %s", l->rec.id);
 }
 
 /* Its worker may be about to say so. */

@@ -13,6 +13,7 @@
 #include "common/proc.h"
 #include "daemon/home.h"
 #include "daemon/recover.h"
+#include "daemon/vmm.h"
 
 #define HOUSEKEEPING_S 10
 
@@ -158,6 +159,14 @@ static void forget_ended(struct supervisor *sup, int64_t now_ms)
 		log_warning("ended restores could not be forgotten", "why=%s", err.msg);
 }
 
+/* Where who connected outlives the VMM, its end tells nothing. */
+static void end_those_ended(struct supervisor *sup)
+{
+	for (size_t i = 0; i < sup->n; i++)
+		if (sup->table[i]->uffd >= 0 && vmm_has_ended(sup->table[i]))
+			live_end(sup->table[i], "vmm-exited");
+}
+
 static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 {
 	struct supervisor *sup = arg;
@@ -166,6 +175,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	end_those_ended(sup);
 	forget_ended(sup, now);
 	if (store_trim_events(sup->store, now - (int64_t)sup->host.conf.event_retention_age_ms,
 			      sup->host.conf.event_retention_count, &err))

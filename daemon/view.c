@@ -35,10 +35,13 @@ static void add_processes(struct json_object *o, const struct live *l)
 {
 	struct json_object *worker = add_object(o, "worker");
 
-	if (l->rec.vmm_pid) {
+	if (l->rec.vmm_pid || l->rec.connected_ms) {
 		struct json_object *vmm = add_object(o, "vmm");
 
-		js_add_u64(vmm, "pid", l->rec.vmm_pid);
+		if (l->rec.vmm_pid)
+			js_add_u64(vmm, "pid", l->rec.vmm_pid);
+		else
+			json_object_object_add(vmm, "pid", NULL);
 		js_add_u64(vmm, "uid", l->rec.vmm_uid);
 	} else {
 		json_object_object_add(o, "vmm", NULL);

@@ -17,6 +17,8 @@ static const struct {
 	{"--snapshot /s", "{'snapshot':{'dir':'/s'}}"},
 	{"--snapshot ./a//b", "{'snapshot':{'dir':'@/a//b'}}"},
 	{"--memory m", "{'snapshot':{'memory':['@/m']}}"},
+	{"--dense-diffs --memory /b --memory /d",
+	 "{'snapshot':{'memory':['/b','/d'],'dense_diffs':true}}"},
 	{"--memory /base --memory .//d1 --memory=/d2 --prefetch none",
 	 "{'snapshot':{'memory':['/base','@/d1','/d2']},'prefetch':{'mode':'none'}}"},
 	{"--header h --layer 0253401b-6878-4028-a7bb-56675dd433a3=l=1 "
@@ -147,6 +149,7 @@ static const struct {
 	{"version vm1", "one argument too many"},
 	{"create", "exactly one of --snapshot, --memory and --header"},
 	{"create --snapshot /s --memory /m", "exactly one of"},
+	{"create --snapshot /s --dense-diffs", "--dense-diffs goes with --memory"},
 	{"create --snapshot /s --layer a=b", "--layer goes with --header"},
 	{"create --header /h --layer ab", "--layer wants BUILDID=FILE, not \"ab\""},
 	{"create --header /h --layer =b", "--layer wants BUILDID=FILE"},

@@ -36,8 +36,21 @@ static const struct {
 	{"a fork", ",\"gpa_start\":0,\"is_guest_memfd\":true,\"x\":[{\"size\":-1.5}]", 4096},
 	{"disagree", ",\"page_size\":2097152,\"page_size_kib\":4096", 0,
 	 "region 0: page_size 2097152 and page_size_kib 4096 (in bytes, too) differ"},
-	{"disagree by unit", ",\"page_size\":4096,\"page_size_kib\":4", 0, "differ"},
-	{"null", ",\"page_size\":null", 0, "region 0.page_size: must be an integer"},
+	{"disagree by unit", ",\"page_size\":4096,\"page_size_kib\":2048", 0,
+	 "page_size 4096 and page_size_kib 2097152 (in bytes, too) differ"},
+	{"a fork, kib unused", ",\"page_size\":4096,\"page_size_kib\":0", 4096},
+	{"a fork, kib unused, huge", ",\"page_size\":2097152,\"page_size_kib\":0", 2097152},
+	{"a fork, kib null", ",\"page_size\":2097152,\"page_size_kib\":null", 2097152},
+	{"a fork, size unused", ",\"page_size\":0,\"page_size_kib\":2097152", 2097152},
+	{"a fork, size null", ",\"page_size\":null,\"page_size_kib\":2097152", 2097152},
+	{"neither is said", ",\"page_size\":null,\"page_size_kib\":0", 4096},
+	{"KiB", ",\"page_size_kib\":4", 4096},
+	{"KiB, huge", ",\"page_size_kib\":2048", 2097152},
+	{"KiB and bytes", ",\"page_size\":4096,\"page_size_kib\":4", 4096},
+	{"KiB and bytes, huge", ",\"page_size\":2097152,\"page_size_kib\":2048", 2097152},
+	{"size is no KiB", ",\"page_size\":4,\"page_size_kib\":4", 0,
+	 "page_size 4 and page_size_kib 4096 (in bytes, too) differ"},
+	{"false", ",\"page_size\":false", 0, "page_size: must be an integer"},
 	{"kib is text", ",\"page_size_kib\":\"4096\"", 0, "page_size_kib: must be an integer"},
 	{"negative", ",\"page_size\":-4096", 0, "page_size: must be from 0"},
 };
@@ -84,7 +97,21 @@ static const struct {
 	{"highest aligned base", T("[{\"base_host_virt_addr\":18446744073709547520,\"size\":4096,"
 	 "\"offset\":0}]"), DONE},
 	{"empty array", T("[]"), BAD, "no regions"},
-	{"an object", T("{" R "}"), BAD, "expected an array"},
+	{"in regions", T("{\"regions\":[{" R "}]}"), DONE},
+	{"in mappings", T(" {\"mappings\" : [{" R "}] }\n"), DONE},
+	{"among others", T("{\"v\":{\"x\":[1]},\"mappings\":[{" R "}],\"z\":null}"), DONE},
+	{"an object arrives", T("{\"regions\":[{" R "}]"), MORE},
+	{"a key arrives", T("{\"regi"), MORE},
+	{"a region", T("{" R "}"), BAD, "an object without \"regions\" or \"mappings\""},
+	{"empty", T("{}"), BAD, "an object without \"regions\" or \"mappings\""},
+	{"in both", T("{\"regions\":[{" R "}],\"mappings\":[{" R "}]}"), BAD,
+	 "both \"regions\" and \"mappings\""},
+	{"in one, twice", T("{\"regions\":[{" R "}],\"regions\":[{" R "}]}"), BAD, "duplicate key"},
+	{"regions is an object", T("{\"regions\":{" R "}}"), BAD, "regions: must be an array"},
+	{"mappings is null", T("{\"mappings\":null}"), BAD, "mappings: must be an array"},
+	{"no regions in it", T("{\"mappings\":[]}"), BAD, "no regions"},
+	{"an object ends as an array", T("{\"regions\":[{" R "}]]"), BAD, "expected '}'"},
+	{"two objects", T("{\"regions\":[{" R "}]}{}"), BAD, "follows the end"},
 	{"null", T("null"), BAD, "expected an array"},
 	{"HTTP", T("GET / HTTP/1.1\r\n\r\n"), BAD, "expected an array"},
 	{"NUL first", T("\0[{" R "}]"), BAD, "expected an array"},
@@ -179,6 +206,8 @@ START_TEST(format_every_style)
 		{HANDSHAKE_KIB, "\"offset\":0,\"page_size_kib\":2097152}", PAGE_2M},
 		{HANDSHAKE_SIZE, "\"offset\":0,\"page_size\":2097152}", PAGE_2M},
 		{HANDSHAKE_NEITHER, "\"offset\":0}", PAGE_4K},
+		{HANDSHAKE_KIB_ZERO, ",\"page_size\":2097152,\"page_size_kib\":0}", PAGE_2M},
+		{HANDSHAKE_IN_KIB, "\"offset\":0,\"page_size_kib\":2048}", PAGE_2M},
 	};
 	struct regions r = full_table(REGIONS_MAX), back;
 	char why[512];
@@ -201,8 +230,14 @@ START_TEST(every_prefix_is_incomplete)
 	cleanup_free char *t = handshake_format(&r, HANDSHAKE_BOTH);
 	char why[512];
 
+	cleanup_free char *object = NULL;
+
+	ck_assert_int_gt(asprintf(&object, "{\"regions\":%s}", t), 0);
 	for (size_t len = 0; len < strlen(t); len++)
 		ck_assert_msg(parse(t, len, &back, why) == HANDSHAKE_MORE, "%zu: %s", len, why);
+	for (size_t len = 0; len < strlen(object); len++)
+		ck_assert_msg(parse(object, len, &back, why) == HANDSHAKE_MORE, "%zu: %s", len,
+			      why);
 }
 END_TEST
 

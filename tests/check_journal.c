@@ -171,7 +171,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("journal");
 	TCase *tc = tcase_create("journal");
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
 	tcase_add_loop_test(tc, test_event_that_can_never_be_written, 0, 2);
 	tcase_add_test(tc, test_row_that_can_never_be_written);

@@ -264,20 +264,22 @@ START_TEST(test_comments_keep_strings)
 }
 END_TEST
 
+#define ARRIVES "[ {\"a\\u00e4\xe2\x82\xac\":\"\\ud83d\\ude00\\\\\\\"\", \"b\" : [" \
+		"true,false,null,-1.5e+3,0,18446744073709551615]}, {} ]"
+static const char *const arriving[] = {" " ARRIVES " ", " {\"c\": " ARRIVES " ,\"d\":0} "};
+
 /* Whatever arrives of a good text is never called wrong, and the whole is parsed. */
-START_TEST(test_array_arrives)
+START_TEST(test_arrives)
 {
-	static const char text[] = " [ {\"a\\u00e4\xe2\x82\xac\":"
-				   "\"\\ud83d\\ude00\\\\\\\"\", \"b\" : ["
-				   "true,false,null,-1.5e+3,0,18446744073709551615]}, {} ] ";
-	const size_t whole = strrchr(text, ']') + 1 - text;
+	const char *text = arriving[_i];
+	const size_t whole = strlen(text) - 1;
 	struct err err = {.msg = "untouched"};
 
 	for (size_t len = 0; len <= strlen(text); len++) {
 		/* A copy of exactly this size, so that a sanitizer sees a read behind it. */
 		cleanup_free char *copy = memcpy(xcalloc(1, len ? len : 1), text, len);
 		bool more = false;
-		cleanup_json struct json_object *o = js_parse_array(copy, len, &more, &err);
+		cleanup_json struct json_object *o = js_parse_arriving(copy, len, &more, &err);
 
 		ck_assert_msg((o != NULL) == (len >= whole), "%zu of %zu: %s", len, whole, err.msg);
 		ck_assert_msg(more == (len < whole), "%zu of %zu", len, whole);
@@ -286,15 +288,17 @@ START_TEST(test_array_arrives)
 }
 END_TEST
 
-START_TEST(test_array_bad)
+START_TEST(test_arriving_bad)
 {
 	static const struct parse_case cases[] = {
-		{"object", T("{"), "expected an array"},
 		{"word", T("GET / HTTP/1.1\r\n"), "expected an array"},
 		{"grammar", T("[{,"), "bad JSON"},
 		{"grammar, later cut", T("[1,,"), "bad JSON"},
 		{"duplicate", T("[{\"a\":1,\"a\""), "duplicate key"},
 		{"trailing", T("[][]"), "something follows"},
+		{"trailing, behind an object", T("{}["), "something follows"},
+		{"grammar of an object", T("{\"a\",\"b\""), "bad JSON"},
+		{"bracket of the other kind", T("{\"a\":1]"), "expected '}'"},
 		{"depth", T("[[[[[[[[[[[[[[[[["), "deeper than 16"},
 	};
 
@@ -302,7 +306,7 @@ START_TEST(test_array_bad)
 		struct err err = {0};
 		bool more = true;
 
-		ck_assert_msg(!js_parse_array(cases[i].text, cases[i].len, &more, &err), "%s",
+		ck_assert_msg(!js_parse_arriving(cases[i].text, cases[i].len, &more, &err), "%s",
 			      cases[i].name);
 		ck_assert_msg(!more, "%s: more", cases[i].name);
 		ck_assert_msg(strstr(err.msg, cases[i].says) != NULL, "%s: says \"%s\"",
@@ -581,8 +585,8 @@ Suite *test_suite(void)
 	tcase_add_test(parse, test_size);
 	tcase_add_test(parse, test_comments);
 	tcase_add_test(parse, test_comments_keep_strings);
-	tcase_add_test(parse, test_array_arrives);
-	tcase_add_test(parse, test_array_bad);
+	tcase_add_loop_test(parse, test_arrives, 0, ARRAY_LEN(arriving));
+	tcase_add_test(parse, test_arriving_bad);
 	tcase_add_test(parse, test_mutations);
 	suite_add_tcase(s, parse);
 

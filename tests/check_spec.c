@@ -83,6 +83,7 @@ static void assert_same(const struct spec *a, const struct spec *b, const char *
 	ck_assert_uint_eq(a->max_resident_bytes, b->max_resident_bytes);
 	ck_assert_int_eq(a->zero_pages, b->zero_pages);
 	ck_assert_uint_eq(a->connect_timeout_ms, b->connect_timeout_ms);
+	ck_assert_int_eq(a->dense_diffs, b->dense_diffs);
 	ck_assert_int_eq(a->record, b->record);
 	ck_assert_pstr_eq(a->wset_path, b->wset_path);
 	ck_assert_int_eq(a->when_complete, b->when_complete);
@@ -97,6 +98,7 @@ static const char *const good[] = {
 	"\":\"/a\",\"" UUID_B "\":\"/b\"}}}",
 	"{\"snapshot\":{\"memory\":[\"/base\"]}}",
 	"{\"snapshot\":{\"memory\":[\"/z\",\"/y\",\"/x\",\"/z\"]}}",
+	"{\"snapshot\":{\"memory\":[\"/b\",\"/d\"],\"dense_diffs\":true}}",
 	"{\"snapshot\":{\"dir\":\"/with \\\"quotes\\\", \\\\, \\u00e4 \\u20ac \\ud83d\\ude00\"}}",
 	"{\"snapshot\":{\"dir\":\"/\"}}",
 	"{" DIR ",\"socket\":{}}",
@@ -209,6 +211,11 @@ static const struct {
 	 "snapshot.layers." UUID_B ": must be a string"},
 
 	{"{\"snapshot\":{\"memory\":\"/m\"}}", "snapshot.memory: must be an array"},
+	{"{\"snapshot\":{\"memory\":[\"/m\"],\"dense_diffs\":1}}",
+	 "snapshot.dense_diffs: must be true or false"},
+	{"{\"snapshot\":{\"dir\":\"/s\",\"dense_diffs\":false}}",
+	 "snapshot.dense_diffs: goes with \"memory\" only"},
+	{"{\"snapshot\":{\"dense_diffs\":true}}", "snapshot: must have exactly one"},
 	{"{\"snapshot\":{\"memory\":[]}}", "snapshot.memory: must name at least one file"},
 	{"{\"snapshot\":{\"memory\":[\"/m\",1]}}", "snapshot.memory[1]: must be a string"},
 	{"{\"snapshot\":{\"memory\":[\"/m\",null]}}", "snapshot.memory[1]: must be a string"},
@@ -443,6 +450,10 @@ START_TEST(test_canonical_equality)
 		{"{\"snapshot\":{\"memory\":[\"/a\",\"/b\"]}}",
 		 "{\"snapshot\":{\"memory\":[\"/b\",\"/a\"]}}", false},
 		{"{\"snapshot\":{\"memory\":[\"/s\"]}}", "{" DIR "}", false},
+		{"{\"snapshot\":{\"memory\":[\"/a\"],\"dense_diffs\":false}}",
+		 "{\"snapshot\":{\"memory\":[\"/a\"]}}", true},
+		{"{\"snapshot\":{\"memory\":[\"/a\"],\"dense_diffs\":true}}",
+		 "{\"snapshot\":{\"memory\":[\"/a\"]}}", false},
 		{"{" DIR ",\"peer\":{\"uid\":0}}", "{" DIR "}", false},
 		{"{" DIR ",\"connect_timeout\":\"30001ms\"}", "{" DIR "}", false},
 		{"{" DIR ",\"tenant\":\"a\"}", "{" DIR ",\"tenant\":\"b\"}", false},

@@ -1,8 +1,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common/handshake.h"
@@ -269,6 +271,45 @@ START_TEST(gone)
 }
 END_TEST
 
+START_TEST(life)
+{
+	struct touch discard = {.body = touch_discard, .page = 1};
+	cleanup_fd int event = eventfd(0, EFD_CLOEXEC);
+	cleanup_fd int file = open("/dev/null", O_RDWR | O_CLOEXEC);
+	cleanup_fd int bare = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	struct uf_msg msg;
+	struct victim v;
+	uint64_t done;
+
+	victim_start(&v);
+	ck_assert_int_eq(uffd_life(v.m.uffd), UF_LIVES);
+	ck_outcome(touch_install(&v.m, TOUCH_COPY, 0, P, &done), UF_DONE);
+	ck_assert_int_eq(uffd_life(v.m.uffd), UF_LIVES);
+	ck_outcome(uffd_unregister(v.m.uffd, v.m.base, v.m.len), UF_DONE);
+	ck_assert_int_eq(uffd_life(v.m.uffd), UF_LIVES);
+	ck_assert_int_eq(kill(v.pid, SIGKILL), 0);
+	victim_wait(&v);
+	ck_assert_int_eq(uffd_life(v.m.uffd), UF_ENDED);
+	victim_close(&v);
+	/* Nobody waits for any of these. */
+	ck_assert_int_eq(uffd_life(event), UF_ENDED);
+	ck_assert_int_eq(uffd_life(file), UF_ENDED);
+	ck_assert_int_eq(uffd_life(bare), UF_ENDED);
+	ck_assert_int_eq(uffd_life(-1), UF_ENDED);
+
+	touch_open(&v.m, UF_FEATURE_REMOVE, 4);
+	discard.m = &v.m;
+	touch_start(&discard);
+	ck_assert(touch_readable(v.m.uffd, HARNESS_MS));
+	ck_assert_int_eq(uffd_life(v.m.uffd), UF_BUSY);
+	msg = touch_read_one(v.m.uffd);
+	ck_assert_int_eq(msg.event, UF_REMOVE);
+	touch_join(&discard);
+	ck_assert_int_eq(uffd_life(v.m.uffd), UF_LIVES);
+	touch_close(&v.m);
+}
+END_TEST
+
 START_TEST(poison)
 {
 	unsigned char page = 1;
@@ -436,6 +477,7 @@ static TCase *install_case(void)
 	tcase_add_test(tc, again_until_the_removal_is_read);
 	tcase_add_test(tc, source_unreadable);
 	tcase_add_test(tc, gone);
+	tcase_add_test(tc, life);
 	tcase_add_test(tc, poison);
 	tcase_add_test(tc, wake_faults_again);
 	tcase_add_test(tc, unregister_releases_into_zero);

@@ -14,6 +14,7 @@
 
 #include "common/proc.h"
 #include "common/sock.h"
+#include "tests/apart.h"
 
 #define FIRST_FD 3
 #define ASIDE 200 /* where descriptors are out of each other's way */
@@ -69,7 +70,7 @@ void respawn(struct harness_daemon *d, const struct respawn *r)
 {
 	bool in_time;
 
-	d->pid = fork();
+	d->pid = r->apart ? apart_fork() : fork();
 	ck_assert_msg(d->pid >= 0, "fork: %s", strerror(errno));
 	if (d->pid == 0)
 		run(d, r);

@@ -13,6 +13,7 @@ struct respawn {
 	const char *program; /* NULL: daemon/uffdd */
 	const char *worker;  /* its workers' program; NULL: the one beside it */
 	uid_t uid;           /* 0: as we are */
+	bool apart;          /* in a PID namespace of its own */
 	const int *fds;      /* LISTEN_FDS, with their names */
 	size_t nfds;
 	const char *names; /* NULL: no LISTEN_* at all */

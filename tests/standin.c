@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 
+#include "tests/apart.h"
 #include "tests/hostile.h"
 #include "tests/kvm.h"
 #include "tests/walk.h"
@@ -32,9 +33,9 @@ struct args {
 	const char *socket, *image, *hostile, *split, *only;
 	uint64_t size, page_bytes, threads, seed, write_pct, passes, remove_pct;
 	uint64_t resident_s, balloon_s, timeout_s, extra_fds;
-	uint64_t order, style, reverse, events;
+	uint64_t order, style, reverse, events, helper;
 	bool no_touch, quick, hold, hold_before, split_send, split_hold, drop, no_keep;
-	bool unmap, remap, fork, kvm, scarce, help;
+	bool unmap, remap, fork, kvm, pid_ns, scarce, help;
 };
 
 struct standin {
@@ -49,7 +50,8 @@ struct standin {
 /* --- the command line --- */
 
 static const char *const orders[] = {"seq", "rev", "rand", "stride", "same", NULL};
-static const char *const styles[] = {"both", "kib", "size", "neither", NULL};
+static const char *const styles[] = {"both", "kib", "size", "neither", "kib-zero", "in-kib", NULL};
+static const char *const helpers[] = {"none", "ends", "stays", NULL};
 static const char *const directions[] = {"fwd", "rev", NULL};
 static const char *const events[] = {"remove", "none", "all", NULL};
 static const unsigned event_features[] = {
@@ -107,6 +109,9 @@ static const struct option options[] = {
 	 .help = "wait for a line on stdin in the middle of the message"},
 	{"--drop", FLAG, AT(drop), .help = "the connection after the message"},
 	{"--no-keep", FLAG, AT(no_keep), .help = "close the uffd after the message"},
+	{"--helper", CHOICE, AT(helper), .choices = helpers,
+	 .help = "another process that connects for it"},
+	{"--pid-ns", FLAG, AT(pid_ns), .help = "in a PID namespace of its own"},
 	{"--hostile", TEXT, AT(hostile), .help = "WAY to misbehave; see below"},
 	{"--timeout", NUMBER, AT(timeout_s), 1, 86400, .help = "seconds until everything is done"},
 	{"--help", FLAG, AT(help), .help = "this"},
@@ -534,6 +539,7 @@ static int behave(struct standin *s)
 		.between = s->a.split_hold ? hold_half : NULL,
 		.drop = s->a.drop,
 		.no_keep = s->a.no_keep,
+		.helper = (enum vmm_helper)s->a.helper,
 	};
 	struct err err;
 
@@ -618,6 +624,8 @@ int main(int argc, char **argv)
 		return EXIT_RIGHT;
 	}
 	if (s.a.kvm && !kvm_available(&err))
+		return skip(err.msg);
+	if (s.a.pid_ns && apart_enter(&err))
 		return skip(err.msg);
 	if (create(&s, &err) || watchdog_start(EXIT_HUNG, &err))
 		return fail(&err);

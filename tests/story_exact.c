@@ -330,7 +330,6 @@ Suite *test_suite(void)
 	TCase *tc = tcase_create("exact");
 
 	tcase_add_unchecked_fixture(tc, start, end);
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, memory_put_over_it);
 	tcase_add_test(tc, freed_lazily);
 	tcase_add_loop_test(tc, shared_memory, 0, MEMORIES);

@@ -270,7 +270,6 @@ Suite *test_suite(void)
 	tcase_add_test(t, pause_ends_it);
 	suite_add_tcase(s, t);
 	t = tcase_create("huge pages");
-	tcase_set_timeout(t, 60);
 	tcase_add_unchecked_fixture(t, open_pool, close_pool);
 	tcase_add_test(t, huge_pages);
 	suite_add_tcase(s, t);

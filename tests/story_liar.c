@@ -38,7 +38,8 @@ static const struct {
 
 /*
  * A letter for each phase: L a lie, since it is not for it to say; f a lie by what it says;
- * . nothing comes of it; E the end; F the restore fails.
+ * . nothing comes of it; E the end; F the restore fails; S a guest is served whose process is
+ * not known: the liar's own.
  */
 static const struct {
 	const char *word, *outcome;
@@ -48,7 +49,7 @@ static const struct {
 	{"READY",          "ffLLL."},
 	{"REFUSED",        "LL.LL."},
 	{"CONNECTED",      "LLfff."},
-	{"CONNECTED-dead", "LLEff."},
+	{"CONNECTED-dead", "LLSff."},
 	{"PREFETCH",       "LLLLLL"},
 	{"PAUSE",          "LLLLLL"},
 	{"RESUME",         "LLLLLL"},
@@ -57,7 +58,7 @@ static const struct {
 	{"NOTE",           "LLfff."},
 	{"NOTE-forked",    "LL...."},
 	{"STOP",           "LLLLLL"},
-	{"GONE",           "LLLEE."},
+	{"GONE",           "LLLff."},
 	{"RELEASED",       "LLLEL."},
 	{"FAILED",         "fffff."},
 	{"FAILED-why",     "FFFF.."},
@@ -300,6 +301,11 @@ static void check_loaded(struct lie *l)
 	case 'F':
 		scene_reach(&scene, l->id, "failed", "so it says");
 		break;
+	case 'S':
+		scene_reach(&scene, l->id, "serving", "");
+		ck_assert_int_eq(kill(l->worker, SIGKILL), 0);
+		scene_reach(&scene, l->id, "ended", "vmm-exited");
+		break;
 	default:
 		go_on(l);
 	}
@@ -425,7 +431,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 /* A VMM that has ended: the next daemon must not take who has its number now for it. */
 START_TEST(test_row_of_the_dead)
 {
-	struct lie l = {.phase = WAITING, .word = "CONNECTED-dead", .count = 1, .outcome = 'E',
+	struct lie l = {.phase = WAITING, .word = "CONNECTED-dead", .count = 1, .outcome = 'S',
 			.id = "row"};
 	struct found f = {.id = "row"};
 	cleanup_free char *path = NULL;
@@ -439,7 +445,8 @@ START_TEST(test_row_of_the_dead)
 	ck_assert_msg(store_open(path, &store, &err) == 0, "%s", err.msg);
 	ck_assert_int_eq(store_restores(store, on_row, &f, &err), 0);
 	store_close(store);
-	ck_assert_uint_eq(f.pid, (uint32_t)atoi(getenv("LIAR_VICTIM")));
+	/* 0: by now it was looked for. */
+	ck_assert(f.pid == (uint32_t)atoi(getenv("LIAR_VICTIM")) || f.pid == 0);
 	ck_assert_uint_eq(f.start, 0);
 	harness_rmtree(scene.d.dir);
 	harness_rmtree(scripts);
@@ -497,7 +504,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("story_liar");
 	TCase *tc = tcase_create("words");
 
-	tcase_set_timeout(tc, 120);
 	tcase_add_unchecked_fixture(tc, open_scene, close_scene);
 	tcase_add_loop_test(tc, test_every_word, 0, PHASES);
 	tcase_add_test(tc, test_floods);
@@ -507,7 +513,6 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_nothing_is_left);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("rows");
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_row_of_the_dead);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -168,6 +168,43 @@ START_TEST(test_layer_changes_while_served)
 }
 END_TEST
 
+static char *write_memory(const struct scene *s, const char *name, char byte)
+{
+	char *path = scene_format("%s/%s", s->d.dir, name);
+	static char bytes[64 * PAGE_4K];
+
+	memset(bytes, byte, sizeof(bytes));
+	scene_write(path, bytes, sizeof(bytes));
+	return path;
+}
+
+/* One that seems to replace everything is asked about, and served if that is meant. */
+START_TEST(test_diff_without_holes)
+{
+	struct scene s = {0};
+	cleanup_free char *base = NULL, *diff = NULL, *lost = NULL, *meant = NULL;
+	struct json_object *o;
+	struct scene_vmm vmm;
+
+	scene_open(&s);
+	base = write_memory(&s, "base", 'b');
+	diff = write_memory(&s, "diff", 'd');
+	lost = scene_format("{\"snapshot\":{\"memory\":[\"%s\",\"%s\"]}}", base, diff);
+	meant = scene_format("{\"snapshot\":{\"memory\":[\"%s\",\"%s\"],\"dense_diffs\":true}}",
+			     base, diff);
+	scene_refused(&s, "PUT", RESTORES "/dense", lost, ERR_SNAPSHOT, "/diff has no hole");
+	scene_tell(&s, 201, "PUT", RESTORES "/dense", meant);
+	scene_refused(&s, "PUT", RESTORES "/dense", lost, ERR_CONFLICT, "different request");
+	o = scene_ask(&s, 200, "PUT", RESTORES "/dense", meant);
+	ck_assert(scene_flag(o, "snapshot.dense_diffs"));
+	scene_vmm_start_at(&vmm, scene_text(o, "socket.path"), diff, "--threads 2");
+	scene_vmm_right(&vmm);
+	json_object_put(o);
+	scene_reach(&s, "dense", "ended", "vmm-exited");
+	scene_close(&s);
+}
+END_TEST
+
 /* --- sockets --- */
 
 static char *body_at(const char *path)
@@ -304,6 +341,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_broken_snapshots);
 	tcase_add_test(tc, test_largest_snapshot);
 	tcase_add_test(tc, test_layer_changes_while_served);
+	tcase_add_test(tc, test_diff_without_holes);
 	tcase_add_test(tc, test_stale_socket_is_replaced);
 	tcase_add_test(tc, test_taken_paths);
 	tcase_add_test(tc, test_impossible_paths);

@@ -443,7 +443,6 @@ Suite *test_suite(void)
 		printf("1..0 # SKIP %s\n", why);
 		return NULL;
 	}
-	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, smaller_than_its_guest, 0, ARRAY_LEN(smalls));
 	tcase_add_test(t, neighbours);
 	tcase_add_test(t, limit_is_raised);

@@ -282,7 +282,6 @@ Suite *test_suite(void)
 	TCase *tc = tcase_create("huge pages");
 
 	tcase_add_unchecked_fixture(tc, start, end);
-	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, waits_for_memory, 0, ARRAY_LEN(rows));
 	tcase_add_test(tc, waits_without_supervisor);
 	tcase_add_test(tc, leaves_nothing);

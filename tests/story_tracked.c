@@ -244,7 +244,6 @@ Suite *test_suite(void)
 	TCase *tc = tcase_create("tracked");
 
 	tcase_add_unchecked_fixture(tc, start, end);
-	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, only_what_the_guest_wrote, 0, ARRAY_LEN(rows));
 	tcase_add_test(tc, removed);
 	tcase_add_test(tc, leaves_nothing);

@@ -370,7 +370,6 @@ Suite *test_suite(void)
 		return NULL;
 	}
 	tcase_add_unchecked_fixture(t, open_pool, close_pool);
-	tcase_set_timeout(t, 60);
 	tcase_add_test(t, nothing_is_taken);
 	tcase_add_loop_test(t, complete_without_zeros, 0, ARRAY_LEN(courses));
 	tcase_add_test(t, released_while_nobody_is_there);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "common/sock.h"
 #include "tests/pages.h"
@@ -261,9 +262,54 @@ static int send_hello(struct vmm *v, const struct vmm_link *link, struct err *er
 	return rc;
 }
 
+static int speak(struct vmm *v, const char *path, const struct vmm_link *link, struct err *err)
+{
+	return sock_connect(path, SOCK_STREAM, &v->sock, err) || send_hello(v, link, err) ? -1 : 0;
+}
+
+static void help(struct vmm *v, const char *path, const struct vmm_link *link, int said)
+	__attribute__((noreturn));
+static void help(struct vmm *v, const char *path, const struct vmm_link *link, int said)
+{
+	struct err err;
+
+	if (speak(v, path, link, &err)) {
+		fprintf(stderr, "standin: %s\n", err.msg);
+		_exit(1);
+	}
+	if (link->helper == VMM_HELPER_ENDS)
+		_exit(0);
+	/* As a program of its own, which has nothing of that memory. */
+	for (uint32_t i = 0; i < v->regions.n; i++)
+		munmap((void *)v->regions.v[i].base, v->regions.v[i].size);
+	close(STDIN_FILENO);
+	close(said);
+	for (;;)
+		pause();
+}
+
+/* Its end of the pipe closes when it has spoken, or could not. */
+static int let_help(struct vmm *v, const char *path, const struct vmm_link *link, struct err *err)
+{
+	int said[2], status = 0;
+	pid_t pid;
+	char byte;
+
+	if (pipe2(said, O_CLOEXEC))
+		return err_sys(err, "making a pipe");
+	pid = fork();
+	if (pid == 0)
+		help(v, path, link, said[1]);
+	close(said[1]);
+	if (pid > 0 && read(said[0], &byte, 1) == 0 && link->helper == VMM_HELPER_ENDS)
+		waitpid(pid, &status, 0);
+	close(said[0]);
+	return pid < 0 || status ? err_set(err, ERR_SYSTEM, "the helper could not connect") : 0;
+}
+
 int vmm_connect(struct vmm *v, const char *path, const struct vmm_link *link, struct err *err)
 {
-	if (sock_connect(path, SOCK_STREAM, &v->sock, err) || send_hello(v, link, err))
+	if (link->helper ? let_help(v, path, link, err) : speak(v, path, link, err))
 		return -1;
 	if (link->drop)
 		close_fd(&v->sock);

@@ -35,6 +35,13 @@ struct vmm_opts {
 	uint64_t seed;
 };
 
+/* Who connects. */
+enum vmm_helper {
+	VMM_ITSELF,
+	VMM_HELPER_ENDS,  /* another process, for it, and has ended before anything is touched */
+	VMM_HELPER_STAYS, /* one that goes on, with a uffd of its own, until it is killed */
+};
+
 /* How to speak. All zero: as Firecracker 1.12 and later. */
 struct vmm_link {
 	enum handshake_style style;
@@ -43,6 +50,7 @@ struct vmm_link {
 	void (*between)(void); /* called between the halves of the message; NULL: no halves */
 	bool drop;          /* close the connection at once, as before 1.12 */
 	bool no_keep;       /* close our uffd: the server's becomes the last */
+	enum vmm_helper helper;
 };
 
 /* One guest page; the bits of word are private to pages.c. */

@@ -31,7 +31,8 @@ void job_say_failed(struct job *j, const struct err *why, bool kill,
 		msg.failed.vmm_pid = (uint32_t)vmm->who.pid;
 		msg.failed.vmm_uid = vmm->who.uid;
 	}
-	link_send(&j->link, CHAN_FAILED, &msg, vmm ? &vmm->pidfd : NULL, vmm != NULL);
+	link_send(&j->link, CHAN_FAILED, &msg, vmm ? &vmm->pidfd : NULL,
+		  vmm && vmm->pidfd >= 0);
 }
 
 static void hello(struct job *j)
@@ -233,7 +234,7 @@ static int take_fds(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 		j->uffd = steal_fd(&fds[2]);
 		j->vmm = steal_fd(&fds[3]);
 	}
-	if (!wait && (j->uffd < 0 || j->vmm < 0))
+	if (!wait && j->uffd < 0)
 		return err_set(err, ERR_SYSTEM, "the assignment came without a guest");
 	return read_spec(fds[0], &j->spec, err);
 }
@@ -282,7 +283,7 @@ static void work(struct job *j, int fds[CHAN_FDS_MAX])
 		job_unlink_socket(j);
 		close_fd(&j->listen_fd);
 		/* A guest that nobody can take over, nor poison, must not hang unseen. */
-		job_say_failed(j, &err, j->vmm >= 0 && j->spec.on_failure != FAILURE_HOLD, NULL);
+		job_say_failed(j, &err, j->uffd >= 0 && j->spec.on_failure != FAILURE_HOLD, NULL);
 		return;
 	}
 	memcpy(j->link.home, j->assign.home, sizeof(j->link.home));

@@ -24,7 +24,7 @@ struct job {
 	struct source *src;   /* owned */
 	struct habit habit;   /* owned */
 	int listen_fd;        /* owned until the lobby takes it */
-	int uffd, vmm;        /* owned, to take over; else -1 */
+	int uffd, vmm;        /* owned, to take over; else -1; vmm also when its peer has ended */
 };
 
 /*

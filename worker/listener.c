@@ -100,15 +100,32 @@ static void refuse(struct listener *l, struct listener_peer *p, const char *why)
 	listener_peer_fini(p);
 }
 
-/* Who is it, and may it? The pidfd is taken before anything it says is believed. */
+/*
+ * Who is it, and may it? The pidfd is taken before anything it says is believed. That there
+ * is none says little: who has connected for a VMM may have ended meanwhile.
+ */
 static int identify(const struct listener *l, struct listener_peer *p, struct err *err)
 {
+	struct err ended;
+
 	if (sock_peer(p->hs.sock, &p->who, err))
 		return -1;
 	if (p->who.uid != l->peer_uid)
 		return err_set(err, ERR_DENIED, "uid %u is not the restore's peer.uid %u",
 			       (unsigned)p->who.uid, (unsigned)l->peer_uid);
-	return sock_peer_pidfd(p->hs.sock, p->who.pid, &p->pidfd, err);
+	if (sock_peer_pidfd(p->hs.sock, p->who.pid, &p->pidfd, &ended))
+		p->pidfd = -1;
+	return 0;
+}
+
+/* One that cannot be seen from here can neither be killed nor found again after a death. */
+static bool is_out_of_sight(const struct listener_peer *p, struct err *err)
+{
+	if (p->who.pid)
+		return false;
+	err_set(err, ERR_PEER, "it runs in a PID namespace that uffdd cannot see into: run uffdd "
+		"in the host's PID namespace, or in one that the VMM's is part of");
+	return true;
 }
 
 void listener_add(struct listener *l, int sock, uint64_t now)
@@ -155,7 +172,7 @@ static bool peer_step(struct listener *l, struct listener_peer *p, uint64_t now,
 {
 	switch (handshake_read(&p->hs, ret_regions, err)) {
 	case HANDSHAKE_DONE:
-		*ret = LISTENER_VMM;
+		*ret = is_out_of_sight(p, err) ? LISTENER_BAD : LISTENER_VMM;
 		return true;
 	case HANDSHAKE_MORE:
 		if (p->hs.len)

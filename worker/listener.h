@@ -23,7 +23,7 @@ struct listener_peer {
 	struct handshake hs; /* owned; sock -1: free slot */
 	struct sock_peer who;
 	uint64_t cookie; /* sock_cookie() of hs.sock */
-	int pidfd;       /* owned */
+	int pidfd;       /* owned; -1: it has ended */
 	uint64_t deadline_us;
 };
 

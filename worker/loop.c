@@ -55,6 +55,8 @@ int loop_init(struct loop *l, struct guest *guest, struct link *link, struct hab
 	if (!spec->zero_pages && guest->page_bytes > PAGE_4K)
 		guest_leave_zeros(guest);
 	lease_init(&l->lease, link);
+	if (vmm < 0)
+		life_begin(&l->life, now_us());
 	return 0;
 }
 
@@ -87,6 +89,13 @@ static void tell_failed(struct loop *l)
 	link_send(l->link, CHAN_FAILED, &msg, NULL, 0);
 }
 
+/* Whom to kill is not known here: so what is missing is poisoned, and nobody hangs on it. */
+static void poison_instead(struct loop *l)
+{
+	if (l->failed && l->life.elsewhere && l->on_failure == FAILURE_KILL)
+		l->on_failure = FAILURE_POISON;
+}
+
 /* Absent pages can no longer be supplied; removed ones still read zero. */
 static void fail(struct loop *l, const struct err *err)
 {
@@ -96,11 +105,12 @@ static void fail(struct loop *l, const struct err *err)
 	l->err = *err;
 	tell_failed(l);
 	/* Nobody there to do it: try it ourselves. */
-	if (l->link->chan < 0 && l->on_failure == FAILURE_KILL) {
+	if (l->link->chan < 0 && l->on_failure == FAILURE_KILL && l->vmm >= 0) {
 		struct err ignored;
 
 		proc_kill(l->vmm, &ignored);
 	}
+	poison_instead(l);
 }
 
 void loop_replay(struct loop *l)
@@ -276,7 +286,7 @@ static bool answer_failed(struct loop *l, uint64_t page)
 		break;
 	}
 	/* No UFFDIO_POISON here: a guest must not hang unseen. */
-	l->on_failure = FAILURE_KILL;
+	l->on_failure = l->life.elsewhere ? FAILURE_HOLD : FAILURE_KILL;
 	l->failed = false;
 	fail(l, &err);
 	return false;
@@ -660,6 +670,37 @@ static void read_link(struct loop *l)
 	}
 }
 
+/* ---- the end of the VMM ---- */
+
+static void on_peer_ended(struct loop *l)
+{
+	struct err err;
+
+	wait_set(&l->wait, WAKES_VMM, -1, &err);
+	life_begin(&l->life, now_us());
+}
+
+static void check_life(struct loop *l)
+{
+	if (!l->life.since_us)
+		return;
+	switch (life_ask(&l->life, l->guest->uffd, now_us())) {
+	case LIFE_GONE:
+		l->gone = true;
+		break;
+	case LIFE_ELSEWHERE:
+		poison_instead(l);
+		break;
+	case LIFE_WAIT:
+		break;
+	}
+}
+
+static uint64_t life_due(const struct loop *l)
+{
+	return l->life.since_us ? life_wait_us(&l->life, now_us()) : WAIT_NEVER;
+}
+
 /* ---- the turn ---- */
 
 static void sleep_until_something(struct loop *l, uint64_t wait_us)
@@ -678,7 +719,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 	}
 	ready = wait_sleep(&l->wait, wait_us);
 	if (ready & 1u << WAKES_VMM)
-		l->gone = true;
+		on_peer_ended(l);
 	if (ready & 1u << WAKES_LINK)
 		read_link(l);
 	if (ready & 1u << WAKES_WARM)
@@ -730,9 +771,11 @@ static void step_due(struct loop *l, uint64_t *ret_step_us, uint64_t *ret_lease_
 	*ret_lease_us = lease_alarm_us(&l->lease, need, now);
 }
 
-static uint64_t link_due(struct loop *l)
+static uint64_t others_due(struct loop *l)
 {
-	return link_away(l->link) ? link_wait_us(l->link, now_us()) : WAIT_NEVER;
+	uint64_t link = link_away(l->link) ? link_wait_us(l->link, now_us()) : WAIT_NEVER;
+
+	return min_u64(min_u64(link, life_due(l)), min_u64(shortage_due(l), alone_due(l)));
 }
 
 enum loop_end loop_run(struct loop *l)
@@ -765,8 +808,8 @@ enum loop_end loop_run(struct loop *l)
 		if (survey_turn(l))
 			step_us = 0;
 		give_back(l);
-		step_us = min_u64(min_u64(step_us, shortage_due(l)), alone_due(l));
-		sleep_until_something(l, min_u64(step_us, min_u64(lease_us, link_due(l))));
+		sleep_until_something(l, min_u64(step_us, min_u64(lease_us, others_due(l))));
+		check_life(l);
 	}
 	return LOOP_GONE;
 }

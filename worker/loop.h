@@ -15,6 +15,7 @@
 #define UFFDD_LOOP_H
 
 #include "common/chan.h"
+#include "common/life.h"
 #include "worker/faults.h"
 #include "worker/guest.h"
 #include "worker/habit.h"
@@ -32,7 +33,7 @@ struct loop {
 	struct guest *guest;       /* borrowed */
 	struct link *link;         /* borrowed */
 	struct habit *habit;       /* borrowed */
-	int vmm;                   /* borrowed pidfd */
+	int vmm;                   /* borrowed pidfd of the peer; -1: ended before */
 	enum spec_complete when_complete;
 	enum spec_failure on_failure;
 
@@ -45,6 +46,7 @@ struct loop {
 	struct faults faults;
 	struct prefetch prefetch;
 	struct lease lease;        /* to prefetch */
+	struct life life;          /* of the VMM, once its peer has ended */
 	bool held;                 /* prefetch held by the API */
 	bool paused;               /* around a snapshot of the running VM */
 	struct survey survey;      /* before PAUSED is sent */

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "common/life.h"
 #include "worker/fault.h"
 #include "worker/loop.h"
 
@@ -10,7 +11,7 @@ struct serving {
 	struct job *job;
 	struct guest guest;
 	struct loop loop;
-	int vmm; /* borrowed pidfd */
+	int vmm; /* borrowed pidfd of the peer; -1: ended before */
 	struct handshake *said; /* borrowed: its message, unread until somebody was told; NULL: none */
 };
 
@@ -26,7 +27,7 @@ static void say_connected(struct job *j, const struct pagemap *map, int uffd, in
 	msg.connected.nregions = map->regions->n;
 	msg.connected.page_bytes = map->regions->page_bytes;
 	msg.connected.memory_bytes = regions_bytes(map->regions);
-	link_send(&j->link, CHAN_CONNECTED, &msg, fds, ARRAY_LEN(fds));
+	link_send(&j->link, CHAN_CONNECTED, &msg, fds, vmm >= 0 ? 2 : 1);
 	/* Now it is known, and its message must not keep the uffd open beyond its end. */
 	if (said && j->link.chan >= 0)
 		handshake_consume(said);
@@ -164,24 +165,28 @@ static void on_back_refused(void *arg)
 }
 
 /*
- * Its descriptors are not closed before it has ended: were ours the last ones,
- * its missing pages would turn into zeros.
+ * Its descriptors are not closed before it has ended, and not only who connected for it:
+ * were ours the last ones, its missing pages would turn into zeros.
  */
 static void outlive_vmm(struct refusal *r)
 {
 	struct link *link = &r->job->link;
+	struct life life = {0};
 
 	for (;;) {
 		struct pollfd p[] = {
-			{.fd = r->vmm->pidfd, .events = POLLIN},
+			{.fd = life.since_us ? -1 : r->vmm->pidfd, .events = POLLIN},
 			{.fd = link_fd(link), .events = POLLIN},
 		};
-		uint64_t wait = link_wait_us(link, now_us());
+		uint64_t now = now_us();
+		uint64_t wait = min_u64(link_wait_us(link, now), life_wait_us(&life, now));
 		int fds[CHAN_FDS_MAX];
 		struct chan_msg msg;
 
 		poll(p, ARRAY_LEN(p), wait == UINT64_MAX ? -1 : (int)(wait / 1000 + 1));
-		if (p[0].revents)
+		if (p[0].revents || r->vmm->pidfd < 0)
+			life_begin(&life, now_us());
+		if (life_ask(&life, r->vmm->hs.fds[0], now_us()) == LIFE_GONE)
 			return;
 		link_turn(link, now_us());
 		while (link_recv(link, &msg, fds) == CHAN_GOT) {

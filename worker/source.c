@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "common/header.h"
-#include "worker/layer.h"
+#include "worker/scan.h"
 
 /* Missing layers named in one error text. */
 #define NAMED_MAX 3
@@ -25,11 +25,17 @@ struct source {
 	size_t cursor; /* of source_at() */
 };
 
+/* No predecessor has served it: paths are opened, and the files judged. */
+static bool is_new(const struct source *src)
+{
+	return !src->given || src->given->n == 0;
+}
+
 /* @i: its place in the order of source_fd(). */
 static int open_file(struct source *src, size_t i, int dirfd, const char *dir, const char *name,
 		     struct layer *ret, struct err *err)
 {
-	if (!src->given || src->given->n == 0)
+	if (is_new(src))
 		return layer_open(dirfd, dir, name, ret, err);
 	if (i >= src->given->n || src->given->fds[i] < 0)
 		return err_set(err, ERR_SYSTEM, "the predecessor's file %zu is missing", i);
@@ -203,7 +209,7 @@ static int load_header(const struct spec *spec, struct source *src, struct err *
 	struct header h;
 	int rc;
 
-	if (in_dir && (!src->given || src->given->n == 0)) {
+	if (in_dir && is_new(src)) {
 		dirfd = open(spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (dirfd < 0)
 			return layer_open_failed(spec->path, errno, err);
@@ -221,91 +227,6 @@ static int load_header(const struct spec *spec, struct source *src, struct err *
 	}
 	header_fini(&h);
 	return rc;
-}
-
-struct scan {
-	const struct layer *f;
-	uint32_t layer;
-	size_t *budget; /* data runs that may still be found, in all files together */
-	struct extents *out;
-	uint64_t end; /* of the last data run, bytes */
-};
-
-/* The next run of data at or after @pos; *ret_data == size: none. */
-static int next_data(const struct layer *f, uint64_t pos, uint64_t *ret_data, uint64_t *ret_hole,
-		     struct err *err)
-{
-	uint64_t size = f->size_bytes;
-	off_t data = lseek(f->fd, (off_t)pos, SEEK_DATA);
-	off_t hole = data < 0 ? -1 : lseek(f->fd, data, SEEK_HOLE);
-
-	if (data < 0 && errno == ENXIO) {
-		*ret_data = *ret_hole = size;
-		return 0;
-	}
-	if (hole < 0)
-		return err_sys(err, "%s: looking for holes from %" PRIu64, layer_shown(f->path), pos);
-	*ret_data = min_u64((uint64_t)data, size);
-	*ret_hole = min_u64((uint64_t)hole, size);
-	return 0;
-}
-
-static int add_run(struct scan *s, uint64_t to, uint32_t layer, struct err *err)
-{
-	uint64_t at = (uint64_t)s->out->npages * PAGE_4K;
-
-	if (to == at)
-		return 0;
-	return extents_add(s->out, (uint32_t)((to - at) / PAGE_4K), layer,
-			   (uint32_t)(at / PAGE_4K), err);
-}
-
-/*
- * The extents of one file: data, and holes as EXTENT_ZERO. A hole that begins
- * or ends inside a page is part of that page's data in the base, where both
- * read zero; in a diff the same page would be half the parent's.
- */
-static int scan_file(struct scan *s, struct err *err)
-{
-	uint64_t size = s->f->size_bytes;
-
-	for (uint64_t pos = 0; pos < size;) {
-		uint64_t data = 0, hole = 0;
-
-		if (next_data(s->f, pos, &data, &hole, err) < 0)
-			return -1;
-		if (s->layer > 0 && !(is_aligned(data, PAGE_4K) && is_aligned(hole, PAGE_4K)))
-			return err_set(err, ERR_SNAPSHOT, "%s: data from %" PRIu64 " to %" PRIu64
-				       " is not whole pages: write diffs by pages of 4096 bytes",
-				       layer_shown(s->f->path), data, hole);
-		if (data < size && (*s->budget)-- == 0)
-			return err_set(err, ERR_SNAPSHOT, "%s: more than %u runs of data: merge "
-				       "the diffs or write the file without holes",
-				       layer_shown(s->f->path), HEADER_ENTRIES_MAX);
-		data = max_u64(align_down(data, PAGE_4K), pos);
-		hole = align_up(hole, PAGE_4K);
-		if (add_run(s, data, EXTENT_ZERO, err) < 0 || add_run(s, hole, s->layer, err) < 0)
-			return -1;
-		if (hole > data)
-			s->end = hole;
-		pos = hole;
-	}
-	return extents_end(s->out, err);
-}
-
-/*
- * A file system that does not tell its holes makes a sparse diff look like one
- * that replaces everything by zeros.
- */
-static int check_holes_told(const struct layer *f, const struct extents *e, struct err *err)
-{
-	bool all_data = e->n == 1 && e->v[0].layer != EXTENT_ZERO;
-
-	if (all_data && (uint64_t)f->id.st_blocks * 512 < f->size_bytes)
-		return err_set(err, ERR_SNAPSHOT, "%s is sparse, but its file system does not tell "
-			       "where its holes are: copy it to ext4, xfs, btrfs or tmpfs",
-			       layer_shown(f->path));
-	return 0;
 }
 
 static int check_flat_size(const struct layer *base, const struct layer *f, struct err *err)
@@ -326,15 +247,15 @@ static int check_flat_size(const struct layer *base, const struct layer *f, stru
 	return 0;
 }
 
-static int load_flat(const char *path, size_t i, size_t *budget, struct source *src,
+static int load_flat(const struct spec *spec, size_t i, size_t *budget, struct source *src,
 		     struct extents *out, struct err *err)
 {
 	struct layer *f = &src->files[i];
 	struct scan scan = {f, (uint32_t)i, budget, out, 0};
 
-	if (open_file(src, i, AT_FDCWD, "", path, f, err) < 0 ||
+	if (open_file(src, i, AT_FDCWD, "", spec->layers[i].path, f, err) < 0 ||
 	    check_flat_size(&src->files[0], f, err) < 0 || scan_file(&scan, err) < 0 ||
-	    (i > 0 && check_holes_told(f, out, err) < 0))
+	    (i > 0 && is_new(src) && scan_judge(&scan, spec->dense_diffs, err) < 0))
 		return -1;
 	/* Had it changed under the scan, the extents would be of two files. */
 	return layer_map(f, scan.end, err) < 0 ? -1 : layer_check(f, err);
@@ -370,7 +291,7 @@ static int load_memory(const struct spec *spec, struct source *src, struct err *
 	if (!v)
 		return err_sys(err, "cannot hold %zu layers", n);
 	for (size_t i = 0; i < n && rc == 0; i++)
-		rc = load_flat(spec->layers[i].path, i, &budget, src, &v[i], err);
+		rc = load_flat(spec, i, &budget, src, &v[i], err);
 	if (rc == 0)
 		rc = stack(v, n, err);
 	if (rc == 0) {

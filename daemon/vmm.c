@@ -1,0 +1,215 @@
+#include "daemon/vmm.h"
+
+#include <event2/event.h>
+
+#include "common/js.h"
+#include "common/log.h"
+#include "common/proc.h"
+#include "daemon/assign.h"
+#include "daemon/fetch.h"
+#include "daemon/steer.h"
+
+static void ask_in(struct live *l, uint64_t us)
+{
+	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+
+	evtimer_add(l->ask_vmm, &tv);
+}
+
+static void drop_event(struct event **ev)
+{
+	if (*ev)
+		event_free(*ev);
+	*ev = NULL;
+}
+
+void vmm_fini(struct live *l)
+{
+	drop_event(&l->on_vmm);
+	drop_event(&l->ask_vmm);
+	close_fd(&l->vmm);
+	l->life = (struct life){0};
+}
+
+/* One that was never served: its worker alone has what it handed over. */
+static bool is_held(const struct live *l)
+{
+	return l->worker && l->rec.vmm_pid && !l->rec.connected_ms;
+}
+
+bool vmm_is_there(const struct live *l)
+{
+	return l->vmm >= 0 || l->uffd >= 0 || is_held(l);
+}
+
+bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
+{
+	uid_t real, saved, caller = l->rec.caller_uid;
+	pid_t behind;
+
+	if (proc_behind(pidfd, &behind, &real, &saved))
+		return false;
+	if (behind == 0)
+		return true;
+	if ((uint32_t)behind != pid)
+		return false;
+	return door_knows(l, behind) || caller == 0 || caller == geteuid() || real == caller ||
+	       saved == caller;
+}
+
+/* With a userfaultfd in hand it alone decides. */
+bool vmm_has_ended(const struct live *l)
+{
+	if (l->uffd >= 0)
+		return uffd_life(l->uffd) == UF_ENDED;
+	return l->vmm >= 0 && proc_ended(l->vmm);
+}
+
+/* ---- it is not who connected ---- */
+
+/* Who else it is: *ret_pidfd, owned by the caller, and into the record. */
+static bool find_owner(struct live *l, int *ret_pidfd)
+{
+	struct pagemap_view view;
+	cleanup_fd int pidfd = -1;
+	uid_t real, saved;
+	struct err err;
+	pid_t pid;
+
+	if (l->uffd < 0 || l->map_fd < 0 || pagemap_view(l->map_fd, &view, &err))
+		return false;
+	pidfd = fetch_owner(l->uffd, &view.regions, &pid);
+	if (pidfd < 0 || !vmm_may_be(l, pidfd, (uint32_t)pid) ||
+	    proc_behind(pidfd, &pid, &real, &saved) || pid == 0)
+		return false;
+	l->rec.vmm_pid = (uint32_t)pid;
+	l->rec.vmm_uid = real;
+	l->rec.vmm_start = proc_start_time(pid);
+	*ret_pidfd = steal_fd(&pidfd);
+	return true;
+}
+
+static void tell_elsewhere(struct live *l, uint32_t peer)
+{
+	struct json_object *data = json_object_new_object();
+
+	log_warning("who connected is not the VMM", "id=%s pid=%u vmm=%u", l->rec.id, peer,
+		    l->rec.vmm_pid);
+	js_add_u64(data, "pid", peer);
+	if (l->rec.vmm_pid)
+		js_add_u64(data, "vmm", l->rec.vmm_pid);
+	else
+		json_object_object_add(data, "vmm", NULL);
+	l->rec.revision++;
+	live_changed(l, "vmm-elsewhere", data);
+}
+
+/* From now on the process that is found is the VMM; true if there is one. */
+static bool look_elsewhere(struct live *l)
+{
+	uint32_t peer = l->rec.vmm_pid;
+	int pidfd = -1;
+
+	if (!find_owner(l, &pidfd))
+		return false;
+	vmm_fini(l);
+	vmm_watch(l, &pidfd);
+	/* Its pages, and its cgroups, are to be looked at from now on. */
+	assign_presence(l);
+	l->limits_told_us = 0;
+	tell_elsewhere(l, peer);
+	return true;
+}
+
+static void on_elsewhere(struct live *l)
+{
+	uint32_t peer = l->rec.vmm_pid;
+
+	if (!look_elsewhere(l) && peer) {
+		l->rec.vmm_pid = 0;
+		l->rec.vmm_start = 0;
+		tell_elsewhere(l, peer);
+	}
+	/* What was meant for it has met another one. */
+	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
+		live_kill_vmm(l);
+	steer_go_on(l);
+}
+
+/* ---- its end ---- */
+
+static void on_ask(evutil_socket_t fd, short what, void *arg)
+{
+	struct live *l = arg;
+
+	(void)fd;
+	(void)what;
+	if (l->uffd < 0) {
+		/* Its worker has it, and stays until the end, or brings it. */
+		if (!l->worker && !l->back_by)
+			live_end(l, "vmm-exited");
+		return;
+	}
+	switch (life_ask(&l->life, l->uffd, now_us())) {
+	case LIFE_GONE:
+		live_end(l, "vmm-exited");
+		return;
+	case LIFE_ELSEWHERE:
+		on_elsewhere(l);
+		break;
+	case LIFE_WAIT:
+		break;
+	}
+	if (l->life.since_us)
+		ask_in(l, life_wait_us(&l->life, now_us()));
+}
+
+static void begin_to_ask(struct live *l)
+{
+	life_begin(&l->life, now_us());
+	if (!l->ask_vmm)
+		l->ask_vmm = evtimer_new(l->host->base, on_ask, l);
+	ask_in(l, life_wait_us(&l->life, now_us()));
+}
+
+static void on_vmm(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	begin_to_ask(arg);
+}
+
+void vmm_watch(struct live *l, int *pidfd)
+{
+	if (l->vmm < 0 && *pidfd >= 0) {
+		l->vmm = steal_fd(pidfd);
+		l->on_vmm = event_new(l->host->base, l->vmm, EV_READ, on_vmm, l);
+		event_add(l->on_vmm, NULL);
+	} else if (l->vmm < 0 || l->life.since_us) {
+		begin_to_ask(l);
+	}
+}
+
+/* ---- its death ---- */
+
+/* It runs, but the memory is another's: killing it would help nobody. */
+static bool is_other(const struct live *l)
+{
+	struct pagemap_view view;
+	struct err err;
+
+	return l->map_fd >= 0 && pagemap_view(l->map_fd, &view, &err) == 0 &&
+	       view.head.connected && fetch_is_other((pid_t)l->rec.vmm_pid, &view.regions);
+}
+
+int vmm_kill(struct live *l, struct err *err)
+{
+	if (vmm_has_ended(l))
+		return 0;
+	if (l->vmm >= 0 && !proc_ended(l->vmm) && !is_other(l))
+		return proc_kill(l->vmm, err);
+	if (look_elsewhere(l))
+		return proc_kill(l->vmm, err);
+	return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known: end the "
+		       "VMM yourself");
+}
