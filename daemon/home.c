@@ -12,6 +12,8 @@
 /* Who has connected says who it is at once. */
 #define SPEAK_S 5
 #define ACCEPT_AGAIN_MS 100
+/* Two descriptors each are set aside for so many. */
+#define FEW 16
 
 struct visitor {
 	TAILQ_ENTRY(visitor) link;
@@ -68,20 +70,23 @@ static void welcome(struct visitor *v, const struct chan_back *back, int *listen
 	struct worker *w = pool_adopt(home->pool, v->pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
 				      back->release);
 
-	if (home->hooks->back(home->arg, back, w, listen_fd)) {
-		visitor_free(v);
-		return;
-	}
-	if (*listen_fd >= 0)
+	enum home_answer answer = home->hooks->back(home->arg, back, w, listen_fd);
+
+	if (answer == HOME_STRANGE && *listen_fd >= 0)
 		send_away(w);
-	worker_leave(w);
-	turn_away(v, "it is not the worker of the restore that it names");
+	if (answer != HOME_TAKEN)
+		worker_leave(w);
+	if (answer == HOME_STRANGE)
+		turn_away(v, "it is not the worker of the restore that it names");
+	else
+		visitor_free(v);
 }
 
 static void on_message(evutil_socket_t fd, short what, void *arg)
 {
 	struct visitor *v = arg;
 	int fds[CHAN_FDS_MAX];
+	enum chan_step step;
 	struct chan_msg msg;
 	struct err err;
 
@@ -89,8 +94,9 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 		turn_away(v, "it says nothing");
 		return;
 	}
-	if (chan_recv((int)fd, &msg, fds, &err) != CHAN_GOT) {
-		turn_away(v, "it does not keep to the protocol");
+	step = chan_recv((int)fd, &msg, fds, &err);
+	if (step != CHAN_GOT) {
+		turn_away(v, step == CHAN_LOST ? err.msg : "it does not keep to the protocol");
 		return;
 	}
 	if (msg.type == CHAN_BACK && proto_id_valid(msg.back.id))
@@ -142,9 +148,14 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct home *home = arg;
-	int chan = accept4((int)fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int chan;
 
 	(void)what;
+	if (home->n >= FEW && !home->hooks->room(home->arg)) {
+		pause_accepting(home);
+		return;
+	}
+	chan = accept4((int)fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (chan >= 0 && home->n < HOME_VISITORS_MAX)
 		admit(home, chan);
 	else if (chan >= 0)

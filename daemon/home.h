@@ -14,12 +14,18 @@
 
 struct home;
 
+enum home_answer {
+	HOME_TAKEN,   /* the worker belongs to its restore from now on */
+	HOME_LATER,   /* there is no room for it yet: it will try again */
+	HOME_STRANGE, /* it is not the worker of that restore */
+};
+
 struct home_hooks {
-	/*
-	 * A worker says that it serves restore @back->id. True: @w belongs to it from now
-	 * on. @listen_fd may be taken.
-	 */
-	bool (*back)(void *arg, const struct chan_back *back, struct worker *w, int *listen_fd);
+	/* A worker says that it serves restore @back->id. @listen_fd may be taken. */
+	enum home_answer (*back)(void *arg, const struct chan_back *back, struct worker *w,
+				 int *listen_fd);
+	/* Are there descriptors for whoever just comes? A few are let in anyway. */
+	bool (*room)(void *arg);
 };
 
 int home_open(struct event_base *base, const char *path, struct pool *pool,

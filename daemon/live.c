@@ -1,12 +1,14 @@
 #include "daemon/live.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
+#include "daemon/holders.h"
 #include "daemon/notify.h"
 #include "daemon/recording.h"
 #include "daemon/recover.h"
@@ -47,14 +49,6 @@ static void unlink_files(struct live *l)
 	unlink_socket(l);
 }
 
-void live_drop_files(struct live *l)
-{
-	for (size_t i = 0; i < l->nfiles; i++)
-		close_fd(&l->files[i]);
-	free(steal_ptr(&l->files));
-	l->nfiles = 0;
-}
-
 /* Its last counters are good once nobody writes them any more. */
 static void close_map(struct live *l)
 {
@@ -81,7 +75,9 @@ static void release(struct live *l)
 	free_event(&l->load_by);
 	free_event(&l->back_by);
 	close_fd(&l->old_worker);
-	live_drop_files(l);
+	holders_end(l->host, l->rec.id);
+	if (l->map_fd < 0)
+		live_open_map(l, &l->map_fd, &err);
 	unlink_files(l);
 	l->released = true;
 	if (l->worker) {
@@ -246,6 +242,14 @@ static int check_size(const struct live *l, uint64_t bytes, struct err *err)
 		       (unsigned long long)max);
 }
 
+void live_known(struct live *l)
+{
+	struct chan_msg msg = {0};
+	struct err err;
+
+	worker_send(l->worker, CHAN_KNOWN, &msg, NULL, 0, &err);
+}
+
 static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	struct json_object *data;
@@ -255,6 +259,7 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 	recording_ready(l, &msg->ready.key);
 	l->ready = true;
 	if (!l->creating) {
+		live_known(l);
 		recording_give(l);
 		door_open(l, &fds[0], 0);
 		recover_done(l);
@@ -275,6 +280,7 @@ static void on_ready(struct live *l, const struct chan_msg *msg, int *fds)
 		return;
 	}
 	l->creating = false;
+	live_known(l);
 	/* Before anybody can start a VMM. */
 	recording_give(l);
 	door_open(l, &fds[0], 0);
@@ -349,27 +355,15 @@ static void on_connected(struct live *l, const struct chan_msg *msg, int *fds)
 	live_watch_vmm(l, &fds[1]);
 }
 
-static int *realloc_files(int *files, size_t n)
+/*
+ * PROOF of one that a row names, and FILES of version 1, which kept them with us: of no use,
+ * and closed.
+ */
+static void on_nothing(struct live *l, const struct chan_msg *msg, int *fds)
 {
-	int *grown = reallocarray(files, n, sizeof(*grown));
-
-	if (!grown)
-		abort();
-	return grown;
-}
-
-static void on_files(struct live *l, const struct chan_msg *msg, int *fds)
-{
-	const struct chan_files *f = &msg->files;
-
-	if (f->first == 0)
-		live_drop_files(l);
-	if (f->first != l->nfiles || f->count > CHAN_FDS_MAX ||
-	    l->nfiles + f->count > SPEC_LAYERS_MAX + 1)
-		return;
-	l->files = realloc_files(l->files, l->nfiles + f->count);
-	for (uint32_t i = 0; i < f->count; i++)
-		l->files[l->nfiles++] = steal_fd(&fds[i]);
+	(void)l;
+	(void)msg;
+	(void)fds;
 }
 
 static void on_paused(struct live *l, const struct chan_msg *msg, int *fds)
@@ -480,7 +474,7 @@ static const struct {
 	{CHAN_READY, on_ready},       {CHAN_REFUSED, on_refused},   {CHAN_CONNECTED, on_connected},
 	{CHAN_PAUSED, on_paused},     {CHAN_COMPLETE, on_complete}, {CHAN_NOTE, on_note},
 	{CHAN_GONE, on_gone},         {CHAN_RELEASED, on_released}, {CHAN_FAILED, on_failed},
-	{CHAN_FILES, on_files},       {CHAN_LEASE_ASK, on_lease_ask},
+	{CHAN_FILES, on_nothing},     {CHAN_PROOF, on_nothing},     {CHAN_LEASE_ASK, on_lease_ask},
 	{CHAN_LEASE_BACK, on_lease_back}, {CHAN_WSET_MADE, recording_made},
 	{CHAN_PEER, on_peer},
 };
@@ -519,7 +513,23 @@ static void on_worker_exit(void *arg, const char *how)
 	}
 }
 
-const struct worker_hooks live_worker_hooks = {on_message, on_worker_exit};
+static bool on_worker_cut(void *arg, int *pidfd)
+{
+	struct live *l = arg;
+
+	if (l->creating || l->released)
+		return false;
+	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
+		    l->rec.id, l->rec.worker_pid);
+	l->worker = NULL;
+	l->ready = false;
+	lessor_back(l->host->lessor, &l->claim);
+	door_forget_told(l);
+	recover_wait(l, pidfd);
+	return true;
+}
+
+const struct worker_hooks live_worker_hooks = {on_message, on_worker_exit, on_worker_cut};
 
 static void tell_lease(struct claim *c, enum chan_type type, struct chan_msg *msg)
 {
@@ -603,7 +613,6 @@ void live_free(struct live *l)
 	if (l->worker)
 		worker_leave(l->worker);
 	door_close(l);
-	live_drop_files(l);
 	close_fd(&l->uffd);
 	close_fd(&l->vmm);
 	close_fd(&l->map_fd);
@@ -612,10 +621,23 @@ void live_free(struct live *l)
 	free(l);
 }
 
+int live_open_map(const struct live *l, int *ret_fd, struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	host_path(l->host, "maps", l->rec.id, path);
+	*ret_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return *ret_fd < 0 ? err_sys(err, "open the page map %s", path) : 0;
+}
+
 int live_view(const struct live *l, struct pagemap_view *ret, struct err *err)
 {
+	cleanup_fd int map = -1;
+
 	if (l->map_fd >= 0)
 		return pagemap_view(l->map_fd, ret, err);
+	if (!l->released)
+		return live_open_map(l, &map, err) || pagemap_view(map, ret, err) ? -1 : 0;
 	*ret = l->last;
 	return 0;
 }

@@ -2,9 +2,10 @@
  * live - one restore at work: its record, and what it holds
  *
  * Everything the supervisor keeps for a restore hangs here: the worker, a
- * duplicate of the uffd, the VMM's pidfd, page map file and socket. When the
- * restore ends all of it is released at once, the uffd first; what stays is the
- * record, until the retention time is over.
+ * duplicate of the uffd, the VMM's pidfd and the socket. When the restore ends all
+ * of it is released at once, the uffd first; what stays is the record, until the
+ * retention time is over. Descriptors are few (descriptors.h): the page map is opened
+ * when it is looked at, and the snapshot's files are somebody else's (holders.h).
  *
  *   creating ──READY──► (the states of restore.h) ──release──► only the record
  *      └── error: nothing was created
@@ -47,17 +48,16 @@ struct live {
 	struct claim claim;       /* to a prefetch lease */
 	struct event *load_by;    /* deadline while creating */
 	bool released;            /* what is left of it goes with its worker */
-	int map_fd;               /* owned, until its worker has left */
+	int map_fd;               /* owned, from its release until its worker has left */
 	struct pagemap_view last; /* the page map as it was in the end */
 	bool own_socket;          /* bound by us: we unlink it */
 	struct door door;         /* until a VMM is there */
-	int *files;               /* owned: header and layers, for a successor */
-	size_t nfiles;
 	unsigned deaths;          /* of workers in a row, see recover.c */
 	uint64_t deaths_since_us;
 	bool ready;               /* its worker has loaded; else one loads, or there is none */
 	bool hopeless;            /* a successor could not load it: another one cannot either */
 	bool replacing;           /* on request: its worker is being ended, or another loads */
+	bool deferred;            /* a row that waits for room: nothing is done about it yet */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
 	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
@@ -100,7 +100,8 @@ void live_connected(struct live *l, const struct chan_connected *c, uint64_t vmm
 bool live_may_be_vmm(const struct live *l, int pidfd, uint32_t pid);
 /* Takes the pidfd over, unless it has one. */
 void live_watch_vmm(struct live *l, int *pidfd);
-void live_drop_files(struct live *l);
+/* The store has it: its worker is told. */
+void live_known(struct live *l);
 
 /*
  * It has ended: everything but the record goes. After a failure the reason stays; who
@@ -108,6 +109,8 @@ void live_drop_files(struct live *l);
  */
 void live_end(struct live *l, const char *reason);
 
+/* The page map's file, to look into and to hand on; owned by the caller. */
+int live_open_map(const struct live *l, int *ret_fd, struct err *err);
 /* The page map now, or as it was at release. */
 int live_view(const struct live *l, struct pagemap_view *ret, struct err *err);
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
 #include "daemon/notify.h"
+#include "daemon/spawn.h"
 #include "daemon/steer.h"
 
 /* How long a worker may take to find its new supervisor. */
@@ -99,15 +99,6 @@ static int find_process(uint32_t pid, uint64_t start)
 	return -1;
 }
 
-static int open_map(struct live *l, struct err *err)
-{
-	char path[CONF_PATH_MAX + 1];
-
-	host_path(l->host, "maps", l->rec.id, path);
-	l->map_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	return l->map_fd < 0 ? err_sys(err, "open the page map %s", path) : 0;
-}
-
 static bool find_vmm(struct live *l)
 {
 	int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
@@ -124,12 +115,13 @@ static bool find_vmm(struct live *l)
  */
 static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
 {
+	cleanup_fd int map = -1;
 	struct pagemap_view view;
 
-	if (pagemap_view(l->map_fd, &view, err))
+	if (live_open_map(l, &map, err) || pagemap_view(map, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
-	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, l->map_fd, &view, &l->uffd, err))
+	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, map, &view, &l->uffd, err))
 		return -1;
 	notify_keep(l->rec.id, l->uffd);
 	return 0;
@@ -148,7 +140,7 @@ static bool learn_vmm(struct live *l)
 	int vmm = -1, uffd = -1;
 	struct err err;
 
-	if (l->rec.state != STATE_WAITING || pagemap_view(l->map_fd, &view, &err) ||
+	if (l->rec.state != STATE_WAITING || live_view(l, &view, &err) ||
 	    !view.head.connected)
 		return false;
 	c = (struct chan_connected){
@@ -176,7 +168,7 @@ static void end_left_alone(struct live *l)
 	struct pagemap_view view;
 	struct err err;
 
-	if (!l->rec.complete && pagemap_view(l->map_fd, &view, &err) == 0 &&
+	if (!l->rec.complete && live_view(l, &view, &err) == 0 &&
 	    view.stats.pages[PAGE_ABSENT] == 0) {
 		l->rec.complete = true;
 		l->rec.revision++;
@@ -270,13 +262,23 @@ int recover_replace(struct live *l, struct err *err)
 static void on_last_words(evutil_socket_t fd, short what, void *arg)
 {
 	struct live *l = arg;
+	char how[64];
 
 	(void)fd;
 	(void)what;
 	event_free(l->back_by);
 	l->back_by = NULL;
+	/* If it was our own child. */
+	spawn_reap(l->old_worker, how, sizeof(how));
 	close_fd(&l->old_worker);
 	recover_worker(l, "found dead after a restart");
+}
+
+static void wait_on(struct live *l)
+{
+	const struct timeval by = {BACK_MS / 1000, BACK_MS % 1000 * 1000};
+
+	event_add(l->back_by, &by);
 }
 
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
@@ -286,6 +288,11 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	struct err err;
 
 	(void)fd;
+	/* Nobody is let in: that is not its fault. */
+	if (what & EV_TIMEOUT && !l->host->hooks->room(l->host->arg)) {
+		wait_on(l);
+		return;
+	}
 	if (what & EV_TIMEOUT) {
 		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
 		proc_kill(l->old_worker, &err);
@@ -297,30 +304,29 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	evtimer_add(l->back_by, &soon);
 }
 
-/* It comes back, or ends, or is made to end. */
-static void wait_for_worker(struct live *l, int *pidfd)
+void recover_wait(struct live *l, int *pidfd)
 {
-	const struct timeval by = {BACK_MS / 1000, BACK_MS % 1000 * 1000};
-
 	l->old_worker = steal_fd(pidfd);
 	l->back_by = event_new(l->host->base, l->old_worker, EV_READ, on_old_worker, l);
-	event_add(l->back_by, &by);
+	wait_on(l);
 }
 
 void recover_row(struct live *l)
 {
 	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
 	bool connected = l->rec.vmm_pid != 0, vmm = find_vmm(l);
+	cleanup_fd int map = -1;
 	char own[CONF_PATH_MAX + 1];
 	struct err err;
 
 	/* Also for a worker that is still there: what nobody has taken is closed soon. */
-	l->uffd = notify_take(l->rec.id);
+	if (l->uffd < 0)
+		l->uffd = notify_take(l->rec.id);
 	host_path(l->host, "uffd", l->rec.id, own);
 	l->own_socket = l->rec.state == STATE_WAITING &&
 			(strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
 	/* Its files stay until it is released, whatever state it is in. */
-	if (open_map(l, &err)) {
+	if (live_open_map(l, &map, &err)) {
 		if (vmm)
 			give_up(l, "its page states are lost: %s", err.msg);
 		else
@@ -335,7 +341,7 @@ void recover_row(struct live *l)
 	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
 		live_kill_vmm(l);
 	if (worker >= 0)
-		wait_for_worker(l, &worker);
+		recover_wait(l, &worker);
 	else
 		recover_worker(l, "found dead after a restart");
 }
@@ -355,6 +361,7 @@ bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t 
 	if (l->rec.state == STATE_RECOVERING)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
 	l->ready = true;
+	live_known(l);
 	live_changed(l, "adopted", NULL);
 	steer_go_on(l);
 	return true;

@@ -11,7 +11,9 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+#include "daemon/holders.h"
 #include "daemon/recover.h"
+#include "daemon/room.h"
 
 #define HOUSEKEEPING_S 10
 
@@ -138,7 +140,12 @@ static void on_stillborn(void *arg, struct live *live)
 	remove_live(arg, live);
 }
 
-static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn};
+static bool has_room(void *arg)
+{
+	return room_any(arg);
+}
+
+static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn, has_room};
 
 /* Only the oldest are looked at: they are in order of their end. */
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
@@ -276,6 +283,7 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		if (l) {
 			rc = join(l, spec, c, err);
 		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
+			   (rc = room_check(sup, err)) == 0 &&
 			   (rc = live_new(&sup->host, id, spec, peer, &l, err)) == 0) {
 			insert(sup, l);
 			c->made = true;
@@ -338,9 +346,14 @@ static int sweep(struct supervisor *sup, const char *what, struct err *err)
 	dir = opendir(path);
 	if (!dir)
 		return err_sys(err, "open the directory %s", path);
-	while ((e = readdir(dir)))
-		if (proto_id_valid(e->d_name) && !still_stands(look_up(sup, e->d_name)))
+	while ((e = readdir(dir))) {
+		if (!proto_id_valid(e->d_name) || still_stands(look_up(sup, e->d_name)))
+			continue;
+		if (strcmp(what, "files") == 0)
+			holders_end(&sup->host, e->d_name);
+		else
 			unlinkat(dirfd(dir), e->d_name, 0);
+	}
 	closedir(dir);
 	return 0;
 }
@@ -367,8 +380,8 @@ static int make_dirs(struct supervisor *sup, struct err *err)
 	if (make_dir(sup->host.conf.run_dir, 0755, err) ||
 	    make_dir(sup->host.conf.state_dir, 0700, err) || lock_run_dir(sup, err))
 		return -1;
-	return make_run_dir(sup, "uffd", 0711, err) || make_run_dir(sup, "maps", 0700, err) ? -1 :
-											      0;
+	return make_run_dir(sup, "uffd", 0711, err) || make_run_dir(sup, "maps", 0700, err) ||
+	       make_run_dir(sup, "files", 0700, err) ? -1 : 0;
 }
 
 static int read_boot_id(char ret[37], struct err *err)
@@ -414,7 +427,7 @@ static int by_end(const void *a, const void *b)
 static void take_up(struct live *l)
 {
 	if (still_stands(l)) {
-		recover_row(l);
+		room_take_up(l->host->arg, l);
 		return;
 	}
 	if (proto_state_live(l->rec.state)) {
@@ -437,14 +450,17 @@ static void take_up_rows(struct supervisor *sup)
 		take_up(order[i]);
 }
 
-static bool on_back(void *arg, const struct chan_back *back, struct worker *w, int *listen_fd)
+static enum home_answer on_back(void *arg, const struct chan_back *back, struct worker *w,
+				int *listen_fd)
 {
 	struct live *l = supervisor_find(arg, back->id);
 
-	return l && recover_came_back(l, w, listen_fd, back->npeers);
+	if (l && l->deferred && !room_make(arg, l))
+		return HOME_LATER;
+	return l && recover_came_back(l, w, listen_fd, back->npeers) ? HOME_TAKEN : HOME_STRANGE;
 }
 
-static const struct home_hooks home_hooks = {on_back};
+static const struct home_hooks home_hooks = {on_back, has_room};
 
 static void nobody_changed(void *arg, struct live *live)
 {
@@ -480,7 +496,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 		return -1;
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
 	if (store_restores(sup->store, on_row, sup, err) || sweep(sup, "uffd", err) ||
-	    sweep(sup, "maps", err) ||
+	    sweep(sup, "maps", err) || sweep(sup, "files", err) ||
 	    pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
 		     &sup->host.pool, err))
 		return -1;
@@ -523,6 +539,8 @@ void supervisor_free(struct supervisor *sup)
 	free(sup->table);
 	if (sup->housekeeping)
 		event_free(sup->housekeeping);
+	if (sup->room_again)
+		event_free(sup->room_again);
 	home_close(sup->home);
 	lessor_free(sup->host.lessor);
 	pool_free(sup->host.pool);

@@ -28,6 +28,7 @@ struct supervisor {
 	size_t n, cap;
 	TAILQ_HEAD(, live) ended;  /* oldest first */
 	struct event *housekeeping;
+	struct event *room_again;  /* rows wait for room; NULL: none ever did */
 	const struct observer *observer;
 	void *observer_arg;
 };

@@ -22,7 +22,7 @@ static const struct {
 	} text[2]; /* in the body */
 } wire[CHAN_TYPE_COUNT] = {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
-	[CHAN_ASSIGN] = {"ASSIGN", 504, {{0, 64}, {64, 108}}},
+	[CHAN_ASSIGN] = {"ASSIGN", 512, {{0, 64}, {64, 108}}},
 	[CHAN_READY] = {"READY", 64},
 	[CHAN_REFUSED] = {"REFUSED", 272, {{16, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},
@@ -36,7 +36,7 @@ static const struct {
 	[CHAN_GONE] = {"GONE", 8},
 	[CHAN_RELEASED] = {"RELEASED", 8},
 	[CHAN_FAILED] = {"FAILED", 536, {{24, 512}}},
-	[CHAN_FILES] = {"FILES", 8},
+	[CHAN_FILES] = {"FILES", 16},
 	[CHAN_BACK] = {"BACK", 112, {{0, 64}, {72, 32}}},
 	[CHAN_LEASE_ASK] = {"LEASE_ASK", 16},
 	[CHAN_LEASE_BACK] = {"LEASE_BACK", 8},
@@ -47,6 +47,8 @@ static const struct {
 	[CHAN_WSET_GIVEN] = {"WSET_GIVEN", 8},
 	[CHAN_WSET_MADE] = {"WSET_MADE", 8},
 	[CHAN_PEER] = {"PEER", 8},
+	[CHAN_KNOWN] = {"KNOWN", 8},
+	[CHAN_PROOF] = {"PROOF", 40},
 };
 
 static void make_pair(int fds[2])

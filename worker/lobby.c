@@ -40,7 +40,7 @@ static void on_back(void *arg)
 	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
 		if (p[i].hs.sock >= 0)
 			socks[n++] = p[i].hs.sock;
-	job_say_back(l->job, l->listener.fd, n);
+	job_say_back(l->job, l->listener.fd, n, -1);
 	for (size_t i = 0; i < n; i++)
 		link_send(&l->job->link, CHAN_PEER, &msg, &socks[i], 1);
 }
