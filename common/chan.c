@@ -24,7 +24,7 @@ static_assert(sizeof(struct chan_files) == 16, "wire");
 static_assert(sizeof(struct chan_back) == 112, "wire");
 static_assert(sizeof(struct chan_lease) == 16, "wire");
 static_assert(sizeof(struct chan_forked) == 8, "wire");
-static_assert(sizeof(struct chan_proof) == 40, "wire");
+static_assert(sizeof(struct chan_proof) == 56, "wire");
 
 static const struct {
 	const char *name;

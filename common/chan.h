@@ -121,6 +121,8 @@ struct chan_back { /* fds: listening socket, while no VMM has connected */
 struct chan_proof {
 	uint64_t size_bytes; /* as in READY */
 	struct wset_key key;
+	uint32_t prefetch, prefetch_held; /* as they are now */
+	uint64_t rate_bytes_per_s;
 };
 
 struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT */

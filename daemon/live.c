@@ -544,34 +544,18 @@ const struct lessor_hooks live_lessor_hooks = {tell_lease};
 
 /* ---- begin ---- */
 
-static void fill_record(struct live *l, const char *id, const struct sock_peer *caller)
-{
-	cleanup_json struct json_object *spec = spec_json(&l->spec);
-	struct restore_record *r = &l->rec;
-
-	snprintf(r->id, sizeof(r->id), "%s", id);
-	memcpy(r->tenant, l->spec.tenant, sizeof(r->tenant));
-	memcpy(r->boot_id, l->host->boot_id, sizeof(r->boot_id));
-	memcpy(r->socket_path, l->spec.socket_path, sizeof(r->socket_path));
-	r->state = STATE_WAITING;
-	r->revision = 1;
-	r->spec = strdup(json_object_to_json_string_ext(spec, JSON_C_TO_STRING_PLAIN));
-	r->caller_uid = caller->uid;
-	r->caller_gid = caller->gid;
-	for (size_t i = 0, len = 0; i < caller->ngroups && len < sizeof(r->caller_groups); i++)
-		len += (size_t)snprintf(r->caller_groups + len, sizeof(r->caller_groups) - len,
-					"%s%u", i ? " " : "", (unsigned)caller->groups[i]);
-	r->prefetch = l->spec.prefetch;
-	r->rate_bytes_per_s = l->spec.rate_bytes_per_s;
-	r->recording = l->spec.record && l->host->conf.record_window_ms > 0;
-	r->created_ms = wall_ms();
-}
-
 void live_init(struct live *l)
 {
 	l->map_fd = l->uffd = l->vmm = l->old_worker = -1;
 	door_init(&l->door);
 	TAILQ_INIT(&l->creators);
+}
+
+void live_begin(struct live *l, const char *id, const struct sock_peer *caller)
+{
+	restore_begin(&l->rec, id, &l->spec, caller, wall_ms());
+	memcpy(l->rec.boot_id, l->host->boot_id, sizeof(l->rec.boot_id));
+	l->rec.recording = l->spec.record && l->host->conf.record_window_ms > 0;
 }
 
 int live_new(struct host *host, const char *id, struct spec *spec,
@@ -584,7 +568,7 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 	live_init(l);
 	l->creating = true;
 	l->spec = *spec;
-	fill_record(l, id, caller);
+	live_begin(l, id, caller);
 	if (assign_new(l, err)) {
 		memset(&l->spec, 0, sizeof(l->spec));
 		memcpy(l->spec.socket_path, spec->socket_path, sizeof(l->spec.socket_path));

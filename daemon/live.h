@@ -76,6 +76,8 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 /* Releases whatever is left and leaves the worker alone (see worker_leave). */
 void live_free(struct live *l);
 
+/* Its record, out of its spec, which is resolved. */
+void live_begin(struct live *l, const char *id, const struct sock_peer *caller);
 /* All descriptors -1, no creators: for live_new() and for rows of the store. */
 void live_init(struct live *l);
 extern const struct worker_hooks live_worker_hooks;

@@ -28,6 +28,22 @@ static struct json_object *descriptors(const struct supervisor *sup)
 	return o;
 }
 
+static struct json_object *strays(struct strays *s)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < s->n; i++) {
+		struct json_object *o = json_object_new_object();
+
+		js_add_string(o, "restore", s->v[i].id);
+		js_add_u64(o, "pid", (uint64_t)s->v[i].pid);
+		js_add_u64(o, "uid", s->v[i].uid);
+		js_add_string(o, "why", s->v[i].why);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
 void status_get(struct call *c)
 {
 	struct json_object *o;
@@ -39,8 +55,11 @@ void status_get(struct call *c)
 		call_problem(c->req, &err);
 		return;
 	}
+	strays_drop_ended(&c->sup->strays);
 	o = json_object_new_object();
 	json_object_object_add(o, "restores", restores(c->sup));
 	json_object_object_add(o, "descriptors", descriptors(c->sup));
+	js_add_u64(o, "strays_count", c->sup->strays.n);
+	json_object_object_add(o, "strays", strays(&c->sup->strays));
 	call_reply(c->req, 200, o);
 }

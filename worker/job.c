@@ -65,6 +65,9 @@ static void say_proof(struct job *j, int vmm)
 
 	msg.proof.size_bytes = source_size_bytes(j->src);
 	msg.proof.key = j->habit.key;
+	msg.proof.prefetch = j->spec.prefetch;
+	msg.proof.prefetch_held = j->prefetch_held;
+	msg.proof.rate_bytes_per_s = j->spec.rate_bytes_per_s;
 	link_send(&j->link, CHAN_PROOF, &msg, fds, vmm >= 0 ? 3 : 2);
 }
 

@@ -35,7 +35,11 @@ static void say_connected(struct job *j, const struct pagemap *map, int uffd, in
 static void on_back(void *arg)
 {
 	struct serving *s = arg;
+	struct spec *spec = &s->job->spec;
 
+	spec->prefetch = s->loop.prefetch.mode;
+	spec->rate_bytes_per_s = s->loop.prefetch.rate_bytes_per_s;
+	s->job->prefetch_held = s->loop.held;
 	job_say_back(s->job, -1, 0, s->vmm);
 	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm, s->said);
 	loop_replay(&s->loop);
