@@ -59,7 +59,7 @@ struct pagemap_head {
 	uint32_t releasing; /* 1 once the guest needs nobody and regions are unregistered */
 	uint64_t source_id; /* source_identity() of what it is served from */
 	uint32_t prefetch_done; /* 1: it has nothing left to do, as things are */
-	uint32_t complete; /* 1: nothing is absent, and what it was copied from was unchanged after it */
+	uint32_t complete; /* 1: nothing is absent, and its layers were unchanged after the last copy */
 };
 
 /*        field                 meaning, for docs/api.md */

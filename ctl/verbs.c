@@ -388,7 +388,7 @@ const struct verb verbs_table[] = {
 	 NULL, 1, 1, 1, working_set_run},
 	{"events", "[ID]", "Print what has happened, to one restore or to all.",
 	 events_options, 0, 1, 1, events_run},
-	{"status", "", "Say whether the daemon is ready, how full it is, and what it could not adopt.",
+	{"status", "", "Say whether the daemon is ready, how full it is, what it could not adopt.",
 	 NULL, 0, 0, 0, status_run},
 	{"version", "", "Print the versions of uffdctl and of the daemon.",
 	 NULL, 0, 0, 0, version_run},

@@ -108,19 +108,25 @@ static int take_vmm(struct live *l, const struct pagemap_view *view, int *pidfd,
 	return 0;
 }
 
-/* Ours to unlink: in our own directory, or where an admin's socket is bound, as the kernel says. */
-static bool owns_socket(const struct live *l, int listen_fd)
+/*
+ * Ours to unlink: in our own directory, or where an admin's socket is bound, as the kernel
+ * says. Nobody listens there any more once a VMM has come, which nobody may have seen.
+ */
+static void take_socket(struct live *l, int listen_fd)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof(addr) - 1;
 	char own[CONF_PATH_MAX + 1];
 
 	host_path(l->host, "uffd", l->rec.id, own);
-	if (strcmp(own, l->spec.socket_path) == 0)
-		return true;
-	return l->rec.caller_uid == geteuid() &&
-	       getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
-	       strcmp(addr.sun_path, l->spec.socket_path) == 0;
+	if (listen_fd < 0) {
+		unlink(own);
+		return;
+	}
+	l->own_socket = strcmp(own, l->spec.socket_path) == 0 ||
+			(l->rec.caller_uid == geteuid() &&
+			 getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
+			 strcmp(addr.sun_path, l->spec.socket_path) == 0);
 }
 
 static void fill(struct live *l, const struct home_guest *g)
@@ -148,9 +154,9 @@ static int believe(struct live *l, const struct home_guest *g, struct err *err)
 	    resolve(l, g->who, err))
 		return -1;
 	fill(l, g);
-	if (view.head.connected)
-		return take_vmm(l, &view, &g->fds[PROOF_VMM], err);
-	l->own_socket = *g->listen_fd >= 0 && owns_socket(l, *g->listen_fd);
+	if (view.head.connected && take_vmm(l, &view, &g->fds[PROOF_VMM], err))
+		return -1;
+	take_socket(l, view.head.connected ? -1 : *g->listen_fd);
 	return 0;
 }
 
@@ -182,7 +188,7 @@ void foundling_tell(struct live *l)
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		json_object_array_add(unknown, json_object_new_string(names[i]));
 	json_object_object_add(data, "unknown", unknown);
-	log_notice("a restore that the store does not know was adopted", "id=%s tenant=%s worker=%u",
+	log_notice("a restore that no row knows was adopted", "id=%s tenant=%s worker=%u",
 		   l->rec.id, l->rec.tenant, l->rec.worker_pid);
 	live_known(l);
 	live_changed(l, "adopted", data);

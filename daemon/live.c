@@ -519,13 +519,7 @@ static bool on_worker_cut(void *arg, int *pidfd)
 
 	if (l->creating || l->released)
 		return false;
-	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
-		    l->rec.id, l->rec.worker_pid);
-	l->worker = NULL;
-	l->ready = false;
-	lessor_back(l->host->lessor, &l->claim);
-	door_forget_told(l);
-	recover_wait(l, pidfd);
+	recover_cut(l, pidfd);
 	return true;
 }
 

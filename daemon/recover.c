@@ -304,11 +304,23 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	evtimer_add(l->back_by, &soon);
 }
 
-void recover_wait(struct live *l, int *pidfd)
+/* It comes back, or ends, or is made to end. */
+static void wait_for_worker(struct live *l, int *pidfd)
 {
 	l->old_worker = steal_fd(pidfd);
 	l->back_by = event_new(l->host->base, l->old_worker, EV_READ, on_old_worker, l);
 	wait_on(l);
+}
+
+void recover_cut(struct live *l, int *pidfd)
+{
+	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
+		    l->rec.id, l->rec.worker_pid);
+	l->worker = NULL;
+	l->ready = false;
+	lessor_back(l->host->lessor, &l->claim);
+	door_forget_told(l);
+	wait_for_worker(l, pidfd);
 }
 
 void recover_row(struct live *l)
@@ -341,7 +353,7 @@ void recover_row(struct live *l)
 	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
 		live_kill_vmm(l);
 	if (worker >= 0)
-		recover_wait(l, &worker);
+		wait_for_worker(l, &worker);
 	else
 		recover_worker(l, "found dead after a restart");
 }

@@ -22,8 +22,8 @@ void recover_done(struct live *l);
 /* End the worker and go on with a new one (of the release on disk when we started). */
 int recover_replace(struct live *l, struct err *err);
 
-/* Its worker, alive, has no channel to us: until it comes back, or ends. Takes @pidfd. */
-void recover_wait(struct live *l, int *pidfd);
+/* Descriptors were short, and its worker has no channel any more: it comes back. Takes @pidfd. */
+void recover_cut(struct live *l, int *pidfd);
 
 /* After our own start: a row that may still stand for something. */
 void recover_row(struct live *l);

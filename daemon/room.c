@@ -125,7 +125,7 @@ void room_take_up(struct supervisor *sup, struct live *l)
 	/* What systemd kept is here already, and would be dropped. */
 	l->uffd = notify_take(l->rec.id);
 	if (log_allow(&limit, now_us()))
-		log_warning("no descriptors are left for a restore; its worker serves on without us",
+		log_warning("no descriptors are left for a restore; its worker serves on alone",
 			    "id=%s limit=%llu", l->rec.id,
 			    (unsigned long long)descriptors_limit());
 	if (!sup->room_again)

@@ -22,7 +22,8 @@
 #define PART(items, token) "{\"items\":[" items "],\"next_page_token\":" token "}"
 
 #define STATUS_MEMBERS \
-	"\"descriptors\":{\"used\":1000,\"limit\":1024,\"free\":12,\"per_restore\":4,\"waiting\":7}," \
+	"\"descriptors\":{\"used\":1000,\"limit\":1024,\"free\":12,\"per_restore\":4," \
+	"\"waiting\":7}," \
 	"\"strays_count\":2,\"strays\":[" \
 	"{\"restore\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"}," \
 	"{\"restore\":\"vm2\",\"pid\":78,\"uid\":5,\"why\":\"so\"}]"

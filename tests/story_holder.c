@@ -2,6 +2,7 @@
  * story_holder - who keeps a snapshot's files: over the deaths of worker and supervisor, its own
  * death, and no longer than its restore
  */
+#include <config.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <signal.h>
@@ -215,23 +216,35 @@ END_TEST
 
 /* --- no longer than its restore --- */
 
-static void stop_it(struct killing *k)
+static void stop_it(struct killing *k, pid_t holder)
 {
+	(void)holder;
 	stage_tell(&k->s, "DELETE", "", NULL);
 }
 
-/* While nobody is there who could end it. */
-static void vmm_ends_unseen(struct killing *k)
+/* It sees itself what nobody is there to tell. */
+static void all_die(struct killing *k, pid_t holder)
 {
 	killing_end(k, DIES_ALL);
+	killing_await_death(k, holder);
 	killing_revive(k, DIES_ALL);
 	json_object_put(stage_await(&k->s, "ended"));
 }
 
-static void worker_ends_unseen(struct killing *k)
+/* One that cannot is ended by the next supervisor. */
+static void all_die_but_it(struct killing *k, pid_t holder)
+{
+	killing_end(k, DIES_ALL);
+	killing_revive(k, DIES_ALL);
+	json_object_put(stage_await(&k->s, "ended"));
+	killing_await_death(k, holder);
+}
+
+static void vmm_ends_unseen(struct killing *k, pid_t holder)
 {
 	killing_end(k, DIES_VMM_UNSEEN);
 	killing_bury(k);
+	killing_await_death(k, holder);
 	killing_revive(k, DIES_VMM_UNSEEN);
 	json_object_put(stage_await(&k->s, "ended"));
 }
@@ -239,14 +252,14 @@ static void worker_ends_unseen(struct killing *k)
 static const struct ending {
 	const char *name;
 	const char *vmm;
-	void (*end)(struct killing *k);
+	void (*end)(struct killing *k, pid_t holder);
 	bool stopped; /* the holder, before */
 } endings[] = {
 	{"stop", NULL, stop_it, false},
 	{"stop-stopped", NULL, stop_it, true},
-	{"all-die", TOUCHES, vmm_ends_unseen, false},
-	{"all-die-stopped", TOUCHES, vmm_ends_unseen, true},
-	{"vmm-unseen", TOUCHES, worker_ends_unseen, false},
+	{"all-die", TOUCHES, all_die, false},
+	{"all-die-stopped", TOUCHES, all_die_but_it, true},
+	{"vmm-unseen", TOUCHES, vmm_ends_unseen, false},
 };
 
 START_TEST(it_ends_with_its_restore)
@@ -259,7 +272,7 @@ START_TEST(it_ends_with_its_restore)
 		ck_assert_int_eq(kill(holder, SIGSTOP), 0);
 		killing_await_stop(&k, holder);
 	}
-	e->end(&k);
+	e->end(&k, holder);
 	killing_await_death(&k, holder);
 	killing_bury(&k);
 	stage_cleared(&k.s);
@@ -277,7 +290,7 @@ START_TEST(refused_create)
 		scene_refused(&k.scene, "PUT", "/v1/restores/refused",
 			      "{\"snapshot\":{\"dir\":\"/nowhere\"}}", ERR_PATH, "/nowhere");
 	killing_create(&k, NULL);
-	stop_it(&k);
+	stop_it(&k, 0);
 	stage_cleared(&k.s);
 	killing_close(&k);
 }
@@ -302,7 +315,8 @@ START_TEST(it_may_do_little)
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
 		cleanup_free char *value = status_of(holder, wanted[i].key);
 
-		ck_assert_msg(strcmp(value, wanted[i].value) == 0, "%s is %s", wanted[i].key, value);
+		ck_assert_msg(strcmp(value, wanted[i].value) == 0, "%s is %s", wanted[i].key,
+			      value);
 	}
 	to_the_end(&k, holder);
 }

@@ -227,6 +227,28 @@ START_TEST(lost_again)
 }
 END_TEST
 
+/* Its VMM has come while no daemon was there: nobody but the worker has ever heard of it. */
+START_TEST(vmm_that_nobody_saw)
+{
+	cleanup_free char *socket = NULL;
+	struct stage s;
+
+	scene_open(&scene);
+	begin(&s, "unseen", ON_DEMAND ",\"connect_timeout\":\"5m\"", NULL);
+	lose_the_store();
+	stage_start(&s, IMAGE, TOUCHES);
+	stage_check(&s, stage_hears(&s, "connected"), "it is not served");
+	socket = scene_format("%s/uffd/unseen", scene.d.run);
+	ck_assert_int_eq(access(socket, F_OK), 0);
+	harness_daemon_start(&scene.d, NULL);
+	json_object_put(adopted(&s, "serving"));
+	ck_assert_int_lt(access(socket, F_OK), 0);
+	worker_dies(&s, "serving");
+	to_the_end(&s);
+	scene_close(&scene);
+}
+END_TEST
+
 /* --- not adopted --- */
 
 struct stray {
@@ -308,7 +330,7 @@ END_TEST
 /* Its id was given to somebody else: the guest is served on, and never mixed up. */
 START_TEST(id_is_taken)
 {
-	cleanup_free char *map = NULL, *socket = NULL;
+	cleanup_free char *map = NULL;
 	struct stage old, new;
 	int code;
 
@@ -318,8 +340,8 @@ START_TEST(id_is_taken)
 	lose_the_store();
 	harness_daemon_start(&scene.d, NULL);
 	/* Its worker may still come; the id is kept for it. */
-	scene_refused(&scene, "PUT", "/v1/restores/mine", "{\"snapshot\":" SNAPSHOT "}", ERR_UNREADY,
-		      "may still come back");
+	scene_refused(&scene, "PUT", "/v1/restores/mine", "{\"snapshot\":" SNAPSHOT "}",
+		      ERR_UNREADY, "may still come back");
 	/* As it is when it did not come for long. */
 	map = scene_format("%s/maps/mine", scene.d.run);
 	ck_assert_int_eq(unlink(map), 0);
@@ -328,7 +350,8 @@ START_TEST(id_is_taken)
 	await_stray("mine", old.worker, "it is not the worker of restore mine");
 	scene_vmm_go(&old.vmm);
 	code = stage_end(&old);
-	stage_check(&old, code == 0 && strstr(stage_printed(&old), "\"wrong\":0,"), "exit %d", code);
+	stage_check(&old, code == 0 && strstr(stage_printed(&old), "\"wrong\":0,"), "exit %d",
+		    code);
 	await_no_stray("mine", old.worker, "");
 	to_the_end(&new);
 	stage_fini(&old);
@@ -527,6 +550,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, it_says_what_it_does_not_know);
 	tcase_add_test(tc, it_can_be_stopped);
 	tcase_add_test(tc, lost_again);
+	tcase_add_test(tc, vmm_that_nobody_saw);
 	tcase_add_test(tc, worker_of_version_1);
 	tcase_add_test(tc, id_is_taken);
 	tcase_add_test(tc, somebody_elses_id);

@@ -236,10 +236,14 @@ static bool await(int *holder, enum chan_type type, struct chan_msg *msg, int *f
 	struct pollfd p = {.fd = *holder, .events = POLLIN};
 	enum chan_step step;
 	struct err err;
-	uint64_t now;
 
-	while ((step = chan_recv(*holder, msg, fds, &err)) == CHAN_AGAIN && (now = now_us()) < by_us)
+	while ((step = chan_recv(*holder, msg, fds, &err)) == CHAN_AGAIN) {
+		uint64_t now = now_us();
+
+		if (now >= by_us)
+			break;
 		poll(&p, 1, (int)((by_us - now) / 1000 + 1));
+	}
 	if (step == CHAN_GOT && msg->type == type)
 		return true;
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)

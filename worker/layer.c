@@ -31,8 +31,8 @@ void layer_close(struct layer *f)
 int layer_open_failed(const char *path, int sys, struct err *err)
 {
 	if (sys == EMFILE)
-		return err_set(err, ERR_QUOTA, "%s: its worker has no descriptor left for it: raise "
-			       "the daemon's hard limit of open files (LimitNOFILE=, ulimit -Hn)",
+		return err_set(err, ERR_QUOTA, "%s: its worker has no descriptor left for it: "
+			       "raise the daemon's hard limit of open files (LimitNOFILE=, ulimit -Hn)",
 			       layer_shown(path));
 	if (sys == ENFILE || sys == ENOMEM || sys == EIO) {
 		errno = sys;
