@@ -43,8 +43,10 @@ static bool say(struct chan_msg *msg, enum chan_type type, size_t body, const in
 	return sendmsg(chan, &hdr, MSG_NOSIGNAL) >= 0;
 }
 
+/* The note tells that all before it was heard. */
 static bool say_files(void)
 {
+	struct chan_msg note = {.note.type = "files-said"};
 	int fd = open(getenv("OLD_FILES"), O_RDONLY | O_CLOEXEC), fds[FILES];
 	bool said = fd >= 0;
 
@@ -56,7 +58,7 @@ static bool say_files(void)
 		said = say(&msg, CHAN_FILES, 8, fds, FILES);
 	}
 	close_fd(&fd);
-	return said;
+	return said && say(&note, CHAN_NOTE, 512, NULL, 0);
 }
 
 /* False once the channel is closed. */
