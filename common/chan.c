@@ -11,7 +11,7 @@
 /* Both ends are built together, but an upgraded supervisor meets old workers. */
 static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
-static_assert(sizeof(struct chan_assign) == 520, "wire");
+static_assert(sizeof(struct chan_assign) == 528, "wire");
 static_assert(sizeof(struct chan_ready) == 64, "wire");
 static_assert(sizeof(struct chan_refused) == 272, "wire");
 static_assert(sizeof(struct chan_connected) == 32, "wire");
@@ -20,11 +20,12 @@ static_assert(sizeof(struct chan_prefetch) == 24, "wire");
 static_assert(sizeof(struct chan_stop) == 8, "wire");
 static_assert(sizeof(struct chan_note) == 512, "wire");
 static_assert(sizeof(struct chan_empty) == 8, "wire");
-static_assert(sizeof(struct chan_files) == 8, "wire");
+static_assert(sizeof(struct chan_files) == 16, "wire");
 static_assert(sizeof(struct chan_back) == 112, "wire");
 static_assert(sizeof(struct chan_lease) == 16, "wire");
 static_assert(sizeof(struct chan_forked) == 8, "wire");
 static_assert(sizeof(struct chan_cgroups) == 16, "wire");
+static_assert(sizeof(struct chan_proof) == 64, "wire");
 
 static const struct {
 	const char *name;
@@ -98,6 +99,7 @@ static int send_failed(enum chan_type type, struct err *err)
 			       chan_type_name(type));
 	case EAGAIN:
 	case ENOBUFS:
+	case ETOOMANYREFS: /* this user has too many descriptors on their way */
 		return err_set(err, ERR_UNREADY, "cannot send %s: the channel is full",
 			       chan_type_name(type));
 	default:
@@ -138,8 +140,13 @@ int chan_send(int sock, enum chan_type type, struct chan_msg *msg, const int *fd
 	return n < 0 ? send_failed(type, err) : 0;
 }
 
-/* Takes what came into @fds; returns false if there were more, which are closed. */
-static bool take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
+enum taken { TAKEN_ALL, TAKEN_MORE, TAKEN_SHORT };
+
+/*
+ * Takes what came into @fds. TAKEN_MORE: more than a message may bring; what did not fit is
+ * closed. TAKEN_SHORT: the kernel found no room in our table for all of them.
+ */
+static enum taken take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
 {
 	size_t n = 0;
 	bool fits = !(hdr->msg_flags & MSG_CTRUNC);
@@ -161,7 +168,7 @@ static bool take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
 			}
 		}
 	}
-	return fits;
+	return fits ? TAKEN_ALL : n < CHAN_FDS_MAX ? TAKEN_SHORT : TAKEN_MORE;
 }
 
 /* Same release: exactly. An older side's may be shorter, a newer one's longer. */
@@ -208,17 +215,6 @@ static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, str
 	return 0;
 }
 
-/* Not all descriptors came: too many were sent, or we have no room for them. */
-static void blame(const struct chan_msg *msg, const int fds[CHAN_FDS_MAX], struct err *err)
-{
-	if (fds[CHAN_FDS_MAX - 1] >= 0)
-		err_set(err, ERR_PEER, "channel message %s brings more than %d descriptors",
-			chan_type_name(msg->type), CHAN_FDS_MAX);
-	else
-		err_set(err, ERR_SYSTEM, "descriptors of channel message %s are lost: this process "
-			"has too many open, raise its limit", chan_type_name(msg->type));
-}
-
 static void close_all(int fds[CHAN_FDS_MAX])
 {
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
@@ -242,6 +238,31 @@ static void end_texts(struct chan_msg *msg)
 			((char *)msg)[texts[i].offset + texts[i].size - 1] = '\0';
 }
 
+/* What has come: @n bytes, and @fds. */
+static enum chan_step judge(struct chan_msg *msg, size_t n, bool truncated, enum taken taken,
+			    int fds[CHAN_FDS_MAX], struct err *err)
+{
+	if (check_msg(msg, n, truncated, err) < 0)
+		return CHAN_BAD;
+	if (is_of_the_future(msg)) {
+		ignore(msg, fds);
+		return CHAN_GOT;
+	}
+	if (taken == TAKEN_MORE) {
+		err_set(err, ERR_PEER, "channel message %s brings more than %d descriptors",
+			chan_type_name(msg->type), CHAN_FDS_MAX);
+		return CHAN_BAD;
+	}
+	if (taken == TAKEN_SHORT) {
+		err_set(err, ERR_SYSTEM, "no descriptor is left for those of a channel message %s: "
+			"raise the limit of open files", chan_type_name(msg->type));
+		return CHAN_LOST;
+	}
+	cut_tail(msg);
+	end_texts(msg);
+	return CHAN_GOT;
+}
+
 enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err)
 {
 	union {
@@ -251,7 +272,9 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 	struct iovec iov = {.iov_base = msg, .iov_len = sizeof(*msg)};
 	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
-	bool fits;
+	/* An empty message cannot be told from the end, and nobody of ours sends one. */
+	enum chan_step step = CHAN_CLOSED;
+	enum taken taken;
 	ssize_t n;
 
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
@@ -268,20 +291,10 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 		err_sys(err, "cannot read the channel");
 		return CHAN_BAD;
 	}
-	fits = take_fds(&hdr, fds);
-	if (n > 0 && check_msg(msg, (size_t)n, hdr.msg_flags & MSG_TRUNC, err) == 0) {
-		if (is_of_the_future(msg)) {
-			ignore(msg, fds);
-			return CHAN_GOT;
-		}
-		if (fits) {
-			cut_tail(msg);
-			end_texts(msg);
-			return CHAN_GOT;
-		}
-		blame(msg, fds, err);
-	}
-	close_all(fds);
-	/* An empty message cannot be told from the end, and nobody of ours sends one. */
-	return n > 0 ? CHAN_BAD : CHAN_CLOSED;
+	taken = take_fds(&hdr, fds);
+	if (n > 0)
+		step = judge(msg, (size_t)n, hdr.msg_flags & MSG_TRUNC, taken, fds, err);
+	if (step != CHAN_GOT)
+		close_all(fds);
+	return step;
 }

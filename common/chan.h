@@ -9,7 +9,7 @@
  *      |<-- HELLO -------------------------|  after exec
  *      |--- ASSIGN, and what it names ---->|  becomes the caller, opens, locks in, parses
  *      |<-- READY, or FAILED --------------|  201, or the error to the caller
- *      |<-- FILES (header, layers) --------|  for a successor, should this worker die
+ *      |--- KNOWN ------------------------>|  it is in the store
  *      |--- WSET_GIVEN (files) ----------->|  what was recorded of this snapshot so far
  *      |--- PEER (a connection) ---------->|  may be the VMM; its message is not read yet
  *      |<-- REFUSED -----------------------|  no, a stranger, and turned away
@@ -25,8 +25,19 @@
  *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs nobody / cannot be served
  *
  * A worker that has lost its supervisor connects to the next one's workers.sock
- * and begins with BACK, FILES and, as far as they apply, PEER, CONNECTED, PAUSED,
+ * and begins with BACK, PROOF and, as far as they apply, PEER, CONNECTED, PAUSED,
  * COMPLETE and FAILED: all that a new supervisor must hear.
+ *
+ * Between a worker and the holder of its files (worker/holder.h):
+ *
+ *   worker                              holder
+ *      |--- ASSIGN (listening socket) ---->|  becomes the caller, locks in, listens
+ *      |--- FILES (header, layers) ------->|
+ *      |<-- READY -------------------------|  has all of them
+ *      |--- KNOWN, CONNECTED (pidfd) ----->|  goes on without its worker; ends with the VMM
+ *      |--- STOP ------------------------->|  nobody will need them any more
+ *   successor
+ *      |<-- FILES -------------------------|  to whoever connects to the socket
  *
  * Versions: structs only grow at their end. A receiver takes a shorter message of
  * an older side (what is missing is zero) and ignores the tail of a newer one's,
@@ -67,14 +78,20 @@ enum chan_assign_kind {
 	CHAN_ASSIGN_SERVE, /* fds: spec, map, uffd, pidfd unless it has ended: take over */
 };
 
-struct chan_assign { /* spec: memfd with JSON. Then @nfiles come in FILES messages */
+enum chan_holder { /* what the last descriptor of ASSIGN is */
+	CHAN_HOLDER_NONE,
+	CHAN_HOLDER_NEW,   /* a socket, bound: the worker's own holder listens at it */
+	CHAN_HOLDER_THERE, /* a connection to the holder that the predecessor had */
+};
+
+struct chan_assign { /* spec: memfd with JSON */
 	char id[PROTO_ID_MAX + 1];
 	char home[PROTO_SUN_MAX + 1]; /* the socket to come back to when the supervisor is gone */
 	uint32_t kind;
 	uint32_t become; /* 1: take on uid, gid and groups before opening anything */
 	uint32_t uid, gid, ngroups;
 	uint32_t groups[CHAN_GROUPS_MAX];
-	uint32_t nfiles;
+	uint32_t unused; /* version 1 counted files here */
 	uint32_t prefetch, prefetch_held; /* as they are now */
 	uint32_t paused, failed;
 	uint32_t unlink_socket; /* the worker removes the socket's path */
@@ -84,11 +101,15 @@ struct chan_assign { /* spec: memfd with JSON. Then @nfiles come in FILES messag
 	uint64_t wset_bytes; /* the largest working-set file that will be taken */
 	uint64_t prefetch_margin_bytes; /* of what others need, too; prefetch leaves it */
 	uint64_t max_resident_bytes;    /* as it is now */
+	uint32_t holder;     /* enum chan_holder */
+	uint32_t pad;
 };
 
-/* fds: @count of them; of the worker's files, from @first on. */
+/* fds: @count of them; of the @total files of a restore, from @first on. */
 struct chan_files {
 	uint32_t first, count;
+	uint32_t total; /* 0: there are none (to be had) */
+	uint32_t pad;
 };
 
 struct chan_back { /* fds: listening socket, while no VMM has connected */
@@ -96,7 +117,18 @@ struct chan_back { /* fds: listening socket, while no VMM has connected */
 	uint32_t pid, chan_version;
 	char release[32];
 	uint32_t npeers; /* as many PEER messages follow */
-	uint32_t pad;
+	uint32_t proof;  /* 1: and PROOF before them */
+};
+
+/*
+ * For a supervisor whose store does not know the restore. fds: the page map, which only a
+ * supervisor hands out; the request of ASSIGN; the VMM's pidfd, once the page map knows one.
+ */
+struct chan_proof {
+	uint64_t size_bytes; /* as in READY */
+	struct wset_key key;
+	uint32_t prefetch, prefetch_held; /* as they are now */
+	uint64_t rate_bytes_per_s, max_resident_bytes;
 };
 
 struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT */
@@ -209,7 +241,7 @@ struct chan_empty {
 	X(CHAN_GONE,       empty,     worker)            \
 	X(CHAN_RELEASED,   empty,     worker)            \
 	X(CHAN_FAILED,     failed,    worker)            \
-	X(CHAN_FILES,      files,     both)              \
+	X(CHAN_FILES,      files,     worker) /* and its holder; in version 1, the supervisor */ \
 	X(CHAN_BACK,       back,      worker)            \
 	X(CHAN_LEASE_ASK,    lease,   worker)            \
 	X(CHAN_LEASE_BACK,   empty,   worker)            \
@@ -221,7 +253,9 @@ struct chan_empty {
 	X(CHAN_WSET_MADE,  empty,     worker)         \
 	X(CHAN_PEER,       empty,     both)           \
 	X(CHAN_PRESENCE,   empty,     supervisor)       \
-	X(CHAN_CGROUPS,    cgroups,   supervisor)
+	X(CHAN_CGROUPS,    cgroups,   supervisor)       \
+	X(CHAN_KNOWN,      empty,     supervisor)     \
+	X(CHAN_PROOF,      proof,     worker)
 
 enum chan_type {
 	CHAN_NONE,
@@ -251,6 +285,7 @@ struct chan_msg {
 		struct chan_lease lease;
 		struct chan_forked forked;
 		struct chan_cgroups cgroups;
+		struct chan_proof proof;
 	};
 };
 
@@ -265,15 +300,21 @@ int chan_pair(int ret_fds[2], struct err *err);
 int chan_send(int sock, enum chan_type type, struct chan_msg *msg, const int *fds, size_t nfds,
 	      struct err *err);
 
-enum chan_step { CHAN_GOT, CHAN_AGAIN, CHAN_CLOSED, CHAN_BAD };
+enum chan_step {
+	CHAN_GOT,
+	CHAN_AGAIN,
+	CHAN_CLOSED,
+	CHAN_BAD,
+	CHAN_LOST, /* we had no room for its descriptors: our want, not the other side's fault */
+};
 /*
  * chan_recv - one message without blocking
  * @fds: room for CHAN_FDS_MAX, -1 where none came; owned by the caller on CHAN_GOT
  *
  * Text members are NUL-terminated whatever was sent. A type that only a newer
- * version knows comes as CHAN_NONE, without body and descriptors. CHAN_BAD: ERR_PEER
- * for an unknown type otherwise, wrong length, too old a version, too many descriptors;
- * ERR_SYSTEM if the fault is ours.
+ * version knows comes as CHAN_NONE, without body and descriptors. CHAN_BAD: ERR_PEER for an
+ * unknown type otherwise, wrong length, too old a version, too many descriptors. After
+ * CHAN_LOST the message is gone, @msg tells its type.
  */
 enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err);
 

@@ -138,8 +138,8 @@ static int open_up(int fd, const char *path, mode_t mode, uid_t uid, gid_t gid, 
 	return 0;
 }
 
-int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
-		struct err *err)
+int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
+	      struct err *err)
 {
 	cleanup_fd int fd = -1, file = -1;
 	struct sockaddr_un addr;
@@ -160,6 +160,17 @@ int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, i
 		unlink(path);
 		return -1;
 	}
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
+		struct err *err)
+{
+	cleanup_fd int fd = -1;
+
+	if (sock_bind(path, type, mode, uid, gid, &fd, err) < 0)
+		return -1;
 	if (listen(fd, BACKLOG) < 0) {
 		err_sys(err, "cannot listen at %s", path);
 		unlink(path);

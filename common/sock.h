@@ -32,7 +32,10 @@ struct sock_peer {
  */
 int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
 		struct err *err);
-/* Blocking connect. ERR_UNREADY: nobody there. */
+/* The same for somebody else to listen at: until then nobody can connect. */
+int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
+	      struct err *err);
+/* Blocking connect, unless @type says otherwise. ERR_UNREADY: nobody there. */
 int sock_connect(const char *path, int type, int *ret_fd, struct err *err);
 
 int sock_peer(int fd, struct sock_peer *ret, struct err *err);

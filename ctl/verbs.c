@@ -116,29 +116,81 @@ static struct json_object *count_states(struct json_object *items)
 	return counts;
 }
 
-static void print_status(struct ctl *ctl, bool ready, struct json_object *counts)
+/* What only admins hear, and of a daemon that has it: else NULL. */
+static struct json_object *ask_more(struct ctl *ctl)
 {
-	cleanup_json struct json_object *o = NULL;
+	struct client_request req = {"GET", "/v1/status"};
+	struct json_object *more = NULL;
+	struct err ignored;
 
-	if (ctl->json) {
-		o = json_object_new_object();
-		js_add_bool(o, "ready", ready);
-		json_object_object_add(o, "restores", json_object_get(counts));
-		render_json(stdout, o);
-		return;
+	if (client_call(&ctl->client, &req, &more, &ignored) < 0)
+		return NULL;
+	return more;
+}
+
+static void print_json_status(bool ready, struct json_object *counts, struct json_object *more)
+{
+	static const char *const members[] = {"descriptors", "strays_count", "strays"};
+	cleanup_json struct json_object *o = json_object_new_object();
+
+	js_add_bool(o, "ready", ready);
+	json_object_object_add(o, "restores", json_object_get(counts));
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		struct json_object *v = render_at(more, members[i]);
+
+		if (v)
+			json_object_object_add(o, members[i], json_object_get(v));
 	}
+	render_json(stdout, o);
+}
+
+static void print_stray(struct json_object *stray)
+{
+	const char *id = render_string(stray, "restore"), *why = render_string(stray, "why");
+
+	printf("  pid %llu, restore ", (unsigned long long)render_u64(stray, "pid"));
+	render_text(stdout, id ? id : "-");
+	fputs(": ", stdout);
+	render_text(stdout, why ? why : "-");
+	putchar('\n');
+}
+
+static void print_more(struct json_object *more)
+{
+	struct json_object *strays = render_at(more, "strays");
+	uint64_t share = max_u64(render_u64(more, "descriptors.per_restore"), 1);
+	uint64_t waiting = render_u64(more, "descriptors.waiting");
+
+	if (render_at(more, "descriptors"))
+		printf("%-12s %llu of %llu, room for %llu restores\n", "descriptors",
+		       (unsigned long long)render_u64(more, "descriptors.used"),
+		       (unsigned long long)render_u64(more, "descriptors.limit"),
+		       (unsigned long long)(render_u64(more, "descriptors.free") / share));
+	if (waiting)
+		printf("%-12s %llu restores wait for descriptors\n", "no room",
+		       (unsigned long long)waiting);
+	if (!json_object_is_type(strays, json_type_array))
+		return;
+	printf("%-12s %zu\n", "not adopted", json_object_array_length(strays));
+	for (size_t i = 0; i < json_object_array_length(strays); i++)
+		print_stray(json_object_array_get_idx(strays, i));
+}
+
+static void print_status(bool ready, struct json_object *counts, struct json_object *more)
+{
 	printf("%-12s %s\n", "ready", ready ? "yes" : "no");
 	json_object_object_foreach(counts, state, n) {
 		render_text(stdout, state);
 		printf("%*s %llu\n", (int)(12 - min_u64(strlen(state), 12)), "",
 		       (unsigned long long)json_object_get_uint64(n));
 	}
+	print_more(more);
 }
 
 static int status_run(struct ctl *ctl)
 {
 	cleanup_json struct json_object *items = json_object_new_array();
-	cleanup_json struct json_object *counts = NULL;
+	cleanup_json struct json_object *counts = NULL, *more = NULL;
 	struct client_request req = {"GET", "/readyz"};
 	struct json_object *reply;
 	int rc = CTL_DONE;
@@ -156,7 +208,11 @@ static int status_run(struct ctl *ctl)
 	if (list_all(ctl, items, &err) < 0)
 		return ctl_fail(ctl, &err);
 	counts = count_states(items);
-	print_status(ctl, rc == CTL_DONE, counts);
+	more = ask_more(ctl);
+	if (ctl->json)
+		print_json_status(rc == CTL_DONE, counts, more);
+	else
+		print_status(rc == CTL_DONE, counts, more);
 	return rc;
 }
 
@@ -336,7 +392,7 @@ const struct verb verbs_table[] = {
 	 NULL, 1, 1, 1, working_set_run},
 	{"events", "[ID]", "Print what has happened, to one restore or to all.",
 	 events_options, 0, 1, 1, events_run},
-	{"status", "", "Say whether the daemon is ready, and count restores by state.",
+	{"status", "", "Say whether the daemon is ready, how full it is, what it could not adopt.",
 	 NULL, 0, 0, 0, status_run},
 	{"version", "", "Print the versions of uffdctl and of the daemon.",
 	 NULL, 0, 0, 0, version_run},

@@ -8,8 +8,10 @@
 #include <sys/utsname.h>
 
 #include "common/log.h"
+#include "daemon/descriptors.h"
 #include "daemon/feed.h"
 #include "daemon/restores.h"
+#include "daemon/status.h"
 #include "daemon/view.h"
 
 struct api {
@@ -85,6 +87,7 @@ static const struct route {
 	{"GET", "/readyz", get_readyz, NO_QUERY, false},
 	{"GET", "/version", get_version, NO_QUERY, false},
 	{"GET", "/v1/events", get_events, QUERY("after", "follow", "restore"), false},
+	{"GET", "/v1/status", status_get, NO_QUERY, false},
 	{"GET", "/v1/restores", restores_list, QUERY("tenant", "state", "limit", "page_token"),
 	 false},
 	{"POST", "/v1/restores", restores_post, NO_QUERY, true},
@@ -246,7 +249,7 @@ static struct http_limits limits(const struct conf *conf)
 
 	l.header_bytes = conf->http_header_bytes;
 	l.body_bytes = conf->http_body_bytes;
-	l.connections = conf->http_connections;
+	l.connections = descriptors_for_http(conf->http_connections);
 	l.connections_per_uid = conf->http_connections_per_uid;
 	l.held = conf->http_held;
 	l.held_per_uid = conf->http_held_per_uid;

@@ -8,20 +8,23 @@
 #include "common/log.h"
 #include "common/presence.h"
 #include "common/proc.h"
+#include "daemon/holders.h"
 
 /* No restore's id; whatever the moment, a supervisor that dies leaves a map, old or new. */
 #define FRESH ".fresh"
 
-static int make_map(struct live *l, struct err *err)
+static int make_map(struct live *l, int *ret_fd, struct err *err)
 {
+	cleanup_fd int fd = -1;
 	char path[CONF_PATH_MAX + 1], fresh[CONF_PATH_MAX + 1];
 
 	host_path(l->host, "maps", l->rec.id, path);
 	host_path(l->host, "maps", FRESH, fresh);
 	unlink(fresh);
-	l->map_fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (l->map_fd < 0 || rename(fresh, path))
+	fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || rename(fresh, path))
 		return err_sys(err, "create the page map %s", path);
+	*ret_fd = steal_fd(&fd);
 	return 0;
 }
 
@@ -108,7 +111,6 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 	a->rate_bytes_per_s = l->rec.rate_bytes_per_s;
 	a->paused = l->rec.paused;
 	a->failed = l->rec.state == STATE_FAILED;
-	a->nfiles = (uint32_t)l->nfiles;
 	a->unlink_socket = !l->own_socket && l->uffd < 0 && l->door.fd >= 0;
 	a->connect_ms = connect_ms(l);
 	a->record_ms = l->rec.recording ? l->host->conf.record_window_ms : 0;
@@ -116,20 +118,6 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 				l->host->conf.working_set_bytes_per_tenant);
 	a->prefetch_margin_bytes = l->host->conf.prefetch_margin_bytes;
 	a->max_resident_bytes = l->rec.max_resident_bytes;
-}
-
-static int send_files(struct live *l, struct err *err)
-{
-	for (size_t first = 0; first < l->nfiles; first += CHAN_FDS_MAX) {
-		struct chan_msg msg = {0};
-
-		msg.files.first = (uint32_t)first;
-		msg.files.count = (uint32_t)min_u64(l->nfiles - first, CHAN_FDS_MAX);
-		if (worker_send(l->worker, CHAN_FILES, &msg, l->files + first, msg.files.count,
-				err))
-			return -1;
-	}
-	return 0;
 }
 
 int assign_choose(struct live *l, struct err *err)
@@ -141,19 +129,20 @@ int assign_choose(struct live *l, struct err *err)
 	return 0;
 }
 
-static int assign(struct live *l, enum chan_assign_kind kind, struct err *err)
+static int assign(struct live *l, enum chan_assign_kind kind, int map, struct err *err)
 {
-	cleanup_fd int request = -1;
+	cleanup_fd int request = -1, holder = -1;
 	struct chan_msg msg = {0};
-	int fds[4], nfds = 2;
+	int fds[5], nfds = 2;
 
 	if (make_request(l->rec.spec, &request, err) || (!l->worker && assign_choose(l, err)))
 		return -1;
 	fill_identity(l, &msg.assign);
 	fill_state(l, &msg.assign);
 	msg.assign.kind = kind;
+	msg.assign.holder = holders_reach(l, &holder);
 	fds[0] = request;
-	fds[1] = l->map_fd;
+	fds[1] = map;
 	if (kind == CHAN_ASSIGN_SERVE) {
 		fds[nfds++] = l->uffd;
 		if (l->vmm >= 0)
@@ -161,8 +150,9 @@ static int assign(struct live *l, enum chan_assign_kind kind, struct err *err)
 	} else if (l->door.fd >= 0) {
 		fds[nfds++] = l->door.fd;
 	}
-	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err) ||
-	    send_files(l, err))
+	if (holder >= 0)
+		fds[nfds++] = holder;
+	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
 		return -1;
 	door_hand_over(l);
 	return 0;
@@ -170,20 +160,24 @@ static int assign(struct live *l, enum chan_assign_kind kind, struct err *err)
 
 int assign_new(struct live *l, struct err *err)
 {
-	if (make_map(l, err) || make_socket(l, err))
+	cleanup_fd int map = -1;
+
+	if (make_map(l, &map, err) || make_socket(l, err))
 		return -1;
-	return assign(l, CHAN_ASSIGN_WAIT, err);
+	return assign(l, CHAN_ASSIGN_WAIT, map, err);
 }
 
 int assign_successor(struct live *l, struct err *err)
 {
+	cleanup_fd int map = -1;
+
 	if (l->uffd >= 0)
-		return assign(l, CHAN_ASSIGN_SERVE, err);
+		return live_open_map(l, &map, err) ||
+		       assign(l, CHAN_ASSIGN_SERVE, map, err) ? -1 : 0;
 	/* Nothing was installed yet: begin the page map anew. */
-	close_fd(&l->map_fd);
-	if (make_map(l, err) || (l->door.fd < 0 && make_socket(l, err)))
+	if (make_map(l, &map, err) || (l->door.fd < 0 && make_socket(l, err)))
 		return -1;
-	return assign(l, CHAN_ASSIGN_WAIT, err);
+	return assign(l, CHAN_ASSIGN_WAIT, map, err);
 }
 
 void assign_presence(struct live *l)

@@ -103,6 +103,10 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 		arm(d);
 		return;
 	}
+	if (!l->host->hooks->room(l->host->arg)) {
+		wake_in(d, AGAIN_US);
+		return;
+	}
 	sock = accept4((int)fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (sock < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -189,6 +193,20 @@ void door_keep(struct live *l, int *sock)
 	arm(d);
 }
 
+void door_forget_told(struct live *l)
+{
+	struct door *d = &l->door;
+
+	for (size_t i = 0; i < d->n;) {
+		if (!d->peers[i].told) {
+			i++;
+			continue;
+		}
+		close(d->peers[i].sock);
+		d->peers[i] = d->peers[--d->n];
+	}
+}
+
 void door_drop(struct live *l, uint64_t cookie)
 {
 	struct door *d = &l->door;
@@ -229,7 +247,12 @@ void door_hand_over(struct live *l)
 bool door_find(const struct live *l, const struct pagemap_view *view, int *ret_pidfd,
 	       int *ret_uffd)
 {
+	cleanup_fd int map = -1;
+	struct err ignored;
+
 	*ret_pidfd = *ret_uffd = -1;
+	if (live_open_map(l, &map, &ignored))
+		return false;
 	for (size_t i = 0; i < l->door.n && *ret_uffd < 0; i++) {
 		int sock = l->door.peers[i].sock;
 		struct sock_peer who;
@@ -241,7 +264,7 @@ bool door_find(const struct live *l, const struct pagemap_view *view, int *ret_p
 		close_fd(ret_pidfd);
 		if (sock_peer_pidfd(sock, who.pid, ret_pidfd, &err))
 			*ret_pidfd = -1;
-		if (fetch_sent(sock, l->map_fd, view, ret_uffd, &err))
+		if (fetch_sent(sock, map, view, ret_uffd, &err))
 			*ret_uffd = -1;
 	}
 	return *ret_pidfd >= 0 || *ret_uffd >= 0;

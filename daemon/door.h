@@ -42,6 +42,8 @@ void door_close(struct live *l);
 
 /* A connection that the worker accepted by itself; @sock is taken. */
 void door_keep(struct live *l, int *sock);
+/* The worker will come back, and bring all that it has been told of. */
+void door_forget_told(struct live *l);
 /* The worker turned it away; @cookie is what sock_cookie() says of it. */
 void door_drop(struct live *l, uint64_t cookie);
 /* Has that process come to our socket, and is kept? The kernel says so. */

@@ -48,6 +48,7 @@ static void create(struct live *l, const struct chan_ready *ready, int *listen_f
 		return;
 	}
 	l->creating = false;
+	live_known(l);
 	/* Before anybody can start a VMM. */
 	recording_give(l);
 	door_open(l, listen_fd, 0);
@@ -78,7 +79,9 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 		return "of an impossible snapshot";
 	if (l->rec.state == STATE_WAITING && l->door.fd < 0 && !door_listens(fds[0]))
 		return "without a socket";
-	if (!l->creating && ready->size_bytes != l->rec.size_bytes)
+	/* Of a complete guest only the pages are known. */
+	if (!l->creating &&
+	    align_up(ready->size_bytes, PAGE_4K) != align_up(l->rec.size_bytes, PAGE_4K))
 		return hear_other_size(l, ready->size_bytes);
 	live_loaded(l);
 	recording_ready(l, &ready->key);
@@ -86,6 +89,7 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 		create(l, ready, &fds[0]);
 		return NULL;
 	}
+	live_known(l);
 	recording_give(l);
 	door_open(l, &fds[0], 0);
 	recover_done(l);
@@ -182,37 +186,20 @@ static const char *on_connected(struct live *l, const struct chan_msg *msg, int 
 	return NULL;
 }
 
-static int *realloc_files(int *files, size_t n)
-{
-	int *grown = reallocarray(files, n, sizeof(*grown));
-
-	if (!grown)
-		abort();
-	return grown;
-}
-
-static bool are_files(const struct live *l, const struct chan_files *f, const int *fds)
-{
-	if ((f->first && f->first != l->nfiles) || f->first > SPEC_LAYERS_MAX || !f->count ||
-	    f->count > CHAN_FDS_MAX || f->first + f->count > SPEC_LAYERS_MAX + 1)
-		return false;
-	for (uint32_t i = 0; i < f->count; i++)
-		if (fds[i] < 0)
-			return false;
-	return true;
-}
-
+/* Of version 1, which kept them with us: of no use, and closed. */
 static const char *on_files(struct live *l, const struct chan_msg *msg, int *fds)
 {
-	const struct chan_files *f = &msg->files;
+	(void)l;
+	(void)fds;
+	return msg->version > 1 ? "since its holder has them" : NULL;
+}
 
-	if (!are_files(l, f, fds))
-		return "that do not go on from those before";
-	if (f->first == 0)
-		live_drop_files(l);
-	l->files = realloc_files(l->files, l->nfiles + f->count);
-	for (uint32_t i = 0; i < f->count; i++)
-		l->files[l->nfiles++] = steal_fd(&fds[i]);
+/* It is for one whom no row names. */
+static const char *on_proof(struct live *l, const struct chan_msg *msg, int *fds)
+{
+	(void)l;
+	(void)msg;
+	(void)fds;
 	return NULL;
 }
 
@@ -384,6 +371,7 @@ static const struct word {
 } words[] = {
 	{CHAN_READY,      on_ready,      LOADING,                    ALLOWANCE_DEAR},
 	{CHAN_FILES,      on_files,      LOADED,                     ALLOWANCE_CHEAP},
+	{CHAN_PROOF,      on_proof,      LOADED,                     ALLOWANCE_CHEAP},
 	{CHAN_PEER,       on_peer,       IN(PHASE_WAITING),          ALLOWANCE_CHEAP},
 	{CHAN_REFUSED,    on_refused,    IN(PHASE_WAITING),          ALLOWANCE_DEAR},
 	{CHAN_CONNECTED,  on_connected,  LOADED,                     ALLOWANCE_DEAR},

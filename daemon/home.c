@@ -10,15 +10,19 @@
 #include "common/proc.h"
 #include "common/sock.h"
 
-/* Who has connected says who it is at once. */
+/* Who has connected says who it is at once, and so with its proof. */
 #define SPEAK_S 5
 #define ACCEPT_AGAIN_MS 100
+/* Two descriptors each are set aside for so many. */
+#define FEW 16
 
 struct visitor {
 	TAILQ_ENTRY(visitor) link;
 	struct home *home;
 	int chan, pidfd; /* owned */
-	pid_t pid;
+	struct sock_peer who;
+	struct chan_back back; /* once it has said that; else the id is "" */
+	int listen_fd;         /* owned; that came with it, or -1 */
 	struct event *ev;
 };
 
@@ -42,6 +46,7 @@ static void visitor_free(struct visitor *v)
 		event_free(v->ev);
 	close_fd(&v->chan);
 	close_fd(&v->pidfd);
+	close_fd(&v->listen_fd);
 	free(v);
 }
 
@@ -50,7 +55,7 @@ static void turn_away(struct visitor *v, const char *why)
 	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
 
 	if (log_allow(&limit, now_us()))
-		log_warning("a stranger came as a worker", "pid=%d why=%s", (int)v->pid, why);
+		log_warning("a stranger came as a worker", "pid=%d why=%s", (int)v->who.pid, why);
 	visitor_free(v);
 }
 
@@ -63,26 +68,57 @@ static void send_away(struct worker *w)
 	worker_send(w, CHAN_STOP, &stop, NULL, 0, &err);
 }
 
-static void welcome(struct visitor *v, const struct chan_back *back, int *listen_fd)
+/* @proof: what it said last, or NULL; with @fds. */
+static void welcome(struct visitor *v, const struct chan_proof *proof, int *fds)
 {
 	struct home *home = v->home;
-	struct worker *w = pool_adopt(home->pool, v->pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
-				      back->release);
+	struct home_guest guest = {&v->back, proof, &v->who, NULL, &v->listen_fd, fds};
+	enum home_answer answer;
+	struct err err;
 
-	if (home->hooks->back(home->arg, back, w, listen_fd)) {
+	guest.worker = pool_adopt(home->pool, v->who.pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
+				  v->back.release);
+	answer = home->hooks->back(home->arg, &guest, &err);
+	if (answer == HOME_STRANGE && v->listen_fd >= 0 && !proof)
+		send_away(guest.worker);
+	if (answer != HOME_TAKEN)
+		worker_leave(guest.worker);
+	if (answer == HOME_STRANGE)
+		turn_away(v, err.msg);
+	else
 		visitor_free(v);
-		return;
+}
+
+static void speak(struct visitor *v)
+{
+	const struct timeval by = {SPEAK_S, 0};
+
+	event_add(v->ev, &by);
+}
+
+static void hear(struct visitor *v, const struct chan_msg *msg, int *fds)
+{
+	bool first = !v->back.id[0];
+
+	if (first && msg->type == CHAN_BACK && proto_id_valid(msg->back.id)) {
+		v->back = msg->back;
+		v->listen_fd = steal_fd(&fds[0]);
+		if (v->back.proof && !v->home->hooks->knows(v->home->arg, v->back.id))
+			speak(v);
+		else
+			welcome(v, NULL, fds);
+	} else if (!first && msg->type == CHAN_PROOF) {
+		welcome(v, &msg->proof, fds);
+	} else {
+		turn_away(v, "it does not say BACK");
 	}
-	if (*listen_fd >= 0)
-		send_away(w);
-	worker_leave(w);
-	turn_away(v, "it is not the worker of the restore that it names");
 }
 
 static void on_message(evutil_socket_t fd, short what, void *arg)
 {
 	struct visitor *v = arg;
 	int fds[CHAN_FDS_MAX];
+	enum chan_step step;
 	struct chan_msg msg;
 	struct err err;
 
@@ -90,37 +126,32 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 		turn_away(v, "it says nothing");
 		return;
 	}
-	if (chan_recv((int)fd, &msg, fds, &err) != CHAN_GOT) {
-		turn_away(v, "it does not keep to the protocol");
+	step = chan_recv((int)fd, &msg, fds, &err);
+	if (step != CHAN_GOT) {
+		turn_away(v, step == CHAN_LOST ? err.msg : "it does not keep to the protocol");
 		return;
 	}
-	if (msg.type == CHAN_BACK && proto_id_valid(msg.back.id))
-		welcome(v, &msg.back, &fds[0]);
-	else
-		turn_away(v, "it does not say BACK");
+	hear(v, &msg, fds);
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		close_fd(&fds[i]);
 }
 
 static void admit(struct home *home, int chan)
 {
-	const struct timeval speak_by = {SPEAK_S, 0};
 	struct visitor *v = xcalloc(1, sizeof(*v));
-	struct sock_peer peer;
 	struct err err;
 
 	v->home = home;
 	v->chan = chan;
-	v->pidfd = -1;
+	v->pidfd = v->listen_fd = -1;
 	TAILQ_INSERT_TAIL(&home->visitors, v, link);
 	home->n++;
-	if (sock_peer(chan, &peer, &err) || sock_peer_pidfd(chan, peer.pid, &v->pidfd, &err)) {
+	if (sock_peer(chan, &v->who, &err) || sock_peer_pidfd(chan, v->who.pid, &v->pidfd, &err)) {
 		turn_away(v, err.msg);
 		return;
 	}
-	v->pid = peer.pid;
 	v->ev = event_new(home->base, chan, EV_READ, on_message, v);
-	event_add(v->ev, &speak_by);
+	speak(v);
 }
 
 static void pause_accepting(struct home *home)
@@ -143,8 +174,13 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 /* False: there is nobody (more). */
 static bool accept_one(struct home *home)
 {
-	int chan = accept4(home->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int chan;
 
+	if (home->n >= FEW && !home->hooks->room(home->arg)) {
+		pause_accepting(home);
+		return false;
+	}
+	chan = accept4(home->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (chan >= 0 && home->n < HOME_VISITORS_MAX)
 		admit(home, chan);
 	else if (chan >= 0)

@@ -24,6 +24,8 @@ struct host_hooks {
 	void (*ended)(void *arg, struct live *live);
 	/* It could not be created: remove and free it. */
 	void (*stillborn)(void *arg, struct live *live);
+	/* Are there descriptors for whoever just comes? */
+	bool (*room)(void *arg);
 };
 
 struct host {

@@ -1,6 +1,7 @@
 #include "daemon/live.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "common/js.h"
@@ -8,6 +9,7 @@
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/hear.h"
+#include "daemon/holders.h"
 #include "daemon/notify.h"
 #include "daemon/recover.h"
 #include "daemon/vmm.h"
@@ -48,14 +50,6 @@ static void unlink_files(struct live *l)
 	unlink_socket(l);
 }
 
-void live_drop_files(struct live *l)
-{
-	for (size_t i = 0; i < l->nfiles; i++)
-		close_fd(&l->files[i]);
-	free(steal_ptr(&l->files));
-	l->nfiles = 0;
-}
-
 /* Its last counters are good once nobody writes them any more. */
 static void close_map(struct live *l)
 {
@@ -81,7 +75,9 @@ static void release(struct live *l)
 	free_event(&l->load_by);
 	free_event(&l->back_by);
 	close_fd(&l->old_worker);
-	live_drop_files(l);
+	holders_end(l->host, l->rec.id);
+	if (l->map_fd < 0)
+		live_open_map(l, &l->map_fd, &err);
 	unlink_files(l);
 	l->released = true;
 	if (l->worker) {
@@ -204,6 +200,14 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 
 /* ---- its worker and its VMM ---- */
 
+void live_known(struct live *l)
+{
+	struct chan_msg msg = {0};
+	struct err err;
+
+	worker_send(l->worker, CHAN_KNOWN, &msg, NULL, 0, &err);
+}
+
 static struct json_object *connected_data(const struct chan_connected *c)
 {
 	struct json_object *data = json_object_new_object();
@@ -255,7 +259,18 @@ static void on_worker_exit(void *arg, const char *how)
 	}
 }
 
-const struct worker_hooks live_worker_hooks = {hear_message, hear_lie, on_worker_exit};
+static bool on_worker_cut(void *arg, int *pidfd)
+{
+	struct live *l = arg;
+
+	if (l->creating || l->released)
+		return false;
+	recover_cut(l, pidfd);
+	return true;
+}
+
+const struct worker_hooks live_worker_hooks = {hear_message, hear_lie, on_worker_exit,
+					       on_worker_cut};
 
 static void tell_lease(struct claim *c, enum chan_type type, struct chan_msg *msg)
 {
@@ -270,35 +285,18 @@ const struct lessor_hooks live_lessor_hooks = {tell_lease};
 
 /* ---- begin ---- */
 
-static void fill_record(struct live *l, const char *id, const struct sock_peer *caller)
-{
-	cleanup_json struct json_object *spec = spec_json(&l->spec);
-	struct restore_record *r = &l->rec;
-
-	snprintf(r->id, sizeof(r->id), "%s", id);
-	memcpy(r->tenant, l->spec.tenant, sizeof(r->tenant));
-	memcpy(r->boot_id, l->host->boot_id, sizeof(r->boot_id));
-	memcpy(r->socket_path, l->spec.socket_path, sizeof(r->socket_path));
-	r->state = STATE_WAITING;
-	r->revision = 1;
-	r->spec = strdup(json_object_to_json_string_ext(spec, JSON_C_TO_STRING_PLAIN));
-	r->caller_uid = caller->uid;
-	r->caller_gid = caller->gid;
-	for (size_t i = 0, len = 0; i < caller->ngroups && len < sizeof(r->caller_groups); i++)
-		len += (size_t)snprintf(r->caller_groups + len, sizeof(r->caller_groups) - len,
-					"%s%u", i ? " " : "", (unsigned)caller->groups[i]);
-	r->prefetch = l->spec.prefetch;
-	r->rate_bytes_per_s = l->spec.rate_bytes_per_s;
-	r->max_resident_bytes = l->spec.max_resident_bytes;
-	r->recording = l->spec.record && l->host->conf.record_window_ms > 0;
-	r->created_ms = wall_ms();
-}
-
 void live_init(struct live *l)
 {
 	l->map_fd = l->uffd = l->vmm = l->old_worker = -1;
 	door_init(&l->door);
 	TAILQ_INIT(&l->creators);
+}
+
+void live_begin(struct live *l, const char *id, const struct sock_peer *caller)
+{
+	restore_begin(&l->rec, id, &l->spec, caller, wall_ms());
+	memcpy(l->rec.boot_id, l->host->boot_id, sizeof(l->rec.boot_id));
+	l->rec.recording = l->spec.record && l->host->conf.record_window_ms > 0;
 }
 
 int live_new(struct host *host, const char *id, struct spec *spec,
@@ -311,7 +309,7 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 	live_init(l);
 	l->creating = true;
 	l->spec = *spec;
-	fill_record(l, id, caller);
+	live_begin(l, id, caller);
 	if (assign_new(l, err)) {
 		memset(&l->spec, 0, sizeof(l->spec));
 		memcpy(l->spec.socket_path, spec->socket_path, sizeof(l->spec.socket_path));
@@ -340,7 +338,6 @@ void live_free(struct live *l)
 	if (l->worker)
 		worker_leave(l->worker);
 	door_close(l);
-	live_drop_files(l);
 	close_fd(&l->uffd);
 	close_fd(&l->map_fd);
 	restore_record_fini(&l->rec);
@@ -348,10 +345,23 @@ void live_free(struct live *l)
 	free(l);
 }
 
+int live_open_map(const struct live *l, int *ret_fd, struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	host_path(l->host, "maps", l->rec.id, path);
+	*ret_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return *ret_fd < 0 ? err_sys(err, "open the page map %s", path) : 0;
+}
+
 int live_view(const struct live *l, struct pagemap_view *ret, struct err *err)
 {
+	cleanup_fd int map = -1;
+
 	if (l->map_fd >= 0)
 		return pagemap_view(l->map_fd, ret, err);
+	if (!l->released)
+		return live_open_map(l, &map, err) || pagemap_view(map, ret, err) ? -1 : 0;
 	*ret = l->last;
 	return 0;
 }

@@ -2,9 +2,10 @@
  * live - one restore at work: its record, and what it holds
  *
  * Everything the supervisor keeps for a restore hangs here: the worker, a
- * duplicate of the uffd, the VMM's pidfd, page map file and socket. When the
- * restore ends all of it is released at once, the uffd first; what stays is the
- * record, until the retention time is over.
+ * duplicate of the uffd, the VMM's pidfd and the socket. When the restore ends all
+ * of it is released at once, the uffd first; what stays is the record, until the
+ * retention time is over. Descriptors are few (descriptors.h): the page map is opened
+ * when it is looked at, and the snapshot's files are somebody else's (holders.h).
  *
  *   creating ──READY──► (the states of restore.h) ──release──► only the record
  *      └── error: nothing was created
@@ -49,12 +50,10 @@ struct live {
 	uint64_t limits_told_us;  /* its worker knows the VMM's cgroups as they were then; 0: not */
 	struct event *load_by;    /* deadline while creating */
 	bool released;            /* what is left of it goes with its worker */
-	int map_fd;               /* owned, until its worker has left */
+	int map_fd;               /* owned, from its release until its worker has left */
 	struct pagemap_view last; /* the page map as it was in the end */
 	bool own_socket;          /* bound by us: we unlink it */
 	struct door door;         /* until a VMM is there */
-	int *files;               /* owned: header and layers, for a successor */
-	size_t nfiles;
 	uint64_t refused_told;    /* REFUSED that were worth an event, and those that would be */
 	uint64_t notes_told[CHAN_NOTE_COUNT];
 	unsigned deaths;          /* of workers in a row, see recover.c */
@@ -63,6 +62,7 @@ struct live {
 	bool hopeless;            /* a successor could not load it: another one cannot either */
 	bool replacing;           /* on request: its worker is being ended, or another loads */
 	bool dismissed;           /* on request: its worker is being ended, which is no death */
+	bool deferred;            /* a row that waits for room: nothing is done about it yet */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
 	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
@@ -82,6 +82,8 @@ int live_new(struct host *host, const char *id, struct spec *spec,
 /* Releases whatever is left and leaves the worker alone (see worker_leave). */
 void live_free(struct live *l);
 
+/* Its record, out of its spec, which is resolved. */
+void live_begin(struct live *l, const char *id, const struct sock_peer *caller);
 /* All descriptors -1, no creators: for live_new() and for rows of the store. */
 void live_init(struct live *l);
 extern const struct worker_hooks live_worker_hooks;
@@ -111,7 +113,8 @@ void live_stillborn(struct live *l, const struct err *why);
 void live_connected(struct live *l, const struct chan_connected *c, int pidfd);
 /* Who handed a userfaultfd over, into the record; @pidfd as above. */
 void live_note_vmm(struct live *l, uint32_t pid, uint32_t uid, int pidfd);
-void live_drop_files(struct live *l);
+/* The store has it: its worker is told. */
+void live_known(struct live *l);
 
 /*
  * It has ended: everything but the record goes. After a failure the reason stays; who
@@ -119,6 +122,8 @@ void live_drop_files(struct live *l);
  */
 void live_end(struct live *l, const char *reason);
 
+/* The page map's file, to look into and to hand on; owned by the caller. */
+int live_open_map(const struct live *l, int *ret_fd, struct err *err);
 /* The page map now, or as it was at release. */
 int live_view(const struct live *l, struct pagemap_view *ret, struct err *err);
 

@@ -6,23 +6,12 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "common/log.h"
 #include "daemon/api.h"
+#include "daemon/descriptors.h"
 #include "daemon/notify.h"
 #include "daemon/selftest.h"
-
-/* One descriptor each for map, uffd, pidfds and channel of a restore, and some to spare. */
-static void raise_fd_limit(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
-		l.rlim_cur = l.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
-}
 
 /* Out of the build tree the worker lies beside us; installed, where configure said. */
 static void find_worker(struct conf *conf)
@@ -93,7 +82,8 @@ static int run(struct conf *conf, struct err *err)
 	signal(SIGPIPE, SIG_IGN);
 	/* An inherited disposition would keep us from seeing workers end. */
 	signal(SIGCHLD, SIG_DFL);
-	raise_fd_limit();
+	if (descriptors_raise(err))
+		return -1;
 	find_worker(conf);
 	if (conf->libevent_selftest && selftest_libevent(err))
 		return -1;

@@ -92,7 +92,14 @@ static void ignore_end(void *arg, const char *how)
 	(void)how;
 }
 
-static const struct worker_hooks nobody = {ignore_message, ignore_end, ignore_end};
+static bool never_cut(void *arg, int *pidfd)
+{
+	(void)arg;
+	(void)pidfd;
+	return false;
+}
+
+static const struct worker_hooks nobody = {ignore_message, ignore_end, ignore_end, never_cut};
 
 static void on_reap_again(evutil_socket_t fd, short what, void *arg);
 
@@ -171,6 +178,10 @@ static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
 	/* One message a turn, so that no worker keeps the others waiting. */
 	if (read_message(w, &step, &err) || step == CHAN_AGAIN || w->silenced)
 		return;
+	if (step == CHAN_LOST && w->hooks && w->hooks->cut(w->arg, &w->pidfd)) {
+		worker_free(w);
+		return;
+	}
 	if (step == CHAN_BAD)
 		log_error("a worker cannot be understood", "pid=%d why=%s", (int)w->pid, err.msg);
 	/* Its end follows and tells the rest. */
@@ -311,6 +322,12 @@ void pool_free(struct pool *pool)
 	unwatch_nursery(pool);
 	spawn_close(&pool->spawn);
 	free(pool);
+}
+
+size_t pool_wanting(const struct pool *pool)
+{
+	/* Channel and pidfd each. */
+	return 2 * (pool->size - pool->idle) + 2 * (pool->spawn.nursery < 0);
 }
 
 /* One that has died a moment ago, or is about to, is left to on_exit_cb. */

@@ -25,6 +25,11 @@ struct worker_hooks {
 	void (*lied)(void *arg, const char *how);
 	/* It has ended (reaped); the worker is freed when this returns. */
 	void (*exited)(void *arg, const char *how);
+	/*
+	 * Something that it said is lost, for want of descriptors. True: @pidfd is taken, and the
+	 * worker freed; without its channel it comes back and says all of it again.
+	 */
+	bool (*cut)(void *arg, int *pidfd);
 };
 
 struct worker {
@@ -49,6 +54,9 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 	     struct err *err);
 /* Idle workers leave, since their channel closes. Those handed out go on. */
 void pool_free(struct pool *pool);
+
+/* Descriptors that it may still take to be full. */
+size_t pool_wanting(const struct pool *pool);
 
 /* An idle worker, or a new one; the pool fills up again a little later. */
 int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,

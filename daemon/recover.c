@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -13,6 +12,7 @@
 #include "daemon/fetch.h"
 #include "daemon/home.h"
 #include "daemon/notify.h"
+#include "daemon/spawn.h"
 #include "daemon/steer.h"
 #include "daemon/vmm.h"
 
@@ -99,15 +99,6 @@ static int find_process(uint32_t pid, uint64_t start)
 	return -1;
 }
 
-static int open_map(struct live *l, struct err *err)
-{
-	char path[CONF_PATH_MAX + 1];
-
-	host_path(l->host, "maps", l->rec.id, path);
-	l->map_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	return l->map_fd < 0 ? err_sys(err, "open the page map %s", path) : 0;
-}
-
 static bool find_vmm(struct live *l)
 {
 	int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
@@ -124,14 +115,15 @@ static bool find_vmm(struct live *l)
  */
 static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
 {
+	cleanup_fd int map = -1;
 	struct pagemap_view view;
 
-	if (pagemap_view(l->map_fd, &view, err))
+	if (live_open_map(l, &map, err) || pagemap_view(map, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
 	if (l->vmm < 0)
 		return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known");
-	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, l->map_fd, &view, &l->uffd, err))
+	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, map, &view, &l->uffd, err))
 		return -1;
 	notify_keep(l->rec.id, l->uffd);
 	return 0;
@@ -158,7 +150,7 @@ static bool learn_vmm(struct live *l)
 	int vmm = -1, uffd = -1;
 	struct err err;
 
-	if (l->rec.state != STATE_WAITING || pagemap_view(l->map_fd, &view, &err) ||
+	if (l->rec.state != STATE_WAITING || live_view(l, &view, &err) ||
 	    !view.head.connected)
 		return false;
 	c = (struct chan_connected){
@@ -191,8 +183,7 @@ static void end_left_alone(struct live *l)
 	struct pagemap_view view;
 	struct err err;
 
-	if (!l->rec.complete && pagemap_view(l->map_fd, &view, &err) == 0 &&
-	    pagemap_view_complete(&view)) {
+	if (!l->rec.complete && live_view(l, &view, &err) == 0 && pagemap_view_complete(&view)) {
 		l->rec.complete = true;
 		l->rec.revision++;
 		live_changed(l, "complete", NULL);
@@ -203,7 +194,7 @@ static void end_left_alone(struct live *l)
 /* Has there been a VMM? Then nothing may be begun anew, and without a userfaultfd nothing go on. */
 static bool has_begun(const struct live *l)
 {
-	return l->rec.connected_ms || l->rec.state == STATE_FAILED;
+	return l->rec.state != STATE_WAITING;
 }
 
 /*
@@ -296,10 +287,18 @@ int recover_replace(struct live *l, struct err *err)
 
 /* ---- we are new ---- */
 
+static void wait_on(struct live *l)
+{
+	const struct timeval by = {BACK_MS / 1000, BACK_MS % 1000 * 1000};
+
+	event_add(l->back_by, &by);
+}
+
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 {
 	struct live *l = arg;
 	struct err err;
+	char how[64];
 
 	(void)fd;
 	/*
@@ -309,6 +308,11 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	home_hear_all(l->host->home);
 	if (l->worker)
 		return;
+	/* Nobody is let in: that is not its fault. */
+	if (what & EV_TIMEOUT && !l->host->hooks->room(l->host->arg)) {
+		wait_on(l);
+		return;
+	}
 	if (what & EV_TIMEOUT) {
 		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
 		proc_kill(l->old_worker, &err);
@@ -317,6 +321,8 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	}
 	event_free(l->back_by);
 	l->back_by = NULL;
+	/* If it was our own child. */
+	spawn_reap(l->old_worker, how, sizeof(how));
 	close_fd(&l->old_worker);
 	recover_worker(l, "found dead after a restart");
 }
@@ -324,30 +330,41 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 /* It comes back, or ends, or is made to end. */
 static void wait_for_worker(struct live *l, int *pidfd)
 {
-	const struct timeval by = {BACK_MS / 1000, BACK_MS % 1000 * 1000};
-
 	l->old_worker = steal_fd(pidfd);
 	l->back_by = event_new(l->host->base, l->old_worker, EV_READ, on_old_worker, l);
-	event_add(l->back_by, &by);
+	wait_on(l);
+}
+
+void recover_cut(struct live *l, int *pidfd)
+{
+	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
+		    l->rec.id, l->rec.worker_pid);
+	l->worker = NULL;
+	l->ready = false;
+	lessor_back(l->host->lessor, &l->claim);
+	door_forget_told(l);
+	wait_for_worker(l, pidfd);
 }
 
 void recover_row(struct live *l)
 {
 	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
-	bool connected = l->rec.vmm_pid || l->rec.connected_ms, vmm = find_vmm(l);
+	bool connected = l->rec.vmm_pid || has_begun(l), vmm = find_vmm(l);
+	cleanup_fd int map = -1;
 	char own[CONF_PATH_MAX + 1];
 	int gone = -1;
 	struct err err;
 
 	/* Also for a worker that is still there: what nobody has taken is closed soon. */
-	l->uffd = notify_take(l->rec.id);
+	if (l->uffd < 0)
+		l->uffd = notify_take(l->rec.id);
 	if (connected && !vmm && l->uffd >= 0)
 		vmm_watch(l, &gone);
 	host_path(l->host, "uffd", l->rec.id, own);
 	l->own_socket = l->rec.state == STATE_WAITING &&
 			(strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
 	/* Its files stay until it is released, whatever state it is in. */
-	if (open_map(l, &err)) {
+	if (live_open_map(l, &map, &err)) {
 		if (vmm || (l->uffd >= 0 && !vmm_has_ended(l)))
 			give_up(l, "its page states are lost: %s", err.msg);
 		else
@@ -382,6 +399,7 @@ bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t 
 	if (l->rec.state == STATE_RECOVERING)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
 	l->ready = true;
+	live_known(l);
 	live_changed(l, "adopted", NULL);
 	steer_go_on(l);
 	return true;

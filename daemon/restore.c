@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "common/js.h"
+
 #define TO(state) (1u << (state))
 
 /* The picture of restore.h. */
@@ -32,6 +34,28 @@ bool restore_can_reach(enum restore_state from, enum restore_state to)
 			if (reached & TO(s))
 				reached |= states[s].successors;
 	return to < STATE_COUNT && reached & TO(to);
+}
+
+void restore_begin(struct restore_record *r, const char *id, const struct spec *spec,
+		   const struct sock_peer *caller, int64_t now_ms)
+{
+	cleanup_json struct json_object *text = spec_json(spec);
+
+	snprintf(r->id, sizeof(r->id), "%s", id);
+	memcpy(r->tenant, spec->tenant, sizeof(r->tenant));
+	memcpy(r->socket_path, spec->socket_path, sizeof(r->socket_path));
+	r->state = STATE_WAITING;
+	r->revision = 1;
+	r->spec = strdup(json_object_to_json_string_ext(text, JSON_C_TO_STRING_PLAIN));
+	r->caller_uid = caller->uid;
+	r->caller_gid = caller->gid;
+	for (size_t i = 0, len = 0; i < caller->ngroups && len < sizeof(r->caller_groups); i++)
+		len += (size_t)snprintf(r->caller_groups + len, sizeof(r->caller_groups) - len,
+					"%s%u", i ? " " : "", (unsigned)caller->groups[i]);
+	r->prefetch = spec->prefetch;
+	r->rate_bytes_per_s = spec->rate_bytes_per_s;
+	r->max_resident_bytes = spec->max_resident_bytes;
+	r->created_ms = now_ms;
 }
 
 void restore_move(struct restore_record *r, enum restore_state to, const char *reason,

@@ -17,6 +17,7 @@
 #ifndef UFFDD_RESTORE_H
 #define UFFDD_RESTORE_H
 
+#include "common/sock.h"
 #include "common/spec.h"
 #include "common/wset.h"
 
@@ -56,6 +57,13 @@ struct restore_record {
 
 	int64_t created_ms, connected_ms, ended_ms; /* wall clock; 0: not yet */
 };
+
+/*
+ * The first record, waiting; all zero before. @spec: resolved. @caller: whose rights its
+ * workers take on.
+ */
+void restore_begin(struct restore_record *r, const char *id, const struct spec *spec,
+		   const struct sock_peer *caller, int64_t now_ms);
 
 /* Move along an edge of the picture; asserts that there is one. Counts revision. */
 void restore_move(struct restore_record *r, enum restore_state to, const char *reason,

@@ -408,18 +408,19 @@ static int read_pages(struct call *c, struct live *l, struct err *err)
 {
 	uint64_t offset = 0, max = RUNS_DEFAULT, next = UINT64_MAX;
 	cleanup_free struct pagemap_run *runs = NULL;
+	cleanup_fd int map = -1;
 	struct pagemap_view view;
 	size_t n = 0;
 
 	if (call_query_u64(c, "offset", 0, INT64_MAX, &offset, err) ||
 	    call_query_u64(c, "limit", 1, RUNS_MAX, &max, err))
 		return -1;
-	if (l->map_fd < 0 || !l->rec.page_bytes)
+	if (l->released || !l->rec.page_bytes)
 		return err_set(err, ERR_STATE, "restore %s is %s: there are page states while a "
 			       "VMM is connected", l->rec.id, proto_state_name(l->rec.state));
 	runs = xcalloc(max, sizeof(*runs));
-	if (pagemap_view(l->map_fd, &view, err) ||
-	    pagemap_runs(l->map_fd, &view, offset, runs, max, &n, &next, err))
+	if (live_open_map(l, &map, err) || pagemap_view(map, &view, err) ||
+	    pagemap_runs(map, &view, offset, runs, max, &n, &next, err))
 		return -1;
 	call_reply(c->req, 200, pages_json(l, &view, runs, n, next));
 	return 0;

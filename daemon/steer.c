@@ -177,6 +177,10 @@ int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
 {
 	if (l->released)
 		return 0;
+	if (l->deferred)
+		return err_set(err, ERR_UNREADY, "restore %s: the daemon has no descriptors for it "
+			       "yet, raise its limit of open files (LimitNOFILE=, ulimit -Hn)",
+			       l->rec.id);
 	switch (l->rec.state) {
 	case STATE_WAITING:
 		live_end(l, STOPPED);

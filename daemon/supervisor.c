@@ -1,6 +1,5 @@
 #include "daemon/supervisor.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -11,8 +10,12 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+#include "daemon/descriptors.h"
+#include "daemon/foundling.h"
 #include "daemon/home.h"
 #include "daemon/recover.h"
+#include "daemon/capacity.h"
+#include "daemon/sweep.h"
 #include "daemon/vmm.h"
 
 #define HOUSEKEEPING_S 10
@@ -40,7 +43,7 @@ static size_t position(const struct supervisor *sup, const char *id, bool *ret_f
 	return lo;
 }
 
-static struct live *look_up(struct supervisor *sup, const char *id)
+static struct live *look_up(const struct supervisor *sup, const char *id)
 {
 	bool found;
 	size_t at = position(sup, id, &found);
@@ -140,7 +143,12 @@ static void on_stillborn(void *arg, struct live *live)
 	remove_live(arg, live);
 }
 
-static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn};
+static bool has_room(void *arg)
+{
+	return capacity_any(arg);
+}
+
+static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn, has_room};
 
 /* Only the oldest are looked at: they are in order of their end. */
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
@@ -177,6 +185,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	end_those_ended(sup);
 	forget_ended(sup, now);
+	strays_drop_ended(&sup->strays);
 	if (store_trim_events(sup->store, now - (int64_t)sup->host.conf.event_retention_age_ms,
 			      sup->host.conf.event_retention_count, &err))
 		log_warning("old events could not be dropped", "why=%s", err.msg);
@@ -287,6 +296,8 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		if (l) {
 			rc = join(l, spec, c, err);
 		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
+			   (rc = capacity_check(sup, err)) == 0 &&
+			   (rc = sweep_check(sup, id, err)) == 0 &&
 			   (rc = live_new(&sup->host, id, spec, peer, &l, err)) == 0) {
 			insert(sup, l);
 			c->made = true;
@@ -338,22 +349,13 @@ static int make_run_dir(struct supervisor *sup, const char *what, mode_t mode, s
 	return chmod(path, mode) ? err_sys(err, "set the mode of %s", path) : 0;
 }
 
-/* Files of restores that nobody knows any more. */
-static int sweep(struct supervisor *sup, const char *what, struct err *err)
+enum standing supervisor_standing(const struct supervisor *sup, const char *id)
 {
-	char path[CONF_PATH_MAX + 1];
-	struct dirent *e;
-	DIR *dir;
+	const struct live *l = look_up(sup, id);
 
-	host_path(&sup->host, what, "", path);
-	dir = opendir(path);
-	if (!dir)
-		return err_sys(err, "open the directory %s", path);
-	while ((e = readdir(dir)))
-		if (proto_id_valid(e->d_name) && !still_stands(look_up(sup, e->d_name)))
-			unlinkat(dirfd(dir), e->d_name, 0);
-	closedir(dir);
-	return 0;
+	if (!l)
+		return STANDING_UNKNOWN;
+	return still_stands(l) ? STANDING_STANDS : STANDING_OVER;
 }
 
 /* Two daemons in it would clear away each other's sockets. */
@@ -378,8 +380,8 @@ static int make_dirs(struct supervisor *sup, struct err *err)
 	if (make_dir(sup->host.conf.run_dir, 0755, err) ||
 	    make_dir(sup->host.conf.state_dir, 0700, err) || lock_run_dir(sup, err))
 		return -1;
-	return make_run_dir(sup, "uffd", 0711, err) || make_run_dir(sup, "maps", 0700, err) ? -1 :
-											      0;
+	return make_run_dir(sup, "uffd", 0711, err) || make_run_dir(sup, "maps", 0700, err) ||
+	       make_run_dir(sup, "files", 0700, err) ? -1 : 0;
 }
 
 static int read_boot_id(char ret[37], struct err *err)
@@ -425,7 +427,7 @@ static int by_end(const void *a, const void *b)
 static void take_up(struct live *l)
 {
 	if (still_stands(l)) {
-		recover_row(l);
+		capacity_take_up(l->host->arg, l);
 		return;
 	}
 	if (proto_state_live(l->rec.state)) {
@@ -448,14 +450,59 @@ static void take_up_rows(struct supervisor *sup)
 		take_up(order[i]);
 }
 
-static bool on_back(void *arg, const struct chan_back *back, struct worker *w, int *listen_fd)
+static bool knows(void *arg, const char *id)
 {
-	struct live *l = supervisor_find(arg, back->id);
-
-	return l && recover_came_back(l, w, listen_fd, back->npeers);
+	return look_up(arg, id) != NULL;
 }
 
-static const struct home_hooks home_hooks = {on_back};
+static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g, struct err *err)
+{
+	struct live *l;
+
+	if (!g->proof) {
+		err_set(err, ERR_NOTFOUND, "no restore %s is in the store, and a worker of its "
+			"release (channel version %u) does not say enough to be adopted",
+			g->back->id, g->back->chan_version);
+		return HOME_STRANGE;
+	}
+	if (capacity_left(sup) < DESCRIPTORS_PER_RESTORE)
+		return HOME_LATER;
+	l = foundling_new(&sup->host, g, err);
+	if (!l)
+		return HOME_STRANGE;
+	insert(sup, l);
+	foundling_tell(l);
+	return HOME_TAKEN;
+}
+
+static enum home_answer take_back(struct supervisor *sup, const struct home_guest *g,
+				  struct err *err)
+{
+	struct live *l = look_up(sup, g->back->id);
+
+	if (!l)
+		return adopt(sup, g, err);
+	if (l->deferred && !capacity_make(sup, l))
+		return HOME_LATER;
+	if (!l->creating && recover_came_back(l, g->worker, g->listen_fd, g->back->npeers))
+		return HOME_TAKEN;
+	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", g->back->id);
+	return HOME_STRANGE;
+}
+
+static enum home_answer on_back(void *arg, const struct home_guest *g, struct err *err)
+{
+	struct supervisor *sup = arg;
+	enum home_answer answer = take_back(sup, g, err);
+
+	if (answer == HOME_STRANGE)
+		strays_note(&sup->strays, g->back->id, g->who, err->msg);
+	else if (answer == HOME_TAKEN)
+		strays_forget(&sup->strays, g->who->pid);
+	return answer;
+}
+
+static const struct home_hooks home_hooks = {knows, on_back, has_room};
 
 static void nobody_changed(void *arg, struct live *live)
 {
@@ -490,8 +537,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 		       sup->host.conf.working_set_bytes_per_tenant, &sup->host.wsets, err))
 		return -1;
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
-	if (store_restores(sup->store, on_row, sup, err) || sweep(sup, "uffd", err) ||
-	    sweep(sup, "maps", err) ||
+	if (store_restores(sup->store, on_row, sup, err) || sweep_start(sup, err) ||
 	    pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
 		     &sup->host.pool, err))
 		return -1;
@@ -535,6 +581,10 @@ void supervisor_free(struct supervisor *sup)
 	free(sup->table);
 	if (sup->housekeeping)
 		event_free(sup->housekeeping);
+	if (sup->capacity_again)
+		event_free(sup->capacity_again);
+	sweep_stop(sup);
+	strays_fini(&sup->strays);
 	home_close(sup->host.home);
 	lessor_free(sup->host.lessor);
 	pool_free(sup->host.pool);

@@ -8,6 +8,7 @@
 #define UFFDD_SUPERVISOR_H
 
 #include "daemon/live.h"
+#include "daemon/strays.h"
 
 struct event_base;
 
@@ -26,6 +27,9 @@ struct supervisor {
 	size_t n, cap;
 	TAILQ_HEAD(, live) ended;  /* oldest first */
 	struct event *housekeeping;
+	struct event *capacity_again;  /* rows wait for room; NULL: none ever did */
+	struct event *sweep_again; /* until then workers that no row knows may come back; or NULL */
+	struct strays strays;
 	const struct observer *observer;
 	void *observer_arg;
 };
@@ -51,6 +55,13 @@ void supervisor_forget_creator(struct creator *c);
 struct live *supervisor_find(struct supervisor *sup, const char *id);
 /* The first with an id greater than @after, or NULL; "" begins. */
 struct live *supervisor_next(struct supervisor *sup, const char *after);
+
+enum standing {
+	STANDING_UNKNOWN, /* no row */
+	STANDING_OVER,    /* nothing is left of it but the row */
+	STANDING_STANDS,  /* it holds a VMM, or waits for one, or is being created */
+};
+enum standing supervisor_standing(const struct supervisor *sup, const char *id);
 
 /* -1 with ERR_UNREADY while nothing new can be created. */
 int supervisor_ready(struct supervisor *sup, struct err *err);

@@ -76,7 +76,7 @@ static bool find_owner(struct live *l, int *ret_pidfd)
 	struct err err;
 	pid_t pid;
 
-	if (l->uffd < 0 || l->map_fd < 0 || pagemap_view(l->map_fd, &view, &err))
+	if (l->uffd < 0 || live_view(l, &view, &err))
 		return false;
 	pidfd = fetch_owner(l->uffd, &view.regions, &pid);
 	if (pidfd < 0 || !vmm_may_be(l, pidfd, (uint32_t)pid) ||
@@ -198,8 +198,8 @@ static bool is_other(const struct live *l)
 	struct pagemap_view view;
 	struct err err;
 
-	return l->map_fd >= 0 && pagemap_view(l->map_fd, &view, &err) == 0 &&
-	       view.head.connected && fetch_is_other((pid_t)l->rec.vmm_pid, &view.regions);
+	return live_view(l, &view, &err) == 0 && view.head.connected &&
+	       fetch_is_other((pid_t)l->rec.vmm_pid, &view.regions);
 }
 
 int vmm_kill(struct live *l, struct err *err)

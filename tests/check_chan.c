@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -22,7 +23,7 @@ static const struct {
 	} text[2]; /* in the body */
 } wire[CHAN_TYPE_COUNT] = {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
-	[CHAN_ASSIGN] = {"ASSIGN", 520, {{0, 64}, {64, 108}}},
+	[CHAN_ASSIGN] = {"ASSIGN", 528, {{0, 64}, {64, 108}}},
 	[CHAN_READY] = {"READY", 64},
 	[CHAN_REFUSED] = {"REFUSED", 272, {{16, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},
@@ -36,7 +37,7 @@ static const struct {
 	[CHAN_GONE] = {"GONE", 8},
 	[CHAN_RELEASED] = {"RELEASED", 8},
 	[CHAN_FAILED] = {"FAILED", 536, {{24, 512}}},
-	[CHAN_FILES] = {"FILES", 8},
+	[CHAN_FILES] = {"FILES", 16},
 	[CHAN_BACK] = {"BACK", 112, {{0, 64}, {72, 32}}},
 	[CHAN_LEASE_ASK] = {"LEASE_ASK", 16},
 	[CHAN_LEASE_BACK] = {"LEASE_BACK", 8},
@@ -49,6 +50,8 @@ static const struct {
 	[CHAN_PEER] = {"PEER", 8},
 	[CHAN_PRESENCE] = {"PRESENCE", 8},
 	[CHAN_CGROUPS] = {"CGROUPS", 16},
+	[CHAN_KNOWN] = {"KNOWN", 8},
+	[CHAN_PROOF] = {"PROOF", 64},
 };
 
 static void make_pair(int fds[2])
@@ -376,6 +379,53 @@ START_TEST(types_of_the_future)
 }
 END_TEST
 
+/* From now on only @spare more can be opened. Returns the limit as it was. */
+static struct rlimit limit_fds(int spare)
+{
+	int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct rlimit before, now;
+
+	close(lowest);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = before;
+	now.rlim_cur = (rlim_t)(lowest + spare);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+	return before;
+}
+
+/* Our own want is not the other side's fault, and costs one message; too many are its fault. */
+START_TEST(no_room_for_descriptors)
+{
+	int pair[2], fds[CHAN_FDS_MAX], two[2];
+	struct chan_msg msg = {0};
+	struct rlimit before;
+	struct err err;
+	int open_before;
+
+	make_pair(pair);
+	two[0] = two[1] = make_memfd("x");
+	open_before = harness_count_fds(getpid());
+	before = limit_fds(_i);
+	ck_assert_int_eq(chan_send(pair[1], CHAN_CONNECTED, &msg, two, 2, &err), 0);
+	ck_assert_int_eq(chan_send(pair[1], CHAN_GONE, &msg, NULL, 0, &err), 0);
+	ck_assert_int_eq(chan_recv(pair[0], &msg, fds, &err), _i < 2 ? CHAN_LOST : CHAN_GOT);
+	ck_assert_int_eq(msg.type, CHAN_CONNECTED);
+	ck_assert(_i == 2 || strstr(err.msg, "no descriptor is left"));
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	for (size_t i = 0; _i == 2 && i < 2; i++)
+		close_fd(&fds[i]);
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		ck_assert_int_eq(fds[i], -1);
+	ck_assert_int_eq(harness_count_fds(getpid()), open_before);
+	/* What follows is heard. */
+	ck_assert_int_eq(chan_recv(pair[0], &msg, fds, &err), CHAN_GOT);
+	ck_assert_int_eq(msg.type, CHAN_GONE);
+	close(two[0]);
+	close(pair[0]);
+	close(pair[1]);
+}
+END_TEST
+
 START_TEST(an_empty_message_is_an_end)
 {
 	int pair[2], fds[CHAN_FDS_MAX], before;
@@ -481,6 +531,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, bad_head, 0, ARRAY_LEN(bad_heads));
 	tcase_add_loop_test(tc, other_releases, CHAN_NONE + 1, CHAN_TYPE_COUNT);
 	tcase_add_loop_test(tc, types_of_the_future, 0, 2);
+	tcase_add_loop_test(tc, no_room_for_descriptors, 0, 3);
 	tcase_add_test(tc, an_empty_message_is_an_end);
 	suite_add_tcase(suite, tc);
 

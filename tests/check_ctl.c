@@ -21,6 +21,14 @@
 #define READY "{\"ready\":true}"
 #define PART(items, token) "{\"items\":[" items "],\"next_page_token\":" token "}"
 
+#define STATUS_MEMBERS \
+	"\"descriptors\":{\"used\":1000,\"limit\":1024,\"free\":12,\"per_restore\":4," \
+	"\"waiting\":7}," \
+	"\"strays_count\":2,\"strays\":[" \
+	"{\"restore\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"}," \
+	"{\"restore\":\"vm2\",\"pid\":78,\"uid\":5,\"why\":\"so\"}]"
+#define STATUS "{\"restores\":{\"waiting\":1}," STATUS_MEMBERS "}"
+
 /* Every member that the API has, with bytes that must not reach a terminal. */
 #define WHOLE \
 	"{\"id\":\"vm1\",\"tenant\":\"t1\",\"state\":\"serving\"," \
@@ -217,13 +225,25 @@ static const struct verb_case {
 	 "event behind 3", "GET"},
 
 	/* status, version */
-	{"status", {{200, READY}, {200, PART(VM1 "," VM1 "," RESTORE("b", "odd", ""), "null")}}, 0,
+	{"status", {{200, READY}, {200, PART(VM1 "," VM1 "," RESTORE("b", "odd", ""), "null")},
+		    {404, PROBLEM(404, "not-found", "an older daemon")}}, 0,
 	 "ready        yes\nwaiting      0\nserving      2\nrecovering   0\nended        0\n"
 	 "failed       0\nodd          1\n", NULL, "GET /readyz HTTP"},
-	{"status", {{200, "ok", CANNED_LENGTH, "text/plain"}, {200, PART("", "null")}}, 0,
+	{"status", {{200, "ok", CANNED_LENGTH, "text/plain"}, {200, PART("", "null")},
+		    {403, PROBLEM(403, "denied", "a tenant")}}, 0,
 	 "ready        yes\nwaiting      0\nserving      0\nrecovering   0\nended        0\n"
 	 "failed       0\n", NULL, "GET /v1/restores"},
-	{"status -o json", {{503, PROBLEM(503, "not-ready", "draining")}, {200, PART(VM1, "null")}},
+	{"status", {{200, READY}, {200, PART("", "null")}, {200, STATUS}}, 0,
+	 "ready        yes\nwaiting      0\nserving      0\nrecovering   0\nended        0\n"
+	 "failed       0\ndescriptors  1000 of 1024, room for 3 restores\n"
+	 "no room      7 restores wait for descriptors\nnot adopted  2\n"
+	 "  pid 77, restore vm1: it \\x1b[2J\n  pid 78, restore vm2: so\n", NULL,
+	 "GET /v1/status HTTP"},
+	{"status -o json", {{200, READY}, {200, PART("", "null")}, {200, STATUS}}, 0,
+	 "{\"ready\":true,\"restores\":{\"waiting\":0,\"serving\":0,\"recovering\":0,\"ended\":0,"
+	 "\"failed\":0}," STATUS_MEMBERS "}\n", NULL, "GET /v1/status HTTP"},
+	{"status -o json", {{503, PROBLEM(503, "not-ready", "draining")}, {200, PART(VM1, "null")},
+			    {404, PROBLEM(404, "not-found", "an older daemon")}},
 	 5,
 	 "{\"ready\":false,\"restores\":{\"waiting\":0,\"serving\":1,\"recovering\":0,\"ended\":0,"
 	 "\"failed\":0}}\n", "draining", "GET /readyz HTTP"},

@@ -242,7 +242,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("diffs");
 	TCase *tc = tcase_create("diffs");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, journey, 0, ARRAY_LEN(journeys));
 	tcase_add_loop_test(tc, lossy_journey, 0, ARRAY_LEN(lossy));

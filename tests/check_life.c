@@ -91,7 +91,6 @@ Suite *test_suite(void)
 	Suite *s = suite_create("life");
 	TCase *tc = tcase_create("life");
 
-	tcase_set_timeout(tc, 20);
 	tcase_add_test(tc, not_begun);
 	tcase_add_test(tc, lives);
 	tcase_add_test(tc, ends);

@@ -216,7 +216,6 @@ Suite *test_suite(void)
 		printf("1..0 # SKIP looking into other processes needs root\n");
 		return NULL;
 	}
-	tcase_set_timeout(tc, 30);
 	tcase_add_unchecked_fixture(tc, setup, NULL);
 	tcase_add_loop_test(tc, finds_the_owner, 0, ARRAY_LEN(casts));
 	tcase_add_test(tc, life_by_a_worker);

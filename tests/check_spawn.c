@@ -54,8 +54,8 @@ static struct child start(void)
 	ck_assert_int_eq(chan_recv(c.chan, &msg, fds, &err), CHAN_GOT);
 	ck_assert_int_eq(msg.type, CHAN_HELLO);
 	ck_assert_uint_eq(msg.hello.pid, (uint32_t)c.pid);
-	/* stdin, stdout, stderr, channel */
-	ck_assert_int_eq(harness_count_fds(c.pid), 4);
+	/* stdin, stdout, stderr, its channels to us and to its holder */
+	ck_assert_int_eq(harness_count_fds(c.pid), 5);
 	return c;
 }
 

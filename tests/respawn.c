@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -23,6 +24,14 @@ static void become(uid_t uid)
 {
 	if (uid && (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid)))
 		_exit(125);
+}
+
+static void limit(uint64_t descriptors)
+{
+	const struct rlimit l = {descriptors, descriptors};
+
+	if (descriptors && setrlimit(RLIMIT_NOFILE, &l))
+		_exit(123);
 }
 
 static void hand_over(const struct respawn *r)
@@ -60,6 +69,7 @@ static void run(const struct harness_daemon *d, const struct respawn *r)
 	if (null < 0 || out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
 		_exit(126);
 	hand_over(r);
+	limit(r->descriptors);
 	become(r->uid);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	execv(program, (char *const *)argv);

@@ -17,6 +17,7 @@ struct respawn {
 	const int *fds;      /* LISTEN_FDS, with their names */
 	size_t nfds;
 	const char *names; /* NULL: no LISTEN_* at all */
+	uint64_t descriptors; /* soft and hard limit of open files; 0: as ours are */
 };
 
 /* Until its control socket accepts. d->pid is the new one's. */

@@ -172,6 +172,7 @@ static bool is_at_rest(void *arg)
 	struct scene *s = arg;
 
 	return pool_is_full(arg) && count_files(s, "uffd") == 0 && count_files(s, "maps") == 0 &&
+	       count_files(s, "files") == 0 &&
 	       scene_count_fds(s) == s->fds;
 }
 

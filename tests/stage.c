@@ -79,7 +79,7 @@ static bool is_gone(void *arg)
 
 void stage_cleared(struct stage *s)
 {
-	static const char *const dirs[] = {"uffd", "maps"};
+	static const char *const dirs[] = {"uffd", "maps", "files"};
 
 	stage_check(s, harness_wait(is_gone, &s->worker, SCENE_MS), "worker %d goes on",
 		    (int)s->worker);

@@ -512,7 +512,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("peer");
 	TCase *tc = tcase_create("peer");
 
-	tcase_set_timeout(tc, 90);
 	tcase_add_loop_test(tc, helper_ends, 0, ARRAY_LEN(helped));
 	tcase_add_loop_test(tc, helped_vmm_is_killed, 0, ARRAY_LEN(helped));
 	tcase_add_test(tc, vmm_itself_is_killed);

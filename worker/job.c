@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -45,26 +46,6 @@ static void hello(struct job *j)
 	link_send(&j->link, CHAN_HELLO, &msg, NULL, 0);
 }
 
-/* Beyond what the channel holds, a successor opens the paths again. */
-static void say_files(struct job *j)
-{
-	size_t n = source_nfds(j->src);
-	struct err err;
-
-	for (size_t first = 0; first < n; first += CHAN_FDS_MAX) {
-		struct chan_msg msg = {0};
-		int fds[CHAN_FDS_MAX];
-
-		msg.files.first = (uint32_t)first;
-		msg.files.count = (uint32_t)min_u64(n - first, CHAN_FDS_MAX);
-		for (size_t i = 0; i < msg.files.count; i++)
-			fds[i] = source_fd(j->src, first + i);
-		if (j->link.chan < 0 ||
-		    chan_send(j->link.chan, CHAN_FILES, &msg, fds, msg.files.count, &err))
-			return;
-	}
-}
-
 static void say_ready(struct job *j)
 {
 	struct chan_msg msg = {0};
@@ -75,11 +56,24 @@ static void say_ready(struct job *j)
 	msg.ready.extents = source_extents(j->src);
 	msg.ready.key = j->habit.key;
 	link_send(&j->link, CHAN_READY, &msg, &j->listen_fd, j->listen_fd >= 0);
-	say_files(j);
 	habit_tell(&j->habit);
 }
 
-void job_say_back(struct job *j, int listen_fd, size_t npeers)
+static void say_proof(struct job *j, int vmm)
+{
+	const int fds[] = {j->map_fd, j->request, vmm};
+	struct chan_msg msg = {0};
+
+	msg.proof.size_bytes = source_size_bytes(j->src);
+	msg.proof.key = j->habit.key;
+	msg.proof.prefetch = j->spec.prefetch;
+	msg.proof.prefetch_held = j->prefetch_held;
+	msg.proof.rate_bytes_per_s = j->spec.rate_bytes_per_s;
+	msg.proof.max_resident_bytes = j->spec.max_resident_bytes;
+	link_send(&j->link, CHAN_PROOF, &msg, fds, vmm >= 0 ? 3 : 2);
+}
+
+void job_say_back(struct job *j, int listen_fd, size_t npeers, int vmm)
 {
 	struct chan_msg msg = {0};
 
@@ -87,9 +81,12 @@ void job_say_back(struct job *j, int listen_fd, size_t npeers)
 	msg.back.pid = (uint32_t)getpid();
 	msg.back.chan_version = CHAN_VERSION;
 	msg.back.npeers = (uint32_t)npeers;
+	/* Of a create that was never finished nothing may be left. */
+	msg.back.proof = j->link.known;
 	snprintf(msg.back.release, sizeof(msg.back.release), "%s", PACKAGE_VERSION);
 	link_send(&j->link, CHAN_BACK, &msg, &listen_fd, listen_fd >= 0);
-	say_files(j);
+	if (j->link.known)
+		say_proof(j, vmm);
 }
 
 /* ---- the assignment ---- */
@@ -115,37 +112,6 @@ static bool wait_message(struct job *j, struct chan_msg *msg, int fds[CHAN_FDS_M
 		if (step == CHAN_AGAIN)
 			poll(&p, 1, -1);
 	}
-}
-
-/* The files that a predecessor had opened come in messages of their own. */
-static int read_files(struct job *j, struct source_given *given, struct err *err)
-{
-	size_t n = j->assign.nfiles;
-
-	if (n > SPEC_LAYERS_MAX + 1)
-		return err_set(err, ERR_SYSTEM, "the assignment announces %zu files", n);
-	given->fds = xcalloc(n + 1, sizeof(*given->fds));
-	memset(given->fds, -1, (n + 1) * sizeof(*given->fds));
-	given->n = n;
-	for (size_t have = 0; have < n;) {
-		int fds[CHAN_FDS_MAX];
-		struct chan_msg msg;
-
-		if (!wait_message(j, &msg, fds))
-			return err_set(err, ERR_SYSTEM, "the supervisor left");
-		for (size_t i = 0; msg.type == CHAN_FILES && i < msg.files.count &&
-				   i < CHAN_FDS_MAX && have < n; i++)
-			given->fds[have++] = steal_fd(&fds[i]);
-		close_all(fds);
-	}
-	return 0;
-}
-
-static void given_fini(struct source_given *given)
-{
-	for (size_t i = 0; i < given->n; i++)
-		close_fd(&given->fds[i]);
-	free(given->fds);
 }
 
 /* The canonical request, as the supervisor wrote it. */
@@ -203,30 +169,30 @@ void job_unlink_socket(struct job *j)
 	j->assign.unlink_socket = false;
 }
 
-/* A new page map, or the predecessor's: then the snapshot must still be the same. */
-static int open_map(struct job *j, struct err *err)
+/* The holder's is the last descriptor, wherever that is. */
+static void take_holder(struct job *j, int fds[CHAN_FDS_MAX])
 {
-	if (j->assign.kind == CHAN_ASSIGN_WAIT) {
-		if (pagemap_create(j->map_fd, source_span_bytes(j->src), &j->map, err))
-			return -1;
-		j->map.head->source_id = source_identity(j->src);
-		return 0;
+	size_t n = CHAN_FDS_MAX;
+
+	while (n > 0 && fds[n - 1] < 0)
+		n--;
+	if (j->assign.holder == CHAN_HOLDER_NONE || n == 0) {
+		holder_leave(&j->holder);
+	} else if (j->assign.holder == CHAN_HOLDER_NEW) {
+		holder_assign(&j->holder, &j->assign, fds[n - 1]);
+		close_fd(&fds[n - 1]);
+	} else {
+		holder_leave(&j->holder);
+		j->holder = steal_fd(&fds[n - 1]);
 	}
-	if (pagemap_open(j->map_fd, &j->map, err))
-		return -1;
-	if (j->map.head->source_id != source_identity(j->src) ||
-	    j->map.head->span_bytes != source_span_bytes(j->src))
-		return err_set(err, ERR_SNAPSHOT, "the snapshot is not the one that was served "
-			       "before the worker died: its files were replaced or changed");
-	/* Before anybody hears that we are there: nobody looks after page states since then. */
-	j->map.head->exact = PAGEMAP_INEXACT;
-	return 0;
 }
 
 static int take_fds(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 {
 	bool wait = j->assign.kind == CHAN_ASSIGN_WAIT;
 
+	take_holder(j, fds);
+	j->request = steal_fd(&fds[0]);
 	j->map_fd = steal_fd(&fds[1]);
 	if (wait) {
 		j->listen_fd = steal_fd(&fds[2]);
@@ -236,7 +202,96 @@ static int take_fds(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 	}
 	if (!wait && j->uffd < 0)
 		return err_set(err, ERR_SYSTEM, "the assignment came without a guest");
-	return read_spec(fds[0], &j->spec, err);
+	return read_spec(j->request, &j->spec, err);
+}
+
+/* ---- the snapshot ---- */
+
+static bool is_same(const struct job *j)
+{
+	return j->map.head->source_id == source_identity(j->src) &&
+	       j->map.head->span_bytes == source_span_bytes(j->src);
+}
+
+/* What the holder of a predecessor gives; but it is the tenant's, and may give anything. */
+static bool load_given(struct job *j)
+{
+	struct source_given given = {0};
+	struct err err;
+
+	if (j->assign.holder == CHAN_HOLDER_THERE)
+		holder_take(&j->holder, &given);
+	if (given.n && source_load(&j->spec, &given, &j->src, &err) == 0 && j->map.head &&
+	    !is_same(j)) {
+		source_free(j->src);
+		j->src = NULL;
+	}
+	holder_given_fini(&given);
+	return j->src != NULL;
+}
+
+static int load_source(struct job *j, struct err *err)
+{
+	if (load_given(j) || source_load(&j->spec, NULL, &j->src, err) == 0)
+		return 0;
+	if (j->map.head)
+		err_wrap(err, "nobody has kept the snapshot's files open for another worker, and "
+			 "they cannot be opened again (leave them there until a restore is "
+			 "complete, or has ended)");
+	return -1;
+}
+
+/* Before the guest depends on it. */
+static int check_descriptors(const struct job *j, struct err *err)
+{
+	uint64_t need = source_nfds(j->src) + JOB_OTHER_FDS;
+
+	if (j->fds_max >= need)
+		return 0;
+	return err_set(err, ERR_QUOTA, "a worker for a snapshot of %zu files needs %llu "
+		       "descriptors and may have %llu, %llu are missing: raise the daemon's hard limit of open "
+		       "files (LimitNOFILE=, ulimit -Hn)", source_nfds(j->src),
+		       (unsigned long long)need, (unsigned long long)j->fds_max,
+		       (unsigned long long)(need - j->fds_max));
+}
+
+static int load_new(struct job *j, struct err *err)
+{
+	if (load_source(j, err) || check_descriptors(j, err) ||
+	    pagemap_create(j->map_fd, source_span_bytes(j->src), &j->map, err))
+		return -1;
+	j->map.head->source_id = source_identity(j->src);
+	return 0;
+}
+
+/* To go on from the predecessor's page map the snapshot must still be the same, or not needed. */
+static int load_again(struct job *j, struct err *err)
+{
+	if (pagemap_open(j->map_fd, &j->map, err))
+		return -1;
+	/* Before anybody hears that we are there: nobody looks after page states since then. */
+	j->map.head->exact = PAGEMAP_INEXACT;
+	/* What is absent then, reads zero. */
+	if (j->map.head->complete) {
+		j->src = source_none(j->map.head->span_bytes);
+		holder_leave(&j->holder);
+		return 0;
+	}
+	if (load_source(j, err))
+		return -1;
+	if (!is_same(j))
+		return err_set(err, ERR_SNAPSHOT, "the snapshot is not the one that was served "
+			       "before the worker died: its files were replaced or changed");
+	return 0;
+}
+
+static int load_snapshot(struct job *j, struct err *err)
+{
+	int rc = j->assign.kind == CHAN_ASSIGN_WAIT ? load_new(j, err) : load_again(j, err);
+
+	if (rc == 0 && j->assign.holder == CHAN_HOLDER_NEW)
+		holder_give(&j->holder, j->src);
+	return rc;
 }
 
 /* Nothing about it can keep the snapshot from being served. */
@@ -252,22 +307,16 @@ static void load_habit(struct job *j)
 static int load(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 {
 	const struct chan_assign *a = &j->assign;
-	struct source_given given = {0};
-	int rc = -1;
 
-	if (take_fds(j, fds, err) || read_files(j, &given, err))
-		goto out;
+	if (take_fds(j, fds, err))
+		return -1;
 	apply_changes(j);
 	if (a->become && lockin_become(a->uid, a->gid, a->groups, a->ngroups, err))
-		goto out;
-	if (open_listener(j, err) || lockin_begin(err) ||
-	    source_load(&j->spec, &given, &j->src, err) || open_map(j, err))
-		goto out;
+		return -1;
+	if (open_listener(j, err) || lockin_begin(err) || load_snapshot(j, err))
+		return -1;
 	load_habit(j);
-	rc = lockin_finish(err);
-out:
-	given_fini(&given);
-	return rc;
+	return lockin_finish(err);
 }
 
 static void work(struct job *j, int fds[CHAN_FDS_MAX])
@@ -302,19 +351,37 @@ static void job_fini(struct job *j)
 	close_fd(&j->vmm);
 	pagemap_close(&j->map);
 	close_fd(&j->map_fd);
+	close_fd(&j->request);
+	holder_leave(&j->holder);
 	habit_fini(&j->habit);
 	source_free(j->src);
 	spec_fini(&j->spec);
 	link_fini(&j->link);
 }
 
-void job_run(int chan)
+static uint64_t fds_max(void)
 {
-	struct job j = {.map_fd = -1, .listen_fd = -1, .uffd = -1, .vmm = -1};
+	struct rlimit l;
+
+	return getrlimit(RLIMIT_NOFILE, &l) ? 0 : l.rlim_cur;
+}
+
+void job_run(int chan, int holder)
+{
+	struct job j = {
+		.request = -1,
+		.map_fd = -1,
+		.listen_fd = -1,
+		.uffd = -1,
+		.vmm = -1,
+		.holder = holder,
+		.fds_max = fds_max(),
+	};
 	int fds[CHAN_FDS_MAX];
 	struct chan_msg msg;
 
 	link_init(&j.link, chan);
+	j.link.holder = &j.holder;
 	habit_init(&j.habit, &j.link);
 	hello(&j);
 	if (wait_message(&j, &msg, fds)) {

@@ -30,7 +30,11 @@ void layer_close(struct layer *f)
 /* Most refusals blame the path; the others this process. err->sys tells a missing file. */
 int layer_open_failed(const char *path, int sys, struct err *err)
 {
-	if (sys == EMFILE || sys == ENFILE || sys == ENOMEM || sys == EIO) {
+	if (sys == EMFILE)
+		return err_set(err, ERR_QUOTA, "%s: its worker has no descriptor left for it: "
+			       "raise the daemon's hard limit of open files (LimitNOFILE=, ulimit -Hn)",
+			       layer_shown(path));
+	if (sys == ENFILE || sys == ENOMEM || sys == EIO) {
 		errno = sys;
 		return err_sys(err, "%s", layer_shown(path));
 	}

@@ -23,6 +23,8 @@ struct link {
 	uint64_t try_us, pause_us;    /* next attempt, and the pause after it */
 	uint64_t since_us;            /* of the channel */
 	bool heard;                   /* something on it */
+	bool known;                   /* the restore is in the store: KNOWN was heard */
+	int *holder;                  /* borrowed: is told so, too; or NULL */
 	/* Says BACK and what follows from it. */
 	void (*replay)(void *arg);
 	void *arg;

@@ -38,7 +38,7 @@ static void on_back(void *arg)
 	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
 		if (p[i].hs.sock >= 0)
 			socks[n++] = p[i].hs.sock;
-	job_say_back(l->job, l->listener.fd, n);
+	job_say_back(l->job, l->listener.fd, n, -1);
 	for (size_t i = 0; i < n; i++)
 		link_send(&l->job->link, CHAN_PEER, &msg, &socks[i], 1);
 }
@@ -69,6 +69,7 @@ static bool hear(struct lobby *l)
 		if (msg.type == CHAN_PREFETCH && msg.prefetch.mode < PREFETCH_COUNT) {
 			j->spec.prefetch = (enum spec_prefetch)msg.prefetch.mode;
 			j->spec.rate_bytes_per_s = msg.prefetch.rate_bytes_per_s;
+			j->spec.max_resident_bytes = msg.prefetch.max_resident_bytes;
 			j->prefetch_held = msg.prefetch.paused;
 		}
 	}

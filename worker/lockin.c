@@ -80,6 +80,21 @@ static const int loading[] = {
 #endif
 };
 
+/* Keeping files (holder.c). */
+static const int keeping[] = {
+	SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_accept4, SYS_listen, SYS_close,
+	SYS_clock_gettime, SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_restart_syscall,
+#ifdef SYS_poll
+	SYS_poll,
+#endif
+};
+
+struct calls {
+	const int *v;
+	size_t n;
+};
+#define CALLS(list) {list, ARRAY_LEN(list)}
+
 /* Threads of this process, and no other process. glibc tries clone3() first, whose flags cannot be seen. */
 static const struct sock_filter threads[] = {
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
@@ -101,12 +116,18 @@ static void jump_to_allow(struct sock_filter *f, size_t *n, int call, size_t all
 	(*n)++;
 }
 
+static void add_calls(struct sock_filter *f, size_t *n, const struct calls *calls, size_t allow_at)
+{
+	for (size_t i = 0; i < calls->n; i++)
+		jump_to_allow(f, n, calls->v[i], allow_at);
+}
+
 /* Everything not listed fails with EPERM, as if the kernel were without it. */
-static int filter(bool with_loading, struct err *err)
+static int filter(bool with_threads, const struct calls *a, const struct calls *b, struct err *err)
 {
 	struct sock_filter f[FILTER_MAX];
-	size_t nload = with_loading ? ARRAY_LEN(loading) : 0;
-	size_t allow_at = HEAD_MAX + ARRAY_LEN(serving) + nload + 1, n = 0;
+	size_t nthreads = with_threads ? ARRAY_LEN(threads) : 0;
+	size_t allow_at = 4 + nthreads + a->n + b->n + 1, n = 0;
 	struct sock_fprog prog = {.filter = f};
 
 	_Static_assert(FILTER_MAX < 250, "jumps are 8 bits wide");
@@ -116,12 +137,10 @@ static int filter(bool with_loading, struct err *err)
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 					      offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+	for (size_t i = 0; i < nthreads; i++)
 		f[n++] = threads[i];
-	for (size_t i = 0; i < ARRAY_LEN(serving); i++)
-		jump_to_allow(f, &n, serving[i], allow_at);
-	for (size_t i = 0; i < nload; i++)
-		jump_to_allow(f, &n, loading[i], allow_at);
+	add_calls(f, &n, a, allow_at);
+	add_calls(f, &n, b, allow_at);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	prog.len = (unsigned short)n;
@@ -130,24 +149,42 @@ static int filter(bool with_loading, struct err *err)
 	return 0;
 }
 
-int lockin_begin(struct err *err)
+static const struct calls none, when_serving = CALLS(serving), when_loading = CALLS(loading),
+			  when_keeping = CALLS(keeping);
+
+/* Core files and tracers would see guest memory. */
+static int hide(struct err *err)
 {
-	const struct rlimit none = {0, 0};
+	const struct rlimit no_core = {0, 0};
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return err_sys(err, "give up new privileges");
-	/* Core files and tracers would see guest memory. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &no_core))
 		return err_sys(err, "forbid core files");
-	return filter(true, err);
+	return 0;
+}
+
+static int drop_capabilities(struct err *err)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct nothing[2] = {{0}};
+
+	if (syscall(SYS_capset, &head, nothing))
+		return err_sys(err, "give up capabilities");
+	return 0;
+}
+
+int lockin_begin(struct err *err)
+{
+	return hide(err) ? -1 : filter(true, &when_serving, &when_loading, err);
 }
 
 int lockin_finish(struct err *err)
 {
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2] = {{0}};
+	return drop_capabilities(err) ? -1 : filter(true, &when_serving, &none, err);
+}
 
-	if (syscall(SYS_capset, &head, none))
-		return err_sys(err, "give up capabilities");
-	return filter(false, err);
+int lockin_holder(struct err *err)
+{
+	return hide(err) || drop_capabilities(err) ? -1 : filter(false, &when_keeping, &none, err);
 }

@@ -21,5 +21,7 @@
 int lockin_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err);
 int lockin_begin(struct err *err);
 int lockin_finish(struct err *err);
+/* All of it at once, and more, for one who only keeps files open. */
+int lockin_holder(struct err *err);
 
 #endif

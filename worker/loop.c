@@ -509,6 +509,7 @@ static void check_complete(struct loop *l)
 	if (l->completed || !pagemap_complete(&l->guest->map))
 		return;
 	prove(l);
+	l->guest->map.head->complete = !l->failed;
 	l->completed = true;
 	l->guest->map.head->complete = 1;
 	tell(l, CHAN_COMPLETE);

@@ -6,11 +6,26 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "common/chan.h"
+#include "worker/holder.h"
 #include "worker/job.h"
 #include "worker/nursery.h"
+
+/* A snapshot may have as many layers as there are; root may raise its limit for that. */
+static void raise_fd_limit(void)
+{
+	struct rlimit l, more;
+
+	if (getrlimit(RLIMIT_NOFILE, &l))
+		return;
+	more.rlim_cur = more.rlim_max = max_u64(l.rlim_max, JOB_FDS_MAX);
+	l.rlim_cur = l.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &more))
+		setrlimit(RLIMIT_NOFILE, &l);
+}
 
 static bool has_channel(void)
 {
@@ -40,6 +55,7 @@ int main(int argc, char **argv)
 		memcpy(argv[0], CHAN_WORKER, sizeof(CHAN_WORKER));
 		prctl(PR_SET_NAME, CHAN_WORKER);
 	}
-	job_run(CHAN_FD);
+	raise_fd_limit();
+	job_run(CHAN_FD, holder_start());
 	return 0;
 }

@@ -328,6 +328,19 @@ int source_load(const struct spec *spec, const struct source_given *given, struc
 	return 0;
 }
 
+struct source *source_none(uint64_t span_bytes)
+{
+	struct source *src = xcalloc(1, sizeof(*src));
+	struct err err;
+
+	src->header.fd = -1;
+	src->size_bytes = span_bytes;
+	if (extents_add(&src->extents, (uint32_t)(align_up(span_bytes, PAGE_4K) / PAGE_4K),
+			EXTENT_ZERO, 0, &err) || extents_end(&src->extents, &err))
+		abort();
+	return src;
+}
+
 void source_free(struct source *src)
 {
 	if (!src)

@@ -20,7 +20,7 @@ struct source;
 
 /* Files that a predecessor had opened, in the order of source_fd(). None: open the paths. */
 struct source_given {
-	int *fds; /* borrowed; the descriptors are taken over, and set to -1 */
+	int *fds; /* the descriptors are taken over by source_load(), and set to -1 */
 	size_t n;
 };
 
@@ -30,6 +30,8 @@ struct source_given {
  */
 int source_load(const struct spec *spec, const struct source_given *given, struct source **ret,
 		struct err *err);
+/* For a guest that needs nothing of it any more: @span_bytes of zeros, out of no file. */
+struct source *source_none(uint64_t span_bytes);
 void source_free(struct source *src);
 
 /* Rounded up to 4096. */

@@ -1,0 +1,150 @@
+#include "daemon/capacity.h"
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/proc.h"
+#include "daemon/descriptors.h"
+#include "daemon/notify.h"
+#include "daemon/recover.h"
+
+/* How often those that wait are looked at. */
+#define AGAIN_MS 500
+
+/* ---- how much ---- */
+
+/* What it may still have to hold. */
+static int64_t promised(const struct live *l)
+{
+	int has = (l->worker ? 2 : l->old_worker >= 0) + (l->uffd >= 0) + (l->vmm >= 0);
+
+	return l->deferred || l->released ? 0 : DESCRIPTORS_PER_RESTORE - has;
+}
+
+/* Without a look at the restores. */
+static int64_t unused(const struct supervisor *sup)
+{
+	uint64_t kept = DESCRIPTORS_ASIDE + pool_wanting(sup->host.pool) +
+			descriptors_for_http(sup->host.conf.http_connections);
+
+	return (int64_t)descriptors_limit() - (int64_t)(descriptors_used() + kept);
+}
+
+int64_t capacity_left(const struct supervisor *sup)
+{
+	int64_t left = unused(sup);
+
+	for (size_t i = 0; i < sup->n; i++)
+		left -= promised(sup->table[i]);
+	return left;
+}
+
+bool capacity_any(const struct supervisor *sup)
+{
+	return unused(sup) > (int64_t)sup->n * DESCRIPTORS_PER_RESTORE || capacity_left(sup) > 0;
+}
+
+int capacity_check(const struct supervisor *sup, struct err *err)
+{
+	int64_t left = capacity_left(sup);
+
+	if (left >= DESCRIPTORS_PER_RESTORE)
+		return 0;
+	return err_set(err, ERR_QUOTA, "a restore needs %d descriptors, %lld are missing: the "
+		       "daemon may have %llu, end other restores or raise its limit of open files "
+		       "(LimitNOFILE=, ulimit -Hn)", DESCRIPTORS_PER_RESTORE,
+		       (long long)(DESCRIPTORS_PER_RESTORE - left),
+		       (unsigned long long)descriptors_limit());
+}
+
+/* ---- rows that wait ---- */
+
+static bool is_there(uint32_t pid, uint64_t start)
+{
+	return pid && proc_start_time((pid_t)pid) == start;
+}
+
+static void go_on(struct live *l)
+{
+	l->deferred = false;
+	recover_row(l);
+}
+
+static bool has_share(const struct supervisor *sup)
+{
+	return capacity_left(sup) >= DESCRIPTORS_PER_RESTORE;
+}
+
+/* First those whose VMM has ended, which takes no room, and whose worker has died. */
+static void look_at_orphans(struct supervisor *sup)
+{
+	for (size_t i = 0; i < sup->n; i++) {
+		struct live *l = sup->table[i];
+		const struct restore_record *r = &l->rec;
+
+		if (l->deferred && r->vmm_pid && !is_there(r->vmm_pid, r->vmm_start))
+			go_on(l);
+		else if (l->deferred && !is_there(r->worker_pid, r->worker_start) && has_share(sup))
+			go_on(l);
+	}
+}
+
+static void look_at_all(struct supervisor *sup)
+{
+	for (size_t i = 0; i < sup->n && has_share(sup); i++)
+		if (sup->table[i]->deferred)
+			go_on(sup->table[i]);
+}
+
+static void look_later(struct supervisor *sup)
+{
+	const struct timeval soon = {0, AGAIN_MS * 1000};
+
+	if (capacity_waiting(sup))
+		evtimer_add(sup->capacity_again, &soon);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct supervisor *sup = arg;
+
+	(void)fd;
+	(void)what;
+	look_at_orphans(sup);
+	look_at_all(sup);
+	look_later(sup);
+}
+
+void capacity_take_up(struct supervisor *sup, struct live *l)
+{
+	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
+
+	l->deferred = true;
+	if (capacity_make(sup, l))
+		return;
+	/* What systemd kept is here already, and would be dropped. */
+	l->uffd = notify_take(l->rec.id);
+	if (log_allow(&limit, now_us()))
+		log_warning("no descriptors are left for a restore; its worker serves on alone",
+			    "id=%s limit=%llu", l->rec.id,
+			    (unsigned long long)descriptors_limit());
+	if (!sup->capacity_again)
+		sup->capacity_again = evtimer_new(sup->host.base, on_again, sup);
+	look_later(sup);
+}
+
+bool capacity_make(struct supervisor *sup, struct live *l)
+{
+	if (l->deferred && has_share(sup))
+		go_on(l);
+	return !l->deferred;
+}
+
+uint64_t capacity_waiting(const struct supervisor *sup)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < sup->n; i++)
+		n += sup->table[i]->deferred;
+	return n;
+}

@@ -1,0 +1,205 @@
+#include "daemon/foundling.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+#include "common/js.h"
+#include "common/log.h"
+#include "common/proc.h"
+#include "daemon/recording.h"
+#include "daemon/vmm.h"
+
+/* Descriptors of PROOF. */
+enum { PROOF_MAP, PROOF_REQUEST, PROOF_VMM };
+
+/* What a canonical request has more than the one that was sent. */
+#define SPELLED_OUT ((uint64_t)64 << 10)
+
+/*
+ * A descriptor that a worker hands over may be of any file, and ask whoever serves it:
+ * only what the kernel knows without asking is looked at.
+ */
+static bool same_file(int fd, const struct stat *st)
+{
+	struct statx x;
+
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &x) == 0 &&
+	       x.stx_ino == st->st_ino &&
+	       makedev(x.stx_dev_major, x.stx_dev_minor) == st->st_dev;
+}
+
+static int check_map(const struct host *host, const char *id, int fd, struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+	struct stat st;
+
+	host_path(host, "maps", id, path);
+	if (fd >= 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && same_file(fd, &st) &&
+	    (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR)
+		return 0;
+	return err_set(err, ERR_PEER, "it does not have the page map of restore %s", id);
+}
+
+static int read_all(int fd, char *to, size_t len, struct err *err)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pread(fd, to + done, len - done, (off_t)done);
+
+		if (n <= 0)
+			return err_set(err, ERR_PEER, "its request cannot be read");
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+/* A memfd that nobody can change or cut any more, as ours are. */
+static int read_request(const struct host *host, int fd, struct spec *ret, struct err *err)
+{
+	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	cleanup_json struct json_object *body = NULL;
+	uint64_t max = 2 * host->conf.http_body_bytes + SPELLED_OUT;
+	cleanup_free char *text = NULL;
+	struct stat st;
+	int seals = fd < 0 ? -1 : fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || (seals & sealed) != sealed || fstat(fd, &st))
+		return err_set(err, ERR_PEER, "it has no sealed request");
+	if (st.st_size <= 0 || (uint64_t)st.st_size > max)
+		return err_set(err, ERR_PEER, "its request has %lld bytes, at most %llu are read",
+			       (long long)st.st_size, (unsigned long long)max);
+	text = xcalloc(1, (size_t)st.st_size);
+	if (read_all(fd, text, (size_t)st.st_size, err))
+		return -1;
+	body = js_parse(text, (size_t)st.st_size, false, err);
+	if (!body || spec_parse(body, ret, err))
+		return err_wrap(err, "its request");
+	return 0;
+}
+
+/* Its tenant is whose user the worker is, whatever the request says. */
+static int resolve(struct live *l, const struct sock_peer *who, struct err *err)
+{
+	struct tenant_caller caller;
+
+	tenant_resolve(who, &caller);
+	l->spec.tenant[0] = '\0';
+	spec_resolve(&l->spec, caller.tenant, who->uid, who->gid);
+	if (l->spec.socket_path[0])
+		return 0;
+	return err_set(err, ERR_PEER, "its request names no socket");
+}
+
+/* Who handed its userfaultfd over: -1 only for one that has ended. */
+static bool is_plausible(const struct live *l, int pidfd, uint32_t pid)
+{
+	cleanup_fd int there = -1;
+	struct err err;
+
+	return pidfd >= 0 ? vmm_may_be(l, pidfd, pid) : proc_pidfd((pid_t)pid, &there, &err) != 0;
+}
+
+static int take_vmm(struct live *l, const struct pagemap_view *view, int *pidfd, struct err *err)
+{
+	struct restore_record *r = &l->rec;
+
+	if (!is_plausible(l, *pidfd, view->head.vmm_pid))
+		return err_set(err, ERR_PEER, "process %u need not be its VMM", view->head.vmm_pid);
+	r->state = STATE_SERVING;
+	live_note_vmm(l, view->head.vmm_pid, view->head.vmm_uid, *pidfd);
+	r->page_bytes = view->regions.page_bytes;
+	r->memory_bytes = regions_bytes(&view->regions);
+	if (*pidfd >= 0)
+		vmm_watch(l, pidfd);
+	return 0;
+}
+
+/*
+ * Ours to unlink: in our own directory, or where an admin's socket is bound, as the kernel
+ * says. Nobody listens there any more once a VMM has come, which nobody may have seen.
+ */
+static void take_socket(struct live *l, int listen_fd)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	socklen_t len = sizeof(addr) - 1;
+	char own[CONF_PATH_MAX + 1];
+
+	host_path(l->host, "uffd", l->rec.id, own);
+	if (listen_fd < 0) {
+		unlink(own);
+		return;
+	}
+	l->own_socket = strcmp(own, l->spec.socket_path) == 0 ||
+			(l->rec.caller_uid == geteuid() &&
+			 getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
+			 strcmp(addr.sun_path, l->spec.socket_path) == 0);
+}
+
+static void fill(struct live *l, const struct home_guest *g)
+{
+	const struct chan_proof *p = g->proof;
+	struct restore_record *r = &l->rec;
+
+	live_begin(l, g->back->id, g->who);
+	r->worker_pid = (uint32_t)g->worker->pid;
+	r->worker_start = g->worker->start;
+	r->size_bytes = p->size_bytes;
+	if (p->prefetch < PREFETCH_COUNT)
+		r->prefetch = (enum spec_prefetch)p->prefetch;
+	r->prefetch_held = p->prefetch_held;
+	r->rate_bytes_per_s = min_u64(p->rate_bytes_per_s, INT64_MAX);
+	r->max_resident_bytes = min_u64(p->max_resident_bytes, INT64_MAX);
+}
+
+static int believe(struct live *l, const struct home_guest *g, struct err *err)
+{
+	struct pagemap_view view;
+
+	if (check_map(l->host, g->back->id, g->fds[PROOF_MAP], err) ||
+	    pagemap_view(g->fds[PROOF_MAP], &view, err) ||
+	    read_request(l->host, g->fds[PROOF_REQUEST], &l->spec, err) ||
+	    resolve(l, g->who, err))
+		return -1;
+	fill(l, g);
+	if (view.head.connected && take_vmm(l, &view, &g->fds[PROOF_VMM], err))
+		return -1;
+	take_socket(l, view.head.connected ? -1 : *g->listen_fd);
+	return 0;
+}
+
+struct live *foundling_new(struct host *host, const struct home_guest *guest, struct err *err)
+{
+	struct live *l = xcalloc(1, sizeof(*l));
+
+	l->host = host;
+	live_init(l);
+	if (believe(l, guest, err)) {
+		live_free(l);
+		return NULL;
+	}
+	l->worker = guest->worker;
+	worker_own(l->worker, &live_worker_hooks, l);
+	l->ready = true;
+	recording_ready(l, &guest->proof->key);
+	door_open(l, guest->listen_fd, guest->back->npeers);
+	return l;
+}
+
+void foundling_tell(struct live *l)
+{
+	static const char *const names[] = {"created_at", "connected_at", "worker.restarts",
+					    "working_set", "stop"};
+	struct json_object *data = json_object_new_object();
+	struct json_object *unknown = json_object_new_array();
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		json_object_array_add(unknown, json_object_new_string(names[i]));
+	json_object_object_add(data, "unknown", unknown);
+	log_notice("a restore that no row knows was adopted", "id=%s tenant=%s worker=%u",
+		   l->rec.id, l->rec.tenant, l->rec.worker_pid);
+	live_known(l);
+	live_changed(l, "adopted", data);
+}

@@ -1,0 +1,32 @@
+/*
+ * foundling - a restore that came back with its worker, and that no row knows
+ *
+ * The store was lost or moved away, its guests were served on. What the worker says is
+ * believed as far as somebody else confirms it:
+ *
+ *   that it was ours   the page map, which only a supervisor hands out: the file of that id
+ *                      in our own directory, open for writing
+ *   whose it is        user and groups of the worker, which the kernel tells
+ *   its VMM            what the page map names, if it may be that one (live_may_be_vmm)
+ *   the request        parsed as strictly as one of the API
+ *
+ * A worker that was taken over can lie about its own restore, and about nobody else's.
+ */
+#ifndef UFFDD_FOUNDLING_H
+#define UFFDD_FOUNDLING_H
+
+#include "daemon/home.h"
+#include "daemon/live.h"
+
+/*
+ * foundling_new - with its worker, not yet in the table
+ * @guest: has a proof
+ *
+ * Owned by the caller. NULL with what keeps it from being adopted; then the worker stays
+ * the caller's.
+ */
+struct live *foundling_new(struct host *host, const struct home_guest *guest, struct err *err);
+/* It is in the table: say so, and what is not known of it. */
+void foundling_tell(struct live *l);
+
+#endif

@@ -1,0 +1,93 @@
+#include "daemon/holders.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "common/log.h"
+#include "common/proc.h"
+
+/* By the directory's descriptor: a whole path may be longer than a socket's address. */
+struct place {
+	int dir; /* owned */
+	char path[PROTO_SUN_MAX + 1];
+};
+
+static int find_place(const struct host *host, const char *id, struct place *ret)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	host_path(host, "files", "", path);
+	ret->dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d/%s", ret->dir, id);
+	return ret->dir < 0 ? -1 : 0;
+}
+
+static int dial(const struct place *p, int *ret_fd)
+{
+	struct err err;
+
+	return sock_connect(p->path, SOCK_SEQPACKET | SOCK_NONBLOCK, ret_fd, &err);
+}
+
+/* Its owner is whom the holder must be of: see is_holder(). */
+static int make_socket(const struct live *l, const struct place *p, int *ret_fd)
+{
+	bool root = geteuid() == 0;
+	struct err err;
+
+	unlink(p->path);
+	if (sock_bind(p->path, SOCK_SEQPACKET, 0600, root ? l->rec.caller_uid : SOCK_KEEP_OWNER,
+		      SOCK_KEEP_OWNER, ret_fd, &err) == 0)
+		return 0;
+	log_warning("nobody will keep the snapshot's files", "id=%s why=%s", l->rec.id, err.msg);
+	return -1;
+}
+
+enum chan_holder holders_reach(const struct live *l, int *ret_fd)
+{
+	enum chan_holder how = CHAN_HOLDER_NONE;
+	struct place p;
+
+	*ret_fd = -1;
+	if (l->creating)
+		holders_end(l->host, l->rec.id);
+	if (find_place(l->host, l->rec.id, &p))
+		return how;
+	if (!l->creating && dial(&p, ret_fd) == 0)
+		how = CHAN_HOLDER_THERE;
+	else if (make_socket(l, &p, ret_fd) == 0)
+		how = CHAN_HOLDER_NEW;
+	close(p.dir);
+	return how;
+}
+
+/*
+ * Who listens says who it is, and the kernel tells. It runs for a tenant: none but a process
+ * of that user, which the socket file belongs to, is ended for it.
+ */
+static bool is_holder(const struct place *p, int fd, struct sock_peer *ret)
+{
+	struct stat st;
+	struct err err;
+
+	return lstat(p->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       sock_peer(fd, ret, &err) == 0 && ret->uid == st.st_uid && ret->pid != getpid();
+}
+
+void holders_end(const struct host *host, const char *id)
+{
+	cleanup_fd int fd = -1, pidfd = -1;
+	struct sock_peer who;
+	struct place p;
+	struct err err;
+
+	if (find_place(host, id, &p))
+		return;
+	if (dial(&p, &fd) == 0 && is_holder(&p, fd, &who) &&
+	    sock_peer_pidfd(fd, who.pid, &pidfd, &err) == 0)
+		proc_kill(pidfd, &err);
+	unlink(p.path);
+	close(p.dir);
+}
