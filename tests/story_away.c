@@ -17,9 +17,10 @@
 #define SLOW_BYTES_PER_S 65536
 #define SLOWLY "\"prefetch\":{\"rate_bytes_per_s\":65536}"
 /*
- * Not done before the supervisor is killed, and done soon after: one that does next to nothing
- * has the only lease, which only a supervisor asks for.
+ * Not done before the supervisor is killed, and done soon after: those that do next to nothing
+ * have the only lease, each for a minute, and only a supervisor asks for one.
  */
+#define HOLDERS 5
 #define IN_TURN "\"prefetch\":{\"mode\":\"all\"}"
 #define ONE_LEASE "\"prefetch_leases\":1,\"prefetch_slice\":\"60s\""
 #define TOUCHES "--hold-before --threads 4 --order rand --write 20"
@@ -218,13 +219,27 @@ static void begin_in_vain(struct stage *s, const struct happening *h)
 	stage_check(s, false, "its worker leaves too soon");
 }
 
-static void begin_all(struct stage *holder, struct stage s[ARRAY_LEN(happenings)])
+static bool is_queued(void *arg)
 {
-	static const struct happening slow = {.name = "holder", .members = SLOWLY,
-					      .connected = true};
+	cleanup_json struct json_object *o = stage_ask(arg, "GET", "", NULL);
 
-	begin(holder, &slow);
-	stage_check(holder, harness_wait(has_begun, holder, SCENE_MS), "it does not prefetch");
+	return strcmp(scene_text(o, "prefetch.state"), "queued") == 0;
+}
+
+static void begin_holders(struct stage holders[HOLDERS])
+{
+	for (int i = 0; i < HOLDERS; i++) {
+		cleanup_free char *name = scene_format("holder-%d", i);
+		const struct happening slow = {.name = name, .members = SLOWLY, .connected = true};
+
+		begin(&holders[i], &slow);
+		stage_check(&holders[i], harness_wait(i ? is_queued : has_begun, &holders[i],
+						      SCENE_MS), "it asks for no lease");
+	}
+}
+
+static void begin_all(struct stage s[ARRAY_LEN(happenings)])
+{
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		if (happenings[i].members)
 			begin(&s[i], &happenings[i]);
@@ -278,10 +293,11 @@ static void check_end(struct stage *s, const struct happening *h)
 START_TEST(found_out)
 {
 	static const struct happening as_before = {.code = 0, .state = "serving"};
-	struct stage holder, s[ARRAY_LEN(happenings)];
+	struct stage holders[HOLDERS], s[ARRAY_LEN(happenings)];
 
 	open_scene(ONE_LEASE);
-	begin_all(&holder, s);
+	begin_holders(holders);
+	begin_all(s);
 	scene_kill(&scene);
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		stage_check(&s[i], !happenings[i].complete || !is_complete(&s[i]),
@@ -293,7 +309,8 @@ START_TEST(found_out)
 		check_found_out(&s[i], &happenings[i]);
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		check_end(&s[i], &happenings[i]);
-	check_end(&holder, &as_before);
+	for (size_t i = 0; i < HOLDERS; i++)
+		check_end(&holders[i], &as_before);
 	close_scene();
 }
 END_TEST
