@@ -279,8 +279,6 @@ static bool give_some(int holder, const struct source *src, size_t *done, struct
 void holder_give(int *holder, const struct source *src)
 {
 	uint64_t by_us = now_us() + ANSWER_MS * 1000;
-	int fds[CHAN_FDS_MAX];
-	struct chan_msg msg;
 	struct err err;
 
 	for (size_t done = 0; *holder >= 0 && done < source_nfds(src);) {
@@ -293,8 +291,15 @@ void holder_give(int *holder, const struct source *src)
 		else
 			poll(NULL, 0, AGAIN_MS);
 	}
+}
+
+void holder_settle(int *holder)
+{
+	int fds[CHAN_FDS_MAX];
+	struct chan_msg msg;
+
 	if (*holder >= 0)
-		await(holder, CHAN_READY, &msg, fds, by_us);
+		await(holder, CHAN_READY, &msg, fds, now_us() + ANSWER_MS * 1000);
 }
 
 void holder_given_fini(struct source_given *given)

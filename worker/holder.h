@@ -29,8 +29,10 @@ int holder_start(void);
  * Does not wait. From here on *holder is -1 once it is of no use.
  */
 void holder_assign(int *holder, const struct chan_assign *assign, int socket);
-/* All files of @src; waits until it has them, and listens. */
+/* All files of @src. */
 void holder_give(int *holder, const struct source *src);
+/* Waits until it has them, and listens. */
+void holder_settle(int *holder);
 /*
  * holder_take - the files of a predecessor, from the holder that is there
  * @ret: owned by the caller; none (n is 0) when it does not give all of them in time

@@ -310,7 +310,11 @@ static int load(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 	if (open_listener(j, err) || lockin_begin(err) || load_snapshot(j, err))
 		return -1;
 	load_habit(j);
-	return lockin_finish(err);
+	if (lockin_finish(err))
+		return -1;
+	if (a->holder == CHAN_HOLDER_NEW)
+		holder_settle(&j->holder);
+	return 0;
 }
 
 static void work(struct job *j, int fds[CHAN_FDS_MAX])
