@@ -95,7 +95,7 @@ static void assign(struct fixture *f)
 
 	ck_assert_msg(sock_bind(f->path, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
 				&sock, &err) == 0, "%s", err.msg);
-	holder_assign(&f->chan, &a, sock);
+	holder_assign(f->chan, &a, sock);
 	close(sock);
 	ck_assert_int_ge(f->chan, 0);
 }
@@ -207,7 +207,7 @@ START_TEST(it_ends_with_the_vmm)
 		_exit(0);
 	}
 	ck_assert_msg(proc_pidfd(pid, &vmm, &err) == 0, "%s", err.msg);
-	holder_watch(&f.chan, vmm);
+	holder_watch(f.chan, vmm);
 	close_fd(&f.chan);
 	poll(&(struct pollfd){.fd = f.pidfd, .events = POLLIN}, 1, 50);
 	ck_assert(!proc_ended(f.pidfd));

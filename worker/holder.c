@@ -220,13 +220,12 @@ int holder_start(void)
 	return ends[0];
 }
 
-static bool tell(int *holder, enum chan_type type, struct chan_msg *msg, const int *fds, size_t n)
+static void tell(int holder, enum chan_type type, struct chan_msg *msg, const int *fds, size_t n)
 {
-	struct err err;
+	struct err ignored;
 
-	if (*holder >= 0 && chan_send(*holder, type, msg, fds, n, &err))
-		close_fd(holder);
-	return *holder >= 0;
+	if (holder >= 0)
+		chan_send(holder, type, msg, fds, n, &ignored);
 }
 
 /* The next message, of that type; else it is given up. */
@@ -252,7 +251,7 @@ static bool await(int *holder, enum chan_type type, struct chan_msg *msg, int *f
 	return false;
 }
 
-void holder_assign(int *holder, const struct chan_assign *assign, int socket)
+void holder_assign(int holder, const struct chan_assign *assign, int socket)
 {
 	struct chan_msg msg = {.assign = *assign};
 
@@ -346,7 +345,7 @@ void holder_take(int *holder, struct source_given *ret)
 		holder_given_fini(ret);
 }
 
-void holder_watch(int *holder, int vmm)
+void holder_watch(int holder, int vmm)
 {
 	struct chan_msg msg = {0};
 
@@ -357,6 +356,6 @@ void holder_leave(int *holder)
 {
 	struct chan_msg msg = {.stop.how = CHAN_STOP_WAITING};
 
-	tell(holder, CHAN_STOP, &msg, NULL, 0);
+	tell(*holder, CHAN_STOP, &msg, NULL, 0);
 	close_fd(holder);
 }

@@ -176,7 +176,7 @@ static void take_holder(struct job *j, int fds[CHAN_FDS_MAX])
 	if (j->assign.holder == CHAN_HOLDER_NONE || n == 0) {
 		holder_leave(&j->holder);
 	} else if (j->assign.holder == CHAN_HOLDER_NEW) {
-		holder_assign(&j->holder, &j->assign, fds[n - 1]);
+		holder_assign(j->holder, &j->assign, fds[n - 1]);
 		close_fd(&fds[n - 1]);
 	} else {
 		holder_leave(&j->holder);
