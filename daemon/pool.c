@@ -184,7 +184,8 @@ static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
 	}
 	if (step == CHAN_BAD)
 		log_error("a worker cannot be understood", "pid=%d why=%s", (int)w->pid, err.msg);
-	/* Its end follows and tells the rest. */
+	/* Its end follows and tells the rest; or it could not send, and comes back. */
+	w->closed = step == CHAN_CLOSED;
 	event_del(w->on_chan);
 	worker_expect_exit(w, 5000);
 }

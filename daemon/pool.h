@@ -36,6 +36,7 @@ struct worker {
 	pid_t pid;
 	uint64_t start;   /* start time, with the pid its identity */
 	int pidfd, chan;  /* owned */
+	bool closed;      /* it has closed the channel, and mostly ends */
 	char release[32]; /* what it says that it is */
 	struct pool *pool;
 	struct event *on_exit, *on_chan;

@@ -335,14 +335,19 @@ static void wait_for_worker(struct live *l, int *pidfd)
 	wait_on(l);
 }
 
-void recover_cut(struct live *l, int *pidfd)
+static void forget_channel(struct live *l)
 {
-	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
-		    l->rec.id, l->rec.worker_pid);
 	l->worker = NULL;
 	l->ready = false;
 	lessor_back(l->host->lessor, &l->claim);
 	door_forget_told(l);
+}
+
+void recover_cut(struct live *l, int *pidfd)
+{
+	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
+		    l->rec.id, l->rec.worker_pid);
+	forget_channel(l);
 	wait_for_worker(l, pidfd);
 }
 
@@ -386,9 +391,14 @@ void recover_row(struct live *l)
 
 bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers)
 {
-	if (l->worker || l->released || (uint32_t)w->pid != l->rec.worker_pid ||
-	    w->start != l->rec.worker_start)
+	if (l->released || (uint32_t)w->pid != l->rec.worker_pid ||
+	    w->start != l->rec.worker_start || (l->worker && !l->worker->closed))
 		return false;
+	/* It has lost its channel to us, for want of descriptors, and is not missed yet. */
+	if (l->worker) {
+		worker_leave(l->worker);
+		forget_channel(l);
+	}
 	if (l->back_by)
 		event_free(l->back_by);
 	l->back_by = NULL;

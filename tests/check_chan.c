@@ -379,20 +379,6 @@ START_TEST(types_of_the_future)
 }
 END_TEST
 
-/* From now on only @spare more can be opened. Returns the limit as it was. */
-static struct rlimit limit_fds(int spare)
-{
-	int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	struct rlimit before, now;
-
-	close(lowest);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
-	now = before;
-	now.rlim_cur = (rlim_t)(lowest + spare);
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
-	return before;
-}
-
 /* Our own want is not the other side's fault, and costs one message; too many are its fault. */
 START_TEST(no_room_for_descriptors)
 {
@@ -405,7 +391,7 @@ START_TEST(no_room_for_descriptors)
 	make_pair(pair);
 	two[0] = two[1] = make_memfd("x");
 	open_before = harness_count_fds(getpid());
-	before = limit_fds(_i);
+	before = harness_limit_fds(_i);
 	ck_assert_int_eq(chan_send(pair[1], CHAN_CONNECTED, &msg, two, 2, &err), 0);
 	ck_assert_int_eq(chan_send(pair[1], CHAN_GONE, &msg, NULL, 0, &err), 0);
 	ck_assert_int_eq(chan_recv(pair[0], &msg, fds, &err), _i < 2 ? CHAN_LOST : CHAN_GOT);

@@ -95,8 +95,15 @@ static void assign(struct fixture *f)
 
 	ck_assert_msg(sock_bind(f->path, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
 				&sock, &err) == 0, "%s", err.msg);
-	holder_assign(&f->chan, &a, sock);
+	holder_assign(f->chan, &a, sock);
 	close(sock);
+	ck_assert_int_ge(f->chan, 0);
+}
+
+static void give(struct fixture *f)
+{
+	holder_give(&f->chan, f->src);
+	holder_settle(&f->chan);
 	ck_assert_int_ge(f->chan, 0);
 }
 
@@ -134,7 +141,7 @@ START_TEST(not_without_its_worker)
 		if (i > 0)
 			assign(&f);
 		if (i > 1)
-			holder_give(&f.chan, f.src);
+			give(&f);
 		ck_assert_int_ge(f.chan, 0);
 		close_fd(&f.chan);
 		ends(&f, stages[i]);
@@ -164,7 +171,7 @@ START_TEST(files_for_each_worker)
 
 		start(&f, layers[i]);
 		assign(&f);
-		holder_give(&f.chan, f.src);
+		give(&f);
 		know(&f);
 		for (int worker = 0; worker < 3; worker++) {
 			struct source_given given;
@@ -192,7 +199,7 @@ START_TEST(it_ends_with_the_vmm)
 
 	start(&f, 3);
 	assign(&f);
-	holder_give(&f.chan, f.src);
+	give(&f);
 	know(&f);
 	pid = fork();
 	if (pid == 0) {
@@ -200,7 +207,7 @@ START_TEST(it_ends_with_the_vmm)
 		_exit(0);
 	}
 	ck_assert_msg(proc_pidfd(pid, &vmm, &err) == 0, "%s", err.msg);
-	holder_watch(&f.chan, vmm);
+	holder_watch(f.chan, vmm);
 	close_fd(&f.chan);
 	poll(&(struct pollfd){.fd = f.pidfd, .events = POLLIN}, 1, 50);
 	ck_assert(!proc_ended(f.pidfd));

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "daemon/selftest.h"
+#include "tests/harness.h"
 #include "tests/httpd.h"
 
 #define NAME_LEN 60
@@ -462,20 +463,6 @@ END_TEST
 
 /* Want of descriptors */
 
-/* From now on only @spare more can be opened. Returns the limit as it was. */
-static struct rlimit limit_fds(int spare)
-{
-	int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	struct rlimit before, lim;
-
-	close(lowest);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
-	lim = before;
-	lim.rlim_cur = (rlim_t)(lowest + spare);
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &lim), 0);
-	return before;
-}
-
 /* Until somebody was turned away. Each turn sleeps for 10 ms, unless the loop spins. */
 static void await_refusal(void)
 {
@@ -499,7 +486,7 @@ START_TEST(out_of_descriptors)
 	httpd_start_default();
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		fds[i] = client_dial();
-	lim = limit_fds(1);
+	lim = harness_limit_fds(1);
 	/* One accepted, one refused by the kernel, */
 	httpd_turn();
 	ck_assert_uint_eq(http_stats(srv.http).accepted, 1);
@@ -529,7 +516,7 @@ START_TEST(burst_at_the_cap)
 	httpd_start(&limits);
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		fds[i] = client_dial();
-	lim = limit_fds(4);
+	lim = harness_limit_fds(4);
 	for (int i = 0; i < 100; i++)
 		httpd_turn();
 	ck_assert_uint_eq(http_stats(srv.http).accepted, ARRAY_LEN(fds));

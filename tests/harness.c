@@ -204,6 +204,26 @@ static int count_children(pid_t pid, const char *but)
 	return n;
 }
 
+#define SPARE_MAX 8
+
+struct rlimit harness_limit_fds(int spare)
+{
+	struct rlimit before, now;
+	int fds[SPARE_MAX + 1];
+
+	ck_assert_int_le(spare, SPARE_MAX);
+	/* Some numbers may be taken that were inherited. */
+	for (int i = 0; i <= spare; i++)
+		fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	for (int i = 0; i <= spare; i++)
+		close(fds[i]);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = before;
+	now.rlim_cur = (rlim_t)fds[spare];
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+	return before;
+}
+
 int harness_count_children(pid_t pid)
 {
 	return count_children(pid, "");

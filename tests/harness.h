@@ -8,6 +8,7 @@
 #ifndef UFFDD_TESTS_HARNESS_H
 #define UFFDD_TESTS_HARNESS_H
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "common/base.h"
@@ -40,6 +41,8 @@ bool harness_wait(bool (*cond)(void *), void *arg, int timeout_ms);
 
 /* Open descriptors of a process; without the one this count takes itself. -1: no process. */
 int harness_count_fds(pid_t pid);
+/* From now on only @spare more (at most 8) can be opened. Returns the limit as it was. */
+struct rlimit harness_limit_fds(int spare);
 /* Children of a process, those not yet waited for included. */
 int harness_count_children(pid_t pid);
 /* Of a supervisor, without its nursery. */

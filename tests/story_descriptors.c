@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "common/chan.h"
+#include "tests/killing.h"
 #include "tests/respawn.h"
 #include "tests/runner.h"
 #include "tests/snapgen.h"
@@ -260,6 +262,61 @@ START_TEST(a_message_finds_no_room)
 }
 END_TEST
 
+#define ENOUGH 64 /* for a worker of this snapshot */
+
+/* So many of this user's are on their way that the kernel lets a worker send no more. */
+static void put_on_their_way(int pair[2])
+{
+	int fds[CHAN_FDS_MAX] = {0};
+	struct chan_msg msg = {0};
+	struct err err;
+
+	ck_assert_int_eq(chan_pair(pair, &err), 0);
+	for (int sent = 0; sent <= ENOUGH; sent += CHAN_FDS_MAX)
+		ck_assert_int_eq(chan_send(pair[0], CHAN_NOTE, &msg, fds, CHAN_FDS_MAX, &err), 0);
+}
+
+static bool has_no_channel(void *arg)
+{
+	const struct killing *k = arg;
+	cleanup_free char *path = scene_format("/proc/%d/fd/%d", (int)k->s.worker, CHAN_FD);
+	char link[64] = "";
+
+	/* The number may be somebody else's by now. */
+	return readlink(path, link, sizeof(link) - 1) < 0 || strncmp(link, "socket:", 7) != 0;
+}
+
+/* Its CONNECTED cannot be sent: it says all of it again, to the same supervisor. */
+START_TEST(too_many_on_their_way)
+{
+	struct rlimit before, low;
+	struct killing k;
+	int pair[2];
+
+	killing_open(&k, "on-their-way", NULL);
+	killing_arm(&k, "before-connected:1:stop");
+	killing_create(&k, ON_DEMAND);
+	killing_look(&k);
+	killing_vmm(&k, "--hold --hold-before --threads 2 --timeout 40");
+	killing_await_stop(&k, k.s.worker);
+	put_on_their_way(pair);
+	ck_assert_int_eq(prlimit(k.s.worker, RLIMIT_NOFILE, NULL, &before), 0);
+	low = (struct rlimit){ENOUGH, before.rlim_max};
+	ck_assert_int_eq(prlimit(k.s.worker, RLIMIT_NOFILE, &low, NULL), 0);
+	ck_assert_int_eq(kill(k.s.worker, SIGCONT), 0);
+	ck_assert(harness_wait(has_no_channel, &k, SCENE_MS));
+	close(pair[0]);
+	close(pair[1]);
+	ck_assert_int_eq(prlimit(k.s.worker, RLIMIT_NOFILE, &before, NULL), 0);
+	respawn_await_event(&k.scene, k.s.id, "connected", 1);
+	k.tally.adopted = 1;
+	killing_recovered(&k, "serving");
+	scene_vmm_go(&k.s.vmm);
+	killing_right(&k);
+	killing_close(&k);
+}
+END_TEST
+
 START_TEST(too_few_to_start)
 {
 	static const char *const argv[] = {"sh", "-c", "ulimit -n 100; exec " TEST_BUILD
@@ -282,6 +339,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, many_restores_of_many_layers);
 	tcase_add_test(tc, lower_limit_after_a_restart);
 	tcase_add_test(tc, a_message_finds_no_room);
+	tcase_add_test(tc, too_many_on_their_way);
 	tcase_add_test(tc, too_few_to_start);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -220,13 +220,12 @@ int holder_start(void)
 	return ends[0];
 }
 
-static bool tell(int *holder, enum chan_type type, struct chan_msg *msg, const int *fds, size_t n)
+static void tell(int holder, enum chan_type type, struct chan_msg *msg, const int *fds, size_t n)
 {
-	struct err err;
+	struct err ignored;
 
-	if (*holder >= 0 && chan_send(*holder, type, msg, fds, n, &err))
-		close_fd(holder);
-	return *holder >= 0;
+	if (holder >= 0)
+		chan_send(holder, type, msg, fds, n, &ignored);
 }
 
 /* The next message, of that type; else it is given up. */
@@ -252,7 +251,7 @@ static bool await(int *holder, enum chan_type type, struct chan_msg *msg, int *f
 	return false;
 }
 
-void holder_assign(int *holder, const struct chan_assign *assign, int socket)
+void holder_assign(int holder, const struct chan_assign *assign, int socket)
 {
 	struct chan_msg msg = {.assign = *assign};
 
@@ -279,8 +278,6 @@ static bool give_some(int holder, const struct source *src, size_t *done, struct
 void holder_give(int *holder, const struct source *src)
 {
 	uint64_t by_us = now_us() + ANSWER_MS * 1000;
-	int fds[CHAN_FDS_MAX];
-	struct chan_msg msg;
 	struct err err;
 
 	for (size_t done = 0; *holder >= 0 && done < source_nfds(src);) {
@@ -293,8 +290,15 @@ void holder_give(int *holder, const struct source *src)
 		else
 			poll(NULL, 0, AGAIN_MS);
 	}
+}
+
+void holder_settle(int *holder)
+{
+	int fds[CHAN_FDS_MAX];
+	struct chan_msg msg;
+
 	if (*holder >= 0)
-		await(holder, CHAN_READY, &msg, fds, by_us);
+		await(holder, CHAN_READY, &msg, fds, now_us() + ANSWER_MS * 1000);
 }
 
 void holder_given_fini(struct source_given *given)
@@ -341,7 +345,7 @@ void holder_take(int *holder, struct source_given *ret)
 		holder_given_fini(ret);
 }
 
-void holder_watch(int *holder, int vmm)
+void holder_watch(int holder, int vmm)
 {
 	struct chan_msg msg = {0};
 
@@ -352,6 +356,6 @@ void holder_leave(int *holder)
 {
 	struct chan_msg msg = {.stop.how = CHAN_STOP_WAITING};
 
-	tell(holder, CHAN_STOP, &msg, NULL, 0);
+	tell(*holder, CHAN_STOP, &msg, NULL, 0);
 	close_fd(holder);
 }

@@ -26,11 +26,13 @@ int holder_start(void);
  * holder_assign - tell a new one whose files it will keep
  * @socket: bound, not listening; stays the caller's
  *
- * Does not wait. From here on *holder is -1 once it is of no use.
+ * Does not wait. Below, *holder is -1 once it is of no use.
  */
-void holder_assign(int *holder, const struct chan_assign *assign, int socket);
-/* All files of @src; waits until it has them, and listens. */
+void holder_assign(int holder, const struct chan_assign *assign, int socket);
+/* All files of @src. */
 void holder_give(int *holder, const struct source *src);
+/* Waits until it has them, and listens. */
+void holder_settle(int *holder);
 /*
  * holder_take - the files of a predecessor, from the holder that is there
  * @ret: owned by the caller; none (n is 0) when it does not give all of them in time
@@ -38,8 +40,8 @@ void holder_give(int *holder, const struct source *src);
 void holder_take(int *holder, struct source_given *ret);
 void holder_given_fini(struct source_given *given);
 
-/* It ends with the VMM. The pidfd stays the caller's. */
-void holder_watch(int *holder, int vmm);
+/* It ends with the VMM. The pidfd stays the caller's. To repeat it does no harm. */
+void holder_watch(int holder, int vmm);
 /* The restore is over. */
 void holder_leave(int *holder);
 

@@ -179,7 +179,7 @@ static void take_holder(struct job *j, int fds[CHAN_FDS_MAX])
 	if (j->assign.holder == CHAN_HOLDER_NONE || n == 0) {
 		holder_leave(&j->holder);
 	} else if (j->assign.holder == CHAN_HOLDER_NEW) {
-		holder_assign(&j->holder, &j->assign, fds[n - 1]);
+		holder_assign(j->holder, &j->assign, fds[n - 1]);
 		close_fd(&fds[n - 1]);
 	} else {
 		holder_leave(&j->holder);
@@ -316,7 +316,11 @@ static int load(struct job *j, int fds[CHAN_FDS_MAX], struct err *err)
 	if (open_listener(j, err) || lockin_begin(err) || load_snapshot(j, err))
 		return -1;
 	load_habit(j);
-	return lockin_finish(err);
+	if (lockin_finish(err))
+		return -1;
+	if (a->holder == CHAN_HOLDER_NEW)
+		holder_settle(&j->holder);
+	return 0;
 }
 
 static void work(struct job *j, int fds[CHAN_FDS_MAX])

@@ -42,6 +42,8 @@ static void on_back(void *arg)
 	spec->rate_bytes_per_s = s->loop.prefetch.rate_bytes_per_s;
 	spec->max_resident_bytes = s->loop.prefetch.room.max_resident_bytes;
 	s->job->prefetch_held = s->loop.held;
+	/* What kept us from telling one may have kept us from telling the other. */
+	holder_watch(s->job->holder, s->vmm);
 	job_say_back(s->job, -1, 0, s->vmm);
 	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm, s->said);
 	loop_replay(&s->loop);
@@ -147,7 +149,7 @@ void serve_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions
 	pagemap_connect(&j->map, regions, (uint32_t)vmm->who.pid, vmm->who.uid, vmm->who.gid);
 	fault_point(FAULT_RECORDED);
 	say_connected(j, &j->map, vmm->hs.fds[0], vmm->pidfd, &vmm->hs);
-	holder_watch(&j->holder, vmm->pidfd);
+	holder_watch(j->holder, vmm->pidfd);
 	fault_point(FAULT_CONNECTED);
 	if (serve(j, steal_fd(&vmm->hs.fds[0]), vmm->pidfd, &vmm->hs, &err))
 		serve_refuse(j, vmm, &err);
@@ -222,7 +224,7 @@ void serve_on(struct job *j)
 {
 	struct err err;
 
-	holder_watch(&j->holder, j->vmm);
+	holder_watch(j->holder, j->vmm);
 	if (serve(j, steal_fd(&j->uffd), j->vmm, NULL, &err))
 		job_say_failed(j, &err, j->spec.on_failure != FAILURE_HOLD, NULL);
 }
