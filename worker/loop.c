@@ -7,6 +7,8 @@
 
 #include "common/proc.h"
 #include "worker/fault.h"
+#include "worker/messages.h"
+#include "worker/orders.h"
 
 #define BACKOFF_MIN_US 20
 #define BACKOFF_MAX_US 2000
@@ -17,9 +19,6 @@
 #define ALONE_AGAIN_US ((uint64_t)1000 * 1000)
 /* Memory may come and go all the time: an event tells of it at most once in … */
 #define SHORT_TOLD_AGAIN_US ((uint64_t)10 * 1000 * 1000)
-
-/* What wakes it. */
-enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW };
 
 static int set_waits(struct loop *l, struct err *err)
 {
@@ -69,200 +68,6 @@ bool loop_fini(struct loop *l)
 	return warm_free(l->warm);
 }
 
-/* ---- to the supervisor ---- */
-
-static void tell(struct loop *l, enum chan_type type)
-{
-	struct chan_msg msg = {0};
-
-	link_send(l->link, type, &msg, NULL, 0);
-}
-
-static void tell_failed(struct loop *l)
-{
-	struct chan_msg msg = {0};
-
-	msg.failed.code = l->err.code;
-	msg.failed.sys = l->err.sys;
-	msg.failed.kill = l->on_failure == FAILURE_KILL;
-	snprintf(msg.failed.msg, sizeof(msg.failed.msg), "%s", l->err.msg);
-	link_send(l->link, CHAN_FAILED, &msg, NULL, 0);
-}
-
-/* Whom to kill is not known here: so what is missing is poisoned, and nobody hangs on it. */
-static void poison_instead(struct loop *l)
-{
-	if (l->failed && l->life.elsewhere && l->on_failure == FAILURE_KILL)
-		l->on_failure = FAILURE_POISON;
-}
-
-/* Absent pages can no longer be supplied; removed ones still read zero. */
-static void fail(struct loop *l, const struct err *err)
-{
-	if (l->failed)
-		return;
-	l->failed = true;
-	l->err = *err;
-	tell_failed(l);
-	/* Nobody there to do it: try it ourselves. */
-	if (l->link->chan < 0 && l->on_failure == FAILURE_KILL && l->vmm >= 0) {
-		struct err ignored;
-
-		proc_kill(l->vmm, &ignored);
-	}
-	poison_instead(l);
-}
-
-void loop_replay(struct loop *l)
-{
-	lease_anew(&l->lease);
-	if (l->paused && !l->survey.on)
-		tell(l, CHAN_PAUSED);
-	if (l->completed)
-		tell(l, CHAN_COMPLETE);
-	if (l->failed)
-		tell_failed(l);
-}
-
-/* ---- from the uffd ---- */
-
-static void on_fault(struct loop *l, const struct uf_msg *m)
-{
-	struct pagemap_stats *stats = l->guest->map.stats;
-	struct err err;
-	uint64_t page;
-
-	stats->faults++;
-	stats->faults_written += m->write;
-	if (guest_page(l->guest, m->start, &page)) {
-		faults_add(&l->faults, page);
-		return;
-	}
-	err_set(&err, ERR_PEER, "a fault at %#llx, which is in no region of the handshake",
-		(unsigned long long)m->start);
-	fail(l, &err);
-}
-
-/* Write protection is the VMM's business; a write must not hang on us. */
-static void on_fault_wp(struct loop *l, const struct uf_msg *m)
-{
-	uint64_t start = align_down(m->start, l->guest->page_bytes);
-
-	uffd_unprotect(l->guest->uffd, start, l->guest->page_bytes);
-}
-
-static void on_fault_minor(struct loop *l, const struct uf_msg *m)
-{
-	struct err err;
-
-	err_set(&err, ERR_PEER, "a minor fault at %#llx: guest memory must be private anonymous, "
-		"registered for missing pages", (unsigned long long)m->start);
-	fail(l, &err);
-}
-
-static void on_remove(struct loop *l, const struct uf_msg *m)
-{
-	fault_point(FAULT_REMOVAL_PENDING);
-	l->guest->map.stats->events_remove++;
-	guest_removed(l->guest, m->start, m->end);
-}
-
-static void on_unmap(struct loop *l, const struct uf_msg *m)
-{
-	l->guest->map.stats->events_unmap++;
-	guest_removed(l->guest, m->start, m->end);
-}
-
-static void on_remap(struct loop *l, const struct uf_msg *m)
-{
-	struct err err;
-
-	l->guest->map.stats->events_remap++;
-	if (regions_move(l->guest->map.regions, m->start, m->to, m->end - m->start, &err))
-		fail(l, &err);
-}
-
-/* The child's memory is not ours to serve: its own descriptor is all we got. */
-static void on_fork(struct loop *l, const struct uf_msg *m)
-{
-	if (m->fd >= 0)
-		close(m->fd);
-	if (l->guest->map.stats->events_fork++ == 0)
-		link_note(l->link, CHAN_NOTE_FORKED,
-			  "the VMM forked; its child's memory is not served");
-}
-
-static void on_unknown(struct loop *l, const struct uf_msg *m)
-{
-	struct err err;
-
-	(void)m;
-	err_set(&err, ERR_PEER, "the uffd delivered an event of an unknown kind");
-	fail(l, &err);
-}
-
-static void (*const on_event[])(struct loop *l, const struct uf_msg *m) = {
-	[UF_FAULT] = on_fault,       [UF_FAULT_WP] = on_fault_wp, [UF_FAULT_MINOR] = on_fault_minor,
-	[UF_REMOVE] = on_remove,     [UF_UNMAP] = on_unmap,       [UF_REMAP] = on_remap,
-	[UF_FORK] = on_fork,         [UF_UNKNOWN] = on_unknown,
-};
-
-/*
- * Faults only join a set of ours; they are lost with us and come again when the
- * region is woken. Removals must not be: the inbox is cleared once they are in the
- * page map.
- */
-static void take(struct loop *l, const struct uf_msg *msgs, int n)
-{
-	for (int i = 0; i < n; i++)
-		on_event[msgs[i].event](l, &msgs[i]);
-	uffd_clear(l->guest->map.inbox);
-}
-
-/* Until the queue was seen empty. */
-static void read_all(struct loop *l)
-{
-	struct uf_msg msgs[UF_READ_MAX];
-	uint64_t faults = l->guest->map.stats->faults;
-	struct err err;
-	int n;
-
-	do {
-		n = uffd_read(l->guest->uffd, l->guest->map.inbox, msgs, UF_READ_MAX, &err);
-		if (n < 0) {
-			wait_set(&l->wait, WAKES_UFFD, -1, &err);
-			fail(l, &err);
-			return;
-		}
-		if (n > 0)
-			fault_point(FAULT_AFTER_READ);
-		take(l, msgs, n);
-	} while (n == UF_READ_MAX);
-	if (l->guest->map.stats->faults != faults && prefetch_wants(&l->prefetch))
-		prefetch_yield(&l->prefetch, now_us());
-}
-
-void loop_take_over(struct loop *l)
-{
-	struct uf_msg msgs[UF_READ_MAX];
-
-	/* A guest that was being left alone needs nothing but the end of that. */
-	if (l->guest->map.head->releasing)
-		l->stopping = l->completed = true;
-	take(l, msgs, uffd_left(l->guest->map.inbox, msgs));
-	guest_wake_all(l->guest);
-}
-
-/* For guest_release() and guest_poison_absent(): somebody else must get to run, too. */
-static void drain(void *arg)
-{
-	struct loop *l = arg;
-	struct pollfd p = {.fd = l->guest->uffd, .events = POLLIN};
-
-	poll(&p, 1, 1);
-	read_all(l);
-}
-
 /* ---- answering ---- */
 
 /* Once failed, a page that needs the snapshot is poisoned, or its threads stay put. */
@@ -288,7 +93,7 @@ static bool answer_failed(struct loop *l, uint64_t page)
 	/* No UFFDIO_POISON here: a guest must not hang unseen. */
 	l->on_failure = l->life.elsewhere ? FAILURE_HOLD : FAILURE_KILL;
 	l->failed = false;
-	fail(l, &err);
+	orders_fail(l, &err);
 	return false;
 }
 
@@ -331,7 +136,7 @@ static bool answer(void *arg, struct fault *f)
 	case GUEST_FAIL:
 		break;
 	}
-	fail(l, &err);
+	orders_fail(l, &err);
 	return answer_failed(l, f->page);
 }
 
@@ -451,23 +256,10 @@ static void prove(struct loop *l)
 	set_timer(l->proof, 0);
 	l->proof_due = false;
 	if (guest_prove(l->guest, &err))
-		fail(l, &err);
+		orders_fail(l, &err);
 }
 
 /* ---- prefetch and completion ---- */
-
-/* To whoever asks, and once for each reason as an event. */
-static void publish(struct loop *l)
-{
-	enum pagemap_limit limit = l->prefetch.room.limit;
-
-	l->guest->map.head->prefetch_done = l->prefetch.done;
-	l->guest->map.head->prefetch_limit = limit;
-	if (limit == LIMIT_NONE || l->limits_told & 1u << limit || link_away(l->link))
-		return;
-	l->limits_told |= 1u << limit;
-	link_note(l->link, CHAN_NOTE_PREFETCH_LIMITED, pagemap_limit_texts[limit]);
-}
 
 static void step(struct loop *l)
 {
@@ -477,13 +269,13 @@ static void step(struct loop *l)
 
 	a = prefetch_step(&l->prefetch, l->guest, now, &err);
 	habit_stepped(l->habit, now);
-	publish(l);
+	orders_publish(l);
 	switch (a) {
 	case GUEST_GONE:
 		l->gone = true;
 		break;
 	case GUEST_FAIL:
-		fail(l, &err);
+		orders_fail(l, &err);
 		break;
 	default:
 		if (l->prefetch.stopped)
@@ -512,7 +304,7 @@ static void check_complete(struct loop *l)
 	l->guest->map.head->complete = !l->failed;
 	l->completed = true;
 	l->guest->map.head->complete = 1;
-	tell(l, CHAN_COMPLETE);
+	orders_tell(l, CHAN_COMPLETE);
 }
 
 static bool wants_release(const struct loop *l)
@@ -557,118 +349,8 @@ static bool survey_turn(struct loop *l)
 	if (!l->survey.on || retry_soon(l))
 		return false;
 	if (survey_step(&l->survey, l->guest) == SURVEY_OVER)
-		tell(l, CHAN_PAUSED);
+		orders_tell(l, CHAN_PAUSED);
 	return l->survey.on;
-}
-
-/* ---- from the supervisor ---- */
-
-static void use_pagemap(struct loop *l, int fd)
-{
-	guest_use_pagemap(l->guest, fd);
-	/* A predecessor's pause: what it had found out need not be right any more. */
-	if (l->paused && !l->survey.on)
-		survey_begin(&l->survey, l->guest);
-}
-
-static void on_prefetch(struct loop *l, const struct chan_msg *msg)
-{
-	l->held = msg->prefetch.paused;
-	room_bound(&l->prefetch.room, msg->prefetch.max_resident_bytes);
-	if (msg->prefetch.mode < PREFETCH_COUNT)
-		prefetch_set(&l->prefetch, (enum spec_prefetch)msg->prefetch.mode,
-			     l->held || l->paused, msg->prefetch.rate_bytes_per_s, now_us());
-	publish(l);
-}
-
-static void on_pause(struct loop *l, const struct chan_msg *msg)
-{
-	(void)msg;
-	l->paused = l->prefetch.held = true;
-	survey_begin(&l->survey, l->guest);
-}
-
-static void on_resume(struct loop *l, const struct chan_msg *msg)
-{
-	(void)msg;
-	survey_end(&l->survey, l->guest);
-	l->paused = false;
-	l->prefetch.held = l->held;
-}
-
-/*
- * The restore is stopped, the guest lives. Complete: let it go on alone. Else
- * only poisoned pages make it safe to leave: a descriptor closed over missing
- * pages would turn them into zeros. (FAILURE_KILL is the supervisor's.)
- */
-static void on_stop(struct loop *l, const struct chan_msg *msg)
-{
-	struct err err;
-
-	(void)msg;
-	fault_point(FAULT_STOPPING);
-	l->stopping = true;
-	/* A pause that crossed it on the way would keep us here. */
-	survey_end(&l->survey, l->guest);
-	l->paused = false;
-	if (l->completed)
-		return;
-	switch (guest_poison_absent(l->guest, drain, l, &err)) {
-	case GUEST_DONE:
-		l->completed = true;
-		answer_all(l);
-		break;
-	case GUEST_GONE:
-		l->gone = true;
-		break;
-	default:
-		l->on_failure = FAILURE_KILL;
-		fail(l, &err);
-		break;
-	}
-}
-
-static void on_lease_grant(struct loop *l, const struct chan_msg *msg)
-{
-	lease_granted(&l->lease, &msg->lease);
-}
-
-static void on_lease_revoke(struct loop *l, const struct chan_msg *msg)
-{
-	(void)msg;
-	lease_revoked(&l->lease);
-}
-
-static const struct {
-	enum chan_type type;
-	void (*handle)(struct loop *l, const struct chan_msg *msg);
-} handlers[] = {
-	{CHAN_PREFETCH, on_prefetch},
-	{CHAN_PAUSE, on_pause},
-	{CHAN_RESUME, on_resume},
-	{CHAN_STOP, on_stop},
-	{CHAN_LEASE_GRANT, on_lease_grant},
-	{CHAN_LEASE_REVOKE, on_lease_revoke},
-};
-
-static void read_link(struct loop *l)
-{
-	int fds[CHAN_FDS_MAX];
-	struct chan_msg msg;
-
-	while (link_recv(l->link, &msg, fds) == CHAN_GOT) {
-		if (msg.type == CHAN_WSET_GIVEN)
-			habit_hear(l->habit, fds);
-		if (msg.type == CHAN_PRESENCE)
-			use_pagemap(l, steal_fd(&fds[0]));
-		if (msg.type == CHAN_CGROUPS)
-			room_hear(&l->prefetch.room, &msg.cgroups, fds);
-		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-			close_fd(&fds[i]);
-		for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
-			if (handlers[i].type == msg.type)
-				handlers[i].handle(l, &msg);
-	}
 }
 
 /* ---- the end of the VMM ---- */
@@ -690,7 +372,7 @@ static void check_life(struct loop *l)
 		l->gone = true;
 		break;
 	case LIFE_ELSEWHERE:
-		poison_instead(l);
+		orders_poison_instead(l);
 		break;
 	case LIFE_WAIT:
 		break;
@@ -722,7 +404,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 	if (ready & 1u << WAKES_VMM)
 		on_peer_ended(l);
 	if (ready & 1u << WAKES_LINK)
-		read_link(l);
+		orders_read(l);
 	if (ready & 1u << WAKES_WARM)
 		take_warmed(l);
 	if (ready & 1u << WAKES_PROOF)
@@ -744,7 +426,7 @@ static uint64_t due(struct loop *l, uint64_t now, uint64_t *ret_look_us)
 		return WAIT_NEVER;
 	if (prefetch_limited(&l->prefetch)) {
 		prefetch_look(&l->prefetch, l->guest, now);
-		publish(l);
+		orders_publish(l);
 	}
 	if (!prefetch_limited(&l->prefetch))
 		return prefetch_wait_us(&l->prefetch, now);
@@ -786,7 +468,7 @@ enum loop_end loop_run(struct loop *l)
 	while (!l->gone) {
 		uint64_t step_us, lease_us;
 
-		read_all(l);
+		messages_read(l);
 		answer_all(l);
 		watch_shortage(l);
 		check_complete(l);
@@ -795,7 +477,7 @@ enum loop_end loop_run(struct loop *l)
 		if (wants_release(l) && can_be_alone(l)) {
 			l->guest->map.head->releasing = 1;
 			fault_point(FAULT_RELEASING);
-			if (guest_release(l->guest, drain, l) == GUEST_GONE)
+			if (guest_release(l->guest, messages_drain, l) == GUEST_GONE)
 				break;
 			return LOOP_RELEASED;
 		}

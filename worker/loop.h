@@ -29,6 +29,9 @@ enum loop_end {
 	LOOP_RELEASED, /* the guest needs nobody any more */
 };
 
+/* What wakes it, in its wait. */
+enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW };
+
 struct loop {
 	struct guest *guest;       /* borrowed */
 	struct link *link;         /* borrowed */
@@ -68,13 +71,6 @@ int loop_init(struct loop *l, struct guest *guest, struct link *link, struct hab
 	      int vmm, const struct spec *spec, struct err *err);
 /* False: a read is under way, and only the end of the process is left; see warm_free(). */
 bool loop_fini(struct loop *l);
-/* What a new supervisor must hear of the state: PAUSED, COMPLETE, FAILED. */
-void loop_replay(struct loop *l);
-/*
- * A predecessor died over this guest: act upon what it had read, and wake all
- * threads, so that those whose fault it had read fault again.
- */
-void loop_take_over(struct loop *l);
 enum loop_end loop_run(struct loop *l);
 
 #endif

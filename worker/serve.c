@@ -6,6 +6,8 @@
 #include "common/life.h"
 #include "worker/fault.h"
 #include "worker/loop.h"
+#include "worker/messages.h"
+#include "worker/orders.h"
 
 struct serving {
 	struct job *job;
@@ -46,7 +48,7 @@ static void on_back(void *arg)
 	holder_watch(s->job->holder, s->vmm);
 	job_say_back(s->job, -1, 0, s->vmm);
 	say_connected(s->job, &s->guest.map, s->guest.uffd, s->vmm, s->said);
-	loop_replay(&s->loop);
+	orders_replay(&s->loop);
 	habit_replay(&s->job->habit);
 	fault_point(FAULT_BACK);
 }
@@ -88,7 +90,7 @@ static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struc
 	j->link.replay = on_back;
 	j->link.arg = s;
 	if (!said)
-		loop_take_over(&s->loop);
+		messages_take_over(&s->loop);
 	end = loop_run(&s->loop);
 	/* A dead VMM's threads wait for the last descriptor to close. */
 	close_fd(&s->guest.uffd);
