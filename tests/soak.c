@@ -514,12 +514,13 @@ static void tell(struct soak *s, uint64_t seconds)
 	       " supervisors %" PRIu64 " both %" PRIu64 " VMMs, %" PRIu64 " takeovers, %" PRIu64
 	       " pages verified, %" PRIu64 " wrong bytes, %" PRIu64 " hung threads, %" PRIu64
 	       " leftovers, %" PRIu64 " lost handshakes, %" PRIu64
+	       " in a small cgroup, %" PRIu64
 	       " starved of huge pages, %" PRIu64 " creations repeated, %" PRIu64 " problems\n",
 	       seconds, count_of(s, SOAK_RESTORES), count_of(s, SOAK_KILLED_WORKERS),
 	       count_of(s, SOAK_KILLED_SUPERVISORS), count_of(s, SOAK_KILLED_BOTH),
 	       count_of(s, SOAK_KILLED_VMMS), count_of(s, SOAK_TAKEOVERS), count_of(s, SOAK_PAGES),
 	       count_of(s, SOAK_WRONG), count_of(s, SOAK_HUNG), count_of(s, SOAK_LEFTOVERS),
-	       count_of(s, SOAK_LOST), count_of(s, SOAK_STARVED), count_of(s, SOAK_RETRIED),
+	       count_of(s, SOAK_LOST), count_of(s, SOAK_CAGED), count_of(s, SOAK_STARVED), count_of(s, SOAK_RETRIED),
 	       count_of(s, SOAK_PROBLEMS));
 }
 
@@ -532,6 +533,7 @@ int main(void)
 	bool good;
 
 	s.has_pool = hugepool_open(&s.pool, POOL_PAGES);
+	s.has_cage = soak_cage_open();
 	s.nslots = setting("SOAK_SLOTS", 12, SOAK_SLOTS_MAX);
 	printf("SOAK_SEED=%" PRIu64 "\n", seed);
 	fflush(stdout);
@@ -540,6 +542,7 @@ int main(void)
 	else
 		run(&s, seed, seconds);
 	rig_end(&s.d, SIGKILL);
+	soak_cage_close(&s);
 	tell(&s, seconds);
 	good = count_of(&s, SOAK_PROBLEMS) == 0;
 	if (good && !getenv("SOAK_KEEP"))

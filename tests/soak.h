@@ -4,6 +4,7 @@
  *   soak.c            the course of things: killing, the end, the one line
  *   soak_snapshots.c  what is restored
  *   soak_slot.c       one restore after another, each with a stand-in VMM
+ *   soak_cage.c       a memory cgroup for some of them
  *
  * One thread kills and runs the daemon; each slot is a thread of its own. Not for
  * Check: what must not happen is told on stderr and counted, and the rest goes on.
@@ -25,6 +26,7 @@ struct soak_snapshot {
 };
 
 #define SOAK_SNAPSHOTS_MAX 16
+#define SOAK_CAGED_MAX 3 /* more of them could need more than there is */
 
 struct soak;
 
@@ -50,6 +52,7 @@ enum soak_count {
 	 * not a problem; where a supervisor was alive, it is one.
 	 */
 	SOAK_LOST,
+	SOAK_CAGED,    /* restores whose VMM had less memory than its guest */
 	SOAK_STARVED,  /* restores that failed since there were no huge pages for too long */
 	SOAK_PROBLEMS, /* everything that must not happen */
 	SOAK_COUNTS
@@ -64,6 +67,8 @@ struct soak {
 	size_t nslots;
 	struct hugepool pool;   /* for fewer guests than come */
 	bool has_pool;
+	bool has_cage;
+	_Atomic int caged;      /* VMMs in it */
 	pthread_mutex_t lock; /* while a stand-in is forked, and of what slots say they are for */
 	_Atomic uint64_t counts[SOAK_COUNTS];
 };
@@ -80,8 +85,18 @@ size_t soak_reap(struct soak *s);
 
 /* soak_snapshots.c */
 
+/* The last one is larger than the cage. */
 int soak_snapshots_make(struct soak *s, struct err *err);
 void soak_snapshots_free(struct soak *s);
+
+/* soak_cage.c */
+
+/* False: there can be none here. */
+bool soak_cage_open(void);
+/* The calling thread, and what it forks, until it leaves. */
+bool soak_cage_enter(void);
+void soak_cage_leave(void);
+void soak_cage_close(struct soak *s);
 
 /* soak_slot.c: thread main */
 

@@ -17,6 +17,8 @@
 #define CONNECT_TRIES 50
 #define TEXT_MAX ((size_t)256 << 10)
 #define ARGS_MAX 40
+#define CAGED_PAGES 1024u  /* that are touched, 4 MiB */
+#define CAGED_MS_MAX 3000
 /* The longest that the end of a VMM may take to show: a worker may be away for 10 s. */
 #define ENDED_MS 40000
 #define ENDED_PAUSE_MS 20
@@ -34,6 +36,7 @@ struct turn {
 	int code;   /* of the stand-in: exit code, or 128 + signal; -1: hung beyond its deadline */
 	char *said; /* owned: what it printed */
 	bool huge; /* on huge pages, of which there may be too few */
+	bool caged; /* in a cgroup that is smaller than the guest */
 	bool killed, lost, starved;
 };
 
@@ -123,6 +126,20 @@ static void add_number(struct turn *t, const char *name, uint64_t value)
 	add_arg(t, text);
 }
 
+/* As much as there is room for, and for as long as prefetch may want the rest. */
+static void choose_part(struct turn *t)
+{
+	char *text = t->text[t->ntext++];
+	uint64_t pages = t->snapshot->bytes / PAGE_4K;
+
+	snprintf(text, sizeof(t->text[0]), "%llu+%u",
+		 (unsigned long long)draw(t, pages - CAGED_PAGES), CAGED_PAGES);
+	add_arg(t, "--only");
+	add_arg(t, text);
+	add_number(t, "--linger", draw(t, CAGED_MS_MAX));
+	t->args[t->nargs] = NULL;
+}
+
 static void choose_args(struct turn *t)
 {
 	static const char *const orders[] = {"seq", "rev", "rand", "stride", "same"};
@@ -136,6 +153,10 @@ static void choose_args(struct turn *t)
 	add_number(t, "--threads", 8);
 	add_number(t, "--timeout", VMM_TIMEOUT_S);
 	add_number(t, "--seed", draw(t, 1000000));
+	if (t->caged) {
+		choose_part(t);
+		return;
+	}
 	add_number(t, "--write", draw(t, 4) * 10);
 	add_number(t, "--remove", draw(t, 3) * 20);
 	if (chance(t, 80))
@@ -169,7 +190,11 @@ static pid_t spawn(struct turn *t, int out)
 
 	/* Nobody may see the child before it is known whose it is. */
 	pthread_mutex_lock(&s->lock);
+	if (t->caged && !soak_cage_enter())
+		soak_problem(s, "%s: no VMM could be put into its cgroup", t->slot->id);
 	pid = rig_spawn(t->args, out);
+	if (t->caged)
+		soak_cage_leave();
 	t->slot->vmm = pid > 0 ? pid : 0;
 	t->slot->killed = false;
 	pthread_mutex_unlock(&s->lock);
@@ -388,20 +413,37 @@ static void check_end(struct turn *t)
 			     rig_text(o, "reason"));
 }
 
+static void choose_snapshot(struct turn *t)
+{
+	struct soak *s = t->slot->soak;
+
+	t->caged = s->has_cage && chance(t, 10);
+	if (t->caged && atomic_fetch_add(&s->caged, 1) >= SOAK_CAGED_MAX) {
+		atomic_fetch_sub(&s->caged, 1);
+		t->caged = false;
+	}
+	/* The last one is for the cage. */
+	t->snapshot = &s->snapshots[t->caged ? s->nsnapshots - 1 : draw(t, s->nsnapshots - 1)];
+	t->huge = !t->caged && s->has_pool && t->snapshot->bytes % PAGE_2M == 0 && chance(t, 25);
+}
+
 static void one_restore(struct soak_slot *slot)
 {
 	struct soak *s = slot->soak;
 	struct turn t = {.slot = slot};
 
-	t.snapshot = &s->snapshots[draw(&t, s->nsnapshots)];
+	choose_snapshot(&t);
 	pthread_mutex_lock(&s->lock);
 	snprintf(slot->id, sizeof(slot->id), "s%u-%u", slot->index, slot->round++);
 	pthread_mutex_unlock(&s->lock);
-	t.huge = s->has_pool && t.snapshot->bytes % PAGE_2M == 0 && chance(&t, 25);
-	if (!create(&t))
-		return;
-	choose_args(&t);
-	run_vmm(&t);
+	if (create(&t)) {
+		choose_args(&t);
+		run_vmm(&t);
+	}
+	if (t.caged) {
+		atomic_fetch_sub(&s->caged, 1);
+		soak_count(s, SOAK_CAGED, 1);
+	}
 	if (t.said) {
 		check_vmm(&t);
 		check_end(&t);

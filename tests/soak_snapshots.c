@@ -19,6 +19,8 @@ static const struct snapgen_opts generated[] = {
 	 .run_pages = 8, .image = true},
 	{.kind = SNAPGEN_DIFFS, .size_bytes = 4 * MIB, .nlayers = 3, .zero_percent = 30,
 	 .run_pages = 4, .image = true},
+	{.kind = SNAPGEN_MEMORY, .size_bytes = 32 * MIB, .nlayers = 1, .zero_percent = 0,
+	 .run_pages = 64, .image = true},
 };
 
 __attribute__((format(printf, 1, 2)))

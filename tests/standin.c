@@ -32,7 +32,7 @@ enum {
 struct args {
 	const char *socket, *image, *hostile, *split, *only;
 	uint64_t size, page_bytes, threads, seed, write_pct, passes, remove_pct;
-	uint64_t resident_s, balloon_s, timeout_s, extra_fds;
+	uint64_t resident_s, balloon_s, timeout_s, extra_fds, linger_ms;
 	uint64_t order, style, reverse, events, helper;
 	bool no_touch, quick, hold, hold_before, split_send, split_hold, drop, no_keep;
 	bool unmap, remap, fork, kvm, pid_ns, scarce, help;
@@ -97,6 +97,7 @@ static const struct option options[] = {
 	{"--fork", FLAG, AT(fork), .help = "a child half-way"},
 	{"--events", CHOICE, AT(events), .choices = events, .help = "asked of the userfaultfd"},
 	{"--only", TEXT, AT(only), .help = "touch 0+64,128,…; a line on stdin: then the rest"},
+	{"--linger", NUMBER, AT(linger_ms), 0, 86400000, .help = "ms; then --only again"},
 	{"--no-touch", FLAG, AT(no_touch), .help = "leave it to prefetch"},
 	{"--wait-resident", NUMBER, AT(resident_s), 0, 86400, .help = "s for all, then verify"},
 	{"--kvm", FLAG, AT(kvm), .help = "a real guest reads instead of threads"},
@@ -480,6 +481,16 @@ static bool wait_unwatched(const struct standin *s)
 	return line;
 }
 
+static int touch_only(struct standin *s, struct err *err)
+{
+	if (walk_list(&s->seat, s->a.only, &s->totals.touched, err))
+		return -1;
+	if (!s->a.linger_ms)
+		return 0;
+	poll(NULL, 0, (int)s->a.linger_ms);
+	return walk_list(&s->seat, s->a.only, &s->totals.touched, err);
+}
+
 /* The connection is made; from here on the server must deliver. */
 static int serve(struct standin *s)
 {
@@ -492,7 +503,7 @@ static int serve(struct standin *s)
 	else if (s->a.kvm)
 		rc = guest_all(s, &err);
 	else if (s->a.only)
-		rc = walk_list(&s->seat, s->a.only, &s->totals.touched, &err);
+		rc = touch_only(s, &err);
 	else if (!s->a.no_touch)
 		rc = touch_all(s, &err);
 	if (rc)
