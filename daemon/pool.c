@@ -325,6 +325,11 @@ void pool_free(struct pool *pool)
 	free(pool);
 }
 
+void pool_tidy(struct pool *pool)
+{
+	spawn_reap_unknown(&pool->spawn);
+}
+
 size_t pool_wanting(const struct pool *pool)
 {
 	/* Channel and pidfd each. */

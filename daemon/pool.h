@@ -56,6 +56,8 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 /* Idle workers leave, since their channel closes. Those handed out go on. */
 void pool_free(struct pool *pool);
 
+/* Now and then: children that nobody knows, see spawn_reap_unknown(). */
+void pool_tidy(struct pool *pool);
 /* Descriptors that it may still take to be full. */
 size_t pool_wanting(const struct pool *pool);
 

@@ -18,6 +18,7 @@ struct spawn {
 	int exec_fd;      /* owned: the worker program */
 	int nursery;      /* owned: its channel; -1: none (any more) */
 	int nursery_pidfd; /* owned; -1: none */
+	pid_t unreaped;   /* a child that had ended at the last look; 0: none had */
 };
 
 /* ERR_PATH that names the program and the option that says where it is. */
@@ -41,5 +42,11 @@ int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
  * False: it has ended, but cannot be reaped yet, because somebody traces it.
  */
 bool spawn_reap(int pidfd, char *ret, size_t len);
+/*
+ * A nursery that is killed between its fork and its answer leaves a worker that nobody knows.
+ * It ends by itself, and is reaped when it is found for the second time: whoever is known
+ * is reaped long before. Call it now and then.
+ */
+void spawn_reap_unknown(struct spawn *s);
 
 #endif
