@@ -264,7 +264,7 @@ static const char *on_lease_back(struct live *l, const struct chan_msg *msg, int
 	return NULL;
 }
 
-/* While it cannot be told (a removal is under way) another worker goes on when this one has left. */
+/* While it cannot be told (a removal is under way) another worker goes on after this one. */
 static const char *on_gone(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	enum uf_life life = l->uffd >= 0 ? uffd_life(l->uffd) : UF_ENDED;

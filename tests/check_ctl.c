@@ -41,7 +41,8 @@
 	"\"worker\":{\"pid\":78,\"restarts\":2,\"release\":\"0.1\"}," \
 	"\"memory\":{\"size_bytes\":1073741824,\"page_bytes\":4096," \
 	"\"resident_bytes\":268435456,\"zero_bytes\":8192,\"removed_bytes\":4096," \
-	"\"short_of\":\"huge-pages\",\"total_bytes\":1073741824},\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
+	"\"short_of\":\"huge-pages\",\"total_bytes\":1073741824}," \
+	"\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
 	"\"prefetch\":{\"mode\":\"all\",\"state\":\"limited\",\"reason\":\"no room\"," \
 	"\"rate_bytes_per_s\":1048576,\"max_resident_bytes\":2097152,\"zero_pages\":false," \
 	"\"done_bytes\":1024,\"total_bytes\":2048}," \

@@ -520,7 +520,8 @@ static void tell(struct soak *s, uint64_t seconds)
 	       count_of(s, SOAK_KILLED_SUPERVISORS), count_of(s, SOAK_KILLED_BOTH),
 	       count_of(s, SOAK_KILLED_VMMS), count_of(s, SOAK_TAKEOVERS), count_of(s, SOAK_PAGES),
 	       count_of(s, SOAK_WRONG), count_of(s, SOAK_HUNG), count_of(s, SOAK_LEFTOVERS),
-	       count_of(s, SOAK_LOST), count_of(s, SOAK_CAGED), count_of(s, SOAK_STARVED), count_of(s, SOAK_RETRIED),
+	       count_of(s, SOAK_LOST), count_of(s, SOAK_CAGED), count_of(s, SOAK_STARVED),
+	       count_of(s, SOAK_RETRIED),
 	       count_of(s, SOAK_PROBLEMS));
 }
 

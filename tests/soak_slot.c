@@ -324,7 +324,7 @@ static bool is_lost(struct turn *t)
 	       died_alone(t);
 }
 
-/* There was no memory for it for longer than a guest may wait: its restore has failed, and says so. */
+/* There was no memory for longer than a guest may wait: its restore has failed, and says so. */
 static bool is_starved(struct turn *t)
 {
 	cleanup_json struct json_object *o = NULL;

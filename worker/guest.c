@@ -5,7 +5,7 @@
 
 #include "worker/fault.h"
 
-/* Of zeros that are copied: as much as prefetch installs at once, none of it takes memory of ours. */
+/* Of zeros that are copied: as much as prefetch installs at once. They take no memory of ours. */
 #define ZEROS_BYTES ((uint64_t)256 << 10)
 /* So much of each region is looked at to know a process by its pages. */
 #define PROOF_RUNS 64
