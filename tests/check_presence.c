@@ -168,7 +168,6 @@ END_TEST
 
 START_TEST(who_tracks)
 {
-	cleanup_fd int tracked = -1;
 	struct touch_mem m, plain;
 	uint64_t done;
 	struct err err;

@@ -417,17 +417,35 @@ static bool goes_on_alone(void *arg)
 	return fd >= 0 && pagemap_view(fd, &v, &err) == 0 && v.stats.prefetch_bytes > 0;
 }
 
-/* Which of the two has the lease, when the other one waits for it. */
+/*
+ * Which of the two waits for the lease that the other one has. Whoever asks is "queued" for
+ * a moment even when it is granted at once: the other must be seen to get on meanwhile.
+ */
+struct pair {
+	struct stage s[2];
+	int waits;      /* as it was looked at last; -1: neither, or both */
+	uint64_t holds; /* done by the other one, then */
+};
+
 static bool one_waits(void *arg)
 {
-	struct stage *s = arg;
+	struct pair *p = arg;
+	int was = p->waits;
 
-	return is(&s[0], "queued") != is(&s[1], "queued");
+	p->waits = is(&p->s[0], "queued") ? 0 : 1;
+	if (!is(&p->s[p->waits], "queued") || is(&p->s[1 - p->waits], "queued"))
+		p->waits = -1;
+	else if (p->waits != was)
+		p->holds = done_bytes(&p->s[1 - p->waits]);
+	else
+		return done_bytes(&p->s[1 - p->waits]) > p->holds;
+	return false;
 }
 
 START_TEST(test_supervisor_dies)
 {
-	struct stage s[2];
+	struct pair p = {.waits = -1};
+	struct stage *s = p.s;
 	uint64_t before, waits, holds;
 
 	open_scene(NEVER_REVOKED, 16 * MIB);
@@ -441,8 +459,8 @@ START_TEST(test_supervisor_dies)
 	harness_daemon_start(&scene.d, NULL);
 	for (int i = 0; i < 2; i++)
 		respawn_await_event(&scene, s[i].id, "adopted", 1);
-	await(s, "under leases again", one_waits);
-	waits = is(&s[0], "queued") ? 0 : 1;
+	ck_assert_msg(harness_wait(one_waits, &p, SCENE_MS), "they are not under leases again");
+	waits = (uint64_t)p.waits;
 	before = done_bytes(&s[waits]);
 	holds = done_bytes(&s[1 - waits]);
 	/* In the time in which the one gets on, the other does not. */
