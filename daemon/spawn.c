@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -111,13 +112,17 @@ static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_
 
 /* ---- the nursery ---- */
 
-/* What it has said is still in its channel. */
+/*
+ * What it has said is still in its channel. It leaves when that is closed, so that it is
+ * not waited for in vain where no signal may be sent.
+ */
 static void end_nursery(struct spawn *s)
 {
 	struct err err;
 
 	if (s->nursery_pidfd < 0)
 		return;
+	shutdown(s->nursery, SHUT_WR);
 	proc_kill(s->nursery_pidfd, &err);
 	waitid(P_PIDFD, (id_t)s->nursery_pidfd, &(siginfo_t){0}, WEXITED);
 	close_fd(&s->nursery_pidfd);
