@@ -10,13 +10,15 @@ snapshot=$top/tests/data/golden/chain3
 work=$(mktemp -d)
 daemon=
 cleanup() {
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null || true
+	[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
 	rm -rf "$work"
 }
 trap cleanup EXIT
 
 echo '{"libevent_selftest": false}' >"$work/uffdd.json"
-valgrind --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=definite,indirect,possible \
+# A daemon that does not end when it is told to is killed, and has failed.
+timeout -k 300 1800 \
+	valgrind --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=definite,indirect,possible \
 	--track-fds=yes --error-exitcode=99 --log-file="$work/valgrind" \
 	"$build/daemon/uffdd" --config "$work/uffdd.json" --run-dir "$work/run" \
 	--state-dir "$work/state" 2>"$work/log" &
