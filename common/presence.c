@@ -6,19 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-/* Kernel headers older than 6.7. */
-#ifndef PAGEMAP_SCAN
-struct page_region {
-	uint64_t start, end, categories;
-};
-struct pm_scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
-#define PAGE_IS_PRESENT (1 << 3)
-#define PAGE_IS_SWAPPED (1 << 4)
-#endif
+#include "common/pagemap_scan.h"
 
 /* Before 6.7: one word a page. */
 #define WORD_PRESENT ((uint64_t)1 << 63)

@@ -10,25 +10,12 @@
 #include <fcntl.h>
 
 #include "common/handshake.h"
+#include "common/pagemap_scan.h"
 #include "common/sock.h"
 #include "common/uffd.h"
 #include "tests/hugepool.h"
 #include "tests/runner.h"
 #include "tests/stage.h"
-
-/* Kernel headers older than 6.7. */
-#ifndef PAGEMAP_SCAN
-struct page_region {
-	uint64_t start, end, categories;
-};
-struct pm_scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
-#define PAGE_IS_WRITTEN (1 << 1)
-#define PAGE_IS_PRESENT (1 << 3)
-#endif
 
 #define PAGES 1024
 #define HUGE_PAGES 6
