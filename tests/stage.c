@@ -146,6 +146,14 @@ int stage_end(struct stage *s)
 	return code;
 }
 
+void stage_check_end(struct stage *s, int code)
+{
+	int got = stage_end(s);
+
+	stage_check(s, got == code, "the VMM ended with %d, not %d", got, code);
+	stage_check(s, !strstr(stage_printed(s), "wrong page"), "wrong bytes");
+}
+
 struct json_object *stage_report(struct stage *s)
 {
 	const char *line = strrchr(stage_printed(s), '{');

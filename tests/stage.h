@@ -59,6 +59,8 @@ const char *stage_printed(struct stage *s);
 bool stage_hears(struct stage *s, const char *words);
 /* Ends its stdin and waits: exit code, or 128 + signal. */
 int stage_end(struct stage *s);
+/* Likewise: it must be this one, and no page was wrong. */
+void stage_check_end(struct stage *s, int code);
 /* The JSON of its report; owned by the caller. */
 struct json_object *stage_report(struct stage *s);
 

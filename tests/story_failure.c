@@ -55,14 +55,6 @@ static void end(struct show *show)
 	stage_fini(&show->s);
 }
 
-static void check_end(struct show *show, int code)
-{
-	int got = stage_end(&show->s);
-
-	stage_check(&show->s, got == code, "the VMM ended with %d, not %d", got, code);
-	stage_check(&show->s, !strstr(stage_printed(&show->s), "wrong page"), "wrong bytes");
-}
-
 /* --- the snapshot changes --- */
 
 static void append(const struct show *show)
@@ -153,7 +145,7 @@ static void check_held(struct show *show, const char *how)
 	check_failed(show, how);
 	stage_check(&show->s, scene_vmm_lives(&show->s.vmm), "it was not held");
 	ck_assert_int_eq(kill(show->s.vmm.pid, SIGKILL), 0);
-	check_end(show, KILLED);
+	stage_check_end(&show->s, KILLED);
 }
 
 static bool needs_poison(const char *members)
@@ -178,7 +170,7 @@ START_TEST(snapshot_changes)
 	if (c->code == HELD)
 		check_held(&show, c->how);
 	else
-		check_end(&show, c->code);
+		stage_check_end(&show.s, c->code);
 	if (c->how) {
 		check_failed(&show, c->how);
 		stage_cleared(&show.s);
@@ -198,7 +190,7 @@ START_TEST(snapshot_changes_too_late)
 	stage_start(&show.s, show.image, "--hold-before --threads 8 --remove 30 --write 30");
 	json_object_put(stage_await(&show.s, "complete"));
 	empty(&show);
-	check_end(&show, 0);
+	stage_check_end(&show.s, 0);
 	json_object_put(stage_ended(&show.s, "vmm-exited"));
 	end(&show);
 }
@@ -225,7 +217,7 @@ START_TEST(held_guest_is_killed_on_request)
 	o = stage_ask(&show.s, "DELETE", "?kill=true", NULL);
 	ck_assert_str_eq(scene_text(o, "state"), "failed");
 	json_object_put(o);
-	check_end(&show, KILLED);
+	stage_check_end(&show.s, KILLED);
 	check_failed(&show, TIME_CHANGED);
 	stage_cleared(&show.s);
 	stage_tell(&show.s, "DELETE", "", NULL);
@@ -297,7 +289,7 @@ START_TEST(stopped)
 		ck_assert_int_lt(kill(show.s.worker, 0), 0);
 		json_object_put(stage_ended(&show.s, stop->reason));
 	}
-	check_end(&show, stop->code);
+	stage_check_end(&show.s, stop->code);
 	json_object_put(stage_ended(&show.s, stop->reason));
 	stage_tell(&show.s, "DELETE", "", NULL);
 	end(&show);

@@ -76,18 +76,10 @@ static void end(struct show *show)
 	stage_fini(&show->s);
 }
 
-static void check_code(struct show *show, int code)
-{
-	int got = stage_end(&show->s);
-
-	stage_check(&show->s, got == code, "the VMM ended with %d, not %d", got, code);
-	stage_check(&show->s, !strstr(stage_printed(&show->s), "wrong page"), "wrong bytes");
-}
-
 static void check_right(struct show *show)
 {
 	scene_vmm_go(&show->s.vmm);
-	check_code(show, 0);
+	stage_check_end(&show->s, 0);
 	stage_check(&show->s, strstr(stage_printed(&show->s), "\"wrong\":0,"), "it is not done");
 }
 
@@ -310,7 +302,7 @@ START_TEST(snapshot_changes)
 		json_object_put(stage_await(&show.s, "failed"));
 	if (failures[_i].code != KILLED)
 		scene_vmm_go(&show.s.vmm);
-	check_code(&show, failures[_i].code);
+	stage_check_end(&show.s, failures[_i].code);
 	json_object_put(stage_await(&show.s, "failed"));
 	respawn_await_event(&scene, show.s.id, "released", 1);
 	check_events(&show, failures[_i].events);
@@ -345,7 +337,7 @@ START_TEST(stopped_with_kill)
 	check_events(&show, stops[_i].events);
 	if (stops[_i].code == POISONED)
 		scene_vmm_go(&show.s.vmm);
-	check_code(&show, stops[_i].code);
+	stage_check_end(&show.s, stops[_i].code);
 	end(&show);
 	over();
 }
@@ -363,7 +355,7 @@ START_TEST(refused_message_of_a_helper)
 	/* The worker, which alone holds it, has seen the end of the helper. */
 	ck_assert(stage_hears(&show.s, "connected"));
 	scene_vmm_go(&show.s.vmm);
-	check_code(&show, HUNG);
+	stage_check_end(&show.s, HUNG);
 	respawn_await_event(&scene, show.s.id, "released", 1);
 	stage_cleared(&show.s);
 	end(&show);
@@ -394,7 +386,7 @@ START_TEST(helper_is_not_killed)
 	helper = await_helper(&show);
 	spoil(&show);
 	scene_vmm_go(&show.s.vmm);
-	check_code(&show, KILLED);
+	stage_check_end(&show.s, KILLED);
 	respawn_await_event(&scene, show.s.id, "released", 1);
 	check_events(&show, "created connected failed vmm-elsewhere released ");
 	ck_assert_int_eq(kill(helper, 0), 0);
@@ -451,7 +443,7 @@ START_TEST(vmm_in_a_pid_namespace)
 	respawn_end(show.s.worker);
 	respawn_await_event(&scene, show.s.id, "recovered", 1);
 	stage_tell(&show.s, "DELETE", "?kill=true", NULL);
-	check_code(&show, KILLED);
+	stage_check_end(&show.s, KILLED);
 	check_ended(&show, "killed");
 	end(&show);
 	over();
@@ -477,7 +469,7 @@ START_TEST(vmm_out_of_sight)
 	json_object_put(o);
 	respawn_await_event(&scene, show.s.id, "kill-failed", 1);
 	scene_vmm_go(&show.s.vmm);
-	check_code(&show, HUNG);
+	stage_check_end(&show.s, HUNG);
 	respawn_await_event(&scene, show.s.id, "released", 1);
 	check_events(&show, "created failed kill-failed released ");
 	end(&show);
