@@ -164,6 +164,9 @@ static int denied(pid_t pid, struct err *err)
 	if (errno == EPERM || errno == EACCES)
 		return err_set(err, ERR_DENIED, "the VMM (pid %d) may not be looked into: uffdd "
 			       "needs CAP_SYS_PTRACE for that", (int)pid);
+	/* Its entry in /proc is gone. */
+	if (errno == ENOENT)
+		errno = ESRCH;
 	return err_sys(err, "look into the VMM (pid %d)", (int)pid);
 }
 
@@ -198,34 +201,10 @@ static int holdings_next(struct holdings *h)
 		fd = (int)syscall(SYS_pidfd_getfd, h->pidfd, (int)strtol(e->d_name, NULL, 10), 0);
 		if (fd >= 0)
 			return fd;
-		h->refused = true;
+		/* It may have been closed meanwhile, or all of them at its end. */
+		h->refused = h->refused || (errno != EBADF && errno != ESRCH);
 	}
 	return -1;
-}
-
-int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
-	       struct err *err)
-{
-	struct samples samples;
-	struct holdings h;
-	int fd;
-
-	if (choose_samples(&samples, map_fd, view, err))
-		return -1;
-	if (holdings_open(&h, vmm, pid))
-		return denied(pid, err);
-	while ((fd = holdings_next(&h)) >= 0 && !is_ours(fd, pid, &samples, &view->regions))
-		close(fd);
-	closedir(h.dir);
-	if (fd < 0 && h.refused) {
-		errno = EPERM;
-		return denied(pid, err);
-	}
-	if (fd < 0)
-		return err_set(err, ERR_SYSTEM, "the VMM (pid %d) holds no userfaultfd with its "
-			       "regions", (int)pid);
-	*ret_uffd = fd;
-	return 0;
 }
 
 /* ---- whose memory it is ---- */
@@ -265,6 +244,39 @@ static enum owns owns_regions(pid_t pid, const struct regions *r, bool registere
 	}
 	return owns;
 }
+
+/* ---- the right one ---- */
+
+int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
+	       struct err *err)
+{
+	struct samples samples;
+	struct holdings h;
+	int fd;
+
+	if (choose_samples(&samples, map_fd, view, err))
+		return -1;
+	if (holdings_open(&h, vmm, pid))
+		return denied(pid, err);
+	while ((fd = holdings_next(&h)) >= 0 && !is_ours(fd, pid, &samples, &view->regions))
+		close(fd);
+	closedir(h.dir);
+	if (fd < 0 && h.refused) {
+		errno = EPERM;
+		return denied(pid, err);
+	}
+	if (fd < 0 && owns_regions(pid, &view->regions, false) == OWNS_UNSEEN) {
+		errno = ESRCH;
+		return err_sys(err, "the VMM (pid %d) has no memory any more", (int)pid);
+	}
+	if (fd < 0)
+		return err_set(err, ERR_SYSTEM, "the VMM (pid %d) holds no userfaultfd with its "
+			       "regions", (int)pid);
+	*ret_uffd = fd;
+	return 0;
+}
+
+/* ---- who has it ---- */
 
 bool fetch_is_other(pid_t pid, const struct regions *r)
 {

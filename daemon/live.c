@@ -74,6 +74,7 @@ static void release(struct live *l)
 	free_event(&l->grace);
 	free_event(&l->load_by);
 	free_event(&l->back_by);
+	free_event(&l->no_memory);
 	close_fd(&l->old_worker);
 	holders_end(l->host, l->rec.id);
 	if (l->map_fd < 0)
@@ -334,6 +335,7 @@ void live_free(struct live *l)
 	free_event(&l->grace);
 	free_event(&l->load_by);
 	free_event(&l->back_by);
+	free_event(&l->no_memory);
 	close_fd(&l->old_worker);
 	if (l->worker)
 		worker_leave(l->worker);

@@ -65,6 +65,7 @@ struct live {
 	bool deferred;            /* a row that waits for room: nothing is done about it yet */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
+	struct event *no_memory;  /* until then a VMM that has none any more may end */
 	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
 	int vmm;                  /* owned pidfd, -1: none, or not known: see vmm.c */
 	struct event *on_vmm, *ask_vmm;

@@ -18,6 +18,8 @@
 
 /* How long a worker may take to find its new supervisor, on a host that is too busy to run it. */
 #define BACK_MS 30000
+/* How long a VMM may take to end once its memory and its descriptors are gone. */
+#define ENDING_MS 10000
 
 static struct json_object *detail(const char *text)
 {
@@ -197,6 +199,34 @@ static bool has_begun(const struct live *l)
 	return l->rec.state != STATE_WAITING;
 }
 
+static void on_no_end(evutil_socket_t fd, short what, void *arg)
+{
+	struct live *l = arg;
+
+	(void)fd;
+	(void)what;
+	/* It has ended, and its pidfd just did not get its turn yet. */
+	if (vmm_has_ended(l))
+		return;
+	give_up(l, "the worker died, and nobody has the userfaultfd for another: the VMM (pid %u) "
+		"has no memory any more, and does not end", l->rec.vmm_pid);
+}
+
+/* Its pidfd will tell: its end, or that of its main thread alone, which tells nothing. */
+static void await_end(struct live *l)
+{
+	const struct timeval by = {ENDING_MS / 1000, ENDING_MS % 1000 * 1000};
+	struct json_object *data = json_object_new_object();
+
+	if (!l->no_memory)
+		l->no_memory = evtimer_new(l->host->base, on_no_end, l);
+	evtimer_add(l->no_memory, &by);
+	if (l->rec.state == STATE_SERVING)
+		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
+	js_add_u64(data, "pid", l->rec.vmm_pid);
+	live_changed(l, "vmm-ending", data);
+}
+
 /*
  * A VMM that only the page map knows, or a uffd that nobody of ours holds any
  * more. True: there is nothing (left) to go on with, and that has been told.
@@ -212,10 +242,9 @@ static bool regain(struct live *l)
 	}
 	if (!has_begun(l) || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
 		return false;
-	/* It is just ending, and its pidfd will tell. */
 	if (err.sys == ESRCH)
-		return true;
-	if (left_alone)
+		await_end(l);
+	else if (left_alone)
 		end_left_alone(l);
 	else
 		give_up(l, "the worker died, and nobody has the userfaultfd for another: %s",

@@ -35,7 +35,7 @@ struct args {
 	uint64_t resident_s, balloon_s, timeout_s, extra_fds, linger_ms;
 	uint64_t order, style, reverse, events, helper;
 	bool no_touch, quick, hold, hold_before, split_send, split_hold, drop, no_keep;
-	bool unmap, remap, fork, kvm, pid_ns, scarce, help;
+	bool unmap, remap, fork, kvm, pid_ns, scarce, main_ends, help;
 };
 
 struct standin {
@@ -112,6 +112,7 @@ static const struct option options[] = {
 	{"--no-keep", FLAG, AT(no_keep), .help = "close the uffd after the message"},
 	{"--helper", CHOICE, AT(helper), .choices = helpers,
 	 .help = "another process that connects for it"},
+	{"--main-ends", FLAG, AT(main_ends), .help = "its thread, once connected; others go on"},
 	{"--pid-ns", FLAG, AT(pid_ns), .help = "in a PID namespace of its own"},
 	{"--hostile", TEXT, AT(hostile), .help = "WAY to misbehave; see below"},
 	{"--timeout", NUMBER, AT(timeout_s), 1, 86400, .help = "seconds until everything is done"},
@@ -541,6 +542,34 @@ static void hold_half(void)
 	wait_line();
 }
 
+static int go_on(struct standin *s)
+{
+	if (s->a.hold_before)
+		wait_unwatched(s);
+	else
+		watchdog_set(s->v, s->a.timeout_s + s->a.balloon_s);
+	s->started_us = now_us();
+	return serve(s);
+}
+
+static void *go_on_alone(void *s)
+{
+	int rc = go_on(s);
+
+	fflush(stdout);
+	_exit(rc);
+}
+
+/* From now on the kernel shows this process without memory and without descriptors. */
+static int leave_main(struct standin *s)
+{
+	pthread_t id;
+
+	if (pthread_create(&id, NULL, go_on_alone, s))
+		return EXIT_SETUP;
+	pthread_exit(NULL);
+}
+
 static int behave(struct standin *s)
 {
 	const struct vmm_link link = {
@@ -557,12 +586,7 @@ static int behave(struct standin *s)
 	if (vmm_connect(s->v, s->a.socket, &link, &err))
 		return fail(&err);
 	puts("connected");
-	if (s->a.hold_before)
-		wait_unwatched(s);
-	else
-		watchdog_set(s->v, s->a.timeout_s + s->a.balloon_s);
-	s->started_us = now_us();
-	return serve(s);
+	return s->a.main_ends ? leave_main(s) : go_on(s);
 }
 
 /* Else it needs no more huge pages than somebody wants it to have. */
@@ -619,14 +643,15 @@ static int create(struct standin *s, struct err *err)
 
 int main(int argc, char **argv)
 {
-	struct standin s = {
+	/* It outlives the main thread. */
+	static struct standin s = {
 		.a = {.page_bytes = PAGE_4K, .threads = 1, .passes = 1, .timeout_s = 60},
-		.started_us = now_us(),
 	};
 	struct err err;
 	int rc;
 
 	(void)argc;
+	s.started_us = now_us();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (parse_args(&s.a, argv + 1, &err))
 		return fail(&err);

@@ -226,6 +226,51 @@ START_TEST(held)
 }
 END_TEST
 
+/* --- a VMM without memory: it is ending, or its main thread alone has --- */
+
+static void loses_memory(struct killing *k, const char *name)
+{
+	begin(k, name, NULL, POLICY("kill"), TOUCHES " --main-ends");
+	/* What is seen of it from outside is its main thread. */
+	killing_await_death(k, k->s.vmm.pid);
+	killing_end(k, DIES_BOTH);
+	killing_revive(k, DIES_BOTH);
+	killing_bury(k);
+	respawn_await_event(&k->scene, k->s.id, "vmm-ending", 1);
+	json_object_put(stage_await(&k->s, "recovering"));
+}
+
+/* Nobody can serve it, and nothing shows that it will ever end. */
+START_TEST(memory_is_lost)
+{
+	struct killing k;
+
+	if (!killing_survivable(DIES_BOTH))
+		return;
+	loses_memory(&k, "memory-is-lost");
+	failed(&k, &failing[0], "does not end");
+	killing_close(&k);
+}
+END_TEST
+
+/* That is its end, and not a failure. */
+START_TEST(memory_goes_first)
+{
+	cleanup_free char *events = NULL;
+	struct killing k;
+
+	if (!killing_survivable(DIES_BOTH))
+		return;
+	loses_memory(&k, "memory-goes-first");
+	ck_assert_int_eq(kill(k.s.vmm.pid, SIGKILL), 0);
+	ck_assert_int_eq(stage_end(&k.s), KILLED);
+	json_object_put(stage_ended(&k.s, "vmm-exited"));
+	events = scene_events(&k.scene, k.s.id);
+	ck_assert_str_eq(events, "created connected vmm-ending ended ");
+	killing_close(&k);
+}
+END_TEST
+
 /* --- a restore that goes on --- */
 
 /* What was opened stays, and goes from hand to hand. */
@@ -392,6 +437,8 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, held, 0, KILLING_WHO_COUNT * HOWS);
 	tcase_add_test(tc, no_second_successor);
 	tcase_add_test(tc, no_second_successor_of_a_failed_one);
+	tcase_add_test(tc, memory_is_lost);
+	tcase_add_test(tc, memory_goes_first);
 	tcase_add_loop_test(tc, snapshot_is_deleted, 0, 2);
 	tcase_add_test(tc, worker_is_replaced_under_load);
 	tcase_add_loop_test(tc, removal_is_not_lost, 0, 2);
