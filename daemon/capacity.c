@@ -22,31 +22,31 @@ static int64_t promised(const struct live *l)
 }
 
 /* Without a look at the restores. */
-static int64_t unused(const struct supervisor *sup)
+static int64_t unused(const struct capacity *c)
 {
-	uint64_t kept = DESCRIPTORS_ASIDE + pool_wanting(sup->host.pool) +
-			descriptors_for_http(sup->host.conf.http_connections);
+	uint64_t kept = DESCRIPTORS_ASIDE + pool_wanting(c->host->pool) +
+			descriptors_for_http(c->host->conf.http_connections);
 
 	return (int64_t)descriptors_limit() - (int64_t)(descriptors_used() + kept);
 }
 
-int64_t capacity_left(const struct supervisor *sup)
+int64_t capacity_left(const struct capacity *c)
 {
-	int64_t left = unused(sup);
+	int64_t left = unused(c);
 
-	for (size_t i = 0; i < sup->n; i++)
-		left -= promised(sup->table[i]);
+	for (size_t i = 0; i < c->table->n; i++)
+		left -= promised(c->table->v[i]);
 	return left;
 }
 
-bool capacity_any(const struct supervisor *sup)
+bool capacity_any(const struct capacity *c)
 {
-	return unused(sup) > (int64_t)sup->n * DESCRIPTORS_PER_RESTORE || capacity_left(sup) > 0;
+	return unused(c) > (int64_t)c->table->n * DESCRIPTORS_PER_RESTORE || capacity_left(c) > 0;
 }
 
-int capacity_check(const struct supervisor *sup, struct err *err)
+int capacity_check(const struct capacity *c, struct err *err)
 {
-	int64_t left = capacity_left(sup);
+	int64_t left = capacity_left(c);
 
 	if (left >= DESCRIPTORS_PER_RESTORE)
 		return 0;
@@ -70,57 +70,57 @@ static void go_on(struct live *l)
 	recover_row(l);
 }
 
-static bool has_share(const struct supervisor *sup)
+static bool has_share(const struct capacity *c)
 {
-	return capacity_left(sup) >= DESCRIPTORS_PER_RESTORE;
+	return capacity_left(c) >= DESCRIPTORS_PER_RESTORE;
 }
 
 /* First those whose VMM has ended, which takes no room, and whose worker has died. */
-static void look_at_orphans(struct supervisor *sup)
+static void look_at_orphans(struct capacity *c)
 {
-	for (size_t i = 0; i < sup->n; i++) {
-		struct live *l = sup->table[i];
+	for (size_t i = 0; i < c->table->n; i++) {
+		struct live *l = c->table->v[i];
 		const struct restore_record *r = &l->rec;
 
 		if (l->deferred && r->vmm_pid && !is_there(r->vmm_pid, r->vmm_start))
 			go_on(l);
-		else if (l->deferred && !is_there(r->worker_pid, r->worker_start) && has_share(sup))
+		else if (l->deferred && !is_there(r->worker_pid, r->worker_start) && has_share(c))
 			go_on(l);
 	}
 }
 
-static void look_at_all(struct supervisor *sup)
+static void look_at_all(struct capacity *c)
 {
-	for (size_t i = 0; i < sup->n && has_share(sup); i++)
-		if (sup->table[i]->deferred)
-			go_on(sup->table[i]);
+	for (size_t i = 0; i < c->table->n && has_share(c); i++)
+		if (c->table->v[i]->deferred)
+			go_on(c->table->v[i]);
 }
 
-static void look_later(struct supervisor *sup)
+static void look_later(struct capacity *c)
 {
 	const struct timeval soon = {0, AGAIN_MS * 1000};
 
-	if (capacity_waiting(sup))
-		evtimer_add(sup->capacity_again, &soon);
+	if (capacity_waiting(c))
+		evtimer_add(c->again, &soon);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
-	struct supervisor *sup = arg;
+	struct capacity *c = arg;
 
 	(void)fd;
 	(void)what;
-	look_at_orphans(sup);
-	look_at_all(sup);
-	look_later(sup);
+	look_at_orphans(c);
+	look_at_all(c);
+	look_later(c);
 }
 
-void capacity_take_up(struct supervisor *sup, struct live *l)
+void capacity_take_up(struct capacity *c, struct live *l)
 {
 	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
 
 	l->deferred = true;
-	if (capacity_make(sup, l))
+	if (capacity_make(c, l))
 		return;
 	/* What systemd kept is here already, and would be dropped. */
 	l->uffd = notify_take(l->rec.id);
@@ -128,23 +128,30 @@ void capacity_take_up(struct supervisor *sup, struct live *l)
 		log_warning("no descriptors are left for a restore; its worker serves on alone",
 			    "id=%s limit=%llu", l->rec.id,
 			    (unsigned long long)descriptors_limit());
-	if (!sup->capacity_again)
-		sup->capacity_again = evtimer_new(sup->host.base, on_again, sup);
-	look_later(sup);
+	if (!c->again)
+		c->again = evtimer_new(c->host->base, on_again, c);
+	look_later(c);
 }
 
-bool capacity_make(struct supervisor *sup, struct live *l)
+bool capacity_make(struct capacity *c, struct live *l)
 {
-	if (l->deferred && has_share(sup))
+	if (l->deferred && has_share(c))
 		go_on(l);
 	return !l->deferred;
 }
 
-uint64_t capacity_waiting(const struct supervisor *sup)
+uint64_t capacity_waiting(const struct capacity *c)
 {
 	uint64_t n = 0;
 
-	for (size_t i = 0; i < sup->n; i++)
-		n += sup->table[i]->deferred;
+	for (size_t i = 0; i < c->table->n; i++)
+		n += c->table->v[i]->deferred;
 	return n;
+}
+
+void capacity_fini(struct capacity *c)
+{
+	if (c->again)
+		event_free(c->again);
+	c->again = NULL;
 }

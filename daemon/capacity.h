@@ -9,20 +9,30 @@
 #ifndef UFFDD_CAPACITY_H
 #define UFFDD_CAPACITY_H
 
-#include "daemon/supervisor.h"
+#include "daemon/table.h"
+
+struct event;
+
+struct capacity {
+	struct host *host;         /* borrowed */
+	const struct table *table; /* borrowed */
+	struct event *again;       /* owned: rows wait for room; NULL: none ever did */
+};
+
+void capacity_fini(struct capacity *c);
 
 /* Descriptors that are neither in use, nor promised, nor set aside; negative: so many too few. */
-int64_t capacity_left(const struct supervisor *sup);
+int64_t capacity_left(const struct capacity *c);
 /* Is there any? O(1) while there is plenty. */
-bool capacity_any(const struct supervisor *sup);
+bool capacity_any(const struct capacity *c);
 /* For one restore more; ERR_QUOTA with the number that is missing, and the cure. */
-int capacity_check(const struct supervisor *sup, struct err *err);
+int capacity_check(const struct capacity *c, struct err *err);
 
 /* A row that stands: recover_row(), now or as soon as there is room. */
-void capacity_take_up(struct supervisor *sup, struct live *l);
+void capacity_take_up(struct capacity *c, struct live *l);
 /* Its worker has come: now, if there is room. */
-bool capacity_make(struct supervisor *sup, struct live *l);
+bool capacity_make(struct capacity *c, struct live *l);
 /* Rows that wait. */
-uint64_t capacity_waiting(const struct supervisor *sup);
+uint64_t capacity_waiting(const struct capacity *c);
 
 #endif

@@ -11,6 +11,7 @@
 #include "daemon/journal.h"
 #include "daemon/lessor.h"
 #include "daemon/pool.h"
+#include "daemon/run_dir.h"
 #include "daemon/wsets.h"
 
 struct event_base;
@@ -36,7 +37,7 @@ struct host {
 	struct home *home;
 	struct lessor *lessor;
 	struct wsets *wsets;
-	char boot_id[37];
+	char boot_id[BOOT_ID_LEN + 1];
 	const struct host_hooks *hooks;
 	void *arg;
 };

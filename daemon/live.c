@@ -90,6 +90,15 @@ static void release(struct live *l)
 	}
 }
 
+bool live_stands(const struct live *l)
+{
+	if (strcmp(l->rec.boot_id, l->host->boot_id) != 0)
+		return false;
+	if (proto_state_live(l->rec.state))
+		return true;
+	return l->rec.state == STATE_FAILED && !l->rec.released;
+}
+
 bool live_released(const struct live *l)
 {
 	return l->released && !l->worker;

@@ -90,6 +90,8 @@ void live_init(struct live *l);
 extern const struct worker_hooks live_worker_hooks;
 extern const struct lessor_hooks live_lessor_hooks;
 
+/* By its row: of this boot, and it still holds a VMM, or waits for one, or is being created. */
+bool live_stands(const struct live *l);
 /* Everything but the record is gone. */
 bool live_released(const struct live *l);
 

@@ -1,15 +1,14 @@
 #include "daemon/status.h"
 
 #include "daemon/descriptors.h"
-#include "daemon/capacity.h"
 
 static struct json_object *restores(struct supervisor *sup)
 {
 	struct json_object *o = json_object_new_object();
 	uint64_t counts[STATE_COUNT] = {0};
 
-	for (size_t i = 0; i < sup->n; i++)
-		counts[sup->table[i]->rec.state]++;
+	for (size_t i = 0; i < sup->table.n; i++)
+		counts[sup->table.v[i]->rec.state]++;
 	for (int s = 0; s < STATE_COUNT; s++)
 		js_add_u64(o, proto_state_name((enum restore_state)s), counts[s]);
 	return o;
@@ -18,13 +17,13 @@ static struct json_object *restores(struct supervisor *sup)
 static struct json_object *descriptors(const struct supervisor *sup)
 {
 	struct json_object *o = json_object_new_object();
-	int64_t left = capacity_left(sup);
+	int64_t left = capacity_left(&sup->capacity);
 
 	js_add_u64(o, "used", descriptors_used());
 	js_add_u64(o, "limit", descriptors_limit());
 	js_add_u64(o, "free", left > 0 ? (uint64_t)left : 0);
 	js_add_u64(o, "per_restore", DESCRIPTORS_PER_RESTORE);
-	js_add_u64(o, "waiting", capacity_waiting(sup));
+	js_add_u64(o, "waiting", capacity_waiting(&sup->capacity));
 	return o;
 }
 

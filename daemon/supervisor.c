@@ -1,11 +1,7 @@
 #include "daemon/supervisor.h"
 
-#include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 
 #include "common/js.h"
 #include "common/log.h"
@@ -14,90 +10,27 @@
 #include "daemon/foundling.h"
 #include "daemon/home.h"
 #include "daemon/recover.h"
-#include "daemon/capacity.h"
-#include "daemon/sweep.h"
+#include "daemon/run_dir.h"
 #include "daemon/vmm.h"
 
 #define HOUSEKEEPING_S 10
 
 /* ---- table ---- */
 
-static size_t position(const struct supervisor *sup, const char *id, bool *ret_found)
-{
-	size_t lo = 0, hi = sup->n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int cmp = strcmp(sup->table[mid]->rec.id, id);
-
-		if (cmp == 0) {
-			*ret_found = true;
-			return mid;
-		}
-		if (cmp < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	*ret_found = false;
-	return lo;
-}
-
-static struct live *look_up(const struct supervisor *sup, const char *id)
-{
-	bool found;
-	size_t at = position(sup, id, &found);
-
-	return found ? sup->table[at] : NULL;
-}
-
-static void insert(struct supervisor *sup, struct live *l)
-{
-	bool found;
-	size_t at = position(sup, l->rec.id, &found);
-
-	if (sup->n == sup->cap) {
-		size_t cap = sup->cap ? sup->cap * 2 : 64;
-		struct live **table = xcalloc(cap, sizeof(*table));
-
-		if (sup->n)
-			memcpy(table, sup->table, sup->n * sizeof(*table));
-		free(sup->table);
-		sup->table = table;
-		sup->cap = cap;
-	}
-	memmove(&sup->table[at + 1], &sup->table[at], (sup->n - at) * sizeof(sup->table[0]));
-	sup->table[at] = l;
-	sup->n++;
-}
-
-static void take_out(struct supervisor *sup, struct live *l)
-{
-	bool found;
-	size_t at = position(sup, l->rec.id, &found);
-
-	if (!found)
-		return;
-	sup->n--;
-	memmove(&sup->table[at], &sup->table[at + 1], (sup->n - at) * sizeof(sup->table[0]));
-}
-
 struct live *supervisor_find(struct supervisor *sup, const char *id)
 {
-	struct live *l = look_up(sup, id);
+	struct live *l = table_find(&sup->table, id);
 
 	return l && !l->creating ? l : NULL;
 }
 
 struct live *supervisor_next(struct supervisor *sup, const char *after)
 {
-	bool found;
-	size_t at = position(sup, after, &found);
+	struct live *l = table_next(&sup->table, after);
 
-	for (at += found; at < sup->n; at++)
-		if (!sup->table[at]->creating)
-			return sup->table[at];
-	return NULL;
+	while (l && l->creating)
+		l = table_next(&sup->table, l->rec.id);
+	return l;
 }
 
 /* ---- changes ---- */
@@ -134,7 +67,7 @@ static void on_ended(void *arg, struct live *live)
 
 static void remove_live(struct supervisor *sup, struct live *live)
 {
-	take_out(sup, live);
+	table_remove(&sup->table, live);
 	live_free(live);
 }
 
@@ -145,7 +78,9 @@ static void on_stillborn(void *arg, struct live *live)
 
 static bool has_room(void *arg)
 {
-	return capacity_any(arg);
+	const struct supervisor *sup = arg;
+
+	return capacity_any(&sup->capacity);
 }
 
 static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn, has_room};
@@ -170,9 +105,9 @@ static void forget_ended(struct supervisor *sup, int64_t now_ms)
 /* Where who connected outlives the VMM, its end tells nothing. */
 static void end_those_ended(struct supervisor *sup)
 {
-	for (size_t i = 0; i < sup->n; i++)
-		if (sup->table[i]->uffd >= 0 && vmm_has_ended(sup->table[i]))
-			live_end(sup->table[i], "vmm-exited");
+	for (size_t i = 0; i < sup->table.n; i++)
+		if (sup->table.v[i]->uffd >= 0 && vmm_has_ended(sup->table.v[i]))
+			live_end(sup->table.v[i], "vmm-exited");
 }
 
 static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
@@ -214,8 +149,8 @@ static int check_quota(struct supervisor *sup, const char *tenant, struct err *e
 {
 	uint64_t live = 0, own = 0;
 
-	for (size_t i = 0; i < sup->n; i++) {
-		const struct restore_record *r = &sup->table[i]->rec;
+	for (size_t i = 0; i < sup->table.n; i++) {
+		const struct restore_record *r = &sup->table.v[i]->rec;
 
 		if (!proto_state_live(r->state))
 			continue;
@@ -293,14 +228,14 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 	int rc = admit(sup, id, spec, peer, err);
 
 	if (rc == 0) {
-		l = look_up(sup, id);
+		l = table_find(&sup->table, id);
 		if (l) {
 			rc = join(l, spec, c, err);
 		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
-			   (rc = capacity_check(sup, err)) == 0 &&
-			   (rc = sweep_check(sup, id, err)) == 0 &&
+			   (rc = capacity_check(&sup->capacity, err)) == 0 &&
+			   (rc = sweep_check(&sup->sweep, id, err)) == 0 &&
 			   (rc = live_new(&sup->host, id, spec, peer, &l, err)) == 0) {
-			insert(sup, l);
+			table_insert(&sup->table, l);
 			c->made = true;
 			wait_for(l, c);
 		}
@@ -323,78 +258,6 @@ int supervisor_ready(struct supervisor *sup, struct err *err)
 
 /* ---- start and stop ---- */
 
-static int make_dir(const char *path, mode_t mode, struct err *err)
-{
-	if (mkdir(path, mode) && errno != EEXIST)
-		return err_sys(err, "create the directory %s", path);
-	return 0;
-}
-
-/* Does the row of this boot still hold a VMM, or wait for one? */
-static bool still_stands(const struct live *l)
-{
-	if (!l || strcmp(l->rec.boot_id, l->host->boot_id) != 0)
-		return false;
-	if (proto_state_live(l->rec.state))
-		return true;
-	return l->rec.state == STATE_FAILED && !l->rec.released;
-}
-
-static int make_run_dir(struct supervisor *sup, const char *what, mode_t mode, struct err *err)
-{
-	char path[CONF_PATH_MAX + 1];
-
-	host_path(&sup->host, what, "", path);
-	if (make_dir(path, mode, err))
-		return -1;
-	return chmod(path, mode) ? err_sys(err, "set the mode of %s", path) : 0;
-}
-
-enum standing supervisor_standing(const struct supervisor *sup, const char *id)
-{
-	const struct live *l = look_up(sup, id);
-
-	if (!l)
-		return STANDING_UNKNOWN;
-	return still_stands(l) ? STANDING_STANDS : STANDING_OVER;
-}
-
-/* Two daemons in it would clear away each other's sockets. */
-static int lock_run_dir(struct supervisor *sup, struct err *err)
-{
-	const char *dir = sup->host.conf.run_dir;
-
-	sup->run_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (sup->run_fd < 0)
-		return err_sys(err, "open the directory %s", dir);
-	if (flock(sup->run_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno != EWOULDBLOCK)
-		return err_sys(err, "lock the directory %s", dir);
-	return err_set(err, ERR_SYSTEM, "another uffdd uses the run directory %s: stop it, or "
-		       "choose another --run-dir", dir);
-}
-
-static int make_dirs(struct supervisor *sup, struct err *err)
-{
-	/* A VMM must be able to reach its socket, not to list those of others. */
-	if (make_dir(sup->host.conf.run_dir, 0755, err) ||
-	    make_dir(sup->host.conf.state_dir, 0700, err) || lock_run_dir(sup, err))
-		return -1;
-	return make_run_dir(sup, "uffd", 0711, err) || make_run_dir(sup, "maps", 0700, err) ||
-	       make_run_dir(sup, "files", 0700, err) ? -1 : 0;
-}
-
-static int read_boot_id(char ret[37], struct err *err)
-{
-	cleanup_fd int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || read(fd, ret, 36) != 36)
-		return err_sys(err, "read the boot id");
-	ret[36] = '\0';
-	return 0;
-}
-
 /* A row of a former run. */
 static int on_row(void *arg, struct restore_record *rec, struct err *err)
 {
@@ -412,7 +275,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 		live_free(l);
 		return -1;
 	}
-	insert(sup, l);
+	table_insert(&sup->table, l);
 	return 0;
 }
 
@@ -425,10 +288,10 @@ static int by_end(const void *a, const void *b)
 	return d < 0 ? -1 : d > 0;
 }
 
-static void take_up(struct live *l)
+static void take_up(struct supervisor *sup, struct live *l)
 {
-	if (still_stands(l)) {
-		capacity_take_up(l->host->arg, l);
+	if (live_stands(l)) {
+		capacity_take_up(&sup->capacity, l);
 		return;
 	}
 	if (proto_state_live(l->rec.state)) {
@@ -436,24 +299,26 @@ static void take_up(struct live *l)
 		journal_add(l->host->journal, &l->rec, "ended", NULL);
 	}
 	l->released = true;
-	on_ended(l->host->arg, l);
+	on_ended(sup, l);
 }
 
 static void take_up_rows(struct supervisor *sup)
 {
-	cleanup_free struct live **order = xcalloc(sup->n + 1, sizeof(*order));
-	size_t n = sup->n;
+	cleanup_free struct live **order = xcalloc(sup->table.n + 1, sizeof(*order));
+	size_t n = sup->table.n;
 
 	if (n)
-		memcpy(order, sup->table, n * sizeof(*order));
+		memcpy(order, sup->table.v, n * sizeof(*order));
 	qsort(order, n, sizeof(*order), by_end);
 	for (size_t i = 0; i < n; i++)
-		take_up(order[i]);
+		take_up(sup, order[i]);
 }
 
 static bool knows(void *arg, const char *id)
 {
-	return look_up(arg, id) != NULL;
+	const struct supervisor *sup = arg;
+
+	return table_find(&sup->table, id) != NULL;
 }
 
 static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g, struct err *err)
@@ -466,12 +331,12 @@ static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g
 			g->back->id, g->back->chan_version);
 		return HOME_STRANGE;
 	}
-	if (capacity_left(sup) < DESCRIPTORS_PER_RESTORE)
+	if (capacity_left(&sup->capacity) < DESCRIPTORS_PER_RESTORE)
 		return HOME_LATER;
 	l = foundling_new(&sup->host, g, err);
 	if (!l)
 		return HOME_STRANGE;
-	insert(sup, l);
+	table_insert(&sup->table, l);
 	foundling_tell(l);
 	return HOME_TAKEN;
 }
@@ -479,11 +344,11 @@ static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g
 static enum home_answer take_back(struct supervisor *sup, const struct home_guest *g,
 				  struct err *err)
 {
-	struct live *l = look_up(sup, g->back->id);
+	struct live *l = table_find(&sup->table, g->back->id);
 
 	if (!l)
 		return adopt(sup, g, err);
-	if (l->deferred && !capacity_make(sup, l))
+	if (l->deferred && !capacity_make(&sup->capacity, l))
 		return HOME_LATER;
 	if (!l->creating && recover_came_back(l, g->worker, g->listen_fd, g->back->npeers))
 		return HOME_TAKEN;
@@ -528,7 +393,8 @@ static int open_all(struct supervisor *sup, struct err *err)
 {
 	char path[CONF_PATH_MAX + 16];
 
-	if (read_boot_id(sup->host.boot_id, err) || make_dirs(sup, err))
+	if (run_dir_boot_id(sup->host.boot_id, err) ||
+	    run_dir_open(&sup->host.conf, &sup->run_fd, err))
 		return -1;
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (store_open(path, &sup->store, err))
@@ -538,7 +404,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 		       sup->host.conf.working_set_bytes_per_tenant, &sup->host.wsets, err))
 		return -1;
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
-	if (store_restores(sup->store, on_row, sup, err) || sweep_start(sup, err) ||
+	if (store_restores(sup->store, on_row, sup, err) || sweep_start(&sup->sweep, err) ||
 	    pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
 		     &sup->host.pool, err))
 		return -1;
@@ -560,6 +426,8 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 	sup->host.conf = *conf;
 	sup->host.hooks = &host_hooks;
 	sup->host.arg = sup;
+	sup->capacity = (struct capacity){.host = &sup->host, .table = &sup->table};
+	sup->sweep = (struct sweep){.host = &sup->host, .table = &sup->table};
 	sup->run_fd = -1;
 	TAILQ_INIT(&sup->ended);
 	supervisor_observe(sup, NULL, NULL);
@@ -577,14 +445,13 @@ void supervisor_free(struct supervisor *sup)
 {
 	if (!sup)
 		return;
-	while (sup->n)
-		remove_live(sup, sup->table[sup->n - 1]);
-	free(sup->table);
+	while (sup->table.n)
+		remove_live(sup, sup->table.v[sup->table.n - 1]);
+	table_fini(&sup->table);
 	if (sup->housekeeping)
 		event_free(sup->housekeeping);
-	if (sup->capacity_again)
-		event_free(sup->capacity_again);
-	sweep_stop(sup);
+	capacity_fini(&sup->capacity);
+	sweep_stop(&sup->sweep);
 	strays_fini(&sup->strays);
 	home_close(sup->host.home);
 	lessor_free(sup->host.lessor);

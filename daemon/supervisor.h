@@ -7,8 +7,9 @@
 #ifndef UFFDD_SUPERVISOR_H
 #define UFFDD_SUPERVISOR_H
 
-#include "daemon/live.h"
+#include "daemon/capacity.h"
 #include "daemon/strays.h"
+#include "daemon/sweep.h"
 
 struct event_base;
 
@@ -23,12 +24,11 @@ struct supervisor {
 	struct host host;          /* all but the base are owned */
 	int run_fd;                /* owned; the run directory, locked */
 	struct store *store;       /* owned */
-	struct live **table;       /* owned, sorted by id */
-	size_t n, cap;
+	struct table table;        /* owned, and the restores in it */
 	TAILQ_HEAD(, live) ended;  /* oldest first */
 	struct event *housekeeping;
-	struct event *capacity_again;  /* rows wait for room; NULL: none ever did */
-	struct event *sweep_again; /* until then workers that no row knows may come back; or NULL */
+	struct capacity capacity;
+	struct sweep sweep;
 	struct strays strays;
 	const struct observer *observer;
 	void *observer_arg;
@@ -55,13 +55,6 @@ void supervisor_forget_creator(struct creator *c);
 struct live *supervisor_find(struct supervisor *sup, const char *id);
 /* The first with an id greater than @after, or NULL; "" begins. */
 struct live *supervisor_next(struct supervisor *sup, const char *after);
-
-enum standing {
-	STANDING_UNKNOWN, /* no row */
-	STANDING_OVER,    /* nothing is left of it but the row */
-	STANDING_STANDS,  /* it holds a VMM, or waits for one, or is being created */
-};
-enum standing supervisor_standing(const struct supervisor *sup, const char *id);
 
 /* -1 with ERR_UNREADY while nothing new can be created. */
 int supervisor_ready(struct supervisor *sup, struct err *err);

@@ -8,14 +8,22 @@
 #ifndef UFFDD_SWEEP_H
 #define UFFDD_SWEEP_H
 
-#include "daemon/supervisor.h"
+#include "daemon/table.h"
 
 #define SWEEP_MS 30000
 
+struct event;
+
+struct sweep {
+	const struct host *host;   /* borrowed */
+	const struct table *table; /* borrowed */
+	struct event *again;       /* owned: until then workers that no row knows may come; or NULL */
+};
+
 /* At start, once the rows are there. */
-int sweep_start(struct supervisor *sup, struct err *err);
-void sweep_stop(struct supervisor *sup);
+int sweep_start(struct sweep *s, struct err *err);
+void sweep_stop(struct sweep *s);
 /* May somebody still come back under that id? ERR_UNREADY. */
-int sweep_check(const struct supervisor *sup, const char *id, struct err *err);
+int sweep_check(const struct sweep *s, const char *id, struct err *err);
 
 #endif

@@ -1,0 +1,26 @@
+/*
+ * table - all restores of this host, by id
+ *
+ * Pointers only: who inserts a restore frees it, after it was removed.
+ */
+#ifndef UFFDD_TABLE_H
+#define UFFDD_TABLE_H
+
+#include "daemon/live.h"
+
+struct table { /* all zero: empty */
+	struct live **v; /* owned array of borrowed restores, sorted by id */
+	size_t n, cap;
+};
+
+/* NULL: none. Also one that is still being created. */
+struct live *table_find(const struct table *t, const char *id);
+/* The first with an id greater than @after, or NULL; "" begins. */
+struct live *table_next(const struct table *t, const char *after);
+/* Its id is not in the table. */
+void table_insert(struct table *t, struct live *l);
+/* Nothing happens when it is not in the table. */
+void table_remove(struct table *t, const struct live *l);
+void table_fini(struct table *t);
+
+#endif
