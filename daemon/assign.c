@@ -122,7 +122,7 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 
 int assign_choose(struct live *l, struct err *err)
 {
-	if (pool_take(l->host->pool, &live_worker_hooks, l, &l->worker, err))
+	if (pool_take(l->host->pool, l->host->worker_hooks, l, &l->worker, err))
 		return -1;
 	l->rec.worker_pid = (uint32_t)l->worker->pid;
 	l->rec.worker_start = l->worker->start;
@@ -140,7 +140,8 @@ static int assign(struct live *l, enum chan_assign_kind kind, int map, struct er
 	fill_identity(l, &msg.assign);
 	fill_state(l, &msg.assign);
 	msg.assign.kind = kind;
-	msg.assign.holder = holders_reach(l, &holder);
+	msg.assign.holder = holders_reach(l->host, l->rec.id, l->rec.caller_uid, l->creating,
+					  &holder);
 	fds[0] = request;
 	fds[1] = map;
 	if (kind == CHAN_ASSIGN_SERVE) {
@@ -154,7 +155,7 @@ static int assign(struct live *l, enum chan_assign_kind kind, int map, struct er
 		fds[nfds++] = holder;
 	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
 		return -1;
-	door_hand_over(l);
+	door_hand_over(&l->door);
 	return 0;
 }
 

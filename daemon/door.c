@@ -7,17 +7,18 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "common/pagemap.h"
+#include "common/sock.h"
 #include "daemon/fetch.h"
-#include "daemon/live.h"
 
 /* So many at once, then one each time. */
 #define BURST 32
 #define EVERY_US 10000
 #define AGAIN_US 100000 /* when descriptors or the worker's queue are short */
 
-void door_init(struct door *d)
+void door_init(struct door *d, struct event_base *base, const struct door_hooks *hooks, void *arg)
 {
-	*d = (struct door){.fd = -1};
+	*d = (struct door){.base = base, .hooks = hooks, .arg = arg, .fd = -1};
 }
 
 /* How long until the next one may be let in. A silence of BURST * EVERY_US makes up for all. */
@@ -59,30 +60,25 @@ static void arm(struct door *d)
 }
 
 /* True when its worker has all of them. */
-static bool tell(struct live *l)
+static bool tell(struct door *d)
 {
-	struct door *d = &l->door;
-	struct chan_msg msg = {0};
-	struct err err;
-
 	for (size_t i = 0; i < d->n; i++) {
 		if (d->peers[i].told)
 			continue;
-		if (!l->worker ||
-		    worker_send(l->worker, CHAN_PEER, &msg, &d->peers[i].sock, 1, &err))
+		if (!d->hooks->send(d->arg, d->peers[i].sock))
 			return false;
 		d->peers[i].told = true;
 	}
 	return true;
 }
 
-static void tell_or_wait(struct live *l)
+static void tell_or_wait(struct door *d)
 {
-	bool told = tell(l);
+	bool told = tell(d);
 
-	arm(&l->door);
-	if (!told && l->door.on_peer)
-		wake_in(&l->door, AGAIN_US);
+	arm(d);
+	if (!told && d->on_peer)
+		wake_in(d, AGAIN_US);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
@@ -94,8 +90,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 
 static void on_peer(evutil_socket_t fd, short what, void *arg)
 {
-	struct live *l = arg;
-	struct door *d = &l->door;
+	struct door *d = arg;
 	int sock;
 
 	(void)what;
@@ -103,7 +98,7 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 		arm(d);
 		return;
 	}
-	if (!l->host->hooks->room(l->host->arg)) {
+	if (!d->hooks->room(d->arg)) {
 		wake_in(d, AGAIN_US);
 		return;
 	}
@@ -115,7 +110,7 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 	}
 	d->due_us += EVERY_US;
 	d->peers[d->n++] = (struct door_peer){.sock = sock, .ours = true};
-	tell_or_wait(l);
+	tell_or_wait(d);
 }
 
 static void drop_event(struct event **ev)
@@ -136,10 +131,8 @@ bool door_listens(int fd)
 	       fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
-void door_open(struct live *l, int *fd, size_t awaited)
+void door_open(struct door *d, int *fd, size_t awaited, bool waits)
 {
-	struct door *d = &l->door;
-
 	drop_event(&d->on_peer);
 	drop_event(&d->again);
 	if (door_listens(*fd)) {
@@ -147,17 +140,15 @@ void door_open(struct live *l, int *fd, size_t awaited)
 		d->fd = steal_fd(fd);
 	}
 	d->awaited = min_u64(awaited, CHAN_PEERS_MAX);
-	if (l->rec.state != STATE_WAITING || d->fd < 0)
+	if (!waits || d->fd < 0)
 		return;
-	d->on_peer = event_new(l->host->base, d->fd, EV_READ | EV_PERSIST, on_peer, l);
-	d->again = evtimer_new(l->host->base, on_again, l);
+	d->on_peer = event_new(d->base, d->fd, EV_READ | EV_PERSIST, on_peer, d);
+	d->again = evtimer_new(d->base, on_again, d);
 	arm(d);
 }
 
-void door_close(struct live *l)
+void door_close(struct door *d)
 {
-	struct door *d = &l->door;
-
 	drop_event(&d->on_peer);
 	drop_event(&d->again);
 	while (d->n)
@@ -170,33 +161,29 @@ void door_close(struct live *l)
  * What is accepted has the name of the listener. But so has what was bound to that name before it
  * connected to somebody else: only where nobody but us can bind does it tell.
  */
-static bool came_to_us(const struct live *l, int sock)
+static bool came_to(const char *own_path, int sock)
 {
 	struct sockaddr_un at = {0};
 	socklen_t len = sizeof(at);
 
-	return l->own_socket && getsockname(sock, (struct sockaddr *)&at, &len) == 0 &&
+	return own_path && getsockname(sock, (struct sockaddr *)&at, &len) == 0 &&
 	       at.sun_family == AF_UNIX &&
-	       strncmp(at.sun_path, l->rec.socket_path, sizeof(at.sun_path)) == 0;
+	       strncmp(at.sun_path, own_path, sizeof(at.sun_path)) == 0;
 }
 
-void door_keep(struct live *l, int *sock)
+void door_keep(struct door *d, int *sock, const char *own_path)
 {
-	struct door *d = &l->door;
-
 	d->awaited -= d->awaited > 0;
 	if (*sock >= 0 && d->n < CHAN_PEERS_MAX && d->on_peer) {
-		bool ours = came_to_us(l, *sock);
+		bool ours = came_to(own_path, *sock);
 
 		d->peers[d->n++] = (struct door_peer){steal_fd(sock), .told = true, .ours = ours};
 	}
 	arm(d);
 }
 
-void door_forget_told(struct live *l)
+void door_forget_told(struct door *d)
 {
-	struct door *d = &l->door;
-
 	for (size_t i = 0; i < d->n;) {
 		if (!d->peers[i].told) {
 			i++;
@@ -207,10 +194,8 @@ void door_forget_told(struct live *l)
 	}
 }
 
-void door_drop(struct live *l, uint64_t cookie)
+void door_drop(struct door *d, uint64_t cookie)
 {
-	struct door *d = &l->door;
-
 	for (size_t i = 0; i < d->n; i++)
 		if (sock_cookie(d->peers[i].sock) == cookie) {
 			close(d->peers[i].sock);
@@ -220,51 +205,44 @@ void door_drop(struct live *l, uint64_t cookie)
 	arm(d);
 }
 
-bool door_knows(const struct live *l, pid_t pid)
+bool door_knows(const struct door *d, pid_t pid, uid_t uid)
 {
-	for (size_t i = 0; i < l->door.n; i++) {
+	for (size_t i = 0; i < d->n; i++) {
 		struct sock_peer who;
 		struct err err;
 
-		if (l->door.peers[i].ours &&
-		    sock_peer(l->door.peers[i].sock, &who, &err) == 0 && who.pid == pid &&
-		    who.uid == l->spec.peer_uid)
+		if (d->peers[i].ours &&
+		    sock_peer(d->peers[i].sock, &who, &err) == 0 && who.pid == pid &&
+		    who.uid == uid)
 			return true;
 	}
 	return false;
 }
 
-void door_hand_over(struct live *l)
+void door_hand_over(struct door *d)
 {
-	struct door *d = &l->door;
-
 	d->awaited = 0;
 	for (size_t i = 0; i < d->n; i++)
 		d->peers[i].told = false;
-	tell_or_wait(l);
+	tell_or_wait(d);
 }
 
-bool door_find(const struct live *l, const struct pagemap_view *view, int *ret_pidfd,
-	       int *ret_uffd)
+bool door_find(const struct door *d, uid_t uid, int map_fd, const struct pagemap_view *view,
+	       int *ret_pidfd, int *ret_uffd)
 {
-	cleanup_fd int map = -1;
-	struct err ignored;
-
 	*ret_pidfd = *ret_uffd = -1;
-	if (live_open_map(l, &map, &ignored))
-		return false;
-	for (size_t i = 0; i < l->door.n && *ret_uffd < 0; i++) {
-		int sock = l->door.peers[i].sock;
+	for (size_t i = 0; i < d->n && *ret_uffd < 0; i++) {
+		int sock = d->peers[i].sock;
 		struct sock_peer who;
 		struct err err;
 
 		if (sock_peer(sock, &who, &err) || (uint32_t)who.pid != view->head.vmm_pid ||
-		    who.uid != l->spec.peer_uid)
+		    who.uid != uid)
 			continue;
 		close_fd(ret_pidfd);
 		if (sock_peer_pidfd(sock, who.pid, ret_pidfd, &err))
 			*ret_pidfd = -1;
-		if (fetch_sent(sock, map, view, ret_uffd, &err))
+		if (fetch_sent(sock, map_fd, view, ret_uffd, &err))
 			*ret_uffd = -1;
 	}
 	return *ret_pidfd >= 0 || *ret_uffd >= 0;

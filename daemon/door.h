@@ -14,7 +14,7 @@
 #include "common/chan.h"
 
 struct event;
-struct live;
+struct event_base;
 struct pagemap_view;
 
 struct door_peer {
@@ -23,7 +23,17 @@ struct door_peer {
 	bool ours; /* it has come to a socket of ours: the kernel says so, not the worker */
 };
 
+struct door_hooks {
+	/* A connection for the worker, by a duplicate; false: it cannot take it now. */
+	bool (*send)(void *arg, int sock);
+	/* Are there descriptors for whoever just comes? */
+	bool (*room)(void *arg);
+};
+
 struct door {
+	struct event_base *base;        /* borrowed */
+	const struct door_hooks *hooks; /* borrowed */
+	void *arg;
 	int fd;                         /* owned duplicate of the listening socket, or -1 */
 	struct event *on_peer, *again;  /* owned; NULL: nobody is let in (yet) */
 	uint64_t due_us;                /* the pace: see wait_us() */
@@ -32,32 +42,40 @@ struct door {
 	struct door_peer peers[CHAN_PEERS_MAX];
 };
 
-void door_init(struct door *d);
-/* The worker of @l is ready. @fd, when there is one, is taken: the socket, maybe again. */
-void door_open(struct live *l, int *fd, size_t awaited);
+void door_init(struct door *d, struct event_base *base, const struct door_hooks *hooks, void *arg);
+/*
+ * The worker is ready. @fd, when there is one, is taken: the socket, maybe again.
+ * @waits: a VMM is still to come
+ */
+void door_open(struct door *d, int *fd, size_t awaited, bool waits);
 /* Is it a listening Unix socket? Then it does not block any more. */
 bool door_listens(int fd);
 /* No VMM is to come any more. Safe to repeat. */
-void door_close(struct live *l);
+void door_close(struct door *d);
 
-/* A connection that the worker accepted by itself; @sock is taken. */
-void door_keep(struct live *l, int *sock);
+/*
+ * A connection that the worker accepted by itself; @sock is taken.
+ * @own_path: of the socket, where nobody but us can bind it; else NULL
+ */
+void door_keep(struct door *d, int *sock, const char *own_path);
 /* The worker will come back, and bring all that it has been told of. */
-void door_forget_told(struct live *l);
+void door_forget_told(struct door *d);
 /* The worker turned it away; @cookie is what sock_cookie() says of it. */
-void door_drop(struct live *l, uint64_t cookie);
-/* Has that process come to our socket, and is kept? The kernel says so. */
-bool door_knows(const struct live *l, pid_t pid);
+void door_drop(struct door *d, uint64_t cookie);
+/* Has that process of that user come to our socket, and is kept? The kernel says so. */
+bool door_knows(const struct door *d, pid_t pid, uid_t uid);
 /* To a new worker: all that is kept. */
-void door_hand_over(struct live *l);
+void door_hand_over(struct door *d);
 
 /*
  * door_find - the VMM of the page map among those who are kept
+ * @uid: whose VMM may come
+ * @map_fd, @view: that page map
  *
  * Its worker died before it could tell. Returns true with its pidfd, or -1 when it has ended,
  * and its uffd, or -1 when its message has none (any more); both owned by the caller.
  */
-bool door_find(const struct live *l, const struct pagemap_view *view, int *ret_pidfd,
-	       int *ret_uffd);
+bool door_find(const struct door *d, uid_t uid, int map_fd, const struct pagemap_view *view,
+	       int *ret_pidfd, int *ret_uffd);
 
 #endif

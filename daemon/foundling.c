@@ -174,17 +174,17 @@ struct live *foundling_new(struct host *host, const struct home_guest *guest, st
 {
 	struct live *l = xcalloc(1, sizeof(*l));
 
-	l->host = host;
-	live_init(l);
+	live_init(l, host);
 	if (believe(l, guest, err)) {
 		live_free(l);
 		return NULL;
 	}
 	l->worker = guest->worker;
-	worker_own(l->worker, &live_worker_hooks, l);
+	worker_own(l->worker, host->worker_hooks, l);
 	l->ready = true;
 	recording_ready(l, &guest->proof->key);
-	door_open(l, guest->listen_fd, guest->back->npeers);
+	door_open(&l->door, guest->listen_fd, guest->back->npeers,
+		  l->rec.state == STATE_WAITING);
 	return l;
 }
 

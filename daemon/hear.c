@@ -6,56 +6,13 @@
 #include "common/log.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
+#include "daemon/creation.h"
 #include "daemon/limits.h"
 #include "daemon/notify.h"
 #include "daemon/phase.h"
 #include "daemon/recording.h"
 #include "daemon/recover.h"
 #include "daemon/vmm.h"
-
-static int check_size(const struct live *l, uint64_t bytes, struct err *err)
-{
-	uint64_t max = l->host->conf.snapshot_bytes_max;
-
-	if (bytes <= max)
-		return 0;
-	return err_set(err, ERR_SNAPSHOT, "the snapshot has %llu bytes of memory, at most %llu are "
-		       "configured (snapshot_bytes_max)", (unsigned long long)bytes,
-		       (unsigned long long)max);
-}
-
-/* In the store before anybody hears of it. */
-static int record_created(struct live *l, const struct chan_ready *ready, struct err *err)
-{
-	struct json_object *data;
-
-	if (check_size(l, ready->size_bytes, err))
-		return -1;
-	l->rec.size_bytes = ready->size_bytes;
-	data = json_object_new_object();
-	js_add_u64(data, "size_bytes", ready->size_bytes);
-	js_add_u64(data, "layers", ready->layers);
-	js_add_u64(data, "extents", ready->extents);
-	return journal_add_now(l->host->journal, &l->rec, "created", data, err);
-}
-
-static void create(struct live *l, const struct chan_ready *ready, int *listen_fd)
-{
-	struct err err;
-
-	if (record_created(l, ready, &err)) {
-		live_stillborn(l, &err);
-		return;
-	}
-	l->creating = false;
-	live_known(l);
-	/* Before anybody can start a VMM. */
-	recording_give(l);
-	door_open(l, listen_fd, 0);
-	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
-		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
-	live_answer(l, NULL);
-}
 
 /* Nobody was served yet: then it may be an honest word. */
 static const char *hear_other_size(struct live *l, uint64_t bytes)
@@ -67,7 +24,7 @@ static const char *hear_other_size(struct live *l, uint64_t bytes)
 	snprintf(reason, sizeof(reason), "the snapshot had %llu bytes of memory and has %llu now: "
 		 "its files were replaced or changed", (unsigned long long)l->rec.size_bytes,
 		 (unsigned long long)bytes);
-	live_fail(l, reason, false);
+	live_fail(l, reason);
 	return NULL;
 }
 
@@ -86,12 +43,12 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 	live_loaded(l);
 	recording_ready(l, &ready->key);
 	if (l->creating) {
-		create(l, ready, &fds[0]);
+		creation_done(l, ready, &fds[0]);
 		return NULL;
 	}
 	live_known(l);
 	recording_give(l);
-	door_open(l, &fds[0], 0);
+	door_open(&l->door, &fds[0], 0, l->rec.state == STATE_WAITING);
 	recover_done(l);
 	return NULL;
 }
@@ -112,7 +69,7 @@ static const char *on_refused(struct live *l, const struct chan_msg *msg, int *f
 	struct json_object *data;
 
 	(void)fds;
-	door_drop(l, msg->refused.peer);
+	door_drop(&l->door, msg->refused.peer);
 	if (!msg->refused.why[0] || !may_tell(l, &l->refused_told, "refused"))
 		return NULL;
 	data = json_object_new_object();
@@ -128,7 +85,7 @@ static const char *on_peer(struct live *l, const struct chan_msg *msg, int *fds)
 	(void)msg;
 	if (fds[0] < 0 || !l->door.awaited)
 		return "that it has not announced";
-	door_keep(l, &fds[0]);
+	door_keep(&l->door, &fds[0], l->own_socket ? l->rec.socket_path : NULL);
 	return NULL;
 }
 
@@ -332,7 +289,7 @@ static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fd
 		return lie;
 	memcpy(why.msg, f->msg, sizeof(why.msg));
 	if (l->creating) {
-		live_stillborn(l, &why);
+		creation_failed(l, &why);
 		return NULL;
 	}
 	if (f->vmm_pid && !l->rec.vmm_pid)
@@ -341,7 +298,8 @@ static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fd
 		vmm_watch(l, &fds[0]);
 	if (!l->ready)
 		no_successor(l, &why);
-	live_fail(l, why.msg, must_kill(l, f->kill));
+	if (live_fail(l, why.msg) && must_kill(l, f->kill))
+		vmm_end(l);
 	return NULL;
 }
 
@@ -437,10 +395,10 @@ static void end_liar_unborn(struct live *l, const char *how)
 	js_add_string(data, "detail", err.msg);
 	js_add_u64(data, "pid", l->rec.worker_pid);
 	journal_add(l->host->journal, NULL, "worker-lied", data);
-	live_stillborn(l, &err);
+	creation_failed(l, &err);
 }
 
-void hear_lie(void *arg, const char *how)
+static void on_lie(void *arg, const char *how)
 {
 	struct live *l = arg;
 
@@ -450,7 +408,7 @@ void hear_lie(void *arg, const char *how)
 		end_liar(l, how);
 }
 
-void hear_message(void *arg, const struct chan_msg *msg, int *fds)
+static void on_message(void *arg, const struct chan_msg *msg, int *fds)
 {
 	struct live *l = arg;
 	enum phase phase = phase_of(l);
@@ -461,5 +419,40 @@ void hear_message(void *arg, const struct chan_msg *msg, int *fds)
 		return;
 	snprintf(how, sizeof(how), "it says %s while %s, %s", chan_type_name(msg->type),
 		 phase_name(phase), wrong);
-	hear_lie(l, how);
+	on_lie(l, how);
 }
+
+/* ---- its end ---- */
+
+static void on_end(void *arg, const char *how)
+{
+	struct live *l = arg;
+	struct err err;
+
+	l->worker = NULL;
+	lessor_back(l->host->lessor, &l->claim);
+	l->ready = false;
+	l->limits_told_us = 0;
+	err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
+	if (l->creating) {
+		creation_failed(l, &err);
+	} else if (l->released) {
+		/* Now nothing is left of it. */
+		live_close_map(l);
+		l->host->hooks->changed(l->host->arg, l);
+	} else {
+		recover_worker(l, how);
+	}
+}
+
+static bool on_cut(void *arg, int *pidfd)
+{
+	struct live *l = arg;
+
+	if (l->creating || l->released)
+		return false;
+	recover_cut(l, pidfd);
+	return true;
+}
+
+const struct worker_hooks hear_worker_hooks = {on_message, on_lie, on_end, on_cut};

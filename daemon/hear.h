@@ -11,9 +11,7 @@
 
 #include "daemon/live.h"
 
-/* @arg: the restore, which may be gone afterwards. @fds: CHAN_FDS_MAX, see struct worker_hooks. */
-void hear_message(void *arg, const struct chan_msg *msg, int *fds);
-/* The same where it cannot even be understood. */
-void hear_lie(void *arg, const char *how);
+/* Of the worker of a restore (@arg), which may be gone afterwards. */
+extern const struct worker_hooks hear_worker_hooks;
 
 #endif

@@ -32,32 +32,33 @@ static int dial(const struct place *p, int *ret_fd)
 }
 
 /* Its owner is whom the holder must be of: see is_holder(). */
-static int make_socket(const struct live *l, const struct place *p, int *ret_fd)
+static int make_socket(const char *id, uid_t uid, const struct place *p, int *ret_fd)
 {
 	bool root = geteuid() == 0;
 	struct err err;
 
 	unlink(p->path);
-	if (sock_bind(p->path, SOCK_SEQPACKET, 0600, root ? l->rec.caller_uid : SOCK_KEEP_OWNER,
+	if (sock_bind(p->path, SOCK_SEQPACKET, 0600, root ? uid : SOCK_KEEP_OWNER,
 		      SOCK_KEEP_OWNER, ret_fd, &err) == 0)
 		return 0;
-	log_warning("nobody will keep the snapshot's files", "id=%s why=%s", l->rec.id, err.msg);
+	log_warning("nobody will keep the snapshot's files", "id=%s why=%s", id, err.msg);
 	return -1;
 }
 
-enum chan_holder holders_reach(const struct live *l, int *ret_fd)
+enum chan_holder holders_reach(const struct host *host, const char *id, uid_t uid, bool anew,
+			       int *ret_fd)
 {
 	enum chan_holder how = CHAN_HOLDER_NONE;
 	struct place p;
 
 	*ret_fd = -1;
-	if (l->creating)
-		holders_end(l->host, l->rec.id);
-	if (find_place(l->host, l->rec.id, &p))
+	if (anew)
+		holders_end(host, id);
+	if (find_place(host, id, &p))
 		return how;
-	if (!l->creating && dial(&p, ret_fd) == 0)
+	if (!anew && dial(&p, ret_fd) == 0)
 		how = CHAN_HOLDER_THERE;
-	else if (make_socket(l, &p, ret_fd) == 0)
+	else if (make_socket(id, uid, &p, ret_fd) == 0)
 		how = CHAN_HOLDER_NEW;
 	close(p.dir);
 	return how;

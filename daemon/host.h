@@ -25,6 +25,8 @@ struct host_hooks {
 	void (*ended)(void *arg, struct live *live);
 	/* It could not be created: remove and free it. */
 	void (*stillborn)(void *arg, struct live *live);
+	/* Its VMM is another process than was thought: what was wanted of it may be done now. */
+	void (*found)(void *arg, struct live *live);
 	/* Are there descriptors for whoever just comes? */
 	bool (*room)(void *arg);
 };
@@ -38,6 +40,7 @@ struct host {
 	struct lessor *lessor;
 	struct wsets *wsets;
 	char boot_id[BOOT_ID_LEN + 1];
+	const struct worker_hooks *worker_hooks; /* of every restore's worker; @arg: the restore */
 	const struct host_hooks *hooks;
 	void *arg;
 };

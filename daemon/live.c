@@ -7,15 +7,8 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
-#include "daemon/assign.h"
-#include "daemon/hear.h"
 #include "daemon/holders.h"
 #include "daemon/notify.h"
-#include "daemon/recover.h"
-#include "daemon/vmm.h"
-
-/* Opening a tenant's paths may take as long as its file systems like. */
-#define LOAD_BY_S 30
 
 void live_changed(struct live *l, const char *type, struct json_object *data)
 {
@@ -38,7 +31,7 @@ static void unlink_socket(struct live *l)
 	if (l->own_socket)
 		unlink(l->spec.socket_path);
 	l->own_socket = false;
-	door_close(l);
+	door_close(&l->door);
 }
 
 static void unlink_files(struct live *l)
@@ -50,8 +43,27 @@ static void unlink_files(struct live *l)
 	unlink_socket(l);
 }
 
+/* One that was never served: its worker alone has what it handed over. */
+static bool is_held(const struct live *l)
+{
+	return l->worker && l->rec.vmm_pid && !l->rec.connected_ms;
+}
+
+bool live_has_vmm(const struct live *l)
+{
+	return l->vmm >= 0 || l->uffd >= 0 || is_held(l);
+}
+
+void live_forget_vmm(struct live *l)
+{
+	free_event(&l->on_vmm);
+	free_event(&l->ask_vmm);
+	close_fd(&l->vmm);
+	l->life = (struct life){0};
+}
+
 /* Its last counters are good once nobody writes them any more. */
-static void close_map(struct live *l)
+void live_close_map(struct live *l)
 {
 	struct err err;
 
@@ -61,7 +73,7 @@ static void close_map(struct live *l)
 }
 
 /* Everything but the record goes. A blocked thread of a dead VMM waits for the uffd. */
-static void release(struct live *l)
+void live_release(struct live *l)
 {
 	struct chan_msg stop = {.stop.how = CHAN_STOP_WAITING};
 	struct err err;
@@ -70,7 +82,7 @@ static void release(struct live *l)
 	lessor_back(l->host->lessor, &l->claim);
 	if (!l->released)
 		notify_forget(l->rec.id);
-	vmm_fini(l);
+	live_forget_vmm(l);
 	free_event(&l->grace);
 	free_event(&l->load_by);
 	free_event(&l->back_by);
@@ -86,7 +98,7 @@ static void release(struct live *l)
 		worker_send(l->worker, CHAN_STOP, &stop, NULL, 0, &err);
 		worker_expect_exit(l->worker, LIVE_LEAVE_MS);
 	} else {
-		close_map(l);
+		live_close_map(l);
 	}
 }
 
@@ -124,91 +136,35 @@ void live_end(struct live *l, const char *reason)
 	l->rec.released = true;
 	/* Before its files go: a living row without them would be taken for a lost one. */
 	journal_add(l->host->journal, &l->rec, failed ? "released" : "ended", reason_data(l));
-	release(l);
+	live_release(l);
 	l->host->hooks->ended(l->host->arg, l);
 	l->host->hooks->changed(l->host->arg, l);
 }
 
-void live_kill_failed(struct live *l, const struct err *why)
-{
-	struct json_object *data = json_object_new_object();
-
-	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", l->rec.id,
-		  l->rec.vmm_pid, why->msg);
-	js_add_string(data, "detail", why->msg);
-	live_changed(l, "kill-failed", data);
-}
-
-void live_kill_vmm(struct live *l)
-{
-	struct err err;
-
-	if (vmm_is_there(l) && vmm_kill(l, &err))
-		live_kill_failed(l, &err);
-}
-
-/* Visible at once; what the guest hangs on is kept until the VMM has ended. */
-void live_fail(struct live *l, const char *reason, bool kill)
+bool live_fail(struct live *l, const char *reason)
 {
 	if (l->rec.state == STATE_FAILED)
-		return;
+		return false;
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
-	l->rec.released = !vmm_is_there(l);
+	l->rec.released = !live_has_vmm(l);
 	unlink_socket(l);
 	lessor_back(l->host->lessor, &l->claim);
 	live_changed(l, "failed", reason_data(l));
-	if (kill)
-		live_kill_vmm(l);
-	if (!vmm_is_there(l)) {
-		release(l);
+	if (!live_has_vmm(l)) {
+		live_release(l);
 		l->host->hooks->ended(l->host->arg, l);
 	}
+	return true;
 }
 
-/* ---- creation ---- */
-
-void live_answer(struct live *l, const struct err *why)
-{
-	struct creator *c;
-
-	while ((c = TAILQ_FIRST(&l->creators))) {
-		TAILQ_REMOVE(&l->creators, c, link);
-		c->list = NULL;
-		c->done(c, why ? NULL : l, why);
-	}
-}
-
-void live_stillborn(struct live *l, const struct err *why)
-{
-	log_info("restore refused", "id=%s tenant=%s why=%s", l->rec.id, l->rec.tenant, why->msg);
-	live_answer(l, why);
-	if (l->worker)
-		worker_abandon(l->worker);
-	l->worker = NULL;
-	release(l);
-	l->host->hooks->stillborn(l->host->arg, l);
-}
+/* ---- its worker and its VMM ---- */
 
 void live_loaded(struct live *l)
 {
 	free_event(&l->load_by);
 	l->ready = true;
 }
-
-static void on_load_by(evutil_socket_t fd, short what, void *arg)
-{
-	struct live *l = arg;
-	struct err err;
-
-	(void)fd;
-	(void)what;
-	err_set(&err, ERR_TIMEOUT, "opening the snapshot took more than %d s: is its file system "
-		"reachable?", LOAD_BY_S);
-	live_stillborn(l, &err);
-}
-
-/* ---- its worker and its VMM ---- */
 
 void live_known(struct live *l)
 {
@@ -248,40 +204,6 @@ void live_connected(struct live *l, const struct chan_connected *c, int pidfd)
 	live_changed(l, "connected", connected_data(c));
 }
 
-static void on_worker_exit(void *arg, const char *how)
-{
-	struct live *l = arg;
-	struct err err;
-
-	l->worker = NULL;
-	lessor_back(l->host->lessor, &l->claim);
-	l->ready = false;
-	l->limits_told_us = 0;
-	err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
-	if (l->creating) {
-		live_stillborn(l, &err);
-	} else if (l->released) {
-		/* Now nothing is left of it. */
-		close_map(l);
-		l->host->hooks->changed(l->host->arg, l);
-	} else {
-		recover_worker(l, how);
-	}
-}
-
-static bool on_worker_cut(void *arg, int *pidfd)
-{
-	struct live *l = arg;
-
-	if (l->creating || l->released)
-		return false;
-	recover_cut(l, pidfd);
-	return true;
-}
-
-const struct worker_hooks live_worker_hooks = {hear_message, hear_lie, on_worker_exit,
-					       on_worker_cut};
-
 static void tell_lease(struct claim *c, enum chan_type type, struct chan_msg *msg)
 {
 	struct live *l = (struct live *)((char *)c - offsetof(struct live, claim));
@@ -295,10 +217,29 @@ const struct lessor_hooks live_lessor_hooks = {tell_lease};
 
 /* ---- begin ---- */
 
-void live_init(struct live *l)
+static bool send_peer(void *arg, int sock)
 {
+	struct live *l = arg;
+	struct chan_msg msg = {0};
+	struct err err;
+
+	return l->worker && worker_send(l->worker, CHAN_PEER, &msg, &sock, 1, &err) == 0;
+}
+
+static bool has_room(void *arg)
+{
+	const struct live *l = arg;
+
+	return l->host->hooks->room(l->host->arg);
+}
+
+static const struct door_hooks door_hooks = {send_peer, has_room};
+
+void live_init(struct live *l, struct host *host)
+{
+	l->host = host;
 	l->map_fd = l->uffd = l->vmm = l->old_worker = -1;
-	door_init(&l->door);
+	door_init(&l->door, host->base, &door_hooks, l);
 	TAILQ_INIT(&l->creators);
 }
 
@@ -309,38 +250,10 @@ void live_begin(struct live *l, const char *id, const struct sock_peer *caller)
 	l->rec.recording = l->spec.record && l->host->conf.record_window_ms > 0;
 }
 
-int live_new(struct host *host, const char *id, struct spec *spec,
-	     const struct sock_peer *caller, struct live **ret, struct err *err)
-{
-	const struct timeval load_by = {LOAD_BY_S, 0};
-	struct live *l = xcalloc(1, sizeof(*l));
-
-	l->host = host;
-	live_init(l);
-	l->creating = true;
-	l->spec = *spec;
-	live_begin(l, id, caller);
-	if (assign_new(l, err)) {
-		memset(&l->spec, 0, sizeof(l->spec));
-		memcpy(l->spec.socket_path, spec->socket_path, sizeof(l->spec.socket_path));
-		if (l->worker)
-			worker_abandon(l->worker);
-		l->worker = NULL;
-		release(l);
-		live_free(l);
-		return -1;
-	}
-	memset(spec, 0, sizeof(*spec));
-	l->load_by = evtimer_new(host->base, on_load_by, l);
-	evtimer_add(l->load_by, &load_by);
-	*ret = l;
-	return 0;
-}
-
 void live_free(struct live *l)
 {
 	lessor_back(l->host->lessor, &l->claim);
-	vmm_fini(l);
+	live_forget_vmm(l);
 	free_event(&l->grace);
 	free_event(&l->load_by);
 	free_event(&l->back_by);
@@ -348,7 +261,7 @@ void live_free(struct live *l)
 	close_fd(&l->old_worker);
 	if (l->worker)
 		worker_leave(l->worker);
-	door_close(l);
+	door_close(&l->door);
 	close_fd(&l->uffd);
 	close_fd(&l->map_fd);
 	restore_record_fini(&l->rec);

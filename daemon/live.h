@@ -74,41 +74,38 @@ struct live {
 	TAILQ_ENTRY(live) ended_link;
 };
 
-/*
- * live_new - begin: files, socket, worker
- * @spec: taken over on success, resolved, with its socket path filled in
- */
-int live_new(struct host *host, const char *id, struct spec *spec,
-	     const struct sock_peer *caller, struct live **ret, struct err *err);
 /* Releases whatever is left and leaves the worker alone (see worker_leave). */
 void live_free(struct live *l);
 
 /* Its record, out of its spec, which is resolved. */
 void live_begin(struct live *l, const char *id, const struct sock_peer *caller);
-/* All descriptors -1, no creators: for live_new() and for rows of the store. */
-void live_init(struct live *l);
-extern const struct worker_hooks live_worker_hooks;
+/* Of a restore that is all zero: no descriptors, no creators. */
+void live_init(struct live *l, struct host *host);
 extern const struct lessor_hooks live_lessor_hooks;
 
 /* By its row: of this boot, and it still holds a VMM, or waits for one, or is being created. */
 bool live_stands(const struct live *l);
+/* Is there a guest that may hang on us? Then nothing of it is closed. */
+bool live_has_vmm(const struct live *l);
+/* Its process is another one, or none: pidfd and events of it go. */
+void live_forget_vmm(struct live *l);
+/* Everything but the record goes, with the worker as soon as that has left. */
+void live_release(struct live *l);
+/* Nobody writes the page map any more: its last counters are kept. */
+void live_close_map(struct live *l);
 /* Everything but the record is gone. */
 bool live_released(const struct live *l);
 
 /* A change: written, published, and looked at by those who wait. @data is taken over. */
 void live_changed(struct live *l, const char *type, struct json_object *data);
 
-/* Visible at once; what the guest hangs on is kept until the VMM has ended. */
-void live_fail(struct live *l, const char *reason, bool kill);
-/* If there is one; or an event says why it cannot be killed. */
-void live_kill_vmm(struct live *l);
-void live_kill_failed(struct live *l, const struct err *why);
+/*
+ * Visible at once; what the guest hangs on is kept until the VMM has ended. True: it had not
+ * failed before, and the caller ends the VMM (vmm_end), if on_failure says so.
+ */
+bool live_fail(struct live *l, const char *reason);
 /* Its worker has loaded the snapshot. */
 void live_loaded(struct live *l);
-/* To all who wait for the create: it is there, or why not. */
-void live_answer(struct live *l, const struct err *why);
-/* Nothing was created: @l is freed. */
-void live_stillborn(struct live *l, const struct err *why);
 /*
  * A VMM is there: from its worker, or from the page map that a dead one left.
  * @pidfd: of who handed the userfaultfd over, borrowed; -1: it has ended

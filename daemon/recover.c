@@ -39,7 +39,8 @@ static void give_up(struct live *l, const char *fmt, ...)
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	/* Poisoning takes a worker, and a guest must not hang unseen. */
-	live_fail(l, reason, l->spec.on_failure != FAILURE_HOLD);
+	if (live_fail(l, reason) && l->spec.on_failure != FAILURE_HOLD)
+		vmm_end(l);
 }
 
 /* ---- a worker died ---- */
@@ -149,6 +150,7 @@ static bool learn_vmm(struct live *l)
 {
 	struct pagemap_view view;
 	struct chan_connected c;
+	cleanup_fd int map = -1;
 	int vmm = -1, uffd = -1;
 	struct err err;
 
@@ -163,7 +165,8 @@ static bool learn_vmm(struct live *l)
 		.page_bytes = view.regions.page_bytes,
 		.memory_bytes = regions_bytes(&view.regions),
 	};
-	if (!door_find(l, &view, &vmm, &uffd))
+	if (live_open_map(l, &map, &err) ||
+	    !door_find(&l->door, l->spec.peer_uid, map, &view, &vmm, &uffd))
 		vmm = find_learnt(c.pid);
 	/* What the page map says is the worker's word. */
 	if (vmm >= 0 && !vmm_may_be(l, vmm, c.pid))
@@ -236,7 +239,7 @@ static bool regain(struct live *l)
 	bool left_alone = false;
 	struct err err;
 
-	if (learn_vmm(l) && (!vmm_is_there(l) || vmm_has_ended(l))) {
+	if (learn_vmm(l) && (!live_has_vmm(l) || vmm_has_ended(l))) {
 		live_end(l, "vmm-exited");
 		return true;
 	}
@@ -369,7 +372,7 @@ static void forget_channel(struct live *l)
 	l->worker = NULL;
 	l->ready = false;
 	lessor_back(l->host->lessor, &l->claim);
-	door_forget_told(l);
+	door_forget_told(&l->door);
 }
 
 void recover_cut(struct live *l, int *pidfd)
@@ -411,7 +414,7 @@ void recover_row(struct live *l)
 	}
 	/* Who failed it may have died before he did so. */
 	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
-		live_kill_vmm(l);
+		vmm_end(l);
 	if (worker >= 0)
 		wait_for_worker(l, &worker);
 	else
@@ -433,8 +436,8 @@ bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t 
 	l->back_by = NULL;
 	close_fd(&l->old_worker);
 	l->worker = w;
-	worker_own(w, &live_worker_hooks, l);
-	door_open(l, listen_fd, npeers);
+	worker_own(w, l->host->worker_hooks, l);
+	door_open(&l->door, listen_fd, npeers, l->rec.state == STATE_WAITING);
 	if (l->rec.state == STATE_RECOVERING)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
 	l->ready = true;

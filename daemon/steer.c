@@ -39,7 +39,7 @@ static int stop_by_worker(struct live *l)
 /* Nobody is there to be killed, but the memory lives: it is not to hang on us either. */
 static int stop_unknown(struct live *l, const struct err *why)
 {
-	live_kill_failed(l, why);
+	vmm_kill_failed(l, why);
 	snprintf(l->rec.stop_reason, sizeof(l->rec.stop_reason), "%s", STOPPED);
 	return stop_by_worker(l);
 }

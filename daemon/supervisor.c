@@ -6,11 +6,14 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+#include "daemon/creation.h"
 #include "daemon/descriptors.h"
 #include "daemon/foundling.h"
+#include "daemon/hear.h"
 #include "daemon/home.h"
 #include "daemon/recover.h"
 #include "daemon/run_dir.h"
+#include "daemon/steer.h"
 #include "daemon/vmm.h"
 
 #define HOUSEKEEPING_S 10
@@ -76,6 +79,13 @@ static void on_stillborn(void *arg, struct live *live)
 	remove_live(arg, live);
 }
 
+/* A stop that could not be carried out. */
+static void on_found(void *arg, struct live *live)
+{
+	(void)arg;
+	steer_go_on(live);
+}
+
 static bool has_room(void *arg)
 {
 	const struct supervisor *sup = arg;
@@ -83,7 +93,8 @@ static bool has_room(void *arg)
 	return capacity_any(&sup->capacity);
 }
 
-static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn, has_room};
+static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn, on_found,
+					    has_room};
 
 /* Only the oldest are looked at: they are in order of their end. */
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
@@ -234,7 +245,7 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
 			   (rc = capacity_check(&sup->capacity, err)) == 0 &&
 			   (rc = sweep_check(&sup->sweep, id, err)) == 0 &&
-			   (rc = live_new(&sup->host, id, spec, peer, &l, err)) == 0) {
+			   (rc = creation_begin(&sup->host, id, spec, peer, &l, err)) == 0) {
 			table_insert(&sup->table, l);
 			c->made = true;
 			wait_for(l, c);
@@ -265,8 +276,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 	struct live *l = xcalloc(1, sizeof(*l));
 	cleanup_json struct json_object *body = NULL;
 
-	l->host = &sup->host;
-	live_init(l);
+	live_init(l, &sup->host);
 	l->rec = *rec;
 	rec->spec = NULL;
 	body = js_parse(l->rec.spec, strlen(l->rec.spec), false, err);
@@ -424,6 +434,7 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 
 	sup->host.base = base;
 	sup->host.conf = *conf;
+	sup->host.worker_hooks = &hear_worker_hooks;
 	sup->host.hooks = &host_hooks;
 	sup->host.arg = sup;
 	sup->capacity = (struct capacity){.host = &sup->host, .table = &sup->table};

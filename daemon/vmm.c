@@ -7,39 +7,12 @@
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
-#include "daemon/steer.h"
 
 static void ask_in(struct live *l, uint64_t us)
 {
 	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
 
 	evtimer_add(l->ask_vmm, &tv);
-}
-
-static void drop_event(struct event **ev)
-{
-	if (*ev)
-		event_free(*ev);
-	*ev = NULL;
-}
-
-void vmm_fini(struct live *l)
-{
-	drop_event(&l->on_vmm);
-	drop_event(&l->ask_vmm);
-	close_fd(&l->vmm);
-	l->life = (struct life){0};
-}
-
-/* One that was never served: its worker alone has what it handed over. */
-static bool is_held(const struct live *l)
-{
-	return l->worker && l->rec.vmm_pid && !l->rec.connected_ms;
-}
-
-bool vmm_is_there(const struct live *l)
-{
-	return l->vmm >= 0 || l->uffd >= 0 || is_held(l);
 }
 
 bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
@@ -53,7 +26,7 @@ bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
 		return true;
 	if ((uint32_t)behind != pid)
 		return false;
-	return door_knows(l, behind) || caller == 0 || caller == geteuid() || real == caller ||
+	return door_knows(&l->door, behind, l->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
 	       saved == caller;
 }
 
@@ -112,7 +85,7 @@ static bool look_elsewhere(struct live *l)
 
 	if (!find_owner(l, &pidfd))
 		return false;
-	vmm_fini(l);
+	live_forget_vmm(l);
 	vmm_watch(l, &pidfd);
 	/* Its pages, and its cgroups, are to be looked at from now on. */
 	assign_presence(l);
@@ -132,8 +105,8 @@ static void on_elsewhere(struct live *l)
 	}
 	/* What was meant for it has met another one. */
 	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
-		live_kill_vmm(l);
-	steer_go_on(l);
+		vmm_end(l);
+	l->host->hooks->found(l->host->arg, l);
 }
 
 /* ---- its end ---- */
@@ -212,4 +185,22 @@ int vmm_kill(struct live *l, struct err *err)
 		return proc_kill(l->vmm, err);
 	return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known: end the "
 		       "VMM yourself");
+}
+
+void vmm_kill_failed(struct live *l, const struct err *why)
+{
+	struct json_object *data = json_object_new_object();
+
+	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", l->rec.id,
+		  l->rec.vmm_pid, why->msg);
+	js_add_string(data, "detail", why->msg);
+	live_changed(l, "kill-failed", data);
+}
+
+void vmm_end(struct live *l)
+{
+	struct err err;
+
+	if (live_has_vmm(l) && vmm_kill(l, &err))
+		vmm_kill_failed(l, &err);
 }

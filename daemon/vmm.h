@@ -20,13 +20,12 @@ bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid);
  * userfaultfd over has ended.
  */
 void vmm_watch(struct live *l, int *pidfd);
-/* Is there a guest that may hang on us? Then nothing of it is closed. */
-bool vmm_is_there(const struct live *l);
 /* Has it ended, as far as can be told with what we have? */
 bool vmm_has_ended(const struct live *l);
 /* SIGKILL; 0 also when it has ended. -1: ERR_NOTFOUND, nobody is known whose memory it is. */
 int vmm_kill(struct live *l, struct err *err);
-/* Forget its process. */
-void vmm_fini(struct live *l);
+/* The same for a restore that has failed; an event says why it cannot be killed. */
+void vmm_end(struct live *l);
+void vmm_kill_failed(struct live *l, const struct err *why);
 
 #endif

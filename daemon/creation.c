@@ -1,0 +1,125 @@
+#include "daemon/creation.h"
+
+#include <event2/event.h>
+#include <string.h>
+
+#include "common/js.h"
+#include "common/log.h"
+#include "daemon/assign.h"
+#include "daemon/recording.h"
+
+/* Opening a tenant's paths may take as long as its file systems like. */
+#define LOAD_BY_S 30
+
+static void answer(struct live *l, const struct err *why)
+{
+	struct creator *c;
+
+	while ((c = TAILQ_FIRST(&l->creators))) {
+		TAILQ_REMOVE(&l->creators, c, link);
+		c->list = NULL;
+		c->done(c, why ? NULL : l, why);
+	}
+}
+
+/* Nobody has seen it yet: its worker need not leave in peace. */
+static void undo(struct live *l)
+{
+	if (l->worker)
+		worker_abandon(l->worker);
+	l->worker = NULL;
+	live_release(l);
+}
+
+void creation_failed(struct live *l, const struct err *why)
+{
+	log_info("restore refused", "id=%s tenant=%s why=%s", l->rec.id, l->rec.tenant, why->msg);
+	answer(l, why);
+	undo(l);
+	l->host->hooks->stillborn(l->host->arg, l);
+}
+
+static void on_load_by(evutil_socket_t fd, short what, void *arg)
+{
+	struct live *l = arg;
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	err_set(&err, ERR_TIMEOUT, "opening the snapshot took more than %d s: is its file system "
+		"reachable?", LOAD_BY_S);
+	creation_failed(l, &err);
+}
+
+/* ---- loaded ---- */
+
+static int check_size(const struct live *l, uint64_t bytes, struct err *err)
+{
+	uint64_t max = l->host->conf.snapshot_bytes_max;
+
+	if (bytes <= max)
+		return 0;
+	return err_set(err, ERR_SNAPSHOT, "the snapshot has %llu bytes of memory, at most %llu are "
+		       "configured (snapshot_bytes_max)", (unsigned long long)bytes,
+		       (unsigned long long)max);
+}
+
+/* In the store before anybody hears of it. */
+static int record_created(struct live *l, const struct chan_ready *ready, struct err *err)
+{
+	struct json_object *data;
+
+	if (check_size(l, ready->size_bytes, err))
+		return -1;
+	l->rec.size_bytes = ready->size_bytes;
+	data = json_object_new_object();
+	js_add_u64(data, "size_bytes", ready->size_bytes);
+	js_add_u64(data, "layers", ready->layers);
+	js_add_u64(data, "extents", ready->extents);
+	return journal_add_now(l->host->journal, &l->rec, "created", data, err);
+}
+
+void creation_done(struct live *l, const struct chan_ready *ready, int *listen_fd)
+{
+	struct err err;
+
+	if (record_created(l, ready, &err)) {
+		creation_failed(l, &err);
+		return;
+	}
+	l->creating = false;
+	live_known(l);
+	/* Before anybody can start a VMM. */
+	recording_give(l);
+	door_open(&l->door, listen_fd, 0, l->rec.state == STATE_WAITING);
+	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
+		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
+	answer(l, NULL);
+}
+
+/* ---- begin ---- */
+
+int creation_begin(struct host *host, const char *id, struct spec *spec,
+		   const struct sock_peer *caller, struct live **ret, struct err *err)
+{
+	const struct timeval load_by = {LOAD_BY_S, 0};
+	struct live *l = xcalloc(1, sizeof(*l));
+
+	live_init(l, host);
+	l->creating = true;
+	l->spec = *spec;
+	live_begin(l, id, caller);
+	if (assign_new(l, err)) {
+		/* Only the path: it is unlinked, the rest stays the caller's. */
+		memset(&l->spec, 0, sizeof(l->spec));
+		memcpy(l->spec.socket_path, spec->socket_path, sizeof(l->spec.socket_path));
+		undo(l);
+		live_free(l);
+		return -1;
+	}
+	memset(spec, 0, sizeof(*spec));
+	l->load_by = evtimer_new(host->base, on_load_by, l);
+	evtimer_add(l->load_by, &load_by);
+	*ret = l;
+	return 0;
+}
