@@ -140,8 +140,8 @@ static int assign(struct live *l, enum chan_assign_kind kind, int map, struct er
 	fill_identity(l, &msg.assign);
 	fill_state(l, &msg.assign);
 	msg.assign.kind = kind;
-	msg.assign.holder = holders_reach(l->host, l->rec.id, l->rec.caller_uid, l->creating,
-					  &holder);
+	msg.assign.holder = holders_reach(l->host, l->rec.id, l->rec.caller_uid,
+					  live_is_creating(l), &holder);
 	fds[0] = request;
 	fds[1] = map;
 	if (kind == CHAN_ASSIGN_SERVE) {

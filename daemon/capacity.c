@@ -6,19 +6,24 @@
 #include "common/proc.h"
 #include "daemon/descriptors.h"
 #include "daemon/notify.h"
-#include "daemon/recover.h"
+#include "daemon/adopt.h"
 
 /* How often those that wait are looked at. */
 #define AGAIN_MS 500
 
 /* ---- how much ---- */
 
+static bool is_deferred(const struct live *l)
+{
+	return l->slot.state == SLOT_DEFERRED;
+}
+
 /* What it may still have to hold. */
 static int64_t promised(const struct live *l)
 {
 	int has = (l->worker ? 2 : l->old_worker >= 0) + (l->uffd >= 0) + (l->vmm >= 0);
 
-	return l->deferred || l->released ? 0 : DESCRIPTORS_PER_RESTORE - has;
+	return is_deferred(l) || slot_is_released(&l->slot) ? 0 : DESCRIPTORS_PER_RESTORE - has;
 }
 
 /* Without a look at the restores. */
@@ -66,8 +71,8 @@ static bool is_there(uint32_t pid, uint64_t start)
 
 static void go_on(struct live *l)
 {
-	l->deferred = false;
-	recover_row(l);
+	slot_event(&l->slot, SLOT_TAKE_UP);
+	adopt_row(l);
 }
 
 static bool has_share(const struct capacity *c)
@@ -82,9 +87,9 @@ static void look_at_orphans(struct capacity *c)
 		struct live *l = c->table->v[i];
 		const struct restore_record *r = &l->rec;
 
-		if (l->deferred && r->vmm_pid && !is_there(r->vmm_pid, r->vmm_start))
+		if (is_deferred(l) && r->vmm_pid && !is_there(r->vmm_pid, r->vmm_start))
 			go_on(l);
-		else if (l->deferred && !is_there(r->worker_pid, r->worker_start) && has_share(c))
+		else if (is_deferred(l) && !is_there(r->worker_pid, r->worker_start) && has_share(c))
 			go_on(l);
 	}
 }
@@ -92,7 +97,7 @@ static void look_at_orphans(struct capacity *c)
 static void look_at_all(struct capacity *c)
 {
 	for (size_t i = 0; i < c->table->n && has_share(c); i++)
-		if (c->table->v[i]->deferred)
+		if (is_deferred(c->table->v[i]))
 			go_on(c->table->v[i]);
 }
 
@@ -119,7 +124,6 @@ void capacity_take_up(struct capacity *c, struct live *l)
 {
 	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
 
-	l->deferred = true;
 	if (capacity_make(c, l))
 		return;
 	/* What systemd kept is here already, and would be dropped. */
@@ -135,9 +139,9 @@ void capacity_take_up(struct capacity *c, struct live *l)
 
 bool capacity_make(struct capacity *c, struct live *l)
 {
-	if (l->deferred && has_share(c))
+	if (is_deferred(l) && has_share(c))
 		go_on(l);
-	return !l->deferred;
+	return !is_deferred(l);
 }
 
 uint64_t capacity_waiting(const struct capacity *c)
@@ -145,7 +149,7 @@ uint64_t capacity_waiting(const struct capacity *c)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < c->table->n; i++)
-		n += c->table->v[i]->deferred;
+		n += is_deferred(c->table->v[i]);
 	return n;
 }
 

@@ -28,7 +28,7 @@ bool capacity_any(const struct capacity *c);
 /* For one restore more; ERR_QUOTA with the number that is missing, and the cure. */
 int capacity_check(const struct capacity *c, struct err *err);
 
-/* A row that stands: recover_row(), now or as soon as there is room. */
+/* A row that stands: adopt_row(), now or as soon as there is room. */
 void capacity_take_up(struct capacity *c, struct live *l);
 /* Its worker has come: now, if there is room. */
 bool capacity_make(struct capacity *c, struct live *l);

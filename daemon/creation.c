@@ -83,11 +83,12 @@ void creation_done(struct live *l, const struct chan_ready *ready, int *listen_f
 {
 	struct err err;
 
+	event_free(steal_ptr(&l->load_by));
 	if (record_created(l, ready, &err)) {
 		creation_failed(l, &err);
 		return;
 	}
-	l->creating = false;
+	slot_event(&l->slot, SLOT_LOADED);
 	live_known(l);
 	/* Before anybody can start a VMM. */
 	recording_give(l);
@@ -106,7 +107,7 @@ int creation_begin(struct host *host, const char *id, struct spec *spec,
 	struct live *l = xcalloc(1, sizeof(*l));
 
 	live_init(l, host);
-	l->creating = true;
+	l->slot.state = SLOT_CREATING;
 	l->spec = *spec;
 	live_begin(l, id, caller);
 	if (assign_new(l, err)) {

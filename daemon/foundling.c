@@ -181,7 +181,7 @@ struct live *foundling_new(struct host *host, const struct home_guest *guest, st
 	}
 	l->worker = guest->worker;
 	worker_own(l->worker, host->worker_hooks, l);
-	l->ready = true;
+	slot_event(&l->slot, SLOT_BACK);
 	recording_ready(l, &guest->proof->key);
 	door_open(&l->door, guest->listen_fd, guest->back->npeers,
 		  l->rec.state == STATE_WAITING);

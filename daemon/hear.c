@@ -5,6 +5,7 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+#include "daemon/adopt.h"
 #include "daemon/assign.h"
 #include "daemon/creation.h"
 #include "daemon/limits.h"
@@ -37,15 +38,15 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 	if (l->rec.state == STATE_WAITING && l->door.fd < 0 && !door_listens(fds[0]))
 		return "without a socket";
 	/* Of a complete guest only the pages are known. */
-	if (!l->creating &&
+	if (!live_is_creating(l) &&
 	    align_up(ready->size_bytes, PAGE_4K) != align_up(l->rec.size_bytes, PAGE_4K))
 		return hear_other_size(l, ready->size_bytes);
-	live_loaded(l);
 	recording_ready(l, &ready->key);
-	if (l->creating) {
+	if (live_is_creating(l)) {
 		creation_done(l, ready, &fds[0]);
 		return NULL;
 	}
+	slot_event(&l->slot, SLOT_LOADED);
 	live_known(l);
 	recording_give(l);
 	door_open(&l->door, &fds[0], 0, l->rec.state == STATE_WAITING);
@@ -248,7 +249,7 @@ static void no_successor(struct live *l, const struct err *why)
 {
 	struct json_object *data;
 
-	l->hopeless = true;
+	slot_event(&l->slot, SLOT_LOAD_FAILED);
 	if (l->rec.state != STATE_FAILED)
 		return;
 	log_warning("no worker can take over", "id=%s why=%s", l->rec.id, why->msg);
@@ -271,7 +272,7 @@ static const char *check_failed(const struct live *l, const struct chan_failed *
 	/* Of one that has ended there is no pidfd, of one that is out of sight no pid. */
 	if (!f->vmm_pid && pidfd < 0)
 		return NULL;
-	if (!l->ready)
+	if (!slot_is_ready(&l->slot))
 		return "with a VMM that nobody has let in";
 	return check_vmm(l, pidfd, f->vmm_pid, f->vmm_uid);
 }
@@ -288,7 +289,7 @@ static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fd
 	if (lie)
 		return lie;
 	memcpy(why.msg, f->msg, sizeof(why.msg));
-	if (l->creating) {
+	if (live_is_creating(l)) {
 		creation_failed(l, &why);
 		return NULL;
 	}
@@ -296,7 +297,7 @@ static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fd
 		live_note_vmm(l, f->vmm_pid, f->vmm_uid, fds[0]);
 	if (fds[0] >= 0)
 		vmm_watch(l, &fds[0]);
-	if (!l->ready)
+	if (!slot_is_ready(&l->slot))
 		no_successor(l, &why);
 	if (live_fail(l, why.msg) && must_kill(l, f->kill))
 		vmm_end(l);
@@ -402,7 +403,7 @@ static void on_lie(void *arg, const char *how)
 {
 	struct live *l = arg;
 
-	if (l->creating)
+	if (live_is_creating(l))
 		end_liar_unborn(l, how);
 	else
 		end_liar(l, how);
@@ -431,17 +432,22 @@ static void on_end(void *arg, const char *how)
 
 	l->worker = NULL;
 	lessor_back(l->host->lessor, &l->claim);
-	l->ready = false;
 	l->limits_told_us = 0;
-	err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
-	if (l->creating) {
+	switch (slot_event(&l->slot, SLOT_EXITED)) {
+	case SLOT_FAIL_CREATION:
+		err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
 		creation_failed(l, &err);
-	} else if (l->released) {
-		/* Now nothing is left of it. */
+		break;
+	case SLOT_FINISH:
 		live_close_map(l);
 		l->host->hooks->changed(l->host->arg, l);
-	} else {
-		recover_worker(l, how);
+		break;
+	case SLOT_SUCCEED_UNCOUNTED:
+		recover_worker(l, how, false);
+		break;
+	default:
+		recover_worker(l, how, true);
+		break;
 	}
 }
 
@@ -449,9 +455,9 @@ static bool on_cut(void *arg, int *pidfd)
 {
 	struct live *l = arg;
 
-	if (l->creating || l->released)
+	if (slot_event(&l->slot, SLOT_CUT) == SLOT_REFUSE)
 		return false;
-	recover_cut(l, pidfd);
+	adopt_cut(l, pidfd);
 	return true;
 }
 

@@ -80,7 +80,7 @@ void live_release(struct live *l)
 
 	close_fd(&l->uffd);
 	lessor_back(l->host->lessor, &l->claim);
-	if (!l->released)
+	if (!slot_is_released(&l->slot))
 		notify_forget(l->rec.id);
 	live_forget_vmm(l);
 	free_event(&l->grace);
@@ -92,7 +92,7 @@ void live_release(struct live *l)
 	if (l->map_fd < 0)
 		live_open_map(l, &l->map_fd, &err);
 	unlink_files(l);
-	l->released = true;
+	slot_event(&l->slot, l->worker ? SLOT_RELEASE : SLOT_RELEASE_ALONE);
 	if (l->worker) {
 		/* It may have left already, or leave because the VMM did. */
 		worker_send(l->worker, CHAN_STOP, &stop, NULL, 0, &err);
@@ -113,7 +113,7 @@ bool live_stands(const struct live *l)
 
 bool live_released(const struct live *l)
 {
-	return l->released && !l->worker;
+	return l->slot.state == SLOT_OVER;
 }
 
 static struct json_object *reason_data(const struct live *l)
@@ -159,12 +159,6 @@ bool live_fail(struct live *l, const char *reason)
 }
 
 /* ---- its worker and its VMM ---- */
-
-void live_loaded(struct live *l)
-{
-	free_event(&l->load_by);
-	l->ready = true;
-}
 
 void live_known(struct live *l)
 {
@@ -284,7 +278,7 @@ int live_view(const struct live *l, struct pagemap_view *ret, struct err *err)
 
 	if (l->map_fd >= 0)
 		return pagemap_view(l->map_fd, ret, err);
-	if (!l->released)
+	if (!slot_is_released(&l->slot))
 		return live_open_map(l, &map, err) || pagemap_view(map, ret, err) ? -1 : 0;
 	*ret = l->last;
 	return 0;

@@ -7,8 +7,8 @@
  * retention time is over. Descriptors are few (descriptors.h): the page map is opened
  * when it is looked at, and the snapshot's files are somebody else's (holders.h).
  *
- *   creating ──READY──► (the states of restore.h) ──release──► only the record
- *      └── error: nothing was created
+ * It has two states: what the API shows of it (restore.h), and how it stands with its worker
+ * (slot.h).
  */
 #ifndef UFFDD_LIVE_H
 #define UFFDD_LIVE_H
@@ -20,6 +20,7 @@
 #include "daemon/door.h"
 #include "daemon/host.h"
 #include "daemon/restore.h"
+#include "daemon/slot.h"
 #include "daemon/tenant.h"
 
 /* How long a worker may take to leave, on a host that is too busy to run it. */
@@ -42,27 +43,19 @@ struct live {
 	struct host *host;        /* borrowed */
 	struct restore_record rec;
 	struct spec spec;
-	bool creating;
 	struct creators creators;
 
+	struct slot slot;         /* of its worker: the second state */
 	struct worker *worker;    /* NULL once it has exited */
 	struct claim claim;       /* to a prefetch lease */
 	uint64_t limits_told_us;  /* its worker knows the VMM's cgroups as they were then; 0: not */
 	struct event *load_by;    /* deadline while creating */
-	bool released;            /* what is left of it goes with its worker */
 	int map_fd;               /* owned, from its release until its worker has left */
 	struct pagemap_view last; /* the page map as it was in the end */
 	bool own_socket;          /* bound by us: we unlink it */
 	struct door door;         /* until a VMM is there */
 	uint64_t refused_told;    /* REFUSED that were worth an event, and those that would be */
 	uint64_t notes_told[CHAN_NOTE_COUNT];
-	unsigned deaths;          /* of workers in a row, see recover.c */
-	uint64_t deaths_since_us;
-	bool ready;               /* its worker has loaded; else one loads, or there is none */
-	bool hopeless;            /* a successor could not load it: another one cannot either */
-	bool replacing;           /* on request: its worker is being ended, or another loads */
-	bool dismissed;           /* on request: its worker is being ended, which is no death */
-	bool deferred;            /* a row that waits for room: nothing is done about it yet */
 	struct event *back_by;    /* until then the worker of a former supervisor may come back */
 	int old_worker;           /* owned: its pidfd */
 	struct event *no_memory;  /* until then a VMM that has none any more may end */
@@ -91,6 +84,10 @@ bool live_has_vmm(const struct live *l);
 void live_forget_vmm(struct live *l);
 /* Everything but the record goes, with the worker as soon as that has left. */
 void live_release(struct live *l);
+static inline bool live_is_creating(const struct live *l)
+{
+	return l->slot.state == SLOT_CREATING;
+}
 /* Nobody writes the page map any more: its last counters are kept. */
 void live_close_map(struct live *l);
 /* Everything but the record is gone. */
@@ -104,8 +101,6 @@ void live_changed(struct live *l, const char *type, struct json_object *data);
  * failed before, and the caller ends the VMM (vmm_end), if on_failure says so.
  */
 bool live_fail(struct live *l, const char *reason);
-/* Its worker has loaded the snapshot. */
-void live_loaded(struct live *l);
 /*
  * A VMM is there: from its worker, or from the page map that a dead one left.
  * @pidfd: of who handed the userfaultfd over, borrowed; -1: it has ended

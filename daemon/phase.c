@@ -13,11 +13,11 @@ const char *phase_name(enum phase phase)
 
 enum phase phase_of(const struct live *l)
 {
-	if (l->released || l->hopeless)
+	if (slot_is_released(&l->slot) || l->slot.state == SLOT_LOST)
 		return PHASE_OVER;
-	if (l->creating)
+	if (live_is_creating(l))
 		return PHASE_CREATING;
-	if (!l->ready)
+	if (!slot_is_ready(&l->slot))
 		return PHASE_SUCCEEDING;
 	switch (l->rec.state) {
 	case STATE_WAITING:

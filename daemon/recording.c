@@ -72,7 +72,7 @@ static void store(struct live *l, int fd)
 /* Once for each restore: what a worker says can neither fill the store nor the disk. */
 void recording_made(struct live *l, int fd)
 {
-	if (!l->rec.recording || l->creating)
+	if (!l->rec.recording || live_is_creating(l))
 		return;
 	l->rec.recording = false;
 	l->rec.revision++;

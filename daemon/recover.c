@@ -10,107 +10,14 @@
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
-#include "daemon/home.h"
 #include "daemon/notify.h"
-#include "daemon/spawn.h"
 #include "daemon/steer.h"
 #include "daemon/vmm.h"
 
-/* How long a worker may take to find its new supervisor, on a host that is too busy to run it. */
-#define BACK_MS 30000
 /* How long a VMM may take to end once its memory and its descriptors are gone. */
 #define ENDING_MS 10000
 
-static struct json_object *detail(const char *text)
-{
-	struct json_object *data = json_object_new_object();
-
-	js_add_string(data, "detail", text);
-	return data;
-}
-
-__attribute__((format(printf, 2, 3)))
-static void give_up(struct live *l, const char *fmt, ...)
-{
-	char reason[RESTORE_REASON_MAX];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(reason, sizeof(reason), fmt, ap);
-	va_end(ap);
-	/* Poisoning takes a worker, and a guest must not hang unseen. */
-	if (live_fail(l, reason) && l->spec.on_failure != FAILURE_HOLD)
-		vmm_end(l);
-}
-
-/* ---- a worker died ---- */
-
-/* A worker that dies again and again would keep its guest stumbling for ever. */
-static bool too_often(struct live *l)
-{
-	uint64_t now = now_us();
-
-	if (now - l->deaths_since_us > l->host->conf.worker_restart_window_ms * 1000) {
-		l->deaths_since_us = now;
-		l->deaths = 0;
-	}
-	return ++l->deaths > l->host->conf.worker_restarts;
-}
-
-static void tell_death(struct live *l, const char *how)
-{
-	struct json_object *data = detail(how);
-
-	js_add_u64(data, "restarts", l->rec.worker_restarts);
-	live_changed(l, "worker-died", data);
-}
-
-static void start_successor(struct live *l, const char *how)
-{
-	struct err err, ignored;
-	int chosen = assign_choose(l, &err);
-
-	tell_death(l, how);
-	if (chosen == 0 && assign_successor(l, &err) == 0)
-		return;
-	/* It was dying when it was chosen: one more death, and its end leads here again. */
-	if (chosen == 0 && err.code == ERR_UNREADY) {
-		proc_kill(l->worker->pidfd, &ignored);
-		return;
-	}
-	if (l->worker)
-		worker_abandon(l->worker);
-	l->worker = NULL;
-	give_up(l, "no worker could take over: %s", err.msg);
-}
-
-/*
- * The pidfd of that very process, or -1 if it has ended. A start time that is read
- * after the pidfd was taken is of the process behind it; one that nobody has
- * reaped yet still has its start time, but its pidfd tells.
- */
-static int find_process(uint32_t pid, uint64_t start)
-{
-	struct err err;
-	int pidfd;
-
-	if (!pid || proc_pidfd((pid_t)pid, &pidfd, &err))
-		return -1;
-	if (proc_start_time((pid_t)pid) == start && !proc_ended(pidfd))
-		return pidfd;
-	close(pidfd);
-	return -1;
-}
-
-static bool find_vmm(struct live *l)
-{
-	int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
-
-	if (pidfd < 0)
-		return false;
-	vmm_watch(l, &pidfd);
-	return true;
-}
+/* ---- what is still there ---- */
 
 /*
  * Neither we nor the worker hold it any more: somebody else still does. *ret_left_alone:
@@ -182,6 +89,126 @@ static bool learn_vmm(struct live *l)
 	return true;
 }
 
+bool recover_is_over(const struct live *l, int worker)
+{
+	if (l->uffd >= 0 || l->vmm >= 0)
+		return vmm_has_ended(l);
+	if (worker >= 0)
+		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
+	return l->rec.vmm_pid || l->rec.state == STATE_FAILED;
+}
+
+bool recover_has_begun(const struct live *l)
+{
+	return l->rec.state != STATE_WAITING;
+}
+
+static bool is_hopeless(const struct live *l)
+{
+	return l->slot.state == SLOT_LOST ||
+	       (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL);
+}
+
+/* The userfaultfd, and if there is none, why. */
+static unsigned look_for_uffd(struct live *l, struct err *why)
+{
+	bool left_alone = false;
+
+	if (!recover_has_begun(l))
+		return 0;
+	if (l->uffd >= 0 || find_uffd(l, &left_alone, why) == 0)
+		return FACT(FACT_BEGUN) | FACT(FACT_UFFD);
+	if (why->sys == ESRCH)
+		return FACT(FACT_BEGUN) | FACT(FACT_NO_MEMORY);
+	return FACT(FACT_BEGUN) | (left_alone ? FACT(FACT_LEFT_ALONE) : 0);
+}
+
+/* All that must be known once a worker is dead. */
+static unsigned gather(struct live *l, bool counted, struct err *why)
+{
+	const struct conf *conf = &l->host->conf;
+	unsigned facts;
+
+	if (recover_is_over(l, -1))
+		return FACT(FACT_OVER);
+	if (is_hopeless(l))
+		return FACT(FACT_HOPELESS);
+	/* A VMM that only the page map knew. */
+	if (learn_vmm(l) && (!live_has_vmm(l) || vmm_has_ended(l)))
+		return FACT(FACT_OVER);
+	facts = look_for_uffd(l, why);
+	if (counted && slot_died(&l->slot, now_us(), conf->worker_restart_window_ms * 1000,
+				 conf->worker_restarts))
+		facts |= FACT(FACT_TOO_OFTEN);
+	return facts;
+}
+
+/* ---- what is done about it ---- */
+
+static struct json_object *detail(const char *text)
+{
+	struct json_object *data = json_object_new_object();
+
+	js_add_string(data, "detail", text);
+	return data;
+}
+
+__attribute__((format(printf, 2, 3)))
+static void give_up(struct live *l, const char *fmt, ...)
+{
+	char reason[RESTORE_REASON_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	/* Poisoning takes a worker, and a guest must not hang unseen. */
+	if (live_fail(l, reason) && l->spec.on_failure != FAILURE_HOLD)
+		vmm_end(l);
+}
+
+static void tell_death(struct live *l, const char *how)
+{
+	struct json_object *data = detail(how);
+
+	js_add_u64(data, "restarts", l->rec.worker_restarts);
+	live_changed(l, "worker-died", data);
+}
+
+static void start_successor(struct live *l, const char *how)
+{
+	struct err err, ignored;
+	int chosen = assign_choose(l, &err);
+
+	tell_death(l, how);
+	if (chosen == 0)
+		slot_event(&l->slot, SLOT_ASSIGN);
+	if (chosen == 0 && assign_successor(l, &err) == 0)
+		return;
+	/* It was dying when it was chosen: one more death, and its end leads here again. */
+	if (chosen == 0 && err.code == ERR_UNREADY) {
+		proc_kill(l->worker->pidfd, &ignored);
+		return;
+	}
+	if (l->worker)
+		worker_abandon(l->worker);
+	l->worker = NULL;
+	slot_event(&l->slot, SLOT_ABANDON);
+	give_up(l, "no worker could take over: %s", err.msg);
+}
+
+static void succeed(struct live *l, const char *how)
+{
+	l->rec.worker_restarts++;
+	if (l->rec.state == STATE_SERVING)
+		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
+	else
+		l->rec.revision++;
+	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", l->rec.id,
+		   l->rec.worker_restarts, how);
+	start_successor(l, how);
+}
+
 /* Its worker had nobody to tell that it was complete. */
 static void end_left_alone(struct live *l)
 {
@@ -194,12 +221,6 @@ static void end_left_alone(struct live *l)
 		live_changed(l, "complete", NULL);
 	}
 	live_end(l, "released");
-}
-
-/* Has there been a VMM? Then nothing may be begun anew, and without a userfaultfd nothing go on. */
-static bool has_begun(const struct live *l)
-{
-	return l->rec.state != STATE_WAITING;
 }
 
 static void on_no_end(evutil_socket_t fd, short what, void *arg)
@@ -230,77 +251,51 @@ static void await_end(struct live *l)
 	live_changed(l, "vmm-ending", data);
 }
 
-/*
- * A VMM that only the page map knows, or a uffd that nobody of ours holds any
- * more. True: there is nothing (left) to go on with, and that has been told.
- */
-static bool regain(struct live *l)
+void recover_act(struct live *l, enum plan plan, const char *how, const struct err *why)
 {
-	bool left_alone = false;
-	struct err err;
-
-	if (learn_vmm(l) && (!live_has_vmm(l) || vmm_has_ended(l))) {
+	switch (plan) {
+	case PLAN_END_EXITED:
 		live_end(l, "vmm-exited");
-		return true;
-	}
-	if (!has_begun(l) || l->uffd >= 0 || find_uffd(l, &left_alone, &err) == 0)
-		return false;
-	if (err.sys == ESRCH)
-		await_end(l);
-	else if (left_alone)
+		break;
+	case PLAN_END_RELEASED:
 		end_left_alone(l);
-	else
+		break;
+	case PLAN_FAIL_MAP:
+		give_up(l, "its page states are lost: %s", why->msg);
+		break;
+	case PLAN_FAIL_UFFD:
 		give_up(l, "the worker died, and nobody has the userfaultfd for another: %s",
-			err.msg);
-	return true;
-}
-
-/*
- * Is its VMM gone? Whoever has the uffd can tell, so ask @worker (its pidfd, or -1); where
- * nobody has it, that who connected is not there any more.
- */
-static bool is_over(const struct live *l, int worker)
-{
-	if (l->uffd >= 0 || l->vmm >= 0)
-		return vmm_has_ended(l);
-	if (worker >= 0)
-		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
-	return l->rec.vmm_pid || l->rec.state == STATE_FAILED;
-}
-
-void recover_worker(struct live *l, const char *how)
-{
-	bool dismissed = l->dismissed;
-
-	l->dismissed = false;
-	if (is_over(l, -1)) {
-		live_end(l, "vmm-exited");
-		return;
-	}
-	/* Its VMM is killed, or held without anybody. */
-	if (l->hopeless || (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL))
-		return;
-	if (regain(l))
-		return;
-	if (!dismissed && too_often(l)) {
+			why->msg);
+		break;
+	case PLAN_FAIL_DEATHS:
 		give_up(l, "its workers die again and again, the last by %s", how);
-		return;
+		break;
+	case PLAN_AWAIT_END:
+		await_end(l);
+		break;
+	case PLAN_SUCCEED:
+		succeed(l, how);
+		break;
+	case PLAN_AWAIT_WORKER:
+	case PLAN_LEAVE:
+	case PLAN_COUNT:
+		break;
 	}
-	l->rec.worker_restarts++;
-	if (l->rec.state == STATE_SERVING)
-		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
-	else
-		l->rec.revision++;
-	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", l->rec.id,
-		   l->rec.worker_restarts, how);
-	start_successor(l, how);
+}
+
+void recover_worker(struct live *l, const char *how, bool counted)
+{
+	struct err why;
+	enum plan plan = plan_of(gather(l, counted, &why));
+
+	log_debug("a worker is missing", "id=%s how=%s plan=%s", l->rec.id, how, plan_name(plan));
+	recover_act(l, plan, how, &why);
 }
 
 void recover_done(struct live *l)
 {
 	if (l->rec.state == STATE_RECOVERING)
 		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
-	l->replacing = false;
 	assign_presence(l);
 	live_changed(l, "recovered", NULL);
 	steer_go_on(l);
@@ -308,141 +303,12 @@ void recover_done(struct live *l)
 
 int recover_replace(struct live *l, struct err *err)
 {
-	if (!l->worker || !proto_state_live(l->rec.state) || l->creating)
+	if (!l->worker || !proto_state_live(l->rec.state) ||
+	    (!slot_is_ready(&l->slot) && !slot_is_loading(&l->slot)))
 		return err_set(err, ERR_STATE, "restore %s is %s: there is no worker to replace",
 			       l->rec.id, proto_state_name(l->rec.state));
 	if (proc_kill(l->worker->pidfd, err))
 		return -1;
-	l->replacing = l->dismissed = true;
+	slot_event(&l->slot, SLOT_REPLACE);
 	return 0;
-}
-
-/* ---- we are new ---- */
-
-static void wait_on(struct live *l)
-{
-	const struct timeval by = {BACK_MS / 1000, BACK_MS % 1000 * 1000};
-
-	event_add(l->back_by, &by);
-}
-
-static void on_old_worker(evutil_socket_t fd, short what, void *arg)
-{
-	struct live *l = arg;
-	struct err err;
-	char how[64];
-
-	(void)fd;
-	/*
-	 * It may stand at our door: it may have died with its BACK, the socket and the uffd on the
-	 * way to us, and who was kept waiting may be we.
-	 */
-	home_hear_all(l->host->home);
-	if (l->worker)
-		return;
-	/* Nobody is let in: that is not its fault. */
-	if (what & EV_TIMEOUT && !l->host->hooks->room(l->host->arg)) {
-		wait_on(l);
-		return;
-	}
-	if (what & EV_TIMEOUT) {
-		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
-		proc_kill(l->old_worker, &err);
-		event_add(l->back_by, NULL);
-		return;
-	}
-	event_free(l->back_by);
-	l->back_by = NULL;
-	/* If it was our own child. */
-	spawn_reap(l->old_worker, how, sizeof(how));
-	close_fd(&l->old_worker);
-	recover_worker(l, "found dead after a restart");
-}
-
-/* It comes back, or ends, or is made to end. */
-static void wait_for_worker(struct live *l, int *pidfd)
-{
-	l->old_worker = steal_fd(pidfd);
-	l->back_by = event_new(l->host->base, l->old_worker, EV_READ, on_old_worker, l);
-	wait_on(l);
-}
-
-static void forget_channel(struct live *l)
-{
-	l->worker = NULL;
-	l->ready = false;
-	lessor_back(l->host->lessor, &l->claim);
-	door_forget_told(&l->door);
-}
-
-void recover_cut(struct live *l, int *pidfd)
-{
-	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
-		    l->rec.id, l->rec.worker_pid);
-	forget_channel(l);
-	wait_for_worker(l, pidfd);
-}
-
-void recover_row(struct live *l)
-{
-	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
-	bool connected = l->rec.vmm_pid || has_begun(l), vmm = find_vmm(l);
-	cleanup_fd int map = -1;
-	char own[CONF_PATH_MAX + 1];
-	int gone = -1;
-	struct err err;
-
-	/* Also for a worker that is still there: what nobody has taken is closed soon. */
-	if (l->uffd < 0)
-		l->uffd = notify_take(l->rec.id);
-	if (connected && !vmm && l->uffd >= 0)
-		vmm_watch(l, &gone);
-	host_path(l->host, "uffd", l->rec.id, own);
-	l->own_socket = l->rec.state == STATE_WAITING &&
-			(strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
-	/* Its files stay until it is released, whatever state it is in. */
-	if (live_open_map(l, &map, &err)) {
-		if (vmm || (l->uffd >= 0 && !vmm_has_ended(l)))
-			give_up(l, "its page states are lost: %s", err.msg);
-		else
-			live_end(l, "vmm-exited");
-		return;
-	}
-	if (connected && !vmm && is_over(l, worker)) {
-		live_end(l, "vmm-exited");
-		return;
-	}
-	/* Who failed it may have died before he did so. */
-	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
-		vmm_end(l);
-	if (worker >= 0)
-		wait_for_worker(l, &worker);
-	else
-		recover_worker(l, "found dead after a restart");
-}
-
-bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers)
-{
-	if (l->released || (uint32_t)w->pid != l->rec.worker_pid ||
-	    w->start != l->rec.worker_start || (l->worker && !l->worker->closed))
-		return false;
-	/* It has lost its channel to us, for want of descriptors, and is not missed yet. */
-	if (l->worker) {
-		worker_leave(l->worker);
-		forget_channel(l);
-	}
-	if (l->back_by)
-		event_free(l->back_by);
-	l->back_by = NULL;
-	close_fd(&l->old_worker);
-	l->worker = w;
-	worker_own(w, l->host->worker_hooks, l);
-	door_open(&l->door, listen_fd, npeers, l->rec.state == STATE_WAITING);
-	if (l->rec.state == STATE_RECOVERING)
-		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
-	l->ready = true;
-	live_known(l);
-	live_changed(l, "adopted", NULL);
-	steer_go_on(l);
-	return true;
 }

@@ -1,36 +1,32 @@
 /*
- * recover - a restore goes on after the death of its worker, of its supervisor, or of both
+ * recover - a restore goes on after the death of its worker
  *
- *   its worker died     a successor gets our duplicate of the uffd, the page map, and
- *                       from the holder the files; it wakes every region
- *   we are new          each row of this boot: is its VMM alive? Does its worker
- *                       come back within BACK_MS? Else as above, with the uffd
- *                       from systemd's fd store or out of the VMM itself
- *
- * Where that is not possible the restore fails, by its on_failure; it is never
- * forgotten.
+ * A successor gets our duplicate of the uffd, the page map, and from the holder the files; it
+ * wakes every region. The facts are gathered once, plan.h says what follows, and it is done.
+ * Where nobody can go on the restore fails, by its on_failure; it is never forgotten.
  */
 #ifndef UFFDD_RECOVER_H
 #define UFFDD_RECOVER_H
 
 #include "daemon/live.h"
+#include "daemon/plan.h"
 
-/* The worker of @l has died (l->worker is NULL). */
-void recover_worker(struct live *l, const char *how);
+/* The worker of @l has died (l->worker is NULL). @counted: nobody had wanted it. */
+void recover_worker(struct live *l, const char *how, bool counted);
 /* The successor is at work. */
 void recover_done(struct live *l);
 /* End the worker and go on with a new one (of the release on disk when we started). */
 int recover_replace(struct live *l, struct err *err);
 
-/* Descriptors were short, and its worker has no channel any more: it comes back. Takes @pidfd. */
-void recover_cut(struct live *l, int *pidfd);
-
-/* After our own start: a row that may still stand for something. */
-void recover_row(struct live *l);
 /*
- * A worker says that it serves @l; false: it is not the one of the row.
- * @listen_fd, @npeers: see door_open()
+ * For adopt.c.
+ *   is_over    is its VMM gone? Whoever has the uffd can tell, so @worker (a pidfd, or -1) is
+ *              asked; where nobody has it, that who connected is not there any more tells
+ *   has_begun  has there been a VMM? Then nothing may be begun anew
+ *   act        do what the plan says; @how: of the worker's end, @why: nothing was found
  */
-bool recover_came_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers);
+bool recover_is_over(const struct live *l, int worker);
+bool recover_has_begun(const struct live *l);
+void recover_act(struct live *l, enum plan plan, const char *how, const struct err *why);
 
 #endif

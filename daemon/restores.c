@@ -221,7 +221,8 @@ void restores_get(struct call *c)
 static bool released_or_refused(const struct live *l, int target)
 {
 	(void)target;
-	return live_released(l) || (!l->released && !l->rec.stop_reason[0]);
+	return live_released(l) ||
+	       (!slot_is_released(&l->slot) && !l->rec.stop_reason[0]);
 }
 
 static void answer_stopped(struct http_request *req, const struct live *live, bool late)
@@ -339,7 +340,7 @@ void restores_resume(struct call *c)
 static bool restarted_or_over(const struct live *l, int target)
 {
 	return !proto_state_live(l->rec.state) ||
-	       (!l->replacing && l->rec.worker_restarts != (uint32_t)target);
+	       (l->slot.state == SLOT_READY && l->rec.worker_restarts != (uint32_t)target);
 }
 
 void restores_restart_worker(struct call *c)
@@ -379,7 +380,7 @@ static const char *inexact(const struct live *l, const struct pagemap_view *v)
 
 	if (!l->rec.paused)
 		return NULL;
-	if (!l->ready)
+	if (!slot_is_ready(&l->slot))
 		return "another worker is taking over";
 	return why[v->head.exact < ARRAY_LEN(why) ? v->head.exact : PAGEMAP_INEXACT];
 }
@@ -415,7 +416,7 @@ static int read_pages(struct call *c, struct live *l, struct err *err)
 	if (call_query_u64(c, "offset", 0, INT64_MAX, &offset, err) ||
 	    call_query_u64(c, "limit", 1, RUNS_MAX, &max, err))
 		return -1;
-	if (l->released || !l->rec.page_bytes)
+	if (slot_is_released(&l->slot) || !l->rec.page_bytes)
 		return err_set(err, ERR_STATE, "restore %s is %s: there are page states while a "
 			       "VMM is connected", l->rec.id, proto_state_name(l->rec.state));
 	runs = xcalloc(max, sizeof(*runs));

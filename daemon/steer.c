@@ -29,7 +29,7 @@ static int stop_by_worker(struct live *l)
 	struct chan_msg msg = {.stop.how = CHAN_STOP_GUEST};
 	struct err err;
 
-	if (!l->worker || !l->ready)
+	if (!l->worker || !slot_is_ready(&l->slot))
 		return 0;
 	worker_send(l->worker, CHAN_STOP, &msg, NULL, 0, &err);
 	worker_expect_exit(l->worker, LIVE_LEAVE_MS);
@@ -48,7 +48,7 @@ static int stop_with_kill(struct live *l, struct err *err)
 {
 	if (vmm_kill(l, err) == 0)
 		return 0;
-	if (err->code == ERR_NOTFOUND && l->rec.memory_bytes && !l->hopeless)
+	if (err->code == ERR_NOTFOUND && l->rec.memory_bytes && l->slot.state != SLOT_LOST)
 		return stop_unknown(l, err);
 	return err_wrap(err, "restore %s", l->rec.id);
 }
@@ -66,7 +66,7 @@ static bool is_complete(const struct live *l)
 /* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
 static bool leaves_by_worker(const struct live *l)
 {
-	return !l->hopeless && (is_complete(l) || (l->spec.on_failure == FAILURE_POISON &&
+	return l->slot.state != SLOT_LOST && (is_complete(l) || (l->spec.on_failure == FAILURE_POISON &&
 						   l->rec.memory_bytes));
 }
 
@@ -165,7 +165,7 @@ void steer_go_on(struct live *l)
 	uint64_t now = now_us();
 	struct err err;
 
-	if (!l->rec.stop_reason[0] || l->released)
+	if (!l->rec.stop_reason[0] || slot_is_released(&l->slot))
 		return;
 	if (l->rec.stop_by_us > now)
 		start_grace(l, l->rec.stop_by_us - now);
@@ -175,9 +175,9 @@ void steer_go_on(struct live *l)
 
 int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
 {
-	if (l->released)
+	if (slot_is_released(&l->slot))
 		return 0;
-	if (l->deferred)
+	if (l->slot.state == SLOT_DEFERRED)
 		return err_set(err, ERR_UNREADY, "restore %s: the daemon has no descriptors for it "
 			       "yet, raise its limit of open files (LimitNOFILE=, ulimit -Hn)",
 			       l->rec.id);

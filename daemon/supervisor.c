@@ -6,12 +6,12 @@
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
+#include "daemon/adopt.h"
 #include "daemon/creation.h"
 #include "daemon/descriptors.h"
 #include "daemon/foundling.h"
 #include "daemon/hear.h"
 #include "daemon/home.h"
-#include "daemon/recover.h"
 #include "daemon/run_dir.h"
 #include "daemon/steer.h"
 #include "daemon/vmm.h"
@@ -24,14 +24,14 @@ struct live *supervisor_find(struct supervisor *sup, const char *id)
 {
 	struct live *l = table_find(&sup->table, id);
 
-	return l && !l->creating ? l : NULL;
+	return l && !live_is_creating(l) ? l : NULL;
 }
 
 struct live *supervisor_next(struct supervisor *sup, const char *after)
 {
 	struct live *l = table_next(&sup->table, after);
 
-	while (l && l->creating)
+	while (l && live_is_creating(l))
 		l = table_next(&sup->table, l->rec.id);
 	return l;
 }
@@ -224,7 +224,7 @@ static int join(struct live *l, struct spec *spec, struct creator *c, struct err
 	if (strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN), l->rec.spec) != 0)
 		return err_set(err, ERR_CONFLICT, "restore %s exists with a different request: "
 			       "choose another id", l->rec.id);
-	if (l->creating) {
+	if (live_is_creating(l)) {
 		wait_for(l, c);
 	} else {
 		c->done(c, l, NULL);
@@ -277,6 +277,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 	cleanup_json struct json_object *body = NULL;
 
 	live_init(l, &sup->host);
+	l->slot.state = SLOT_DEFERRED;
 	l->rec = *rec;
 	rec->spec = NULL;
 	body = js_parse(l->rec.spec, strlen(l->rec.spec), false, err);
@@ -308,7 +309,7 @@ static void take_up(struct supervisor *sup, struct live *l)
 		restore_move(&l->rec, STATE_ENDED, "reboot", wall_ms());
 		journal_add(l->host->journal, &l->rec, "ended", NULL);
 	}
-	l->released = true;
+	slot_event(&l->slot, SLOT_RELEASE_ALONE);
 	on_ended(sup, l);
 }
 
@@ -358,9 +359,9 @@ static enum home_answer take_back(struct supervisor *sup, const struct home_gues
 
 	if (!l)
 		return adopt(sup, g, err);
-	if (l->deferred && !capacity_make(&sup->capacity, l))
+	if (l->slot.state == SLOT_DEFERRED && !capacity_make(&sup->capacity, l))
 		return HOME_LATER;
-	if (!l->creating && recover_came_back(l, g->worker, g->listen_fd, g->back->npeers))
+	if (!live_is_creating(l) && adopt_back(l, g->worker, g->listen_fd, g->back->npeers))
 		return HOME_TAKEN;
 	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", g->back->id);
 	return HOME_STRANGE;

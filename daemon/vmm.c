@@ -119,7 +119,7 @@ static void on_ask(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (l->uffd < 0) {
 		/* Its worker has it, and stays until the end, or brings it. */
-		if (!l->worker && !l->back_by)
+		if (!l->worker && l->slot.state != SLOT_AWAITED)
 			live_end(l, "vmm-exited");
 		return;
 	}

@@ -6,35 +6,30 @@
 #include "tests/runner.h"
 
 static const struct {
-	bool released, hopeless, creating, ready;
+	enum slot_state slot;
 	enum restore_state state;
 	enum phase phase;
 } rows[] = {
-	{false, false, true, false, STATE_WAITING, PHASE_CREATING},
-	{false, false, false, false, STATE_WAITING, PHASE_SUCCEEDING},
-	{false, false, false, false, STATE_RECOVERING, PHASE_SUCCEEDING},
-	{false, false, false, false, STATE_FAILED, PHASE_SUCCEEDING},
-	{false, false, false, true, STATE_WAITING, PHASE_WAITING},
-	{false, false, false, true, STATE_SERVING, PHASE_SERVING},
-	{false, false, false, true, STATE_FAILED, PHASE_FAILED},
+	{SLOT_CREATING, STATE_WAITING, PHASE_CREATING},
+	{SLOT_LOADING, STATE_WAITING, PHASE_SUCCEEDING},
+	{SLOT_LOADING, STATE_RECOVERING, PHASE_SUCCEEDING},
+	{SLOT_LOADING, STATE_FAILED, PHASE_SUCCEEDING},
+	{SLOT_REPLACING_LOADER, STATE_RECOVERING, PHASE_SUCCEEDING},
+	{SLOT_READY, STATE_WAITING, PHASE_WAITING},
+	{SLOT_READY, STATE_SERVING, PHASE_SERVING},
+	{SLOT_READY, STATE_FAILED, PHASE_FAILED},
+	{SLOT_REPLACING, STATE_SERVING, PHASE_SERVING},
 	/* Nothing else counts once it is over. */
-	{true, false, false, true, STATE_ENDED, PHASE_OVER},
-	{true, false, false, true, STATE_FAILED, PHASE_OVER},
-	{true, false, false, false, STATE_FAILED, PHASE_OVER},
-	{true, false, true, false, STATE_WAITING, PHASE_OVER},
-	{false, true, false, false, STATE_FAILED, PHASE_OVER},
-	{false, true, false, true, STATE_FAILED, PHASE_OVER},
+	{SLOT_LEAVING, STATE_ENDED, PHASE_OVER},
+	{SLOT_LEAVING, STATE_FAILED, PHASE_OVER},
+	{SLOT_LEAVING, STATE_WAITING, PHASE_OVER},
+	{SLOT_OVER, STATE_FAILED, PHASE_OVER},
+	{SLOT_LOST, STATE_FAILED, PHASE_OVER},
 };
 
 START_TEST(test_row)
 {
-	struct live l = {
-		.released = rows[_i].released,
-		.hopeless = rows[_i].hopeless,
-		.creating = rows[_i].creating,
-		.ready = rows[_i].ready,
-		.rec.state = rows[_i].state,
-	};
+	struct live l = {.slot.state = rows[_i].slot, .rec.state = rows[_i].state};
 
 	ck_assert_str_eq(phase_name(phase_of(&l)), phase_name(rows[_i].phase));
 }
