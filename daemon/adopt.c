@@ -10,6 +10,7 @@
 #include "daemon/recover.h"
 #include "daemon/spawn.h"
 #include "daemon/steer.h"
+#include "daemon/timer.h"
 #include "daemon/vmm.h"
 
 /* How long a worker may take to find its new supervisor, on a host that is too busy to run it. */
@@ -19,9 +20,7 @@
 
 static void wait_on(struct live *l)
 {
-	const struct timeval by = {BACK_MS / 1000, BACK_MS % 1000 * 1000};
-
-	event_add(l->back_by, &by);
+	timer_add(l->back_by, BACK_MS * TIMER_MS);
 }
 
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
@@ -49,8 +48,7 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 		event_add(l->back_by, NULL);
 		return;
 	}
-	event_free(l->back_by);
-	l->back_by = NULL;
+	timer_drop(&l->back_by);
 	/* If it was our own child. */
 	spawn_reap(l->old_worker, how, sizeof(how));
 	close_fd(&l->old_worker);
@@ -175,9 +173,7 @@ bool adopt_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers)
 		worker_leave(l->worker);
 		forget_channel(l);
 	}
-	if (l->back_by)
-		event_free(l->back_by);
-	l->back_by = NULL;
+	timer_drop(&l->back_by);
 	close_fd(&l->old_worker);
 	l->worker = w;
 	worker_own(w, l->host->worker_hooks, l);

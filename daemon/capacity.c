@@ -7,6 +7,7 @@
 #include "daemon/descriptors.h"
 #include "daemon/notify.h"
 #include "daemon/adopt.h"
+#include "daemon/timer.h"
 
 /* How often those that wait are looked at. */
 #define AGAIN_MS 500
@@ -103,10 +104,8 @@ static void look_at_all(struct capacity *c)
 
 static void look_later(struct capacity *c)
 {
-	const struct timeval soon = {0, AGAIN_MS * 1000};
-
 	if (capacity_waiting(c))
-		evtimer_add(c->again, &soon);
+		timer_add(c->again, AGAIN_MS * TIMER_MS);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
@@ -155,7 +154,5 @@ uint64_t capacity_waiting(const struct capacity *c)
 
 void capacity_fini(struct capacity *c)
 {
-	if (c->again)
-		event_free(c->again);
-	c->again = NULL;
+	timer_drop(&c->again);
 }

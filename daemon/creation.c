@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "daemon/assign.h"
 #include "daemon/recording.h"
+#include "daemon/timer.h"
 
 /* Opening a tenant's paths may take as long as its file systems like. */
 #define LOAD_BY_S 30
@@ -83,7 +84,7 @@ void creation_done(struct live *l, const struct chan_ready *ready, int *listen_f
 {
 	struct err err;
 
-	event_free(steal_ptr(&l->load_by));
+	timer_drop(&l->load_by);
 	if (record_created(l, ready, &err)) {
 		creation_failed(l, &err);
 		return;
@@ -103,7 +104,6 @@ void creation_done(struct live *l, const struct chan_ready *ready, int *listen_f
 int creation_begin(struct host *host, const char *id, struct spec *spec,
 		   const struct sock_peer *caller, struct live **ret, struct err *err)
 {
-	const struct timeval load_by = {LOAD_BY_S, 0};
 	struct live *l = xcalloc(1, sizeof(*l));
 
 	live_init(l, host);
@@ -120,7 +120,7 @@ int creation_begin(struct host *host, const char *id, struct spec *spec,
 	}
 	memset(spec, 0, sizeof(*spec));
 	l->load_by = evtimer_new(host->base, on_load_by, l);
-	evtimer_add(l->load_by, &load_by);
+	timer_add(l->load_by, LOAD_BY_S * TIMER_S);
 	*ret = l;
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "common/pagemap.h"
 #include "common/sock.h"
 #include "daemon/fetch.h"
+#include "daemon/timer.h"
 
 /* So many at once, then one each time. */
 #define BURST 32
@@ -37,10 +38,8 @@ static bool has_room(const struct door *d)
 
 static void wake_in(struct door *d, uint64_t us)
 {
-	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
-
 	event_del(d->on_peer);
-	evtimer_add(d->again, &tv);
+	timer_add(d->again, us);
 }
 
 /* Wait for what is possible next. */
@@ -113,13 +112,6 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 	tell_or_wait(d);
 }
 
-static void drop_event(struct event **ev)
-{
-	if (*ev)
-		event_free(*ev);
-	*ev = NULL;
-}
-
 /* It may come from a worker, which may be in somebody else's hands: nothing else may be polled. */
 bool door_listens(int fd)
 {
@@ -133,8 +125,8 @@ bool door_listens(int fd)
 
 void door_open(struct door *d, int *fd, size_t awaited, bool waits)
 {
-	drop_event(&d->on_peer);
-	drop_event(&d->again);
+	timer_drop(&d->on_peer);
+	timer_drop(&d->again);
 	if (door_listens(*fd)) {
 		close_fd(&d->fd);
 		d->fd = steal_fd(fd);
@@ -149,8 +141,8 @@ void door_open(struct door *d, int *fd, size_t awaited, bool waits)
 
 void door_close(struct door *d)
 {
-	drop_event(&d->on_peer);
-	drop_event(&d->again);
+	timer_drop(&d->on_peer);
+	timer_drop(&d->again);
 	while (d->n)
 		close(d->peers[--d->n].sock);
 	d->awaited = 0;

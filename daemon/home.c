@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/proc.h"
 #include "common/sock.h"
+#include "daemon/timer.h"
 
 /* Who has connected says who it is at once, and so with its proof. */
 #define SPEAK_S 5
@@ -42,8 +43,7 @@ static void visitor_free(struct visitor *v)
 {
 	TAILQ_REMOVE(&v->home->visitors, v, link);
 	v->home->n--;
-	if (v->ev)
-		event_free(v->ev);
+	timer_drop(&v->ev);
 	close_fd(&v->chan);
 	close_fd(&v->pidfd);
 	close_fd(&v->listen_fd);
@@ -91,9 +91,7 @@ static void welcome(struct visitor *v, const struct chan_proof *proof, int *fds)
 
 static void speak(struct visitor *v)
 {
-	const struct timeval by = {SPEAK_S, 0};
-
-	event_add(v->ev, &by);
+	timer_add(v->ev, SPEAK_S * TIMER_S);
 }
 
 static void hear(struct visitor *v, const struct chan_msg *msg, int *fds)
@@ -156,10 +154,8 @@ static void admit(struct home *home, int chan)
 
 static void pause_accepting(struct home *home)
 {
-	const struct timeval later = {0, ACCEPT_AGAIN_MS * 1000};
-
 	event_del(home->ev);
-	evtimer_add(home->again, &later);
+	timer_add(home->again, ACCEPT_AGAIN_MS * TIMER_MS);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)

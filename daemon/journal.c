@@ -6,6 +6,7 @@
 
 #include "common/js.h"
 #include "common/log.h"
+#include "daemon/timer.h"
 
 struct entry {
 	TAILQ_ENTRY(entry) link;
@@ -88,9 +89,7 @@ static void drop_first(struct journal *j)
 
 static void retry_later(struct journal *j)
 {
-	const struct timeval second = {1, 0};
-
-	evtimer_add(j->retry, &second);
+	timer_add(j->retry, TIMER_S);
 }
 
 static int tell_dropped(struct journal *j, struct err *err)

@@ -2,6 +2,8 @@
 
 #include <event2/event.h>
 
+#include "daemon/timer.h"
+
 /* A worker answers between two steps, and one step may have to wait for the disk. */
 #define ANSWER_US ((uint64_t)1000 * 1000)
 /* The largest step: what it took must be paid at the lease's rate before the lease comes back. */
@@ -51,17 +53,13 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 		tell_revoked(lr, c);
 	wait = leases_wait_us(&lr->leases, now);
 	if (wait != UINT64_MAX) {
-		const struct timeval tv = {(time_t)(wait / 1000000), (suseconds_t)(wait % 1000000)};
-
-		evtimer_add(lr->turn, &tv);
+		timer_add(lr->turn, wait);
 	}
 }
 
 static void turn_soon(struct lessor *lr)
 {
-	const struct timeval now = {0, 0};
-
-	evtimer_add(lr->turn, &now);
+	timer_add(lr->turn, 0);
 }
 
 struct lessor *lessor_new(struct event_base *base, const struct conf *conf,

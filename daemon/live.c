@@ -9,6 +9,7 @@
 #include "common/proc.h"
 #include "daemon/holders.h"
 #include "daemon/notify.h"
+#include "daemon/timer.h"
 
 void live_changed(struct live *l, const char *type, struct json_object *data)
 {
@@ -17,13 +18,6 @@ void live_changed(struct live *l, const char *type, struct json_object *data)
 }
 
 /* ---- end of a restore ---- */
-
-static void free_event(struct event **ev)
-{
-	if (*ev)
-		event_free(*ev);
-	*ev = NULL;
-}
 
 /* No VMM is to come any more. */
 static void unlink_socket(struct live *l)
@@ -56,8 +50,8 @@ bool live_has_vmm(const struct live *l)
 
 void live_forget_vmm(struct live *l)
 {
-	free_event(&l->on_vmm);
-	free_event(&l->ask_vmm);
+	timer_drop(&l->on_vmm);
+	timer_drop(&l->ask_vmm);
 	close_fd(&l->vmm);
 	l->life = (struct life){0};
 }
@@ -83,10 +77,10 @@ void live_release(struct live *l)
 	if (!slot_is_released(&l->slot))
 		notify_forget(l->rec.id);
 	live_forget_vmm(l);
-	free_event(&l->grace);
-	free_event(&l->load_by);
-	free_event(&l->back_by);
-	free_event(&l->no_memory);
+	timer_drop(&l->grace);
+	timer_drop(&l->load_by);
+	timer_drop(&l->back_by);
+	timer_drop(&l->no_memory);
 	close_fd(&l->old_worker);
 	holders_end(l->host, l->rec.id);
 	if (l->map_fd < 0)
@@ -248,10 +242,10 @@ void live_free(struct live *l)
 {
 	lessor_back(l->host->lessor, &l->claim);
 	live_forget_vmm(l);
-	free_event(&l->grace);
-	free_event(&l->load_by);
-	free_event(&l->back_by);
-	free_event(&l->no_memory);
+	timer_drop(&l->grace);
+	timer_drop(&l->load_by);
+	timer_drop(&l->back_by);
+	timer_drop(&l->no_memory);
 	close_fd(&l->old_worker);
 	if (l->worker)
 		worker_leave(l->worker);

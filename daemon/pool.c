@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/proc.h"
 #include "daemon/spawn.h"
+#include "daemon/timer.h"
 
 #define REAP_AGAIN_MS 20
 
@@ -22,12 +23,9 @@ struct pool {
 
 static void worker_free(struct worker *w)
 {
-	if (w->on_exit)
-		event_free(w->on_exit);
-	if (w->on_chan)
-		event_free(w->on_chan);
-	if (w->deadline)
-		event_free(w->deadline);
+	timer_drop(&w->on_exit);
+	timer_drop(&w->on_chan);
+	timer_drop(&w->deadline);
 	close_fd(&w->chan);
 	close_fd(&w->pidfd);
 	free(w);
@@ -35,10 +33,8 @@ static void worker_free(struct worker *w)
 
 static void schedule_refill(struct pool *pool, long ms)
 {
-	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-
 	if (!evtimer_pending(pool->refill, NULL))
-		evtimer_add(pool->refill, &tv);
+		timer_add(pool->refill, (uint64_t)ms * TIMER_MS);
 }
 
 static void greet(struct worker *w, const struct chan_hello *hello)
@@ -106,11 +102,9 @@ static void on_reap_again(evutil_socket_t fd, short what, void *arg);
 /* The pidfd stays readable: waiting for it again would spin. */
 static void reap_later(struct worker *w)
 {
-	const struct timeval soon = {0, REAP_AGAIN_MS * 1000};
-
 	event_free(w->on_exit);
 	w->on_exit = evtimer_new(w->pool->base, on_reap_again, w);
-	evtimer_add(w->on_exit, &soon);
+	timer_add(w->on_exit, REAP_AGAIN_MS * TIMER_MS);
 }
 
 static void on_reap_again(evutil_socket_t fd, short what, void *arg)
@@ -202,9 +196,7 @@ static void listen_to(struct worker *w)
 
 static void unwatch_nursery(struct pool *pool)
 {
-	if (pool->on_nursery)
-		event_free(pool->on_nursery);
-	pool->on_nursery = NULL;
+	timer_drop(&pool->on_nursery);
 }
 
 static void on_nursery_exit(evutil_socket_t fd, short what, void *arg)
@@ -389,12 +381,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 void worker_expect_exit(struct worker *w, unsigned ms)
 {
-	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-
 	if (w->deadline)
 		return;
 	w->deadline = evtimer_new(w->pool->base, on_deadline, w);
-	evtimer_add(w->deadline, &tv);
+	timer_add(w->deadline, (uint64_t)ms * TIMER_MS);
 }
 
 void worker_silence(struct worker *w)

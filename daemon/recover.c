@@ -12,6 +12,7 @@
 #include "daemon/fetch.h"
 #include "daemon/notify.h"
 #include "daemon/steer.h"
+#include "daemon/timer.h"
 #include "daemon/vmm.h"
 
 /* How long a VMM may take to end once its memory and its descriptors are gone. */
@@ -239,12 +240,11 @@ static void on_no_end(evutil_socket_t fd, short what, void *arg)
 /* Its pidfd will tell: its end, or that of its main thread alone, which tells nothing. */
 static void await_end(struct live *l)
 {
-	const struct timeval by = {ENDING_MS / 1000, ENDING_MS % 1000 * 1000};
 	struct json_object *data = json_object_new_object();
 
 	if (!l->no_memory)
 		l->no_memory = evtimer_new(l->host->base, on_no_end, l);
-	evtimer_add(l->no_memory, &by);
+	timer_add(l->no_memory, ENDING_MS * TIMER_MS);
 	if (l->rec.state == STATE_SERVING)
 		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
 	js_add_u64(data, "pid", l->rec.vmm_pid);

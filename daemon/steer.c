@@ -5,6 +5,7 @@
 
 #include "common/js.h"
 #include "common/log.h"
+#include "daemon/timer.h"
 #include "daemon/vmm.h"
 
 #define STOPPED "stopped"
@@ -124,11 +125,9 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
 
 static void start_grace(struct live *l, uint64_t us)
 {
-	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
-
 	if (!l->grace)
 		l->grace = evtimer_new(l->host->base, on_grace, l);
-	evtimer_add(l->grace, &tv);
+	timer_add(l->grace, us);
 }
 
 /* In the store before anything is done: who dies over it must do it again. */

@@ -14,6 +14,7 @@
 #include "daemon/home.h"
 #include "daemon/run_dir.h"
 #include "daemon/steer.h"
+#include "daemon/timer.h"
 #include "daemon/vmm.h"
 
 #define HOUSEKEEPING_S 10
@@ -430,7 +431,6 @@ static int open_all(struct supervisor *sup, struct err *err)
 int supervisor_new(struct event_base *base, const struct conf *conf, struct supervisor **ret,
 		   struct err *err)
 {
-	const struct timeval every = {HOUSEKEEPING_S, 0};
 	struct supervisor *sup = xcalloc(1, sizeof(*sup));
 
 	sup->host.base = base;
@@ -448,7 +448,7 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 		return -1;
 	}
 	sup->housekeeping = event_new(base, -1, EV_PERSIST, on_housekeeping, sup);
-	event_add(sup->housekeeping, &every);
+	timer_add(sup->housekeeping, HOUSEKEEPING_S * TIMER_S);
 	*ret = sup;
 	return 0;
 }
@@ -460,8 +460,7 @@ void supervisor_free(struct supervisor *sup)
 	while (sup->table.n)
 		remove_live(sup, sup->table.v[sup->table.n - 1]);
 	table_fini(&sup->table);
-	if (sup->housekeeping)
-		event_free(sup->housekeeping);
+	timer_drop(&sup->housekeeping);
 	capacity_fini(&sup->capacity);
 	sweep_stop(&sup->sweep);
 	strays_fini(&sup->strays);

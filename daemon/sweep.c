@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "daemon/holders.h"
+#include "daemon/timer.h"
 
 /* The page maps first: the others go with them. */
 static const struct {
@@ -78,18 +79,14 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 
 int sweep_start(struct sweep *s, struct err *err)
 {
-	const struct timeval by = {SWEEP_MS / 1000, SWEEP_MS % 1000 * 1000};
-
 	s->again = evtimer_new(s->host->base, on_again, s);
-	evtimer_add(s->again, &by);
+	timer_add(s->again, SWEEP_MS * TIMER_MS);
 	return sweep_all(s, err);
 }
 
 void sweep_stop(struct sweep *s)
 {
-	if (s->again)
-		event_free(s->again);
-	s->again = NULL;
+	timer_drop(&s->again);
 }
 
 int sweep_check(const struct sweep *s, const char *id, struct err *err)

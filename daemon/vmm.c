@@ -7,12 +7,11 @@
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
+#include "daemon/timer.h"
 
 static void ask_in(struct live *l, uint64_t us)
 {
-	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
-
-	evtimer_add(l->ask_vmm, &tv);
+	timer_add(l->ask_vmm, us);
 }
 
 bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
