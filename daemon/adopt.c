@@ -20,7 +20,7 @@
 
 static void wait_on(struct live *l)
 {
-	timer_add(l->back_by, BACK_MS * TIMER_MS);
+	timer_add(l->hold.back_by, BACK_MS * TIMER_MS);
 }
 
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
@@ -44,14 +44,14 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	}
 	if (what & EV_TIMEOUT) {
 		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
-		proc_kill(l->old_worker, &err);
-		event_add(l->back_by, NULL);
+		proc_kill(l->hold.old_worker, &err);
+		event_add(l->hold.back_by, NULL);
 		return;
 	}
-	timer_drop(&l->back_by);
+	timer_drop(&l->hold.back_by);
 	/* If it was our own child. */
-	spawn_reap(l->old_worker, how, sizeof(how));
-	close_fd(&l->old_worker);
+	spawn_reap(l->hold.old_worker, how, sizeof(how));
+	close_fd(&l->hold.old_worker);
 	slot_event(&l->slot, SLOT_EXITED);
 	recover_worker(l, "found dead after a restart", true);
 }
@@ -60,8 +60,8 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 static void wait_for_worker(struct live *l, int *pidfd)
 {
 	slot_event(&l->slot, SLOT_AWAIT);
-	l->old_worker = steal_fd(pidfd);
-	l->back_by = event_new(l->host->base, l->old_worker, EV_READ, on_old_worker, l);
+	l->hold.old_worker = steal_fd(pidfd);
+	l->hold.back_by = event_new(l->host->base, l->hold.old_worker, EV_READ, on_old_worker, l);
 	wait_on(l);
 }
 
@@ -69,7 +69,7 @@ static void forget_channel(struct live *l)
 {
 	l->worker = NULL;
 	lessor_back(l->host->lessor, &l->claim);
-	door_forget_told(&l->door);
+	door_forget_told(&l->hold.door);
 }
 
 void adopt_cut(struct live *l, int *pidfd)
@@ -127,14 +127,14 @@ static unsigned gather_row(struct live *l, int worker, struct err *why)
 	int gone = -1;
 
 	/* Also for a worker that is still there: what nobody has taken is closed soon. */
-	if (l->uffd < 0)
-		l->uffd = notify_take(l->rec.id);
-	if (connected && !vmm && l->uffd >= 0)
+	if (l->hold.uffd < 0)
+		l->hold.uffd = notify_take(l->rec.id);
+	if (connected && !vmm && l->hold.uffd >= 0)
 		vmm_watch(l, &gone);
 	/* Its files stay until it is released, whatever state it is in. */
 	if (live_open_map(l, &map, why))
 		return FACT(FACT_MAP_LOST) |
-		       (vmm || (l->uffd >= 0 && !vmm_has_ended(l)) ? FACT(FACT_GUEST) : 0);
+		       (vmm || (l->hold.uffd >= 0 && !vmm_has_ended(l)) ? FACT(FACT_GUEST) : 0);
 	if (connected && !vmm && recover_is_over(l, worker))
 		return FACT(FACT_OVER);
 	return worker >= 0 ? FACT(FACT_WORKER) : 0;
@@ -146,7 +146,7 @@ void adopt_row(struct live *l)
 	struct err why;
 	enum plan plan = plan_of(gather_row(l, worker, &why));
 
-	l->own_socket = owns_socket(l);
+	l->hold.own_socket = owns_socket(l);
 	if (plan != PLAN_AWAIT_WORKER && plan != PLAN_SUCCEED) {
 		recover_act(l, plan, "", &why);
 		return;
@@ -173,13 +173,12 @@ bool adopt_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers)
 		worker_leave(l->worker);
 		forget_channel(l);
 	}
-	timer_drop(&l->back_by);
-	close_fd(&l->old_worker);
+	timer_drop(&l->hold.back_by);
+	close_fd(&l->hold.old_worker);
 	l->worker = w;
 	worker_own(w, l->host->worker_hooks, l);
-	door_open(&l->door, listen_fd, npeers, l->rec.state == STATE_WAITING);
-	if (l->rec.state == STATE_RECOVERING)
-		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+	door_open(&l->hold.door, listen_fd, npeers, l->rec.state == STATE_WAITING);
+	live_served(l);
 	slot_event(&l->slot, SLOT_BACK);
 	live_known(l);
 	live_changed(l, "adopted", NULL);

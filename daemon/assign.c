@@ -66,9 +66,9 @@ static int make_socket(struct live *l, struct err *err)
 		unlink(own);
 	if (sock_listen(l->spec.socket_path, SOCK_STREAM, l->spec.socket_mode,
 			root ? l->spec.socket_uid : SOCK_KEEP_OWNER,
-			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->door.fd, err))
+			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->hold.door.fd, err))
 		return -1;
-	l->own_socket = true;
+	l->hold.own_socket = true;
 	return 0;
 }
 
@@ -111,7 +111,7 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 	a->rate_bytes_per_s = l->rec.rate_bytes_per_s;
 	a->paused = l->rec.paused;
 	a->failed = l->rec.state == STATE_FAILED;
-	a->unlink_socket = !l->own_socket && l->uffd < 0 && l->door.fd >= 0;
+	a->unlink_socket = !l->hold.own_socket && l->hold.uffd < 0 && l->hold.door.fd >= 0;
 	a->connect_ms = connect_ms(l);
 	a->record_ms = l->rec.recording ? l->host->conf.record_window_ms : 0;
 	a->wset_bytes = min_u64(l->host->conf.working_set_bytes,
@@ -145,17 +145,17 @@ static int assign(struct live *l, enum chan_assign_kind kind, int map, struct er
 	fds[0] = request;
 	fds[1] = map;
 	if (kind == CHAN_ASSIGN_SERVE) {
-		fds[nfds++] = l->uffd;
-		if (l->vmm >= 0)
-			fds[nfds++] = l->vmm;
-	} else if (l->door.fd >= 0) {
-		fds[nfds++] = l->door.fd;
+		fds[nfds++] = l->hold.uffd;
+		if (l->hold.vmm >= 0)
+			fds[nfds++] = l->hold.vmm;
+	} else if (l->hold.door.fd >= 0) {
+		fds[nfds++] = l->hold.door.fd;
 	}
 	if (holder >= 0)
 		fds[nfds++] = holder;
 	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
 		return -1;
-	door_hand_over(&l->door);
+	door_hand_over(&l->hold.door);
 	return 0;
 }
 
@@ -172,11 +172,11 @@ int assign_successor(struct live *l, struct err *err)
 {
 	cleanup_fd int map = -1;
 
-	if (l->uffd >= 0)
+	if (l->hold.uffd >= 0)
 		return live_open_map(l, &map, err) ||
 		       assign(l, CHAN_ASSIGN_SERVE, map, err) ? -1 : 0;
 	/* Nothing was installed yet: begin the page map anew. */
-	if (make_map(l, &map, err) || (l->door.fd < 0 && make_socket(l, err)))
+	if (make_map(l, &map, err) || (l->hold.door.fd < 0 && make_socket(l, err)))
 		return -1;
 	return assign(l, CHAN_ASSIGN_WAIT, map, err);
 }
@@ -187,7 +187,7 @@ void assign_presence(struct live *l)
 	struct chan_msg msg = {0};
 	struct err err;
 
-	if (!l->worker || l->vmm < 0)
+	if (!l->worker || l->hold.vmm < 0)
 		return;
 	if (presence_open((pid_t)l->rec.vmm_pid, &pagemap, &err)) {
 		log_warning("page states of a restore cannot be exact", "id=%s why=%s", l->rec.id,
@@ -195,7 +195,7 @@ void assign_presence(struct live *l)
 		return;
 	}
 	/* That number may be another process's by now. */
-	if (proc_ended(l->vmm))
+	if (proc_ended(l->hold.vmm))
 		return;
 	worker_send(l->worker, CHAN_PRESENCE, &msg, &pagemap, 1, &err);
 }

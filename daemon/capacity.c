@@ -22,7 +22,7 @@ static bool is_deferred(const struct live *l)
 /* What it may still have to hold. */
 static int64_t promised(const struct live *l)
 {
-	int has = (l->worker ? 2 : l->old_worker >= 0) + (l->uffd >= 0) + (l->vmm >= 0);
+	int has = (l->worker ? 2 : l->hold.old_worker >= 0) + (l->hold.uffd >= 0) + (l->hold.vmm >= 0);
 
 	return is_deferred(l) || slot_is_released(&l->slot) ? 0 : DESCRIPTORS_PER_RESTORE - has;
 }
@@ -126,7 +126,7 @@ void capacity_take_up(struct capacity *c, struct live *l)
 	if (capacity_make(c, l))
 		return;
 	/* What systemd kept is here already, and would be dropped. */
-	l->uffd = notify_take(l->rec.id);
+	l->hold.uffd = notify_take(l->rec.id);
 	if (log_allow(&limit, now_us()))
 		log_warning("no descriptors are left for a restore; its worker serves on alone",
 			    "id=%s limit=%llu", l->rec.id,

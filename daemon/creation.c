@@ -77,14 +77,14 @@ static int record_created(struct live *l, const struct chan_ready *ready, struct
 	js_add_u64(data, "size_bytes", ready->size_bytes);
 	js_add_u64(data, "layers", ready->layers);
 	js_add_u64(data, "extents", ready->extents);
-	return journal_add_now(l->host->journal, &l->rec, "created", data, err);
+	return live_created(l, data, err);
 }
 
 void creation_done(struct live *l, const struct chan_ready *ready, int *listen_fd)
 {
 	struct err err;
 
-	timer_drop(&l->load_by);
+	timer_drop(&l->hold.load_by);
 	if (record_created(l, ready, &err)) {
 		creation_failed(l, &err);
 		return;
@@ -93,7 +93,7 @@ void creation_done(struct live *l, const struct chan_ready *ready, int *listen_f
 	live_known(l);
 	/* Before anybody can start a VMM. */
 	recording_give(l);
-	door_open(&l->door, listen_fd, 0, l->rec.state == STATE_WAITING);
+	door_open(&l->hold.door, listen_fd, 0, l->rec.state == STATE_WAITING);
 	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
 		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
 	answer(l, NULL);
@@ -119,8 +119,8 @@ int creation_begin(struct host *host, const char *id, struct spec *spec,
 		return -1;
 	}
 	memset(spec, 0, sizeof(*spec));
-	l->load_by = evtimer_new(host->base, on_load_by, l);
-	timer_add(l->load_by, LOAD_BY_S * TIMER_S);
+	l->hold.load_by = evtimer_new(host->base, on_load_by, l);
+	timer_add(l->hold.load_by, LOAD_BY_S * TIMER_S);
 	*ret = l;
 	return 0;
 }

@@ -132,7 +132,7 @@ static void take_socket(struct live *l, int listen_fd)
 		unlink(own);
 		return;
 	}
-	l->own_socket = strcmp(own, l->spec.socket_path) == 0 ||
+	l->hold.own_socket = strcmp(own, l->spec.socket_path) == 0 ||
 			(l->rec.caller_uid == geteuid() &&
 			 getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
 			 strcmp(addr.sun_path, l->spec.socket_path) == 0);
@@ -183,7 +183,7 @@ struct live *foundling_new(struct host *host, const struct home_guest *guest, st
 	worker_own(l->worker, host->worker_hooks, l);
 	slot_event(&l->slot, SLOT_BACK);
 	recording_ready(l, &guest->proof->key);
-	door_open(&l->door, guest->listen_fd, guest->back->npeers,
+	door_open(&l->hold.door, guest->listen_fd, guest->back->npeers,
 		  l->rec.state == STATE_WAITING);
 	return l;
 }

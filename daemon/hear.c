@@ -35,7 +35,7 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 
 	if (!ready->size_bytes || ready->layers > SPEC_LAYERS_MAX + 1)
 		return "of an impossible snapshot";
-	if (l->rec.state == STATE_WAITING && l->door.fd < 0 && !door_listens(fds[0]))
+	if (l->rec.state == STATE_WAITING && l->hold.door.fd < 0 && !door_listens(fds[0]))
 		return "without a socket";
 	/* Of a complete guest only the pages are known. */
 	if (!live_is_creating(l) &&
@@ -49,7 +49,7 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 	slot_event(&l->slot, SLOT_LOADED);
 	live_known(l);
 	recording_give(l);
-	door_open(&l->door, &fds[0], 0, l->rec.state == STATE_WAITING);
+	door_open(&l->hold.door, &fds[0], 0, l->rec.state == STATE_WAITING);
 	recover_done(l);
 	return NULL;
 }
@@ -70,7 +70,7 @@ static const char *on_refused(struct live *l, const struct chan_msg *msg, int *f
 	struct json_object *data;
 
 	(void)fds;
-	door_drop(&l->door, msg->refused.peer);
+	door_drop(&l->hold.door, msg->refused.peer);
 	if (!msg->refused.why[0] || !may_tell(l, &l->refused_told, "refused"))
 		return NULL;
 	data = json_object_new_object();
@@ -84,9 +84,9 @@ static const char *on_refused(struct live *l, const struct chan_msg *msg, int *f
 static const char *on_peer(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
-	if (fds[0] < 0 || !l->door.awaited)
+	if (fds[0] < 0 || !l->hold.door.awaited)
 		return "that it has not announced";
-	door_keep(&l->door, &fds[0], l->own_socket ? l->rec.socket_path : NULL);
+	door_keep(&l->hold.door, &fds[0], l->hold.own_socket ? l->rec.socket_path : NULL);
 	return NULL;
 }
 
@@ -99,7 +99,7 @@ static const char *check_vmm(const struct live *l, int pidfd, uint32_t pid, uint
 		return NULL;
 	if (l->rec.vmm_pid && pid != l->rec.vmm_pid)
 		return "of another VMM";
-	if (l->vmm < 0 && !vmm_may_be(l, pidfd, pid))
+	if (l->hold.vmm < 0 && !vmm_may_be(l, pidfd, pid))
 		return "of a process that cannot be its VMM";
 	return NULL;
 }
@@ -131,9 +131,9 @@ static const char *on_connected(struct live *l, const struct chan_msg *msg, int 
 	if ((lie = check_vmm(l, fds[1], c->pid, c->uid)) || (lie = check_memory(l, c)))
 		return lie;
 	l->worker->replays = false;
-	close_fd(&l->uffd);
-	l->uffd = steal_fd(&fds[0]);
-	notify_keep(l->rec.id, l->uffd);
+	close_fd(&l->hold.uffd);
+	l->hold.uffd = steal_fd(&fds[0]);
+	notify_keep(l->rec.id, l->hold.uffd);
 	if (l->rec.state == STATE_WAITING)
 		live_connected(l, c, fds[1]);
 	vmm_watch(l, &fds[1]);
@@ -225,7 +225,7 @@ static const char *on_lease_back(struct live *l, const struct chan_msg *msg, int
 /* While it cannot be told (a removal is under way) another worker goes on after this one. */
 static const char *on_gone(struct live *l, const struct chan_msg *msg, int *fds)
 {
-	enum uf_life life = l->uffd >= 0 ? uffd_life(l->uffd) : UF_ENDED;
+	enum uf_life life = l->hold.uffd >= 0 ? uffd_life(l->hold.uffd) : UF_ENDED;
 
 	(void)msg;
 	(void)fds;
@@ -395,7 +395,7 @@ static void end_liar_unborn(struct live *l, const char *how)
 		  l->rec.worker_pid, how);
 	js_add_string(data, "detail", err.msg);
 	js_add_u64(data, "pid", l->rec.worker_pid);
-	journal_add(l->host->journal, NULL, "worker-lied", data);
+	live_tell_unborn(l, "worker-lied", data);
 	creation_failed(l, &err);
 }
 
@@ -439,7 +439,7 @@ static void on_end(void *arg, const char *how)
 		creation_failed(l, &err);
 		break;
 	case SLOT_FINISH:
-		live_close_map(l);
+		holdings_close_map(&l->hold);
 		l->host->hooks->changed(l->host->arg, l);
 		break;
 	case SLOT_SUCCEED_UNCOUNTED:

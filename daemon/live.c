@@ -1,15 +1,11 @@
 #include "daemon/live.h"
 
-#include <event2/event.h>
 #include <fcntl.h>
 #include <string.h>
 
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
-#include "daemon/holders.h"
-#include "daemon/notify.h"
-#include "daemon/timer.h"
 
 void live_changed(struct live *l, const char *type, struct json_object *data)
 {
@@ -17,24 +13,39 @@ void live_changed(struct live *l, const char *type, struct json_object *data)
 	l->host->hooks->changed(l->host->arg, l);
 }
 
-/* ---- end of a restore ---- */
-
-/* No VMM is to come any more. */
-static void unlink_socket(struct live *l)
+int live_created(struct live *l, struct json_object *data, struct err *err)
 {
-	if (l->own_socket)
-		unlink(l->spec.socket_path);
-	l->own_socket = false;
-	door_close(&l->door);
+	return journal_add_now(l->host->journal, &l->rec, "created", data, err);
 }
 
-static void unlink_files(struct live *l)
+void live_tell_unborn(struct live *l, const char *type, struct json_object *data)
 {
-	char path[CONF_PATH_MAX + 1];
+	journal_add(l->host->journal, NULL, type, data);
+}
 
-	host_path(l->host, "maps", l->rec.id, path);
-	unlink(path);
-	unlink_socket(l);
+void live_unserved(struct live *l)
+{
+	if (l->rec.state == STATE_SERVING)
+		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
+	else
+		l->rec.revision++;
+}
+
+void live_served(struct live *l)
+{
+	if (l->rec.state == STATE_RECOVERING)
+		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+}
+
+/* ---- end of a restore ---- */
+
+void live_over(struct live *l)
+{
+	if (proto_state_live(l->rec.state)) {
+		restore_move(&l->rec, STATE_ENDED, "reboot", wall_ms());
+		journal_add(l->host->journal, &l->rec, "ended", NULL);
+	}
+	slot_event(&l->slot, SLOT_RELEASE_ALONE);
 }
 
 /* One that was never served: its worker alone has what it handed over. */
@@ -45,54 +56,23 @@ static bool is_held(const struct live *l)
 
 bool live_has_vmm(const struct live *l)
 {
-	return l->vmm >= 0 || l->uffd >= 0 || is_held(l);
+	return l->hold.vmm >= 0 || l->hold.uffd >= 0 || is_held(l);
 }
 
-void live_forget_vmm(struct live *l)
-{
-	timer_drop(&l->on_vmm);
-	timer_drop(&l->ask_vmm);
-	close_fd(&l->vmm);
-	l->life = (struct life){0};
-}
-
-/* Its last counters are good once nobody writes them any more. */
-void live_close_map(struct live *l)
-{
-	struct err err;
-
-	if (l->map_fd >= 0 && pagemap_view(l->map_fd, &l->last, &err))
-		memset(&l->last, 0, sizeof(l->last));
-	close_fd(&l->map_fd);
-}
-
-/* Everything but the record goes. A blocked thread of a dead VMM waits for the uffd. */
 void live_release(struct live *l)
 {
 	struct chan_msg stop = {.stop.how = CHAN_STOP_WAITING};
 	struct err err;
 
-	close_fd(&l->uffd);
 	lessor_back(l->host->lessor, &l->claim);
-	if (!slot_is_released(&l->slot))
-		notify_forget(l->rec.id);
-	live_forget_vmm(l);
-	timer_drop(&l->grace);
-	timer_drop(&l->load_by);
-	timer_drop(&l->back_by);
-	timer_drop(&l->no_memory);
-	close_fd(&l->old_worker);
-	holders_end(l->host, l->rec.id);
-	if (l->map_fd < 0)
-		live_open_map(l, &l->map_fd, &err);
-	unlink_files(l);
+	holdings_release(&l->hold, l->host, l->rec.id, l->spec.socket_path);
 	slot_event(&l->slot, l->worker ? SLOT_RELEASE : SLOT_RELEASE_ALONE);
 	if (l->worker) {
 		/* It may have left already, or leave because the VMM did. */
 		worker_send(l->worker, CHAN_STOP, &stop, NULL, 0, &err);
 		worker_expect_exit(l->worker, LIVE_LEAVE_MS);
 	} else {
-		live_close_map(l);
+		holdings_close_map(&l->hold);
 	}
 }
 
@@ -126,7 +106,7 @@ void live_end(struct live *l, const char *reason)
 		reason = l->rec.stop_reason;
 	if (!failed)
 		restore_move(&l->rec, STATE_ENDED, reason, wall_ms());
-	close_fd(&l->uffd);
+	close_fd(&l->hold.uffd);
 	l->rec.released = true;
 	/* Before its files go: a living row without them would be taken for a lost one. */
 	journal_add(l->host->journal, &l->rec, failed ? "released" : "ended", reason_data(l));
@@ -142,7 +122,7 @@ bool live_fail(struct live *l, const char *reason)
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
 	l->rec.released = !live_has_vmm(l);
-	unlink_socket(l);
+	holdings_close_socket(&l->hold, l->spec.socket_path);
 	lessor_back(l->host->lessor, &l->claim);
 	live_changed(l, "failed", reason_data(l));
 	if (!live_has_vmm(l)) {
@@ -188,7 +168,7 @@ void live_connected(struct live *l, const struct chan_connected *c, int pidfd)
 	l->rec.memory_bytes = c->memory_bytes;
 	l->rec.connected_ms = wall_ms();
 	restore_move(&l->rec, STATE_SERVING, "", wall_ms());
-	unlink_socket(l);
+	holdings_close_socket(&l->hold, l->spec.socket_path);
 	live_changed(l, "connected", connected_data(c));
 }
 
@@ -226,8 +206,7 @@ static const struct door_hooks door_hooks = {send_peer, has_room};
 void live_init(struct live *l, struct host *host)
 {
 	l->host = host;
-	l->map_fd = l->uffd = l->vmm = l->old_worker = -1;
-	door_init(&l->door, host->base, &door_hooks, l);
+	holdings_init(&l->hold, host->base, &door_hooks, l);
 	TAILQ_INIT(&l->creators);
 }
 
@@ -241,17 +220,9 @@ void live_begin(struct live *l, const char *id, const struct sock_peer *caller)
 void live_free(struct live *l)
 {
 	lessor_back(l->host->lessor, &l->claim);
-	live_forget_vmm(l);
-	timer_drop(&l->grace);
-	timer_drop(&l->load_by);
-	timer_drop(&l->back_by);
-	timer_drop(&l->no_memory);
-	close_fd(&l->old_worker);
 	if (l->worker)
 		worker_leave(l->worker);
-	door_close(&l->door);
-	close_fd(&l->uffd);
-	close_fd(&l->map_fd);
+	holdings_fini(&l->hold);
 	restore_record_fini(&l->rec);
 	spec_fini(&l->spec);
 	free(l);
@@ -270,10 +241,10 @@ int live_view(const struct live *l, struct pagemap_view *ret, struct err *err)
 {
 	cleanup_fd int map = -1;
 
-	if (l->map_fd >= 0)
-		return pagemap_view(l->map_fd, ret, err);
+	if (l->hold.map_fd >= 0)
+		return pagemap_view(l->hold.map_fd, ret, err);
 	if (!slot_is_released(&l->slot))
 		return live_open_map(l, &map, err) || pagemap_view(map, ret, err) ? -1 : 0;
-	*ret = l->last;
+	*ret = l->hold.last;
 	return 0;
 }

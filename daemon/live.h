@@ -1,24 +1,17 @@
 /*
- * live - one restore at work: its record, and what it holds
- *
- * Everything the supervisor keeps for a restore hangs here: the worker, a
- * duplicate of the uffd, the VMM's pidfd and the socket. When the restore ends all
- * of it is released at once, the uffd first; what stays is the record, until the
- * retention time is over. Descriptors are few (descriptors.h): the page map is opened
- * when it is looked at, and the snapshot's files are somebody else's (holders.h).
+ * live - one restore at work: its record, what is held for it, and its worker's slot
  *
  * It has two states: what the API shows of it (restore.h), and how it stands with its worker
- * (slot.h).
+ * (slot.h). Nobody but this room changes the first, and writes it down: those who recover,
+ * steer, record or assign do it through here. When the restore ends, all that is held goes at
+ * once (holdings.h); what stays is the record, until the retention time is over.
  */
 #ifndef UFFDD_LIVE_H
 #define UFFDD_LIVE_H
 
 #include <sys/queue.h>
 
-#include "common/life.h"
-#include "common/pagemap.h"
-#include "daemon/door.h"
-#include "daemon/host.h"
+#include "daemon/holdings.h"
 #include "daemon/restore.h"
 #include "daemon/slot.h"
 #include "daemon/tenant.h"
@@ -26,7 +19,6 @@
 /* How long a worker may take to leave, on a host that is too busy to run it. */
 #define LIVE_LEAVE_MS 30000
 
-struct event;
 struct live;
 
 /* Who waits for a create: called once, with the restore, or with why not. */
@@ -49,21 +41,9 @@ struct live {
 	struct worker *worker;    /* NULL once it has exited */
 	struct claim claim;       /* to a prefetch lease */
 	uint64_t limits_told_us;  /* its worker knows the VMM's cgroups as they were then; 0: not */
-	struct event *load_by;    /* deadline while creating */
-	int map_fd;               /* owned, from its release until its worker has left */
-	struct pagemap_view last; /* the page map as it was in the end */
-	bool own_socket;          /* bound by us: we unlink it */
-	struct door door;         /* until a VMM is there */
+	struct holdings hold;     /* descriptors, paths, deadlines */
 	uint64_t refused_told;    /* REFUSED that were worth an event, and those that would be */
 	uint64_t notes_told[CHAN_NOTE_COUNT];
-	struct event *back_by;    /* until then the worker of a former supervisor may come back */
-	int old_worker;           /* owned: its pidfd */
-	struct event *no_memory;  /* until then a VMM that has none any more may end */
-	int uffd;                 /* owned duplicate; never the first to go while the VMM lives */
-	int vmm;                  /* owned pidfd, -1: none, or not known: see vmm.c */
-	struct event *on_vmm, *ask_vmm;
-	struct life life;         /* of the VMM, once the process behind that has ended */
-	struct event *grace;      /* a stop waits for the VMM to end by itself */
 	TAILQ_ENTRY(live) ended_link;
 };
 
@@ -80,21 +60,29 @@ extern const struct lessor_hooks live_lessor_hooks;
 bool live_stands(const struct live *l);
 /* Is there a guest that may hang on us? Then nothing of it is closed. */
 bool live_has_vmm(const struct live *l);
-/* Its process is another one, or none: pidfd and events of it go. */
-void live_forget_vmm(struct live *l);
 /* Everything but the record goes, with the worker as soon as that has left. */
 void live_release(struct live *l);
 static inline bool live_is_creating(const struct live *l)
 {
 	return l->slot.state == SLOT_CREATING;
 }
-/* Nobody writes the page map any more: its last counters are kept. */
-void live_close_map(struct live *l);
 /* Everything but the record is gone. */
 bool live_released(const struct live *l);
 
 /* A change: written, published, and looked at by those who wait. @data is taken over. */
 void live_changed(struct live *l, const char *type, struct json_object *data);
+/* The first of them: in the store before anybody hears of it, or an error. */
+int live_created(struct live *l, struct json_object *data, struct err *err);
+/* An event, but of no restore: nothing of @l was created yet. */
+void live_tell_unborn(struct live *l, const char *type, struct json_object *data);
+/*
+ * Its worker is lost, or one serves again; the caller tells what has happened (live_changed).
+ * Only one that serves goes back and forth: waiting and failed ones stay what they are.
+ */
+void live_unserved(struct live *l);
+void live_served(struct live *l);
+/* A row that does not stand: what lived before the host was started again has ended with it. */
+void live_over(struct live *l);
 
 /*
  * Visible at once; what the guest hangs on is kept until the VMM has ended. True: it had not

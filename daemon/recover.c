@@ -32,11 +32,11 @@ static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
 	if (live_open_map(l, &map, err) || pagemap_view(map, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
-	if (l->vmm < 0)
+	if (l->hold.vmm < 0)
 		return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known");
-	if (fetch_uffd(l->vmm, (pid_t)l->rec.vmm_pid, map, &view, &l->uffd, err))
+	if (fetch_uffd(l->hold.vmm, (pid_t)l->rec.vmm_pid, map, &view, &l->hold.uffd, err))
 		return -1;
-	notify_keep(l->rec.id, l->uffd);
+	notify_keep(l->rec.id, l->hold.uffd);
 	return 0;
 }
 
@@ -74,25 +74,25 @@ static bool learn_vmm(struct live *l)
 		.memory_bytes = regions_bytes(&view.regions),
 	};
 	if (live_open_map(l, &map, &err) ||
-	    !door_find(&l->door, l->spec.peer_uid, map, &view, &vmm, &uffd))
+	    !door_find(&l->hold.door, l->spec.peer_uid, map, &view, &vmm, &uffd))
 		vmm = find_learnt(c.pid);
 	/* What the page map says is the worker's word. */
 	if (vmm >= 0 && !vmm_may_be(l, vmm, c.pid))
 		close_fd(&vmm);
 	live_connected(l, &c, vmm);
 	if (uffd >= 0) {
-		close_fd(&l->uffd);
-		l->uffd = uffd;
+		close_fd(&l->hold.uffd);
+		l->hold.uffd = uffd;
 		notify_keep(l->rec.id, uffd);
 	}
-	if (vmm >= 0 || l->uffd >= 0)
+	if (vmm >= 0 || l->hold.uffd >= 0)
 		vmm_watch(l, &vmm);
 	return true;
 }
 
 bool recover_is_over(const struct live *l, int worker)
 {
-	if (l->uffd >= 0 || l->vmm >= 0)
+	if (l->hold.uffd >= 0 || l->hold.vmm >= 0)
 		return vmm_has_ended(l);
 	if (worker >= 0)
 		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
@@ -117,7 +117,7 @@ static unsigned look_for_uffd(struct live *l, struct err *why)
 
 	if (!recover_has_begun(l))
 		return 0;
-	if (l->uffd >= 0 || find_uffd(l, &left_alone, why) == 0)
+	if (l->hold.uffd >= 0 || find_uffd(l, &left_alone, why) == 0)
 		return FACT(FACT_BEGUN) | FACT(FACT_UFFD);
 	if (why->sys == ESRCH)
 		return FACT(FACT_BEGUN) | FACT(FACT_NO_MEMORY);
@@ -201,10 +201,7 @@ static void start_successor(struct live *l, const char *how)
 static void succeed(struct live *l, const char *how)
 {
 	l->rec.worker_restarts++;
-	if (l->rec.state == STATE_SERVING)
-		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
-	else
-		l->rec.revision++;
+	live_unserved(l);
 	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", l->rec.id,
 		   l->rec.worker_restarts, how);
 	start_successor(l, how);
@@ -242,11 +239,10 @@ static void await_end(struct live *l)
 {
 	struct json_object *data = json_object_new_object();
 
-	if (!l->no_memory)
-		l->no_memory = evtimer_new(l->host->base, on_no_end, l);
-	timer_add(l->no_memory, ENDING_MS * TIMER_MS);
-	if (l->rec.state == STATE_SERVING)
-		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
+	if (!l->hold.no_memory)
+		l->hold.no_memory = evtimer_new(l->host->base, on_no_end, l);
+	timer_add(l->hold.no_memory, ENDING_MS * TIMER_MS);
+	live_unserved(l);
 	js_add_u64(data, "pid", l->rec.vmm_pid);
 	live_changed(l, "vmm-ending", data);
 }
@@ -294,8 +290,7 @@ void recover_worker(struct live *l, const char *how, bool counted)
 
 void recover_done(struct live *l)
 {
-	if (l->rec.state == STATE_RECOVERING)
-		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+	live_served(l);
 	assign_presence(l);
 	live_changed(l, "recovered", NULL);
 	steer_go_on(l);

@@ -125,9 +125,9 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
 
 static void start_grace(struct live *l, uint64_t us)
 {
-	if (!l->grace)
-		l->grace = evtimer_new(l->host->base, on_grace, l);
-	timer_add(l->grace, us);
+	if (!l->hold.grace)
+		l->hold.grace = evtimer_new(l->host->base, on_grace, l);
+	timer_add(l->hold.grace, us);
 }
 
 /* In the store before anything is done: who dies over it must do it again. */
@@ -151,8 +151,8 @@ static int stop_guest(struct live *l, uint64_t grace_ms, bool kill, struct err *
 	if (!grace_ms && check_stop(l, kill, err))
 		return -1;
 	remember_stop(l, kill ? KILLED : STOPPED, grace_ms);
-	if (l->grace)
-		evtimer_del(l->grace);
+	if (l->hold.grace)
+		evtimer_del(l->hold.grace);
 	if (!grace_ms)
 		return carry_out(l, err);
 	start_grace(l, grace_ms * 1000);

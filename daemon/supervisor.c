@@ -118,7 +118,7 @@ static void forget_ended(struct supervisor *sup, int64_t now_ms)
 static void end_those_ended(struct supervisor *sup)
 {
 	for (size_t i = 0; i < sup->table.n; i++)
-		if (sup->table.v[i]->uffd >= 0 && vmm_has_ended(sup->table.v[i]))
+		if (sup->table.v[i]->hold.uffd >= 0 && vmm_has_ended(sup->table.v[i]))
 			live_end(sup->table.v[i], "vmm-exited");
 }
 
@@ -306,11 +306,7 @@ static void take_up(struct supervisor *sup, struct live *l)
 		capacity_take_up(&sup->capacity, l);
 		return;
 	}
-	if (proto_state_live(l->rec.state)) {
-		restore_move(&l->rec, STATE_ENDED, "reboot", wall_ms());
-		journal_add(l->host->journal, &l->rec, "ended", NULL);
-	}
-	slot_event(&l->slot, SLOT_RELEASE_ALONE);
+	live_over(l);
 	on_ended(sup, l);
 }
 

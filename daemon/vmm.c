@@ -11,7 +11,7 @@
 
 static void ask_in(struct live *l, uint64_t us)
 {
-	timer_add(l->ask_vmm, us);
+	timer_add(l->hold.ask_vmm, us);
 }
 
 bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
@@ -25,16 +25,16 @@ bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
 		return true;
 	if ((uint32_t)behind != pid)
 		return false;
-	return door_knows(&l->door, behind, l->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
+	return door_knows(&l->hold.door, behind, l->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
 	       saved == caller;
 }
 
 /* With a userfaultfd in hand it alone decides. */
 bool vmm_has_ended(const struct live *l)
 {
-	if (l->uffd >= 0)
-		return uffd_life(l->uffd) == UF_ENDED;
-	return l->vmm >= 0 && proc_ended(l->vmm);
+	if (l->hold.uffd >= 0)
+		return uffd_life(l->hold.uffd) == UF_ENDED;
+	return l->hold.vmm >= 0 && proc_ended(l->hold.vmm);
 }
 
 /* ---- it is not who connected ---- */
@@ -48,9 +48,9 @@ static bool find_owner(struct live *l, int *ret_pidfd)
 	struct err err;
 	pid_t pid;
 
-	if (l->uffd < 0 || live_view(l, &view, &err))
+	if (l->hold.uffd < 0 || live_view(l, &view, &err))
 		return false;
-	pidfd = fetch_owner(l->uffd, &view.regions, &pid);
+	pidfd = fetch_owner(l->hold.uffd, &view.regions, &pid);
 	if (pidfd < 0 || !vmm_may_be(l, pidfd, (uint32_t)pid) ||
 	    proc_behind(pidfd, &pid, &real, &saved) || pid == 0)
 		return false;
@@ -84,7 +84,7 @@ static bool look_elsewhere(struct live *l)
 
 	if (!find_owner(l, &pidfd))
 		return false;
-	live_forget_vmm(l);
+	holdings_forget_vmm(&l->hold);
 	vmm_watch(l, &pidfd);
 	/* Its pages, and its cgroups, are to be looked at from now on. */
 	assign_presence(l);
@@ -116,13 +116,13 @@ static void on_ask(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (l->uffd < 0) {
+	if (l->hold.uffd < 0) {
 		/* Its worker has it, and stays until the end, or brings it. */
 		if (!l->worker && l->slot.state != SLOT_AWAITED)
 			live_end(l, "vmm-exited");
 		return;
 	}
-	switch (life_ask(&l->life, l->uffd, now_us())) {
+	switch (life_ask(&l->hold.life, l->hold.uffd, now_us())) {
 	case LIFE_GONE:
 		live_end(l, "vmm-exited");
 		return;
@@ -132,16 +132,16 @@ static void on_ask(evutil_socket_t fd, short what, void *arg)
 	case LIFE_WAIT:
 		break;
 	}
-	if (l->life.since_us)
-		ask_in(l, life_wait_us(&l->life, now_us()));
+	if (l->hold.life.since_us)
+		ask_in(l, life_wait_us(&l->hold.life, now_us()));
 }
 
 static void begin_to_ask(struct live *l)
 {
-	life_begin(&l->life, now_us());
-	if (!l->ask_vmm)
-		l->ask_vmm = evtimer_new(l->host->base, on_ask, l);
-	ask_in(l, life_wait_us(&l->life, now_us()));
+	life_begin(&l->hold.life, now_us());
+	if (!l->hold.ask_vmm)
+		l->hold.ask_vmm = evtimer_new(l->host->base, on_ask, l);
+	ask_in(l, life_wait_us(&l->hold.life, now_us()));
 }
 
 static void on_vmm(evutil_socket_t fd, short what, void *arg)
@@ -153,11 +153,11 @@ static void on_vmm(evutil_socket_t fd, short what, void *arg)
 
 void vmm_watch(struct live *l, int *pidfd)
 {
-	if (l->vmm < 0 && *pidfd >= 0) {
-		l->vmm = steal_fd(pidfd);
-		l->on_vmm = event_new(l->host->base, l->vmm, EV_READ, on_vmm, l);
-		event_add(l->on_vmm, NULL);
-	} else if (l->vmm < 0 || l->life.since_us) {
+	if (l->hold.vmm < 0 && *pidfd >= 0) {
+		l->hold.vmm = steal_fd(pidfd);
+		l->hold.on_vmm = event_new(l->host->base, l->hold.vmm, EV_READ, on_vmm, l);
+		event_add(l->hold.on_vmm, NULL);
+	} else if (l->hold.vmm < 0 || l->hold.life.since_us) {
 		begin_to_ask(l);
 	}
 }
@@ -178,10 +178,10 @@ int vmm_kill(struct live *l, struct err *err)
 {
 	if (vmm_has_ended(l))
 		return 0;
-	if (l->vmm >= 0 && !proc_ended(l->vmm) && !is_other(l))
-		return proc_kill(l->vmm, err);
+	if (l->hold.vmm >= 0 && !proc_ended(l->hold.vmm) && !is_other(l))
+		return proc_kill(l->hold.vmm, err);
 	if (look_elsewhere(l))
-		return proc_kill(l->vmm, err);
+		return proc_kill(l->hold.vmm, err);
 	return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known: end the "
 		       "VMM yourself");
 }

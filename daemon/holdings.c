@@ -1,0 +1,75 @@
+#include "daemon/holdings.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "daemon/holders.h"
+#include "daemon/notify.h"
+#include "daemon/timer.h"
+
+void holdings_init(struct holdings *h, struct event_base *base, const struct door_hooks *hooks,
+		   void *arg)
+{
+	h->uffd = h->vmm = h->old_worker = h->map_fd = -1;
+	door_init(&h->door, base, hooks, arg);
+}
+
+void holdings_close_socket(struct holdings *h, const char *path)
+{
+	if (h->own_socket)
+		unlink(path);
+	h->own_socket = false;
+	door_close(&h->door);
+}
+
+void holdings_forget_vmm(struct holdings *h)
+{
+	timer_drop(&h->on_vmm);
+	timer_drop(&h->ask_vmm);
+	close_fd(&h->vmm);
+	h->life = (struct life){0};
+}
+
+void holdings_close_map(struct holdings *h)
+{
+	struct err err;
+
+	if (h->map_fd >= 0 && pagemap_view(h->map_fd, &h->last, &err))
+		memset(&h->last, 0, sizeof(h->last));
+	close_fd(&h->map_fd);
+}
+
+static void drop_deadlines(struct holdings *h)
+{
+	timer_drop(&h->grace);
+	timer_drop(&h->load_by);
+	timer_drop(&h->back_by);
+	timer_drop(&h->no_memory);
+	close_fd(&h->old_worker);
+}
+
+void holdings_release(struct holdings *h, const struct host *host, const char *id,
+		      const char *socket_path)
+{
+	char map[CONF_PATH_MAX + 1];
+
+	close_fd(&h->uffd);
+	notify_forget(id);
+	holdings_forget_vmm(h);
+	drop_deadlines(h);
+	holders_end(host, id);
+	host_path(host, "maps", id, map);
+	if (h->map_fd < 0)
+		h->map_fd = open(map, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	unlink(map);
+	holdings_close_socket(h, socket_path);
+}
+
+void holdings_fini(struct holdings *h)
+{
+	holdings_forget_vmm(h);
+	drop_deadlines(h);
+	door_close(&h->door);
+	close_fd(&h->uffd);
+	close_fd(&h->map_fd);
+}
