@@ -12,15 +12,18 @@
 
 #include <sys/queue.h>
 
-#include "daemon/http.h"
+#include "common/sock.h"
+#include "daemon/http_limits.h"
 
 struct bufferevent;
 struct event;
+struct event_base;
 struct evconnlistener;
 struct evhttp;
 struct evhttp_bound_socket;
 struct evhttp_connection;
 struct http_conns;
+struct http_request;
 
 struct http_conn {
 	LIST_ENTRY(http_conn) link;
