@@ -83,13 +83,3 @@ int call_query_ms(struct call *c, const char *key, uint64_t max_ms, uint64_t *re
 	*ret = ms;
 	return 0;
 }
-
-struct live *call_restore(struct call *c, struct err *err)
-{
-	struct live *l = supervisor_find(c->sup, c->id);
-
-	if (l && tenant_may_see(&c->caller, l->rec.tenant))
-		return l;
-	err_set(err, ERR_NOTFOUND, "there is no restore %s", c->id);
-	return NULL;
-}

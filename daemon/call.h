@@ -1,21 +1,29 @@
 /*
  * call - one API request while its handler works on it
+ *
+ * A handler is called with what its caller has a right to (routes.h), and returns
+ *
+ *    0   the request is settled: answered, or left to a long poll (waits.h), a create or
+ *        a stream, which answers it later; @c is over when the handler returns
+ *   -1   it has done neither; the dispatcher answers with @err
  */
 #ifndef UFFDD_CALL_H
 #define UFFDD_CALL_H
 
 #include "common/js.h"
+#include "common/proto.h"
 #include "daemon/http.h"
-#include "daemon/supervisor.h"
-#include "daemon/tenant.h"
 
-struct api;
+struct feeds;
+struct live;
+struct supervisor;
+struct waits;
 
 struct call {
-	struct api *api;
-	struct supervisor *sup;
 	struct http_request *req;
-	struct tenant_caller caller;
+	struct supervisor *sup;    /* borrowed, like all here */
+	struct waits *waits;
+	struct feeds *feeds;
 	char id[PROTO_ID_MAX + 1]; /* of the path, or "" */
 	struct json_object *body;  /* owned by the dispatcher; NULL if the route takes none */
 };
@@ -31,8 +39,5 @@ int call_query_u64(struct call *c, const char *key, uint64_t min, uint64_t max, 
 int call_query_bool(struct call *c, const char *key, bool *ret, struct err *err);
 int call_query_ms(struct call *c, const char *key, uint64_t max_ms, uint64_t *ret,
 		  struct err *err);
-
-/* The restore of the path, if the caller may see it: NULL with ERR_NOTFOUND. */
-struct live *call_restore(struct call *c, struct err *err);
 
 #endif

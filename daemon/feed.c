@@ -3,6 +3,7 @@
 #include <event2/event.h>
 #include <string.h>
 
+#include "daemon/store.h"
 #include "daemon/view.h"
 
 #define BATCH 256
@@ -12,8 +13,7 @@
 
 struct feed {
 	TAILQ_ENTRY(feed) link;
-	struct feed_list *list;
-	struct supervisor *sup;
+	struct feeds *feeds;
 	struct http_request *req;
 	struct event *more, *heartbeat;
 	uint64_t after;
@@ -22,9 +22,16 @@ struct feed {
 	size_t sent; /* in this batch */
 };
 
+void feeds_init(struct feeds *feeds, struct event_base *base, struct store *store)
+{
+	feeds->base = base;
+	feeds->store = store;
+	TAILQ_INIT(&feeds->open);
+}
+
 static void feed_free(struct feed *f)
 {
-	TAILQ_REMOVE(f->list, f, link);
+	TAILQ_REMOVE(&f->feeds->open, f, link);
 	event_free(f->more);
 	event_free(f->heartbeat);
 	free(f);
@@ -74,7 +81,7 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	f->full = false;
 	f->sent = 0;
-	rc = store_events(f->sup->store, f->after, &filter, BATCH, send_event, f, &err);
+	rc = store_events(f->feeds->store, f->after, &filter, BATCH, send_event, f, &err);
 	if (f->full) {
 		again_in(f, FULL_MS);
 	} else if (rc) {
@@ -99,11 +106,11 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 	http_stream_write(f->req, "{}\n", 3);
 }
 
-void feed_wake(struct feed_list *feeds)
+void feed_wake(struct feeds *feeds)
 {
 	struct feed *f;
 
-	TAILQ_FOREACH(f, feeds, link)
+	TAILQ_FOREACH(f, &feeds->open, link)
 		if (!evtimer_pending(f->more, NULL))
 			again_in(f, 0);
 }
@@ -115,7 +122,7 @@ static int check_after(struct call *c, uint64_t *after, struct err *err)
 	bool named = http_query(c->req, "after") != NULL;
 
 	if (call_query_u64(c, "after", 0, INT64_MAX, after, err) ||
-	    store_event_range(c->sup->store, &oldest, &newest, err))
+	    store_event_range(c->feeds->store, &oldest, &newest, err))
 		return -1;
 	if (named && *after + 1 < oldest)
 		return err_set(err, ERR_TRIMMED, "events up to %llu are no longer kept: list the "
@@ -134,34 +141,34 @@ static int read_query(struct call *c, struct feed *f, struct err *err)
 	if (restore && !proto_id_valid(restore))
 		return err_set(err, ERR_INVALID, "restore: is not an id");
 	snprintf(f->restore, sizeof(f->restore), "%s", restore ? restore : "");
-	if (!tenant_is_admin(&c->caller))
-		memcpy(f->tenant, c->caller.tenant, sizeof(f->tenant));
 	return 0;
 }
 
-void feed_get(struct feed_list *feeds, struct call *c)
+static void start(struct feed *f)
 {
 	const struct timeval beat = {HEARTBEAT_S, 0};
-	struct feed *f = xcalloc(1, sizeof(*f));
-	struct err err;
 
-	f->list = feeds;
-	f->sup = c->sup;
-	f->req = c->req;
-	if (read_query(c, f, &err)) {
-		free(f);
-		call_problem(c->req, &err);
-		return;
-	}
-	if (http_stream_begin(c->req, 200, "application/x-ndjson", on_gone, f)) {
-		free(f);
-		err_set(&err, ERR_QUOTA, "too many streams are open already");
-		call_problem(c->req, &err);
-		return;
-	}
-	f->more = evtimer_new(c->sup->host.base, on_more, f);
-	f->heartbeat = event_new(c->sup->host.base, -1, EV_PERSIST, on_heartbeat, f);
-	TAILQ_INSERT_TAIL(feeds, f, link);
+	f->more = evtimer_new(f->feeds->base, on_more, f);
+	f->heartbeat = event_new(f->feeds->base, -1, EV_PERSIST, on_heartbeat, f);
+	TAILQ_INSERT_TAIL(&f->feeds->open, f, link);
 	event_add(f->heartbeat, &beat);
 	again_in(f, 0);
+}
+
+int feed_get(struct call *c, const char *tenant, struct err *err)
+{
+	struct feed *f = xcalloc(1, sizeof(*f));
+	int rc;
+
+	f->feeds = c->feeds;
+	f->req = c->req;
+	snprintf(f->tenant, sizeof(f->tenant), "%s", tenant ? tenant : "");
+	rc = read_query(c, f, err);
+	if (rc == 0 && http_stream_begin(c->req, 200, "application/x-ndjson", on_gone, f))
+		rc = err_set(err, ERR_QUOTA, "too many streams are open already");
+	if (rc)
+		free(f);
+	else
+		start(f);
+	return rc;
 }

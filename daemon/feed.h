@@ -11,11 +11,22 @@
 
 #include "daemon/call.h"
 
+struct event_base;
 struct feed;
-TAILQ_HEAD(feed_list, feed);
+struct store;
 
-void feed_get(struct feed_list *feeds, struct call *c);
+struct feeds {
+	struct event_base *base; /* borrowed, as the store is */
+	struct store *store;
+	TAILQ_HEAD(open_feeds, feed) open;
+};
+
+/* Streams end with their HTTP server, so there is nothing to be freed. */
+void feeds_init(struct feeds *feeds, struct event_base *base, struct store *store);
+
+/* A handler; the stream has the events of @tenant, or of all where it is NULL. */
+int feed_get(struct call *c, const char *tenant, struct err *err);
 /* There are new events. */
-void feed_wake(struct feed_list *feeds);
+void feed_wake(struct feeds *feeds);
 
 #endif

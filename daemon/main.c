@@ -12,6 +12,7 @@
 #include "daemon/descriptors.h"
 #include "daemon/notify.h"
 #include "daemon/selftest.h"
+#include "daemon/supervisor.h"
 
 /* Out of the build tree the worker lies beside us; installed, where configure said. */
 static void find_worker(struct conf *conf)
@@ -52,22 +53,25 @@ static int serve(const struct conf *conf, struct err *err)
 	struct event_base *base = event_base_new();
 	struct event *term = evsignal_new(base, SIGTERM, on_signal, base);
 	struct event *intr = evsignal_new(base, SIGINT, on_signal, base);
-	struct supervisor *sup = NULL;
+	struct api_parts parts = {.base = base, .conf = conf};
 	struct api *api = NULL;
 	int rc = -1;
 
 	event_add(term, NULL);
 	event_add(intr, NULL);
 	notify_open();
-	if (supervisor_new(base, conf, &sup, err) == 0 && api_new(sup, &api, err) == 0) {
+	if (supervisor_new(base, conf, &parts.sup, err) == 0) {
+		parts.store = parts.sup->store;
+		rc = api_new(&parts, &api, err);
+	}
+	if (rc == 0) {
 		notify_close();
 		notify_say("READY=1");
 		event_base_dispatch(base);
 		notify_say("STOPPING=1");
-		rc = 0;
 	}
 	api_free(api);
-	supervisor_free(sup);
+	supervisor_free(parts.sup);
 	event_free(term);
 	event_free(intr);
 	event_base_free(base);

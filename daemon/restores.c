@@ -6,7 +6,9 @@
 #include "daemon/recording.h"
 #include "daemon/recover.h"
 #include "daemon/steer.h"
+#include "daemon/supervisor.h"
 #include "daemon/view.h"
+#include "daemon/waits.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 1000
@@ -22,7 +24,8 @@
 /* ---- list ---- */
 
 struct filter {
-	const char *tenant;
+	const char *only;         /* tenant that the caller may see; NULL = any */
+	const char *tenant;       /* that was asked for; NULL = any */
 	enum restore_state state; /* STATE_NONE = any */
 	uint64_t limit;
 	const char *after;
@@ -46,52 +49,57 @@ static int read_filter(struct call *c, struct filter *f, struct err *err)
 	return call_query_u64(c, "limit", 1, LIST_MAX, &f->limit, err);
 }
 
-static bool listed(const struct call *c, const struct filter *f, const struct live *l)
+static bool is_of(const struct live *l, const char *tenant)
 {
-	return tenant_may_see(&c->caller, l->rec.tenant) &&
-	       (!f->tenant || strcmp(f->tenant, l->rec.tenant) == 0) &&
+	return !tenant || strcmp(tenant, l->rec.tenant) == 0;
+}
+
+static bool listed(const struct filter *f, const struct live *l)
+{
+	return is_of(l, f->only) && is_of(l, f->tenant) &&
 	       (f->state == STATE_NONE || f->state == l->rec.state);
 }
 
-void restores_list(struct call *c)
+/* NULL, or the token of the next page. */
+static const char *add_items(struct supervisor *sup, const struct filter *f,
+			     struct json_object *items)
 {
-	struct json_object *o, *items;
-	const char *after, *token = NULL;
-	struct filter f;
+	const char *after = f->after;
 	struct live *l;
-	struct err err;
 	uint64_t n = 0;
 
-	if (read_filter(c, &f, &err)) {
-		call_problem(c->req, &err);
-		return;
+	for (; (l = supervisor_next(sup, after)); after = l->rec.id) {
+		if (!listed(f, l))
+			continue;
+		if (n++ == f->limit)
+			return after;
+		json_object_array_add(items, view_restore(l));
 	}
+	return NULL;
+}
+
+int restores_list(struct call *c, const char *tenant, struct err *err)
+{
+	struct filter f = {.only = tenant};
+	struct json_object *o, *items;
+	const char *token;
+
+	if (read_filter(c, &f, err))
+		return -1;
 	items = json_object_new_array();
-	after = f.after;
-	while ((l = supervisor_next(c->sup, after))) {
-		if (listed(c, &f, l)) {
-			if (n == f.limit) {
-				token = after;
-				break;
-			}
-			json_object_array_add(items, view_restore(l));
-			n++;
-		}
-		after = l->rec.id;
-	}
+	token = add_items(c->sup, &f, items);
 	o = json_object_new_object();
 	json_object_object_add(o, "items", items);
 	js_add_string(o, "next_page_token", token);
 	call_reply(c->req, 200, o);
+	return 0;
 }
 
 /* ---- create ---- */
 
 struct pending {
 	struct creator creator;
-	struct supervisor *sup;
 	struct http_request *req;
-	char id[PROTO_ID_MAX + 1];
 	bool held, answered;
 };
 
@@ -127,58 +135,70 @@ static int parse_spec(struct call *c, struct spec *ret, struct err *err)
 	return 0;
 }
 
-static void create(struct call *c, const char *id)
+/* The answer comes from on_created(): here, or later if the request could be held. */
+static int await_created(struct pending *p, const char *id, struct err *err)
+{
+	if (p->answered) {
+		free(p);
+		return 0;
+	}
+	if (http_hold(p->req, on_creator_gone, p)) {
+		supervisor_forget_creator(&p->creator);
+		free(p);
+		return err_set(err, ERR_QUOTA, "too many requests wait already; restore %s is "
+			       "being created, ask for it", id);
+	}
+	p->held = true;
+	return 0;
+}
+
+static int create(struct call *c, const char *id, struct err *err)
 {
 	struct pending *p;
 	struct spec spec;
-	struct err err;
 
-	if (parse_spec(c, &spec, &err)) {
-		call_problem(c->req, &err);
-		return;
-	}
+	if (parse_spec(c, &spec, err))
+		return -1;
 	p = xcalloc(1, sizeof(*p));
 	p->creator = (struct creator){.done = on_created, .arg = p};
-	p->sup = c->sup;
 	p->req = c->req;
-	snprintf(p->id, sizeof(p->id), "%s", id);
-	if (supervisor_create(c->sup, id, &spec, http_peer(c->req), &p->creator, &err)) {
-		call_problem(c->req, &err);
+	if (supervisor_create(c->sup, id, &spec, http_peer(c->req), &p->creator, err)) {
 		free(p);
-	} else if (p->answered) {
-		free(p);
-	} else if (http_hold(c->req, on_creator_gone, p)) {
-		supervisor_forget_creator(&p->creator);
-		free(p);
-		err_set(&err, ERR_QUOTA, "too many requests wait already; restore %s is being "
-			"created, ask for it", id);
-		call_problem(c->req, &err);
-	} else {
-		p->held = true;
+		return -1;
 	}
+	return await_created(p, id, err);
 }
 
-void restores_put(struct call *c)
+int restores_put(struct call *c, struct err *err)
 {
-	create(c, c->id);
+	return create(c, c->id, err);
 }
 
-void restores_post(struct call *c)
+int restores_post(struct call *c, struct err *err)
 {
 	char id[UUID_STR_LEN];
 	uuid_t uuid;
 
 	uuid_generate_random(uuid);
 	uuid_unparse_lower(uuid, id);
-	create(c, id);
+	return create(c, id, err);
 }
 
 /* ---- one ---- */
 
-static void answer_object(struct http_request *req, const struct live *live, bool late)
+static int reply(struct call *c, const struct live *l)
+{
+	call_reply_restore(c->req, 200, l);
+	return 0;
+}
+
+static int answer_object(struct http_request *req, const struct live *live, bool late,
+			 struct err *err)
 {
 	(void)late;
+	(void)err;
 	call_reply_restore(req, 200, live);
+	return 0;
 }
 
 static bool reached(const struct live *l, int target)
@@ -194,27 +214,33 @@ static bool complete_or_over(const struct live *l, int target)
 	return l->rec.complete || !proto_state_live(l->rec.state);
 }
 
-void restores_get(struct call *c)
+static int read_goal(const char *target, struct wait_goal *ret, struct err *err)
+{
+	enum restore_state state = proto_state_from(target);
+
+	ret->answer = answer_object;
+	ret->target = (int)state;
+	ret->reached = reached;
+	if (strcmp(target, "complete") == 0)
+		ret->reached = complete_or_over;
+	else if (state == STATE_NONE)
+		return err_set(err, ERR_INVALID, "for: must be a state or \"complete\"");
+	return 0;
+}
+
+int restores_get(struct call *c, struct live *l, struct err *err)
 {
 	const char *target = http_query(c->req, "for");
-	enum restore_state state = target ? proto_state_from(target) : STATE_NONE;
-	bool complete = target && strcmp(target, "complete") == 0;
+	struct wait_goal goal;
 	uint64_t ms = 0;
-	struct err err;
-	struct live *l = call_restore(c, &err);
 
-	if (!l || call_query_ms(c, "wait", WAIT_MAX_MS, &ms, &err)) {
-		call_problem(c->req, &err);
-	} else if (target && !complete && state == STATE_NONE) {
-		err_set(&err, ERR_INVALID, "for: must be a state or \"complete\"");
-		call_problem(c->req, &err);
-	} else if (!target) {
-		call_reply_restore(c->req, 200, l);
-	} else if (complete) {
-		waits_hold(api_waits(c->api), c, l, ms, complete_or_over, 0, answer_object);
-	} else {
-		waits_hold(api_waits(c->api), c, l, ms, reached, (int)state, answer_object);
-	}
+	if (call_query_ms(c, "wait", WAIT_MAX_MS, &ms, err))
+		return -1;
+	if (!target)
+		return reply(c, l);
+	if (read_goal(target, &goal, err))
+		return -1;
+	return waits_hold(c->waits, c->req, l, ms, &goal, err);
 }
 
 /* Or nobody is stopping it any more: its grace is over, and it had to be refused. */
@@ -225,33 +251,27 @@ static bool released_or_refused(const struct live *l, int target)
 	       (!slot_is_released(&l->slot) && !l->rec.stop_reason[0]);
 }
 
-static void answer_stopped(struct http_request *req, const struct live *live, bool late)
+static int answer_stopped(struct http_request *req, const struct live *live, bool late,
+			  struct err *err)
 {
-	struct err err;
-
-	if (live_released(live)) {
-		call_reply_restore(req, 200, live);
-		return;
-	}
-	err_set(&err, ERR_STATE, "restore %s: the VMM (pid %u) lives%s; end it first, or stop with "
-		"kill", live->rec.id, live->rec.vmm_pid,
-		late ? "" : " and its guest still needs pages");
-	call_problem(req, &err);
+	if (!live_released(live))
+		return err_set(err, ERR_STATE, "restore %s: the VMM (pid %u) lives%s; end it "
+			       "first, or stop with kill", live->rec.id, live->rec.vmm_pid,
+			       late ? "" : " and its guest still needs pages");
+	call_reply_restore(req, 200, live);
+	return 0;
 }
 
-void restores_delete(struct call *c)
+int restores_delete(struct call *c, struct live *l, struct err *err)
 {
+	static const struct wait_goal stopped = {released_or_refused, 0, answer_stopped};
 	uint64_t grace = 0;
 	bool kill = false;
-	struct err err;
-	struct live *l = call_restore(c, &err);
 
-	if (!l || call_query_ms(c, "grace", GRACE_MAX_MS, &grace, &err) ||
-	    call_query_bool(c, "kill", &kill, &err) || steer_stop(l, grace, kill, &err))
-		call_problem(c->req, &err);
-	else
-		waits_hold(api_waits(c->api), c, l, grace + STOP_MS, released_or_refused, 0,
-			   answer_stopped);
+	if (call_query_ms(c, "grace", GRACE_MAX_MS, &grace, err) ||
+	    call_query_bool(c, "kill", &kill, err) || steer_stop(l, grace, kill, err))
+		return -1;
+	return waits_hold(c->waits, c->req, l, grace + STOP_MS, &stopped, err);
 }
 
 /* ---- prefetch, pause ---- */
@@ -282,16 +302,13 @@ static int read_prefetch(struct call *c, const struct live *l, struct chan_prefe
 	return 0;
 }
 
-void restores_prefetch(struct call *c)
+int restores_prefetch(struct call *c, struct live *l, struct err *err)
 {
 	struct chan_prefetch p;
-	struct err err;
-	struct live *l = call_restore(c, &err);
 
-	if (!l || read_prefetch(c, l, &p, &err) || steer_prefetch(l, &p, &err))
-		call_problem(c->req, &err);
-	else
-		call_reply_restore(c->req, 200, l);
+	if (read_prefetch(c, l, &p, err) || steer_prefetch(l, &p, err))
+		return -1;
+	return reply(c, l);
 }
 
 static bool paused_or_over(const struct live *l, int target)
@@ -300,39 +317,29 @@ static bool paused_or_over(const struct live *l, int target)
 	return l->rec.paused || l->rec.state != STATE_SERVING;
 }
 
-static void answer_paused(struct http_request *req, const struct live *live, bool late)
+static int answer_paused(struct http_request *req, const struct live *live, bool late,
+			 struct err *err)
 {
-	struct err err;
-
-	if (live->rec.paused) {
-		call_reply_restore(req, 200, live);
-		return;
-	}
-	err_set(&err, late ? ERR_TIMEOUT : ERR_STATE, "restore %s is %s and did not pause",
-		live->rec.id, proto_state_name(live->rec.state));
-	call_problem(req, &err);
+	if (!live->rec.paused)
+		return err_set(err, late ? ERR_TIMEOUT : ERR_STATE,
+			       "restore %s is %s and did not pause", live->rec.id,
+			       proto_state_name(live->rec.state));
+	call_reply_restore(req, 200, live);
+	return 0;
 }
 
-void restores_pause(struct call *c)
+int restores_pause(struct call *c, struct live *l, struct err *err)
 {
-	struct err err;
-	struct live *l = call_restore(c, &err);
+	static const struct wait_goal paused = {paused_or_over, 0, answer_paused};
 
-	if (!l || steer_pause(l, &err))
-		call_problem(c->req, &err);
-	else
-		waits_hold(api_waits(c->api), c, l, PAUSE_MS, paused_or_over, 0, answer_paused);
+	if (steer_pause(l, err))
+		return -1;
+	return waits_hold(c->waits, c->req, l, PAUSE_MS, &paused, err);
 }
 
-void restores_resume(struct call *c)
+int restores_resume(struct call *c, struct live *l, struct err *err)
 {
-	struct err err;
-	struct live *l = call_restore(c, &err);
-
-	if (!l || steer_resume(l, &err))
-		call_problem(c->req, &err);
-	else
-		call_reply_restore(c->req, 200, l);
+	return steer_resume(l, err) ? -1 : reply(c, l);
 }
 
 /* ---- another worker ---- */
@@ -343,17 +350,14 @@ static bool restarted_or_over(const struct live *l, int target)
 	       (l->slot.state == SLOT_READY && l->rec.worker_restarts != (uint32_t)target);
 }
 
-void restores_restart_worker(struct call *c)
+int restores_restart_worker(struct call *c, struct live *l, struct err *err)
 {
-	struct err err;
-	struct live *l = call_restore(c, &err);
-	int before = l ? (int)l->rec.worker_restarts : 0;
+	struct wait_goal restarted = {restarted_or_over, (int)l->rec.worker_restarts,
+				      answer_object};
 
-	if (!l || recover_replace(l, &err))
-		call_problem(c->req, &err);
-	else
-		waits_hold(api_waits(c->api), c, l, RESTART_MS, restarted_or_over, before,
-			   answer_object);
+	if (recover_replace(l, err))
+		return -1;
+	return waits_hold(c->waits, c->req, l, RESTART_MS, &restarted, err);
 }
 
 /* ---- pages ---- */
@@ -405,7 +409,7 @@ static struct json_object *pages_json(const struct live *l, const struct pagemap
 	return o;
 }
 
-static int read_pages(struct call *c, struct live *l, struct err *err)
+int restores_pages(struct call *c, struct live *l, struct err *err)
 {
 	uint64_t offset = 0, max = RUNS_DEFAULT, next = UINT64_MAX;
 	cleanup_free struct pagemap_run *runs = NULL;
@@ -427,26 +431,15 @@ static int read_pages(struct call *c, struct live *l, struct err *err)
 	return 0;
 }
 
-void restores_pages(struct call *c)
-{
-	struct err err;
-	struct live *l = call_restore(c, &err);
-
-	if (!l || read_pages(c, l, &err))
-		call_problem(c->req, &err);
-}
-
 /* ---- working set ---- */
 
-void restores_working_set(struct call *c)
+int restores_working_set(struct call *c, struct live *l, struct err *err)
 {
 	cleanup_free void *bytes = NULL;
 	size_t len = 0;
-	struct err err;
-	struct live *l = call_restore(c, &err);
 
-	if (!l || recording_read(l, &bytes, &len, &err))
-		call_problem(c->req, &err);
-	else
-		http_reply(c->req, 200, "application/octet-stream", bytes, len);
+	if (recording_read(l, &bytes, &len, err))
+		return -1;
+	http_reply(c->req, 200, "application/octet-stream", bytes, len);
+	return 0;
 }

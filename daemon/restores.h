@@ -1,26 +1,26 @@
 /*
  * restores - the handlers of /v1/restores
  *
- * Each answers, holds or streams its request.
+ * Which of them gets which restore, or whose, is said by the table of routes.c.
  */
 #ifndef UFFDD_RESTORES_H
 #define UFFDD_RESTORES_H
 
 #include "daemon/call.h"
-#include "daemon/waits.h"
 
-struct wait_list *api_waits(struct api *api);
+/* @tenant: whose restores are listed; NULL: all. */
+int restores_list(struct call *c, const char *tenant, struct err *err);
 
-void restores_list(struct call *c);
-void restores_post(struct call *c);
-void restores_put(struct call *c);
-void restores_get(struct call *c);
-void restores_delete(struct call *c);
-void restores_prefetch(struct call *c);
-void restores_pages(struct call *c);
-void restores_working_set(struct call *c);
-void restores_pause(struct call *c);
-void restores_resume(struct call *c);
-void restores_restart_worker(struct call *c);
+int restores_post(struct call *c, struct err *err);
+int restores_put(struct call *c, struct err *err);
+
+int restores_get(struct call *c, struct live *l, struct err *err);
+int restores_delete(struct call *c, struct live *l, struct err *err);
+int restores_prefetch(struct call *c, struct live *l, struct err *err);
+int restores_pages(struct call *c, struct live *l, struct err *err);
+int restores_working_set(struct call *c, struct live *l, struct err *err);
+int restores_pause(struct call *c, struct live *l, struct err *err);
+int restores_resume(struct call *c, struct live *l, struct err *err);
+int restores_restart_worker(struct call *c, struct live *l, struct err *err);
 
 #endif

@@ -21,9 +21,16 @@ bool tenant_is_admin(const struct tenant_caller *caller)
 	return caller->role == TENANT_ROLE_ADMIN;
 }
 
+const char *tenant_only(const struct tenant_caller *caller)
+{
+	return tenant_is_admin(caller) ? NULL : caller->tenant;
+}
+
 bool tenant_may_see(const struct tenant_caller *caller, const char *tenant)
 {
-	return tenant_is_admin(caller) || strcmp(caller->tenant, tenant) == 0;
+	const char *only = tenant_only(caller);
+
+	return !only || strcmp(only, tenant) == 0;
 }
 
 int tenant_may_act(const struct tenant_caller *caller, const char *tenant, struct err *err)

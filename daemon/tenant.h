@@ -27,6 +27,8 @@ struct tenant_caller {
 void tenant_resolve(const struct sock_peer *peer, struct tenant_caller *ret);
 
 bool tenant_is_admin(const struct tenant_caller *caller);
+/* The one tenant whose restores and events it may see; NULL: an admin sees everybody's. */
+const char *tenant_only(const struct tenant_caller *caller);
 /* May it learn that restores of @tenant exist? What it may not see is "not found". */
 bool tenant_may_see(const struct tenant_caller *caller, const char *tenant);
 /*

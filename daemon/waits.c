@@ -2,32 +2,38 @@
 
 #include <event2/event.h>
 
+#include "daemon/call.h"
+
 struct wait {
 	TAILQ_ENTRY(wait) link;
-	struct wait_list *list;
+	struct waits *waits;
 	struct http_request *req;
-	struct live *live;
+	const struct live *live;
 	struct event *deadline;
-	wait_test test;
-	int target;
-	wait_answer answer;
+	struct wait_goal goal;
 };
+
+void waits_init(struct waits *waits, struct event_base *base)
+{
+	waits->base = base;
+	TAILQ_INIT(&waits->held);
+}
 
 static void wait_free(struct wait *w)
 {
-	TAILQ_REMOVE(w->list, w, link);
+	TAILQ_REMOVE(&w->waits->held, w, link);
 	event_free(w->deadline);
 	free(w);
 }
 
 static void finish(struct wait *w, bool late)
 {
-	struct http_request *req = w->req;
-	const struct live *live = w->live;
-	wait_answer answer = w->answer;
+	const struct wait done = *w;
+	struct err err;
 
 	wait_free(w);
-	answer(req, live, late);
+	if (done.goal.answer(done.req, done.live, late, &err))
+		call_problem(done.req, &err);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -43,44 +49,44 @@ static void on_gone(struct http_request *req, void *arg)
 	wait_free(arg);
 }
 
-void waits_hold(struct wait_list *waits, struct call *c, struct live *live, uint64_t ms,
-		wait_test test, int target, wait_answer answer)
+static bool has_reached(const struct wait_goal *goal, const struct live *live)
+{
+	return goal->reached(live, goal->target);
+}
+
+int waits_hold(struct waits *waits, struct http_request *req, const struct live *live,
+	       uint64_t ms, const struct wait_goal *goal, struct err *err)
 {
 	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
 	struct wait *w;
-	struct err err;
 
-	if (ms == 0 || test(live, target)) {
-		answer(c->req, live, !test(live, target));
-		return;
-	}
+	if (ms == 0 || has_reached(goal, live))
+		return goal->answer(req, live, !has_reached(goal, live), err);
 	w = xcalloc(1, sizeof(*w));
-	if (http_hold(c->req, on_gone, w)) {
+	if (http_hold(req, on_gone, w)) {
 		free(w);
-		err_set(&err, ERR_QUOTA, "too many requests wait already: try again, or poll");
-		call_problem(c->req, &err);
-		return;
+		return err_set(err, ERR_QUOTA,
+			       "too many requests wait already: try again, or poll");
 	}
 	*w = (struct wait){
-		.list = waits,
-		.req = c->req,
+		.waits = waits,
+		.req = req,
 		.live = live,
-		.deadline = evtimer_new(c->sup->host.base, on_deadline, w),
-		.test = test,
-		.target = target,
-		.answer = answer,
+		.deadline = evtimer_new(waits->base, on_deadline, w),
+		.goal = *goal,
 	};
 	evtimer_add(w->deadline, &tv);
-	TAILQ_INSERT_TAIL(waits, w, link);
+	TAILQ_INSERT_TAIL(&waits->held, w, link);
+	return 0;
 }
 
-void waits_look(struct wait_list *waits, const struct live *live)
+void waits_look(struct waits *waits, const struct live *live)
 {
 	struct wait *w, *next;
 
-	for (w = TAILQ_FIRST(waits); w; w = next) {
+	for (w = TAILQ_FIRST(&waits->held); w; w = next) {
 		next = TAILQ_NEXT(w, link);
-		if (w->live == live && w->test(live, w->target))
+		if (w->live == live && has_reached(&w->goal, live))
 			finish(w, false);
 	}
 }
