@@ -96,7 +96,7 @@ static void handler(struct http_request *req, void *arg)
 	route_echo(req);
 }
 
-void httpd_start(const struct http_limits *limits)
+void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct err err;
@@ -109,8 +109,13 @@ void httpd_start(const struct http_limits *limits)
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&srv.addr, sizeof(sa_family_t)), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&srv.addr, &srv.addr_len), 0);
 	ck_assert_int_eq(listen(fd, 64), 0);
-	ck_assert_msg(http_new(srv.base, fd, limits, handler, &srv, &srv.http, &err) == 0, "%s",
+	ck_assert_msg(http_new(srv.base, fd, limits, fn, arg, &srv.http, &err) == 0, "%s",
 		      err.msg);
+}
+
+void httpd_start(const struct http_limits *limits)
+{
+	httpd_serve(limits, handler, &srv);
 }
 
 void httpd_start_default(void)

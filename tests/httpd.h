@@ -31,6 +31,8 @@ struct httpd {
 extern struct httpd srv;
 
 void httpd_start(const struct http_limits *limits);
+/* With a test's own handler; of the clients below client_hold() and _stream() want ours. */
+void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg);
 void httpd_start_default(void);
 void httpd_stop(void);
 /* One turn: poll once, run what is ready, never wait. */
