@@ -1,22 +1,13 @@
 #include "worker/guest.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "worker/fault.h"
+#include "worker/install.h"
 
-/* Of zeros that are copied: as much as prefetch installs at once. They take no memory of ours. */
-#define ZEROS_BYTES ((uint64_t)256 << 10)
 /* So much of each region is looked at to know a process by its pages. */
 #define PROOF_RUNS 64
 #define ZEROS_AT_ONCE 4096 /* pages */
-
-static void *anonymous(uint64_t bytes, int prot)
-{
-	void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
 
 int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src,
 	       struct err *err)
@@ -26,29 +17,18 @@ int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *sr
 	g->map = *map;
 	memset(map, 0, sizeof(*map));
 	g->src = src;
-	g->unproven = EXTENT_ZERO;
 	g->presence.pagemap = -1;
 	g->page_bytes = g->map.regions->page_bytes;
-	g->zeros_bytes = max_u64(g->page_bytes, ZEROS_BYTES);
-	g->bounce = anonymous(g->page_bytes, PROT_READ | PROT_WRITE);
-	g->zeros = anonymous(g->zeros_bytes, PROT_READ);
-	if (!g->bounce || !g->zeros) {
-		err_sys(err, "map %llu bytes of buffers", (unsigned long long)g->page_bytes);
+	if (install_init(g, err)) {
 		guest_fini(g);
 		return -1;
 	}
-	/* Guest bytes do not belong into a core dump. */
-	madvise(g->bounce, g->page_bytes, MADV_DONTDUMP);
 	return 0;
 }
 
 void guest_fini(struct guest *g)
 {
-	if (g->bounce)
-		munmap(g->bounce, g->page_bytes);
-	if (g->zeros)
-		munmap(g->zeros, g->zeros_bytes);
-	g->bounce = g->zeros = NULL;
+	install_fini(g);
 	presence_fini(&g->presence);
 	pagemap_close(&g->map);
 	close_fd(&g->uffd);
@@ -92,11 +72,6 @@ static uint64_t address(const struct guest *g, uint64_t page)
 	const struct region *r = regions_at_offset(g->map.regions, off);
 
 	return r ? r->base + (off - r->offset) : 0;
-}
-
-static bool hugetlb(const struct guest *g)
-{
-	return g->page_bytes > PAGE_4K;
 }
 
 /* ---- zero pages ---- */
@@ -147,180 +122,16 @@ uint64_t guest_paid_bytes(const struct guest *g)
 {
 	const struct pagemap_stats *stats = g->map.stats;
 
-	bool paid = hugetlb(g) || g->tracks == UF_TRACKS;
+	bool paid = guest_is_huge(g) || g->tracks == UF_TRACKS;
 
 	return stats->installed_bytes + (paid ? stats->zero_installed_bytes : 0);
 }
 
-/* ---- installing ---- */
+/* ---- what the kernel answers ---- */
 
 static void wake(struct guest *g, uint64_t addr)
 {
 	uffd_wake(g->uffd, addr, g->page_bytes);
-}
-
-/* Where a VMM looks who writes, what we put there must not look like it. */
-static bool tracks(struct guest *g, uint64_t addr)
-{
-	if (g->tracks == UF_TRACKING_UNSURE)
-		g->tracks = uffd_tracks(g->uffd, addr, g->page_bytes);
-	return g->tracks == UF_TRACKS;
-}
-
-/* A huge page that "exists" may be one for which the pool has no memory: only then it is there. */
-static enum uf_outcome judge(struct guest *g, uint64_t addr, enum uf_outcome o)
-{
-	if (o != UF_EXISTS || !hugetlb(g) ||
-	    presence_ask(&g->presence, g->uffd, addr, g->page_bytes) == PRESENCE_YES)
-		return o;
-	return UF_NOMEM;
-}
-
-/* All bytes go this way. */
-static enum uf_outcome put(struct guest *g, uint64_t addr, const void *from, uint64_t bytes,
-			   uint64_t *ret_done)
-{
-	enum uf_outcome o;
-
-	if (tracks(g, addr))
-		o = uffd_copy_protected(g->uffd, addr, from, bytes, ret_done);
-	else
-		o = uffd_copy(g->uffd, addr, from, bytes, ret_done);
-	return judge(g, addr, o);
-}
-
-static enum uf_outcome install_zero(struct guest *g, uint64_t addr, uint64_t n, uint64_t *ret_done)
-{
-	uint64_t bytes = n * g->page_bytes, done;
-	enum uf_outcome o;
-
-	if (hugetlb(g) || tracks(g, addr))
-		o = put(g, addr, g->zeros, min_u64(bytes, g->zeros_bytes), &done);
-	else
-		o = uffd_zero(g->uffd, addr, bytes, &done);
-	*ret_done = done / g->page_bytes;
-	g->map.stats->zero_installed_bytes += done;
-	return o == UF_DONE && *ret_done < n ? UF_PART : o;
-}
-
-void guest_lend(struct guest *g, uint64_t page, void *bytes)
-{
-	g->lent[g->nlent++] = (struct guest_lent){page, bytes};
-}
-
-void *guest_unlend(struct guest *g)
-{
-	for (size_t i = 0; i < g->nlent; i++) {
-		struct guest_lent lent = g->lent[i];
-
-		if (pagemap_get(&g->map, lent.page) == PAGE_ABSENT)
-			continue;
-		g->lent[i] = g->lent[--g->nlent];
-		return lent.bytes;
-	}
-	return NULL;
-}
-
-static const void *find_lent(const struct guest *g, uint64_t page)
-{
-	for (size_t i = 0; i < g->nlent; i++)
-		if (g->lent[i].page == page)
-			return g->lent[i].bytes;
-	return NULL;
-}
-
-/* A page whose bytes come from several extents: put together, here or already, then copied. */
-static enum uf_outcome install_assembled(struct guest *g, uint64_t page, uint64_t addr,
-					 uint64_t *ret_done, struct err *err)
-{
-	const void *bytes = find_lent(g, page);
-	enum uf_outcome o;
-	uint64_t done;
-
-	*ret_done = 0;
-	if (!bytes && source_read(g->src, page * g->page_bytes, g->page_bytes, g->bounce, err))
-		return UF_SOURCE;
-	o = put(g, addr, bytes ? bytes : g->bounce, g->page_bytes, &done);
-	*ret_done = done / g->page_bytes;
-	g->map.stats->installed_bytes += done;
-	return o;
-}
-
-int guest_prove(struct guest *g, struct err *err)
-{
-	uint32_t layer = g->unproven;
-
-	g->unproven = EXTENT_ZERO;
-	return source_check(g->src, layer, err);
-}
-
-/* Is the layer as it was, and was it when something was last copied from it? */
-static int check_layer(struct guest *g, uint32_t layer, struct err *err)
-{
-	if (g->unproven != layer && guest_prove(g, err))
-		return -1;
-	g->unproven = EXTENT_ZERO;
-	return source_check(g->src, layer, err);
-}
-
-/* The same for a page that somebody waits for: one look serves for all within a moment. */
-static int check_faulted(struct guest *g, uint32_t layer, struct err *err)
-{
-	uint64_t now = now_us();
-
-	if (g->unproven == layer && now - g->checked_us < GUEST_CHECKED_US)
-		return 0;
-	g->checked_us = now;
-	return check_layer(g, layer, err);
-}
-
-static enum uf_outcome copy(struct guest *g, const void *from, uint32_t layer, uint64_t addr,
-			    uint64_t n, uint64_t *ret_done, struct err *err)
-{
-	enum uf_outcome o;
-	uint64_t done;
-
-	o = put(g, addr, from, n * g->page_bytes, &done);
-	*ret_done = done / g->page_bytes;
-	g->map.stats->installed_bytes += done;
-	if (o == UF_SOURCE)
-		err_set(err, ERR_SNAPSHOT, "layer %u cannot be read: an I/O error, or its file "
-			"was truncated", layer);
-	return o;
-}
-
-/*
- * Straight from the layer's mapping: the kernel copies. The file is checked
- * before, so that changed bytes are not served, and after, so that a change
- * during the copy does not go unseen.
- */
-static enum uf_outcome install_mapped(struct guest *g, const struct source_run *run, uint64_t addr,
-				      uint64_t n, uint64_t *ret_done, struct err *err)
-{
-	enum uf_outcome o;
-
-	*ret_done = 0;
-	if (check_layer(g, run->layer, err))
-		return UF_SOURCE;
-	o = copy(g, run->data, run->layer, addr, n, ret_done, err);
-	return source_check(g->src, run->layer, err) ? UF_SOURCE : o;
-}
-
-/* Put snapshot bytes of [page, page + n) at @addr, as far as one call goes. */
-static enum uf_outcome install(struct guest *g, uint64_t page, uint64_t addr, uint64_t n,
-			       uint64_t *ret_done, struct err *err)
-{
-	struct source_run run = source_at(g->src, page * g->page_bytes, n * g->page_bytes);
-	uint64_t whole = run.len / g->page_bytes;
-	enum uf_outcome o;
-
-	if (whole == 0)
-		o = install_assembled(g, page, addr, ret_done, err);
-	else if (!run.data)
-		o = install_zero(g, addr, whole, ret_done);
-	else
-		o = install_mapped(g, &run, addr, whole, ret_done, err);
-	return o == UF_DONE && *ret_done < n ? UF_PART : o;
 }
 
 /* The VMM's memory limit, or an empty huge page pool: wait for a while, not for ever. */
@@ -329,10 +140,10 @@ static enum guest_answer short_of_memory(struct guest *g, uint64_t addr, struct 
 	if (!shortage_meet(&g->shortage, now_us())) {
 		err_set(err, ERR_SYSTEM, "no memory for the VMM's pages for %llu s: raise its memory "
 			"limit%s", (unsigned long long)(SHORTAGE_MAX_US / 1000000),
-			hugetlb(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
+			guest_is_huge(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
 		return GUEST_FAIL;
 	}
-	if (!hugetlb(g) || g->presence.proven)
+	if (!guest_is_huge(g) || g->presence.proven)
 		return GUEST_DEFER;
 	/* It may be there, only nobody can tell: then its threads go on. Else they fault again. */
 	wake(g, addr);
@@ -371,23 +182,6 @@ static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
 	}
 }
 
-/*
- * One page of data that somebody waits for, and that was found in memory. What was
- * read into our own buffer is checked after that: then it is right for certain. For what
- * the kernel copies out of the map, the check after it is not on its way: it comes with
- * one of the next pages, or when guest_prove() is called.
- */
-static enum uf_outcome install_faulted(struct guest *g, const struct source_run *run, bool read,
-				       uint64_t addr, uint64_t *ret_done, struct err *err)
-{
-	*ret_done = 0;
-	if (read ? check_layer(g, run->layer, err) : check_faulted(g, run->layer, err))
-		return UF_SOURCE;
-	if (!read)
-		g->unproven = run->layer;
-	return copy(g, read ? g->bounce : run->data, run->layer, addr, 1, ret_done, err);
-}
-
 /* There was memory for a page. It also tells whether we are looking at the right process. */
 static void installed(struct guest *g, uint64_t page, uint64_t n, enum page_state state)
 {
@@ -397,87 +191,85 @@ static void installed(struct guest *g, uint64_t page, uint64_t n, enum page_stat
 		presence_prove(&g->presence, address(g, page), g->page_bytes);
 }
 
-static enum guest_answer faulted(struct guest *g, uint64_t page, uint64_t addr, enum uf_outcome o,
-				 uint64_t done, struct err *err)
+static enum guest_answer faulted(struct guest *g, const struct install *in, enum uf_outcome o,
+				 struct err *err)
 {
 	fault_point(FAULT_AFTER_INSTALL);
-	if (done) {
-		installed(g, page, 1, PAGE_PRESENT);
+	if (in->done) {
+		installed(g, in->page, 1, PAGE_PRESENT);
 		g->map.stats->faults_served++;
-		return o == UF_SOURCE ? unserved(g, page, addr, o, err) : GUEST_DONE;
+		return o == UF_SOURCE ? unserved(g, in->page, in->addr, o, err) : GUEST_DONE;
 	}
 	if (o == UF_EXISTS)
-		guest_mark(g, page, 1, PAGE_PRESENT);
-	return unserved(g, page, addr, o, err);
+		guest_mark(g, in->page, 1, PAGE_PRESENT);
+	return unserved(g, in->page, in->addr, o, err);
 }
 
-static enum guest_answer fault_absent(struct guest *g, uint64_t page, uint64_t addr, bool warmed,
+static enum guest_answer fault_absent(struct guest *g, struct install *in, bool warmed,
 				      struct err *err)
 {
-	struct source_run run = source_at(g->src, page * g->page_bytes, g->page_bytes);
+	uint64_t off = in->page * g->page_bytes;
+	struct source_run run = source_at(g->src, off, g->page_bytes);
 	enum heat_answer heat = HEAT_COLD;
 	enum uf_outcome o;
-	uint64_t done;
 
 	if (run.data && run.len == g->page_bytes)
 		heat = source_look(g->src, &run, g->bounce);
 	if (heat != HEAT_COLD)
-		o = install_faulted(g, &run, heat == HEAT_READ, addr, &done, err);
-	else if (warmed || !source_may_be_cold(g->src, page * g->page_bytes, g->page_bytes))
-		o = install(g, page, addr, 1, &done, err);
+		o = install_faulted(g, in, &run, heat == HEAT_READ, err);
+	else if (warmed || !source_may_be_cold(g->src, off, g->page_bytes))
+		o = install_snapshot(g, in, err);
 	else
 		return GUEST_COLD;
-	return faulted(g, page, addr, o, done, err);
+	return faulted(g, in, o, err);
 }
 
 /* Once installed, or given back: if it is missing, it was removed, so it is zero. */
-static enum guest_answer fault_known(struct guest *g, uint64_t page, uint64_t addr,
-				     struct err *err)
+static enum guest_answer fault_known(struct guest *g, struct install *in, struct err *err)
 {
-	uint64_t done;
-	enum uf_outcome o = install_zero(g, addr, 1, &done);
+	enum uf_outcome o = install_zeros(g, in);
 
-	if (done) {
-		installed(g, page, 1, PAGE_ZEROED);
+	if (in->done) {
+		installed(g, in->page, 1, PAGE_ZEROED);
 		g->map.stats->faults_served++;
 		g->map.stats->faults_zero++;
 		return GUEST_DONE;
 	}
-	return unserved(g, page, addr, o, err);
+	return unserved(g, in->page, in->addr, o, err);
 }
 
 enum guest_answer guest_fault(struct guest *g, uint64_t page, bool warmed, struct err *err)
 {
-	uint64_t addr = address(g, page);
+	struct install in = {page, address(g, page), 1, 0};
 
-	if (!addr)
+	if (!in.addr)
 		return GUEST_DONE;
 	if (g->shortage.since_us && shortage_wait_us(&g->shortage, now_us()))
 		return GUEST_DEFER;
 	if (pagemap_get(&g->map, page) == PAGE_ABSENT)
-		return fault_absent(g, page, addr, warmed, err);
-	return fault_known(g, page, addr, err);
+		return fault_absent(g, &in, warmed, err);
+	return fault_known(g, &in, err);
 }
 
 enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uint64_t *ret_done,
 				 struct err *err)
 {
-	uint64_t addr = address(g, page);
+	struct install in = {page, address(g, page), n, 0};
 	enum uf_outcome o;
 
-	*ret_done = 0;
 	fault_point(FAULT_BEFORE_STEP);
 	do {
-		o = install(g, page, addr, n, ret_done, err);
+		o = install_snapshot(g, &in, err);
 		/* The run may cross a mapping's border: come closer to it. */
-		n = (n + 1) / 2;
-	} while (o == UF_LEFT && n > 1);
+		in.n = (in.n + 1) / 2;
+	} while (o == UF_LEFT && in.n > 1);
 	if (o == UF_LEFT)
-		o = install(g, page, addr, 1, ret_done, err);
+		o = install_snapshot(g, &in, err);
+	*ret_done = in.done;
 
 	fault_point(FAULT_IN_STEP);
-	if (*ret_done) {
-		installed(g, page, *ret_done, PAGE_PRESENT);
+	if (in.done) {
+		installed(g, page, in.done, PAGE_PRESENT);
 		return o == UF_SOURCE ? GUEST_FAIL : GUEST_DONE;
 	}
 	if (o == UF_EXISTS || o == UF_LEFT) {
@@ -489,7 +281,7 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 		return GUEST_DEFER;
 	if (o == UF_NOMEM)
 		return GUEST_SHORT;
-	return unserved(g, page, addr, o, err);
+	return unserved(g, page, in.addr, o, err);
 }
 
 void guest_removed(struct guest *g, uint64_t start, uint64_t end)

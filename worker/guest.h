@@ -1,5 +1,5 @@
 /*
- * guest - the only code that puts pages into guest memory
+ * guest - what each page of a guest gets, and what is known of it from then on
  *
  * One thread calls it. Each call asks the page map what the page is, installs
  * accordingly, and records what the kernel answered; the kernel is the judge of
@@ -8,36 +8,7 @@
 #ifndef UFFDD_GUEST_H
 #define UFFDD_GUEST_H
 
-#include "common/pagemap.h"
-#include "common/presence.h"
-#include "common/uffd.h"
-#include "worker/shortage.h"
-#include "worker/source.h"
-#include "worker/warm.h"
-
-/* Bytes of a page that somebody else has put together. */
-struct guest_lent {
-	uint64_t page;
-	void *bytes; /* borrowed; NULL: free */
-};
-
-struct guest {
-	int uffd;            /* owned */
-	struct pagemap map;  /* owned */
-	struct source *src;  /* borrowed */
-	uint64_t page_bytes;
-	bool leaves_zeros;   /* see guest_leave_zeros() */
-	void *bounce;        /* owned; one page that is read, not taken from a layer's map */
-	void *zeros;         /* owned; zeros to copy where the kernel's zero page will not do */
-	uint64_t zeros_bytes;
-	struct presence presence; /* owned */
-	enum uf_tracking tracks;
-	struct guest_lent lent[WARM_BUFFERS];
-	size_t nlent;
-	uint32_t unproven;   /* layer that was copied from since it was last checked, or EXTENT_ZERO */
-	uint64_t checked_us; /* when that was */
-	struct shortage shortage; /* of memory for pages that threads wait for */
-};
+#include "worker/guest_state.h"
 
 enum guest_answer {
 	GUEST_DONE,  /* answered, or nothing to do */
@@ -47,9 +18,6 @@ enum guest_answer {
 	GUEST_GONE,  /* the VMM has ended */
 	GUEST_FAIL,  /* err says why this page can never be supplied */
 };
-
-/* How old the check of a layer may be when a page is copied out of its map for a fault. */
-#define GUEST_CHECKED_US 50
 
 /* Takes the uffd and the connected map over, also on failure. */
 int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src,
@@ -93,25 +61,8 @@ enum guest_answer guest_fault(struct guest *g, uint64_t page, bool warmed, struc
 enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uint64_t *ret_done,
 				 struct err *err);
 
-/*
- * guest_lend - the bytes of an absent page, right when they were read
- * guest_unlend - those of a page that is absent no longer; NULL: none
- */
-void guest_lend(struct guest *g, uint64_t page, void *bytes);
-void *guest_unlend(struct guest *g);
-
 /* [start, end) was given back (or unmapped): it reads zero from now on. */
 void guest_removed(struct guest *g, uint64_t start, uint64_t end);
-
-/*
- * Of what was copied from a layer for a fault: has that layer changed meanwhile?
- * Due within a moment, while guest_unproven(). 0, or -1 with ERR_SNAPSHOT.
- */
-static inline bool guest_unproven(const struct guest *g)
-{
-	return g->unproven != EXTENT_ZERO;
-}
-int guest_prove(struct guest *g, struct err *err);
 
 /* Has any layer changed since it was opened? Then err says which and how. */
 bool guest_source_changed(struct guest *g, struct err *err);

@@ -7,6 +7,7 @@
 
 #include "common/proc.h"
 #include "worker/fault.h"
+#include "worker/install.h"
 #include "worker/messages.h"
 #include "worker/orders.h"
 
@@ -221,7 +222,7 @@ static void take_warmed(struct loop *l)
 
 	for (size_t i = 0; i < n; i++) {
 		if (done[i].bytes)
-			guest_lend(l->guest, done[i].off / page_bytes, done[i].bytes);
+			install_lend(l->guest, done[i].off / page_bytes, done[i].bytes);
 		if (done[i].why == WARM_DEMAND)
 			faults_warmed(&l->faults, done[i].off / page_bytes, 1);
 		else
@@ -234,7 +235,7 @@ static void give_back(struct loop *l)
 {
 	void *bytes;
 
-	while (l->guest->nlent && (bytes = guest_unlend(l->guest)))
+	while (l->guest->nlent && (bytes = install_unlend(l->guest)))
 		warm_give_back(l->warm, bytes);
 }
 
@@ -255,7 +256,7 @@ static void prove(struct loop *l)
 
 	set_timer(l->proof, 0);
 	l->proof_due = false;
-	if (guest_prove(l->guest, &err))
+	if (install_prove(l->guest, &err))
 		orders_fail(l, &err);
 }
 
@@ -396,7 +397,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		l->link_epoch = l->link->epoch;
 		wait_set(&l->wait, WAKES_LINK, link_fd(l->link), &err);
 	}
-	if (guest_unproven(l->guest) && !l->proof_due) {
+	if (install_unproven(l->guest) && !l->proof_due) {
 		set_timer(l->proof, PROOF_US);
 		l->proof_due = true;
 	}

@@ -41,7 +41,7 @@ struct loop {
 	enum spec_failure on_failure;
 
 	struct wait wait;          /* owned */
-	int proof;                 /* owned timerfd: guest_prove() is due */
+	int proof;                 /* owned timerfd: install_prove() is due */
 	int window;                /* owned timerfd: the time to record is over */
 	unsigned link_epoch;       /* of the channel that is waited for */
 	struct warm *warm;         /* owned */

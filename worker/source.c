@@ -9,10 +9,8 @@
 #include <sys/stat.h>
 
 #include "common/header.h"
+#include "worker/layers.h"
 #include "worker/scan.h"
-
-/* Missing layers named in one error text. */
-#define NAMED_MAX 3
 
 struct source {
 	struct layer header; /* fd -1: a kind without one */
@@ -24,23 +22,6 @@ struct source {
 	uuid_t build;  /* the header's */
 	size_t cursor; /* of source_at() */
 };
-
-/* No predecessor has served it: paths are opened, and the files judged. */
-static bool is_new(const struct source *src)
-{
-	return !src->given || src->given->n == 0;
-}
-
-/* @i: its place in the order of source_fd(). */
-static int open_file(struct source *src, size_t i, int dirfd, const char *dir, const char *name,
-		     struct layer *ret, struct err *err)
-{
-	if (is_new(src))
-		return layer_open(dirfd, dir, name, ret, err);
-	if (i >= src->given->n || src->given->fds[i] < 0)
-		return err_set(err, ERR_SYSTEM, "the predecessor's file %zu is missing", i);
-	return layer_take(steal_fd(&src->given->fds[i]), dir, name, ret, err);
-}
 
 /* Room for @n files, none of them open yet. */
 static int files_alloc(struct source *src, size_t n, struct err *err)
@@ -72,130 +53,15 @@ static int header_load(const struct layer *f, struct header *ret, struct err *er
 	return 0;
 }
 
-static void layer_name(const uuid_t build, char ret[static 48])
-{
-	char text[UUID_STR_LEN];
-
-	uuid_unparse_lower(build, text);
-	snprintf(ret, 48, "memfile.%s", text);
-}
-
-static int missing_layers(const char *dir, const struct header *h, const struct source *src,
-			  size_t nmissing, struct err *err)
-{
-	char names[NAMED_MAX * 50 + 32] = "";
-	size_t named = 0, len = 0;
-
-	for (uint32_t i = 0; i < h->nbuilds && named < NAMED_MAX; i++) {
-		char name[48];
-
-		if (src->files[i].fd >= 0)
-			continue;
-		layer_name(h->builds[i].id, name);
-		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
-					named++ ? ", " : "", name);
-	}
-	if (nmissing > named)
-		snprintf(names + len, sizeof(names) - len, " and %zu more", nmissing - named);
-	return err_set(err, ERR_SNAPSHOT, "missing in %s: %s: copy the layers of the parent "
-		       "snapshot there", layer_shown(dir), names);
-}
-
-/*
- * Older writers call the data of a first or merged generation just "memfile". So
- * it can only stand for the base build, and only when nothing else is missing:
- * anything wider would serve one layer's bytes as another's.
- */
-static bool may_be_memfile(const struct header *h, size_t nmissing, size_t missing)
-{
-	return nmissing == 1 && uuid_compare(h->builds[missing].id, h->base) == 0;
-}
-
-static int resolve_dir(int dirfd, const char *dir, const struct header *h, struct source *src,
-		       struct err *err)
-{
-	size_t nmissing = 0, last_missing = 0;
-	struct err why;
-
-	for (uint32_t i = 0; i < h->nbuilds; i++) {
-		char name[48];
-
-		layer_name(h->builds[i].id, name);
-		if (open_file(src, 1 + i, dirfd, dir, name, &src->files[i], &why) == 0)
-			continue;
-		if (why.sys != ENOENT)
-			goto fail;
-		last_missing = i;
-		nmissing++;
-	}
-	if (nmissing == 0 || (may_be_memfile(h, nmissing, last_missing) &&
-			      layer_open(dirfd, dir, "memfile", &src->files[last_missing],
-					&why) == 0))
-		return 0;
-	if (why.sys == ENOENT)
-		return missing_layers(dir, h, src, nmissing, err);
-fail:
-	*err = why;
-	return -1;
-}
-
-static int by_build(const void *a, const void *b)
-{
-	const struct spec_layer *const *x = a, *const *y = b;
-
-	return memcmp((*x)->build, (*y)->build, sizeof(uuid_t));
-}
-
-static int resolve_sorted(const struct spec_layer **given, size_t n, const struct header *h,
-			  struct source *src, struct err *err)
-{
-	for (uint32_t i = 0; i < h->nbuilds; i++) {
-		struct spec_layer key, *at = &key, **hit;
-		char text[UUID_STR_LEN];
-
-		uuid_copy(key.build, h->builds[i].id);
-		hit = bsearch(&at, given, n, sizeof(at), by_build);
-		if (!hit) {
-			uuid_unparse_lower(key.build, text);
-			return err_set(err, ERR_SNAPSHOT, "layer %s is missing: the header refers "
-				       "to it, give its path in layers", text);
-		}
-		if (open_file(src, 1 + i, AT_FDCWD, "", (*hit)->path, &src->files[i], err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* Layers that the header does not refer to are left alone: one map may serve a whole chain. */
-static int resolve_given(const struct spec *spec, const struct header *h, struct source *src,
-			 struct err *err)
-{
-	size_t n = spec->nlayers;
-	cleanup_free const struct spec_layer **given = calloc(n + 1, sizeof(*given));
-	char text[UUID_STR_LEN];
-
-	if (!given)
-		return err_sys(err, "cannot hold %zu layers", n);
-	for (size_t i = 0; i < n; i++)
-		given[i] = &spec->layers[i];
-	qsort(given, n, sizeof(*given), by_build);
-	for (size_t i = 1; i < n; i++)
-		if (by_build(&given[i - 1], &given[i]) == 0) {
-			uuid_unparse_lower(given[i]->build, text);
-			return err_set(err, ERR_INVALID, "layer %s is given twice: give each build "
-				       "id one path", text);
-		}
-	return resolve_sorted(given, n, h, src, err);
-}
-
-static int load_layers(const struct spec *spec, int dirfd, const struct header *h,
-		       struct source *src, struct err *err)
+static int load_layers(const struct spec *spec, const struct layers_place *dir,
+		       const struct header *h, struct source *src, struct err *err)
 {
 	int rc = files_alloc(src, h->nbuilds, err);
 
 	if (rc == 0)
-		rc = spec->source == SOURCE_DIR ? resolve_dir(dirfd, spec->path, h, src, err) :
-						  resolve_given(spec, h, src, err);
+		rc = spec->source == SOURCE_DIR ?
+			     layers_in_dir(src->given, dir, h, src->files, err) :
+			     layers_listed(src->given, spec, h, src->files, err);
 	for (uint32_t i = 0; rc == 0 && i < h->nbuilds; i++)
 		rc = layer_map(&src->files[i], h->builds[i].end_bytes, err);
 	return rc;
@@ -204,21 +70,22 @@ static int load_layers(const struct spec *spec, int dirfd, const struct header *
 static int load_header(const struct spec *spec, struct source *src, struct err *err)
 {
 	bool in_dir = spec->source == SOURCE_DIR;
-	const char *dir = in_dir ? spec->path : "", *name = in_dir ? "memfile.header" : spec->path;
+	struct layers_place at = {AT_FDCWD, in_dir ? spec->path : "",
+				  in_dir ? "memfile.header" : spec->path};
 	cleanup_fd int dirfd = -1;
 	struct header h;
 	int rc;
 
-	if (in_dir && is_new(src)) {
-		dirfd = open(spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (in_dir && layers_are_new(src->given)) {
+		at.dirfd = dirfd = open(spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (dirfd < 0)
 			return layer_open_failed(spec->path, errno, err);
 	}
-	if (open_file(src, 0, dirfd >= 0 ? dirfd : AT_FDCWD, dir, name, &src->header, err) < 0 ||
+	if (layers_open(src->given, 0, &at, &src->header, err) < 0 ||
 	    header_load(&src->header, &h, err) < 0)
 		return -1;
 
-	rc = load_layers(spec, dirfd, &h, src, err);
+	rc = load_layers(spec, &at, &h, src, err);
 	if (rc == 0) {
 		src->size_bytes = h.size_bytes;
 		uuid_copy(src->build, h.build);
@@ -252,10 +119,11 @@ static int load_flat(const struct spec *spec, size_t i, size_t *budget, struct s
 {
 	struct layer *f = &src->files[i];
 	struct scan scan = {f, (uint32_t)i, budget, out, 0};
+	const struct layers_place at = {AT_FDCWD, "", spec->layers[i].path};
 
-	if (open_file(src, i, AT_FDCWD, "", spec->layers[i].path, f, err) < 0 ||
+	if (layers_open(src->given, i, &at, f, err) < 0 ||
 	    check_flat_size(&src->files[0], f, err) < 0 || scan_file(&scan, err) < 0 ||
-	    (i > 0 && is_new(src) && scan_judge(&scan, spec->dense_diffs, err) < 0))
+	    (i > 0 && layers_are_new(src->given) && scan_judge(&scan, spec->dense_diffs, err) < 0))
 		return -1;
 	/* Had it changed under the scan, the extents would be of two files. */
 	return layer_map(f, scan.end, err) < 0 ? -1 : layer_check(f, err);

@@ -15,18 +15,14 @@
 #include "common/spec.h"
 #include "common/wset.h"
 #include "worker/heat.h"
+#include "worker/layers.h"
 
 struct source;
 
-/* Files that a predecessor had opened, in the order of source_fd(). None: open the paths. */
-struct source_given {
-	int *fds; /* the descriptors are taken over by source_load(), and set to -1 */
-	size_t n;
-};
-
 /*
  * Opens paths with the caller's own rights: the worker has become the caller.
- * @given: or takes these, so that a snapshot may be deleted while it is served
+ * @given: or takes these, in the order of source_fd(), so that a snapshot may be deleted
+ *	while it is served
  */
 int source_load(const struct spec *spec, const struct source_given *given, struct source **ret,
 		struct err *err);

@@ -1,0 +1,219 @@
+#include "worker/install.h"
+
+#include <sys/mman.h>
+
+/* Of zeros that are copied: as much as prefetch installs at once. They take no memory of ours. */
+#define ZEROS_BYTES ((uint64_t)256 << 10)
+
+static void *anonymous(uint64_t bytes, int prot)
+{
+	void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int install_init(struct guest *g, struct err *err)
+{
+	g->unproven = EXTENT_ZERO;
+	g->zeros_bytes = max_u64(g->page_bytes, ZEROS_BYTES);
+	g->bounce = anonymous(g->page_bytes, PROT_READ | PROT_WRITE);
+	g->zeros = anonymous(g->zeros_bytes, PROT_READ);
+	if (!g->bounce || !g->zeros)
+		return err_sys(err, "map %llu bytes of buffers",
+			       (unsigned long long)g->page_bytes);
+	/* Guest bytes do not belong into a core dump. */
+	madvise(g->bounce, g->page_bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+void install_fini(struct guest *g)
+{
+	if (g->bounce)
+		munmap(g->bounce, g->page_bytes);
+	if (g->zeros)
+		munmap(g->zeros, g->zeros_bytes);
+	g->bounce = g->zeros = NULL;
+}
+
+/* Where a VMM looks who writes, what we put there must not look like it. */
+static bool tracks(struct guest *g, uint64_t addr)
+{
+	if (g->tracks == UF_TRACKING_UNSURE)
+		g->tracks = uffd_tracks(g->uffd, addr, g->page_bytes);
+	return g->tracks == UF_TRACKS;
+}
+
+/* A huge page that "exists" may be one for which the pool has no memory: only then it is there. */
+static enum uf_outcome judge(struct guest *g, uint64_t addr, enum uf_outcome o)
+{
+	if (o != UF_EXISTS || !guest_is_huge(g) ||
+	    presence_ask(&g->presence, g->uffd, addr, g->page_bytes) == PRESENCE_YES)
+		return o;
+	return UF_NOMEM;
+}
+
+/* All bytes go this way. */
+static enum uf_outcome put(struct guest *g, uint64_t addr, const void *from, uint64_t bytes,
+			   uint64_t *ret_done)
+{
+	enum uf_outcome o;
+
+	if (tracks(g, addr))
+		o = uffd_copy_protected(g->uffd, addr, from, bytes, ret_done);
+	else
+		o = uffd_copy(g->uffd, addr, from, bytes, ret_done);
+	return judge(g, addr, o);
+}
+
+enum uf_outcome install_zeros(struct guest *g, struct install *in)
+{
+	uint64_t bytes = in->n * g->page_bytes, done;
+	enum uf_outcome o;
+
+	if (guest_is_huge(g) || tracks(g, in->addr))
+		o = put(g, in->addr, g->zeros, min_u64(bytes, g->zeros_bytes), &done);
+	else
+		o = uffd_zero(g->uffd, in->addr, bytes, &done);
+	in->done = done / g->page_bytes;
+	g->map.stats->zero_installed_bytes += done;
+	return o == UF_DONE && in->done < in->n ? UF_PART : o;
+}
+
+/* ---- data ---- */
+
+static enum uf_outcome put_data(struct guest *g, struct install *in, const void *from)
+{
+	enum uf_outcome o;
+	uint64_t done;
+
+	o = put(g, in->addr, from, in->n * g->page_bytes, &done);
+	in->done = done / g->page_bytes;
+	g->map.stats->installed_bytes += done;
+	return o;
+}
+
+void install_lend(struct guest *g, uint64_t page, void *bytes)
+{
+	g->lent[g->nlent++] = (struct guest_lent){page, bytes};
+}
+
+void *install_unlend(struct guest *g)
+{
+	for (size_t i = 0; i < g->nlent; i++) {
+		struct guest_lent lent = g->lent[i];
+
+		if (pagemap_get(&g->map, lent.page) == PAGE_ABSENT)
+			continue;
+		g->lent[i] = g->lent[--g->nlent];
+		return lent.bytes;
+	}
+	return NULL;
+}
+
+static const void *find_lent(const struct guest *g, uint64_t page)
+{
+	for (size_t i = 0; i < g->nlent; i++)
+		if (g->lent[i].page == page)
+			return g->lent[i].bytes;
+	return NULL;
+}
+
+/* A page whose bytes come from several extents: put together, here or already, then copied. */
+static enum uf_outcome put_assembled(struct guest *g, struct install *in, struct err *err)
+{
+	const void *bytes = find_lent(g, in->page);
+
+	if (!bytes && source_read(g->src, in->page * g->page_bytes, g->page_bytes, g->bounce, err))
+		return UF_SOURCE;
+	return put_data(g, in, bytes ? bytes : g->bounce);
+}
+
+int install_prove(struct guest *g, struct err *err)
+{
+	uint32_t layer = g->unproven;
+
+	g->unproven = EXTENT_ZERO;
+	return source_check(g->src, layer, err);
+}
+
+/* Is the layer as it was, and was it when something was last copied from it? */
+static int check_layer(struct guest *g, uint32_t layer, struct err *err)
+{
+	if (g->unproven != layer && install_prove(g, err))
+		return -1;
+	g->unproven = EXTENT_ZERO;
+	return source_check(g->src, layer, err);
+}
+
+/* The same for a page that somebody waits for: one look serves for all within a moment. */
+static int check_faulted(struct guest *g, uint32_t layer, struct err *err)
+{
+	uint64_t now = now_us();
+
+	if (g->unproven == layer && now - g->checked_us < INSTALL_CHECKED_US)
+		return 0;
+	g->checked_us = now;
+	return check_layer(g, layer, err);
+}
+
+/* @from: bytes of @layer. */
+static enum uf_outcome put_layer(struct guest *g, struct install *in, const void *from,
+				 uint32_t layer, struct err *err)
+{
+	enum uf_outcome o = put_data(g, in, from);
+
+	if (o == UF_SOURCE)
+		err_set(err, ERR_SNAPSHOT, "layer %u cannot be read: an I/O error, or its file "
+			"was truncated", layer);
+	return o;
+}
+
+/*
+ * Straight from the layer's mapping: the kernel copies. The file is checked
+ * before, so that changed bytes are not served, and after, so that a change
+ * during the copy does not go unseen.
+ */
+static enum uf_outcome put_mapped(struct guest *g, struct install *in,
+				  const struct source_run *run, struct err *err)
+{
+	enum uf_outcome o;
+
+	if (check_layer(g, run->layer, err))
+		return UF_SOURCE;
+	o = put_layer(g, in, run->data, run->layer, err);
+	return source_check(g->src, run->layer, err) ? UF_SOURCE : o;
+}
+
+enum uf_outcome install_snapshot(struct guest *g, struct install *in, struct err *err)
+{
+	struct source_run run = source_at(g->src, in->page * g->page_bytes,
+					  in->n * g->page_bytes);
+	uint64_t whole = run.len / g->page_bytes;
+	struct install part = {in->page, in->addr, max_u64(whole, 1), 0};
+	enum uf_outcome o;
+
+	if (whole == 0)
+		o = put_assembled(g, &part, err);
+	else if (!run.data)
+		o = install_zeros(g, &part);
+	else
+		o = put_mapped(g, &part, &run, err);
+	in->done = part.done;
+	return o == UF_DONE && in->done < in->n ? UF_PART : o;
+}
+
+/*
+ * What was read into our own buffer is checked after that: then it is right for certain.
+ * For what the kernel copies out of the map, the check after it is not on its way: it comes
+ * with one of the next pages, or when install_prove() is called.
+ */
+enum uf_outcome install_faulted(struct guest *g, struct install *in, const struct source_run *run,
+				bool read, struct err *err)
+{
+	in->done = 0;
+	if (read ? check_layer(g, run->layer, err) : check_faulted(g, run->layer, err))
+		return UF_SOURCE;
+	if (!read)
+		g->unproven = run->layer;
+	return put_layer(g, in, read ? g->bounce : run->data, run->layer, err);
+}

@@ -1,0 +1,147 @@
+#include "worker/layers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+/* Missing layers named in one error text. */
+#define NAMED_MAX 3
+
+bool layers_are_new(const struct source_given *given)
+{
+	return !given || given->n == 0;
+}
+
+int layers_open(const struct source_given *given, size_t i, const struct layers_place *at,
+		struct layer *ret, struct err *err)
+{
+	if (layers_are_new(given))
+		return layer_open(at->dirfd, at->dir, at->name, ret, err);
+	if (i >= given->n || given->fds[i] < 0)
+		return err_set(err, ERR_SYSTEM, "the predecessor's file %zu is missing", i);
+	return layer_take(steal_fd(&given->fds[i]), at->dir, at->name, ret, err);
+}
+
+static void layer_name(const uuid_t build, char ret[static 48])
+{
+	char text[UUID_STR_LEN];
+
+	uuid_unparse_lower(build, text);
+	snprintf(ret, 48, "memfile.%s", text);
+}
+
+static int missing_layers(const char *dir, const struct header *h, const struct layer *files,
+			  size_t nmissing, struct err *err)
+{
+	char names[NAMED_MAX * 50 + 32] = "";
+	size_t named = 0, len = 0;
+
+	for (uint32_t i = 0; i < h->nbuilds && named < NAMED_MAX; i++) {
+		char name[48];
+
+		if (files[i].fd >= 0)
+			continue;
+		layer_name(h->builds[i].id, name);
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+					named++ ? ", " : "", name);
+	}
+	if (nmissing > named)
+		snprintf(names + len, sizeof(names) - len, " and %zu more", nmissing - named);
+	return err_set(err, ERR_SNAPSHOT, "missing in %s: %s: copy the layers of the parent "
+		       "snapshot there", layer_shown(dir), names);
+}
+
+/*
+ * Older writers call the data of a first or merged generation just "memfile". So
+ * it can only stand for the base build, and only when nothing else is missing:
+ * anything wider would serve one layer's bytes as another's.
+ */
+static bool may_be_memfile(const struct header *h, size_t nmissing, size_t missing)
+{
+	return nmissing == 1 && uuid_compare(h->builds[missing].id, h->base) == 0;
+}
+
+int layers_in_dir(const struct source_given *given, const struct layers_place *dir,
+		  const struct header *h, struct layer *files, struct err *err)
+{
+	size_t nmissing = 0, last_missing = 0;
+	struct err why;
+
+	for (uint32_t i = 0; i < h->nbuilds; i++) {
+		char name[48];
+		const struct layers_place at = {dir->dirfd, dir->dir, name};
+
+		layer_name(h->builds[i].id, name);
+		if (layers_open(given, 1 + i, &at, &files[i], &why) == 0)
+			continue;
+		if (why.sys != ENOENT)
+			goto fail;
+		last_missing = i;
+		nmissing++;
+	}
+	if (nmissing == 0 || (may_be_memfile(h, nmissing, last_missing) &&
+			      layer_open(dir->dirfd, dir->dir, "memfile",
+					 &files[last_missing], &why) == 0))
+		return 0;
+	if (why.sys == ENOENT)
+		return missing_layers(dir->dir, h, files, nmissing, err);
+fail:
+	*err = why;
+	return -1;
+}
+
+static int by_build(const void *a, const void *b)
+{
+	const struct spec_layer *const *x = a, *const *y = b;
+
+	return memcmp((*x)->build, (*y)->build, sizeof(uuid_t));
+}
+
+/* What the caller has listed, in the order of build ids. */
+struct listed {
+	const struct spec_layer **v;
+	size_t n;
+};
+
+static int open_listed(const struct source_given *given, const struct listed *listed,
+		       const struct header *h, struct layer *files, struct err *err)
+{
+	for (uint32_t i = 0; i < h->nbuilds; i++) {
+		struct spec_layer key, *wanted = &key, **hit;
+		struct layers_place at = {AT_FDCWD, "", NULL};
+		char text[UUID_STR_LEN];
+
+		uuid_copy(key.build, h->builds[i].id);
+		hit = bsearch(&wanted, listed->v, listed->n, sizeof(wanted), by_build);
+		if (!hit) {
+			uuid_unparse_lower(key.build, text);
+			return err_set(err, ERR_SNAPSHOT, "layer %s is missing: the header refers "
+				       "to it, give its path in layers", text);
+		}
+		at.name = (*hit)->path;
+		if (layers_open(given, 1 + i, &at, &files[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int layers_listed(const struct source_given *given, const struct spec *spec,
+		  const struct header *h, struct layer *files, struct err *err)
+{
+	size_t n = spec->nlayers;
+	cleanup_free const struct spec_layer **v = calloc(n + 1, sizeof(*v));
+	char text[UUID_STR_LEN];
+
+	if (!v)
+		return err_sys(err, "cannot hold %zu layers", n);
+	for (size_t i = 0; i < n; i++)
+		v[i] = &spec->layers[i];
+	qsort(v, n, sizeof(*v), by_build);
+	for (size_t i = 1; i < n; i++)
+		if (by_build(&v[i - 1], &v[i]) == 0) {
+			uuid_unparse_lower(v[i]->build, text);
+			return err_set(err, ERR_INVALID, "layer %s is given twice: give each build "
+				       "id one path", text);
+		}
+	return open_listed(given, &(struct listed){v, n}, h, files, err);
+}
