@@ -345,6 +345,13 @@ void holder_take(int *holder, struct source_given *ret)
 		holder_given_fini(ret);
 }
 
+void holder_known(int holder)
+{
+	struct chan_msg msg = {0};
+
+	tell(holder, CHAN_KNOWN, &msg, NULL, 0);
+}
+
 void holder_watch(int holder, int vmm)
 {
 	struct chan_msg msg = {0};

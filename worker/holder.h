@@ -40,6 +40,8 @@ void holder_settle(int *holder);
 void holder_take(int *holder, struct source_given *ret);
 void holder_given_fini(struct source_given *given);
 
+/* The restore is in the store: from now on its worker's death does not end it. */
+void holder_known(int holder);
 /* It ends with the VMM. The pidfd stays the caller's. To repeat it does no harm. */
 void holder_watch(int holder, int vmm);
 /* The restore is over. */

@@ -77,17 +77,6 @@ void link_note(struct link *l, enum chan_note_kind kind, const char *text)
 	link_send(l, CHAN_NOTE, &msg, NULL, 0);
 }
 
-/* From now on a worker's death does not end the restore, nor a lost store. */
-static void on_known(struct link *l)
-{
-	struct chan_msg msg = {0};
-	struct err err;
-
-	l->known = true;
-	if (l->holder && *l->holder >= 0)
-		chan_send(*l->holder, CHAN_KNOWN, &msg, NULL, 0, &err);
-}
-
 enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX])
 {
 	enum chan_step step;
@@ -102,8 +91,6 @@ enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_
 		return CHAN_AGAIN;
 	step = chan_recv(l->chan, msg, fds, &err);
 	l->heard = l->heard || step == CHAN_GOT;
-	if (step == CHAN_GOT && msg->type == CHAN_KNOWN)
-		on_known(l);
 	if (step == CHAN_GOT || step == CHAN_AGAIN)
 		return step;
 	/* Without its descriptors it says nothing; that is no reason to leave. */
@@ -144,18 +131,18 @@ static int dial(const struct link *l)
 	return steal_fd(&fd);
 }
 
-void link_turn(struct link *l, uint64_t now)
+bool link_turn(struct link *l, uint64_t now)
 {
 	if (link_wait_us(l, now))
-		return;
+		return false;
 	l->chan = dial(l);
 	if (l->chan >= 0) {
 		l->epoch++;
 		l->since_us = now;
 		l->heard = false;
-		l->replay(l->arg);
-		return;
+		return true;
 	}
 	l->pause_us = min_u64(l->pause_us * 2, PAUSE_MAX_US);
 	l->try_us = now + jittered(l->pause_us);
+	return false;
 }

@@ -3,8 +3,8 @@
  *
  * A worker does not depend on its supervisor: what cannot be sent is not sent,
  * and the guest is served on. While the supervisor is away the worker asks at its
- * home socket, with growing and jittered pauses, and tells a new one everything
- * that it must know (the owner's replay).
+ * home socket, with growing and jittered pauses; whoever owns the link then tells the new
+ * one everything that it must know.
  */
 #ifndef UFFDD_LINK_H
 #define UFFDD_LINK_H
@@ -23,11 +23,6 @@ struct link {
 	uint64_t try_us, pause_us;    /* next attempt, and the pause after it */
 	uint64_t since_us;            /* of the channel */
 	bool heard;                   /* something on it */
-	bool known;                   /* the restore is in the store: KNOWN was heard */
-	int *holder;                  /* borrowed: is told so, too; or NULL */
-	/* Says BACK and what follows from it. */
-	void (*replay)(void *arg);
-	void *arg;
 };
 
 void link_init(struct link *l, int chan);
@@ -56,7 +51,7 @@ static inline bool link_away(const struct link *l)
 }
 /* Microseconds until link_turn() has something to do; UINT64_MAX: never as things are. */
 uint64_t link_wait_us(const struct link *l, uint64_t now);
-/* Tries to get back when it is time. Does not block. */
-void link_turn(struct link *l, uint64_t now);
+/* Tries to get back when it is time; true: there is a new supervisor. Does not block. */
+bool link_turn(struct link *l, uint64_t now);
 
 #endif

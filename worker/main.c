@@ -12,6 +12,7 @@
 #include "common/chan.h"
 #include "worker/holder.h"
 #include "worker/job.h"
+#include "worker/job_state.h"
 #include "worker/nursery.h"
 
 /* A snapshot may have as many layers as there are; root may raise its limit for that. */

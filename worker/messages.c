@@ -2,8 +2,8 @@
 
 #include <poll.h>
 
+#include "worker/failure.h"
 #include "worker/fault.h"
-#include "worker/orders.h"
 
 static void on_fault(struct loop *l, const struct uf_msg *m)
 {
@@ -19,7 +19,7 @@ static void on_fault(struct loop *l, const struct uf_msg *m)
 	}
 	err_set(&err, ERR_PEER, "a fault at %#llx, which is in no region of the handshake",
 		(unsigned long long)m->start);
-	orders_fail(l, &err);
+	failure_begin(l, &err);
 }
 
 /* Write protection is the VMM's business; a write must not hang on us. */
@@ -36,7 +36,7 @@ static void on_fault_minor(struct loop *l, const struct uf_msg *m)
 
 	err_set(&err, ERR_PEER, "a minor fault at %#llx: guest memory must be private anonymous, "
 		"registered for missing pages", (unsigned long long)m->start);
-	orders_fail(l, &err);
+	failure_begin(l, &err);
 }
 
 static void on_remove(struct loop *l, const struct uf_msg *m)
@@ -58,7 +58,7 @@ static void on_remap(struct loop *l, const struct uf_msg *m)
 
 	l->guest->map.stats->events_remap++;
 	if (regions_move(l->guest->map.regions, m->start, m->to, m->end - m->start, &err))
-		orders_fail(l, &err);
+		failure_begin(l, &err);
 }
 
 /* The child's memory is not ours to serve: its own descriptor is all we got. */
@@ -67,7 +67,7 @@ static void on_fork(struct loop *l, const struct uf_msg *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	if (l->guest->map.stats->events_fork++ == 0)
-		link_note(l->link, CHAN_NOTE_FORKED,
+		link_note(&l->job->link, CHAN_NOTE_FORKED,
 			  "the VMM forked; its child's memory is not served");
 }
 
@@ -77,7 +77,7 @@ static void on_unknown(struct loop *l, const struct uf_msg *m)
 
 	(void)m;
 	err_set(&err, ERR_PEER, "the uffd delivered an event of an unknown kind");
-	orders_fail(l, &err);
+	failure_begin(l, &err);
 }
 
 static void (*const on_event[])(struct loop *l, const struct uf_msg *m) = {
@@ -109,8 +109,8 @@ void messages_read(struct loop *l)
 	do {
 		n = uffd_read(l->guest->uffd, l->guest->map.inbox, msgs, UF_READ_MAX, &err);
 		if (n < 0) {
-			wait_set(&l->wait, WAKES_UFFD, -1, &err);
-			orders_fail(l, &err);
+			wait_set(&l->wakes.wait, WAKES_UFFD, -1, &err);
+			failure_begin(l, &err);
 			return;
 		}
 		if (n > 0)

@@ -6,7 +6,7 @@
 #ifndef UFFDD_MESSAGES_H
 #define UFFDD_MESSAGES_H
 
-#include "worker/loop.h"
+#include "worker/loop_state.h"
 
 /* Until the queue was seen empty. */
 void messages_read(struct loop *l);

@@ -1,108 +1,105 @@
 #include "worker/orders.h"
 
-#include <string.h>
-
-#include "common/proc.h"
+#include "worker/failure.h"
 #include "worker/fault.h"
+#include "worker/holder.h"
+#include "worker/listener.h"
 #include "worker/messages.h"
+#include "worker/report.h"
 
-/* ---- to it ---- */
+/* A message, and what of its descriptors nobody has taken yet. */
+struct heard {
+	struct chan_msg msg;
+	int fds[CHAN_FDS_MAX];
+};
 
-void orders_tell(struct loop *l, enum chan_type type)
+/* ---- before a guest is served ---- */
+
+static void on_assign(struct job *j, struct heard *h)
 {
-	struct chan_msg msg = {0};
-
-	link_send(l->link, type, &msg, NULL, 0);
+	job_assign(j, &h->msg.assign, h->fds);
 }
 
-static void tell_failed(struct loop *l)
+static void on_peer(struct job *j, struct heard *h)
 {
-	struct chan_msg msg = {0};
-
-	msg.failed.code = l->err.code;
-	msg.failed.sys = l->err.sys;
-	msg.failed.kill = l->on_failure == FAILURE_KILL;
-	snprintf(msg.failed.msg, sizeof(msg.failed.msg), "%s", l->err.msg);
-	link_send(l->link, CHAN_FAILED, &msg, NULL, 0);
+	if (h->fds[0] >= 0)
+		listener_add(j->listener, steal_fd(&h->fds[0]), now_us());
 }
 
-/* Whom to kill is not known here: so what is missing is poisoned, and nobody hangs on it. */
-void orders_poison_instead(struct loop *l)
+static void on_prefetch_wish(struct job *j, struct heard *h)
 {
-	if (l->failed && l->life.elsewhere && l->on_failure == FAILURE_KILL)
-		l->on_failure = FAILURE_POISON;
-}
-
-/* Absent pages can no longer be supplied; removed ones still read zero. */
-void orders_fail(struct loop *l, const struct err *err)
-{
-	if (l->failed)
+	if (h->msg.prefetch.mode >= PREFETCH_COUNT)
 		return;
-	l->failed = true;
-	l->err = *err;
-	tell_failed(l);
-	/* Nobody there to do it: try it ourselves. */
-	if (l->link->chan < 0 && l->on_failure == FAILURE_KILL && l->vmm >= 0) {
-		struct err ignored;
-
-		proc_kill(l->vmm, &ignored);
-	}
-	orders_poison_instead(l);
+	j->spec.prefetch = (enum spec_prefetch)h->msg.prefetch.mode;
+	j->spec.rate_bytes_per_s = h->msg.prefetch.rate_bytes_per_s;
+	j->spec.max_resident_bytes = h->msg.prefetch.max_resident_bytes;
+	j->prefetch_held = h->msg.prefetch.paused;
 }
 
-void orders_publish(struct loop *l)
+static void on_stop_at_once(struct job *j, struct heard *h)
 {
-	enum pagemap_limit limit = l->prefetch.room.limit;
-
-	l->guest->map.head->prefetch_done = l->prefetch.done;
-	l->guest->map.head->prefetch_limit = limit;
-	if (limit == LIMIT_NONE || l->limits_told & 1u << limit || link_away(l->link))
-		return;
-	l->limits_told |= 1u << limit;
-	link_note(l->link, CHAN_NOTE_PREFETCH_LIMITED, pagemap_limit_texts[limit]);
+	(void)h;
+	j->stop = true;
 }
 
-void orders_replay(struct loop *l)
+/* ---- whatever it does ---- */
+
+/* From now on a worker's death does not end the restore, nor a lost store. */
+static void on_known(struct job *j, struct heard *h)
 {
-	lease_anew(&l->lease);
-	if (l->paused && !l->survey.on)
-		orders_tell(l, CHAN_PAUSED);
-	if (l->completed)
-		orders_tell(l, CHAN_COMPLETE);
-	if (l->failed)
-		tell_failed(l);
+	(void)h;
+	j->known = true;
+	holder_known(j->holder);
 }
 
-/* ---- from it ---- */
-
-static void use_pagemap(struct loop *l, int fd)
+static void on_wset_given(struct job *j, struct heard *h)
 {
-	guest_use_pagemap(l->guest, fd);
+	habit_hear(&j->habit, h->fds);
+}
+
+/* ---- while a guest is served ---- */
+
+static void on_presence(struct job *j, struct heard *h)
+{
+	struct loop *l = j->loop;
+
+	guest_use_pagemap(l->guest, steal_fd(&h->fds[0]));
 	/* A predecessor's pause: what it had found out need not be right any more. */
 	if (l->paused && !l->survey.on)
 		survey_begin(&l->survey, l->guest);
 }
 
-static void on_prefetch(struct loop *l, const struct chan_msg *msg)
+static void on_cgroups(struct job *j, struct heard *h)
 {
-	l->held = msg->prefetch.paused;
-	room_bound(&l->prefetch.room, msg->prefetch.max_resident_bytes);
-	if (msg->prefetch.mode < PREFETCH_COUNT)
-		prefetch_set(&l->prefetch, (enum spec_prefetch)msg->prefetch.mode,
-			     l->held || l->paused, msg->prefetch.rate_bytes_per_s, now_us());
-	orders_publish(l);
+	room_hear(&j->loop->prefetch.room, &h->msg.cgroups, h->fds);
 }
 
-static void on_pause(struct loop *l, const struct chan_msg *msg)
+static void on_prefetch(struct job *j, struct heard *h)
 {
-	(void)msg;
+	struct loop *l = j->loop;
+
+	l->held = h->msg.prefetch.paused;
+	room_bound(&l->prefetch.room, h->msg.prefetch.max_resident_bytes);
+	if (h->msg.prefetch.mode < PREFETCH_COUNT)
+		prefetch_set(&l->prefetch, (enum spec_prefetch)h->msg.prefetch.mode,
+			     l->held || l->paused, h->msg.prefetch.rate_bytes_per_s, now_us());
+	report_prefetch(l);
+}
+
+static void on_pause(struct job *j, struct heard *h)
+{
+	struct loop *l = j->loop;
+
+	(void)h;
 	l->paused = l->prefetch.held = true;
 	survey_begin(&l->survey, l->guest);
 }
 
-static void on_resume(struct loop *l, const struct chan_msg *msg)
+static void on_resume(struct job *j, struct heard *h)
 {
-	(void)msg;
+	struct loop *l = j->loop;
+
+	(void)h;
 	survey_end(&l->survey, l->guest);
 	l->paused = false;
 	l->prefetch.held = l->held;
@@ -113,11 +110,12 @@ static void on_resume(struct loop *l, const struct chan_msg *msg)
  * only poisoned pages make it safe to leave: a descriptor closed over missing
  * pages would turn them into zeros. (FAILURE_KILL is the supervisor's.)
  */
-static void on_stop(struct loop *l, const struct chan_msg *msg)
+static void on_stop(struct job *j, struct heard *h)
 {
+	struct loop *l = j->loop;
 	struct err err;
 
-	(void)msg;
+	(void)h;
 	fault_point(FAULT_STOPPING);
 	l->stopping = true;
 	/* A pause that crossed it on the way would keep us here. */
@@ -133,51 +131,74 @@ static void on_stop(struct loop *l, const struct chan_msg *msg)
 		l->gone = true;
 		break;
 	default:
-		l->on_failure = FAILURE_KILL;
-		orders_fail(l, &err);
+		l->failure.policy = FAILURE_KILL;
+		failure_begin(l, &err);
 		break;
 	}
 }
 
-static void on_lease_grant(struct loop *l, const struct chan_msg *msg)
+static void on_lease_grant(struct job *j, struct heard *h)
 {
-	lease_granted(&l->lease, &msg->lease);
+	lease_granted(&j->loop->lease, &h->msg.lease);
 }
 
-static void on_lease_revoke(struct loop *l, const struct chan_msg *msg)
+static void on_lease_revoke(struct job *j, struct heard *h)
 {
-	(void)msg;
-	lease_revoked(&l->lease);
+	(void)h;
+	lease_revoked(&j->loop->lease);
 }
 
-static const struct {
+/* ---- the table ---- */
+
+#define IN(phase) (1u << JOB_##phase)
+
+/* A type has one row in each phase, or none. A handler takes the descriptors that it keeps. */
+static const struct row {
 	enum chan_type type;
-	void (*handle)(struct loop *l, const struct chan_msg *msg);
-} handlers[] = {
-	{CHAN_PREFETCH, on_prefetch},
-	{CHAN_PAUSE, on_pause},
-	{CHAN_RESUME, on_resume},
-	{CHAN_STOP, on_stop},
-	{CHAN_LEASE_GRANT, on_lease_grant},
-	{CHAN_LEASE_REVOKE, on_lease_revoke},
+	unsigned phases;
+	void (*handle)(struct job *j, struct heard *h);
+} rows[] = {
+	{CHAN_ASSIGN,       IN(IDLE),                                on_assign},
+	{CHAN_KNOWN,        IN(WAITING) | IN(SERVING) | IN(REFUSED), on_known},
+	{CHAN_WSET_GIVEN,   IN(WAITING) | IN(SERVING),               on_wset_given},
+	{CHAN_PEER,         IN(WAITING),                             on_peer},
+	{CHAN_PREFETCH,     IN(WAITING),                             on_prefetch_wish},
+	{CHAN_PREFETCH,     IN(SERVING),                             on_prefetch},
+	{CHAN_PRESENCE,     IN(SERVING),                             on_presence},
+	{CHAN_CGROUPS,      IN(SERVING),                             on_cgroups},
+	{CHAN_LEASE_GRANT,  IN(SERVING),                             on_lease_grant},
+	{CHAN_LEASE_REVOKE, IN(SERVING),                             on_lease_revoke},
+	{CHAN_PAUSE,        IN(SERVING),                             on_pause},
+	{CHAN_RESUME,       IN(SERVING),                             on_resume},
+	{CHAN_STOP,         IN(WAITING) | IN(REFUSED),               on_stop_at_once},
+	{CHAN_STOP,         IN(SERVING),                             on_stop},
 };
 
-void orders_read(struct loop *l)
+static const struct row *find(uint32_t type, enum job_phase phase)
 {
-	int fds[CHAN_FDS_MAX];
-	struct chan_msg msg;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (rows[i].type == type && rows[i].phases & 1u << phase)
+			return &rows[i];
+	return NULL;
+}
 
-	while (link_recv(l->link, &msg, fds) == CHAN_GOT) {
-		if (msg.type == CHAN_WSET_GIVEN)
-			habit_hear(l->habit, fds);
-		if (msg.type == CHAN_PRESENCE)
-			use_pagemap(l, steal_fd(&fds[0]));
-		if (msg.type == CHAN_CGROUPS)
-			room_hear(&l->prefetch.room, &msg.cgroups, fds);
-		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-			close_fd(&fds[i]);
-		for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
-			if (handlers[i].type == msg.type)
-				handlers[i].handle(l, &msg);
-	}
+enum orders_step orders_hear(struct job *j)
+{
+	const struct row *row;
+	struct heard h;
+
+	if (link_recv(&j->link, &h.msg, h.fds) != CHAN_GOT)
+		return ORDERS_NOTHING;
+	row = find(h.msg.type, j->phase);
+	if (row)
+		row->handle(j, &h);
+	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
+		close_fd(&h.fds[i]);
+	return row || h.msg.type == CHAN_NONE ? ORDERS_DONE : ORDERS_IGNORED;
+}
+
+void orders_read(struct job *j)
+{
+	while (!j->stop && orders_hear(j) != ORDERS_NOTHING)
+		;
 }

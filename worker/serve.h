@@ -4,14 +4,17 @@
 #ifndef UFFDD_SERVE_H
 #define UFFDD_SERVE_H
 
-#include "worker/job.h"
+#include "worker/job_state.h"
 #include "worker/listener.h"
 
-/* A new VMM; @vmm stays the caller's, its uffd is taken. Returns at its end. */
-void serve_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions);
-/* It handed something over that is wrong: fail, and outlive it. */
-void serve_refuse(struct job *j, struct listener_peer *vmm, struct err *err);
-/* Take over the guest of j->uffd, j->vmm and j->map. */
-void serve_on(struct job *j);
+/*
+ * serve_vmm - a new VMM, to its end
+ * @vmm: stays the caller's, its uffd is taken
+ *
+ * -1: nothing is served, and err says what is wrong with what it handed over.
+ */
+int serve_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions, struct err *err);
+/* The guest of j->uffd, j->vmm and j->map, to its end. -1: it cannot be taken over. */
+int serve_on(struct job *j, struct err *err);
 
 #endif

@@ -1,0 +1,204 @@
+#include "worker/load.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "common/sock.h"
+#include "worker/fault.h"
+#include "worker/holder.h"
+#include "worker/lockin.h"
+
+#define SPEC_TEXT_MAX ((size_t)32 << 20)
+
+/* ---- the assignment ---- */
+
+/* The canonical request, as the supervisor wrote it. */
+static int read_spec(int fd, struct spec *ret, struct err *err)
+{
+	cleanup_json struct json_object *body = NULL;
+	struct stat st;
+	void *text;
+
+	if (fd < 0 || fstat(fd, &st))
+		return err_set(err, ERR_SYSTEM, "the assignment came without a request");
+	if (st.st_size <= 0 || (uint64_t)st.st_size > SPEC_TEXT_MAX)
+		return err_set(err, ERR_SYSTEM, "the assignment's request has %lld bytes",
+			       (long long)st.st_size);
+	text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (text == MAP_FAILED)
+		return err_sys(err, "map the assignment's request");
+	body = js_parse(text, (size_t)st.st_size, false, err);
+	munmap(text, (size_t)st.st_size);
+	if (!body)
+		return -1;
+	return spec_parse(body, ret, err);
+}
+
+/* What has changed since the restore was created. */
+static void apply_changes(struct job *j)
+{
+	const struct chan_assign *a = &j->assign;
+
+	if (a->prefetch < PREFETCH_COUNT)
+		j->spec.prefetch = (enum spec_prefetch)a->prefetch;
+	j->spec.rate_bytes_per_s = a->rate_bytes_per_s;
+	j->spec.max_resident_bytes = a->max_resident_bytes;
+	j->prefetch_held = a->prefetch_held;
+}
+
+/* The supervisor's own directory, or an admin's path, is bound by the supervisor. */
+static int open_listener(struct job *j, struct err *err)
+{
+	const struct spec *s = &j->spec;
+
+	if (j->assign.kind != CHAN_ASSIGN_WAIT || j->listen_fd >= 0)
+		return 0;
+	if (sock_listen(s->socket_path, SOCK_STREAM, s->socket_mode, s->socket_uid, s->socket_gid,
+			&j->listen_fd, err))
+		return -1;
+	j->assign.unlink_socket = true;
+	return 0;
+}
+
+static void take_holder(struct job *j)
+{
+	if (j->holder_given < 0) {
+		holder_leave(&j->holder);
+	} else if (j->assign.holder == CHAN_HOLDER_NEW) {
+		holder_assign(j->holder, &j->assign, j->holder_given);
+		close_fd(&j->holder_given);
+	} else {
+		holder_leave(&j->holder);
+		j->holder = steal_fd(&j->holder_given);
+	}
+}
+
+static int read_request(struct job *j, struct err *err)
+{
+	if (j->assign.kind != CHAN_ASSIGN_WAIT && j->uffd < 0)
+		return err_set(err, ERR_SYSTEM, "the assignment came without a guest");
+	return read_spec(j->request, &j->spec, err);
+}
+
+/* ---- the snapshot ---- */
+
+static bool is_same(const struct job *j)
+{
+	return j->map.head->source_id == source_identity(j->src) &&
+	       j->map.head->span_bytes == source_span_bytes(j->src);
+}
+
+/* What the holder of a predecessor gives; but it is the tenant's, and may give anything. */
+static bool load_given(struct job *j)
+{
+	struct source_given given = {0};
+	struct err err;
+
+	if (j->assign.holder == CHAN_HOLDER_THERE)
+		holder_take(&j->holder, &given);
+	if (given.n && source_load(&j->spec, &given, &j->src, &err) == 0 && j->map.head &&
+	    !is_same(j)) {
+		source_free(j->src);
+		j->src = NULL;
+	}
+	holder_given_fini(&given);
+	return j->src != NULL;
+}
+
+static int load_source(struct job *j, struct err *err)
+{
+	if (load_given(j) || source_load(&j->spec, NULL, &j->src, err) == 0)
+		return 0;
+	if (j->map.head)
+		err_wrap(err, "nobody has kept the snapshot's files open for another worker, and "
+			 "they cannot be opened again (leave them there until a restore is "
+			 "complete, or has ended)");
+	return -1;
+}
+
+/* Before the guest depends on it. */
+static int check_descriptors(const struct job *j, struct err *err)
+{
+	uint64_t need = source_nfds(j->src) + JOB_OTHER_FDS;
+
+	if (j->fds_max >= need)
+		return 0;
+	return err_set(err, ERR_QUOTA, "a worker for a snapshot of %zu files needs %llu "
+		       "descriptors and may have %llu, %llu are missing: raise the daemon's hard limit of open "
+		       "files (LimitNOFILE=, ulimit -Hn)", source_nfds(j->src),
+		       (unsigned long long)need, (unsigned long long)j->fds_max,
+		       (unsigned long long)(need - j->fds_max));
+}
+
+static int load_new(struct job *j, struct err *err)
+{
+	if (load_source(j, err) || check_descriptors(j, err) ||
+	    pagemap_create(j->map_fd, source_span_bytes(j->src), &j->map, err))
+		return -1;
+	j->map.head->source_id = source_identity(j->src);
+	return 0;
+}
+
+/* To go on from the predecessor's page map the snapshot must still be the same, or not needed. */
+static int load_again(struct job *j, struct err *err)
+{
+	if (pagemap_open(j->map_fd, &j->map, err))
+		return -1;
+	/* Before anybody hears that we are there: nobody looks after page states since then. */
+	j->map.head->exact = PAGEMAP_INEXACT;
+	/* What is absent then, reads zero. */
+	if (j->map.head->complete) {
+		j->src = source_none(j->map.head->span_bytes);
+		holder_leave(&j->holder);
+		return 0;
+	}
+	if (load_source(j, err))
+		return -1;
+	if (!is_same(j))
+		return err_set(err, ERR_SNAPSHOT, "the snapshot is not the one that was served "
+			       "before the worker died: its files were replaced or changed");
+	return 0;
+}
+
+static int load_snapshot(struct job *j, struct err *err)
+{
+	int rc = j->assign.kind == CHAN_ASSIGN_WAIT ? load_new(j, err) : load_again(j, err);
+
+	if (rc == 0 && j->assign.holder == CHAN_HOLDER_NEW)
+		holder_give(&j->holder, j->src);
+	return rc;
+}
+
+/* Nothing about it can keep the snapshot from being served. */
+static void load_habit(struct job *j)
+{
+	j->habit.key = source_wset_key(j->src);
+	j->habit.span_bytes = source_span_bytes(j->src);
+	j->habit.window_us = j->spec.record ? j->assign.record_ms * 1000 : 0;
+	j->habit.file_bytes = j->assign.wset_bytes;
+	habit_open(&j->habit, j->spec.wset_path);
+}
+
+int load(struct job *j, struct err *err)
+{
+	const struct chan_assign *a = &j->assign;
+
+	fault_arm(a->id);
+	fault_point(FAULT_LOADING);
+	take_holder(j);
+	if (read_request(j, err))
+		return -1;
+	apply_changes(j);
+	if (a->become && lockin_become(a->uid, a->gid, a->groups, a->ngroups, err))
+		return -1;
+	if (open_listener(j, err) || lockin_begin(err) || load_snapshot(j, err))
+		return -1;
+	load_habit(j);
+	if (lockin_finish(err))
+		return -1;
+	if (a->holder == CHAN_HOLDER_NEW)
+		holder_settle(&j->holder);
+	return 0;
+}

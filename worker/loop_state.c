@@ -1,0 +1,74 @@
+#include "worker/loop_state.h"
+
+#include <string.h>
+#include <sys/timerfd.h>
+
+static int open_wakes(struct loop *l, struct err *err)
+{
+	struct loop_wakes *w = &l->wakes;
+
+	w->link_epoch = l->job->link.epoch;
+	w->proof = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	w->window = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return wait_open(&w->wait, err);
+}
+
+static int set_wakes(struct loop *l, struct err *err)
+{
+	struct wait *w = &l->wakes.wait;
+
+	return wait_set(w, WAKES_UFFD, l->guest->uffd, err) ||
+	       wait_set(w, WAKES_VMM, l->vmm, err) ||
+	       wait_set(w, WAKES_LINK, link_fd(&l->job->link), err) ||
+	       wait_set(w, WAKES_WARM, warm_fd(l->warm), err) ||
+	       wait_set(w, WAKES_PROOF, l->wakes.proof, err) ||
+	       wait_set(w, WAKES_WINDOW, l->wakes.window, err) ? -1 : 0;
+}
+
+/* Held, paused or failed: so it was when a predecessor died. */
+static void as_assigned(struct loop *l)
+{
+	const struct job *j = l->job;
+
+	l->held = j->prefetch_held;
+	l->paused = j->assign.paused;
+	l->failure.on = j->assign.failed;
+	l->prefetch.held = l->held || l->paused;
+	l->prefetch.room.margin_bytes = j->assign.prefetch_margin_bytes;
+}
+
+int loop_init(struct loop *l, struct job *j, struct guest *guest, int vmm, struct err *err)
+{
+	const struct spec *spec = &j->spec;
+
+	memset(l, 0, sizeof(*l));
+	l->job = j;
+	l->guest = guest;
+	l->vmm = vmm;
+	l->when_complete = spec->when_complete;
+	l->failure.policy = spec->on_failure;
+	if (open_wakes(l, err) || warm_new(guest->src, &l->warm, err) || set_wakes(l, err)) {
+		loop_fini(l);
+		return -1;
+	}
+	prefetch_init(&l->prefetch, l->warm, spec->prefetch, spec->rate_bytes_per_s, now_us());
+	room_bound(&l->prefetch.room, spec->max_resident_bytes);
+	as_assigned(l);
+	/* What limited a predecessor has to be found again. */
+	guest->map.head->prefetch_limit = LIMIT_NONE;
+	if (!spec->zero_pages && guest_is_huge(guest))
+		guest_leave_zeros(guest);
+	lease_init(&l->lease, &j->link);
+	if (vmm < 0)
+		life_begin(&l->life, now_us());
+	return 0;
+}
+
+bool loop_fini(struct loop *l)
+{
+	wait_close(&l->wakes.wait);
+	close_fd(&l->wakes.proof);
+	close_fd(&l->wakes.window);
+	prefetch_fini(&l->prefetch);
+	return warm_free(l->warm);
+}

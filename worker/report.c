@@ -1,0 +1,230 @@
+#include "worker/report.h"
+
+#include <config.h>
+#include <string.h>
+
+#include "worker/fault.h"
+#include "worker/holder.h"
+
+void report_hello(struct job *j)
+{
+	struct chan_msg msg = {0};
+
+	msg.hello.pid = (uint32_t)getpid();
+	msg.hello.chan_version = CHAN_VERSION;
+	snprintf(msg.hello.release, sizeof(msg.hello.release), "%s", PACKAGE_VERSION);
+	link_send(&j->link, CHAN_HELLO, &msg, NULL, 0);
+}
+
+void report_ready(struct job *j)
+{
+	struct chan_msg msg = {0};
+
+	msg.ready.size_bytes = source_size_bytes(j->src);
+	msg.ready.span_bytes = source_span_bytes(j->src);
+	msg.ready.layers = source_layers(j->src);
+	msg.ready.extents = source_extents(j->src);
+	msg.ready.key = j->habit.key;
+	link_send(&j->link, CHAN_READY, &msg, &j->listen_fd, j->listen_fd >= 0);
+	habit_tell(&j->habit);
+}
+
+void report_failed(struct job *j, const struct err *why, bool kill,
+		   const struct listener_peer *vmm)
+{
+	struct chan_msg msg = {0};
+
+	msg.failed.code = why->code;
+	msg.failed.sys = why->sys;
+	msg.failed.kill = kill;
+	snprintf(msg.failed.msg, sizeof(msg.failed.msg), "%s", why->msg);
+	if (vmm) {
+		msg.failed.vmm_pid = (uint32_t)vmm->who.pid;
+		msg.failed.vmm_uid = vmm->who.uid;
+	}
+	link_send(&j->link, CHAN_FAILED, &msg, vmm ? &vmm->pidfd : NULL,
+		  vmm && vmm->pidfd >= 0);
+}
+
+void report_refused(struct job *j, const struct listener_peer *p, const char *why)
+{
+	struct chan_msg msg = {0};
+	/* Strangers may come in any number; the supervisor hears why of the first ones. */
+	bool told = ++j->map.stats->refused_peers <= CHAN_TOLD_MAX;
+
+	msg.refused.peer = p->cookie;
+	msg.refused.pid = (uint32_t)p->who.pid;
+	msg.refused.uid = p->who.uid;
+	snprintf(msg.refused.why, sizeof(msg.refused.why), "%s", told ? why : "");
+	link_send(&j->link, CHAN_REFUSED, &msg, NULL, 0);
+}
+
+void report_connected(struct job *j, const struct pagemap *map, int uffd, int vmm,
+		      struct handshake *said)
+{
+	const int fds[] = {uffd, vmm};
+	struct chan_msg msg = {0};
+
+	msg.connected.pid = map->head->vmm_pid;
+	msg.connected.uid = map->head->vmm_uid;
+	msg.connected.gid = map->head->vmm_gid;
+	msg.connected.nregions = map->regions->n;
+	msg.connected.page_bytes = map->regions->page_bytes;
+	msg.connected.memory_bytes = regions_bytes(map->regions);
+	link_send(&j->link, CHAN_CONNECTED, &msg, fds, vmm >= 0 ? 2 : 1);
+	/* Now it is known, and its message must not keep the uffd open beyond its end. */
+	if (said && !link_away(&j->link))
+		handshake_consume(said);
+}
+
+void report_plain(struct job *j, enum chan_type type)
+{
+	struct chan_msg msg = {0};
+
+	link_send(&j->link, type, &msg, NULL, 0);
+}
+
+void report_prefetch(struct loop *l)
+{
+	enum pagemap_limit limit = l->prefetch.room.limit;
+
+	l->guest->map.head->prefetch_done = l->prefetch.done;
+	l->guest->map.head->prefetch_limit = limit;
+	if (limit == LIMIT_NONE || l->told.limits & 1u << limit || link_away(&l->job->link))
+		return;
+	l->told.limits |= 1u << limit;
+	link_note(&l->job->link, CHAN_NOTE_PREFETCH_LIMITED, pagemap_limit_texts[limit]);
+}
+
+/* ---- to a new supervisor ---- */
+
+static void say_proof(struct job *j)
+{
+	/* The VMM's pidfd only once the page map knows the VMM. */
+	const int fds[] = {j->map_fd, j->request, j->loop ? j->loop->vmm : -1};
+	struct chan_msg msg = {0};
+
+	msg.proof.size_bytes = source_size_bytes(j->src);
+	msg.proof.key = j->habit.key;
+	msg.proof.prefetch = j->spec.prefetch;
+	msg.proof.prefetch_held = j->prefetch_held;
+	msg.proof.rate_bytes_per_s = j->spec.rate_bytes_per_s;
+	msg.proof.max_resident_bytes = j->spec.max_resident_bytes;
+	link_send(&j->link, CHAN_PROOF, &msg, fds, fds[2] >= 0 ? 3 : 2);
+}
+
+/* Those who came while it was away, and those whom the last one knew. */
+static size_t peers(const struct job *j, int ret_socks[CHAN_PEERS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; j->listener && i < CHAN_PEERS_MAX; i++)
+		if (j->listener->peers[i].hs.sock >= 0)
+			ret_socks[n++] = j->listener->peers[i].hs.sock;
+	return n;
+}
+
+static void say_back(struct job *j)
+{
+	int fd = j->listener ? j->listener->fd : -1, socks[CHAN_PEERS_MAX];
+	struct chan_msg msg = {0};
+
+	memcpy(msg.back.id, j->assign.id, sizeof(msg.back.id));
+	msg.back.pid = (uint32_t)getpid();
+	msg.back.chan_version = CHAN_VERSION;
+	msg.back.npeers = (uint32_t)peers(j, socks);
+	/* Of a create that was never finished nothing may be left. */
+	msg.back.proof = j->known;
+	snprintf(msg.back.release, sizeof(msg.back.release), "%s", PACKAGE_VERSION);
+	link_send(&j->link, CHAN_BACK, &msg, &fd, fd >= 0);
+	if (j->known)
+		say_proof(j);
+}
+
+static void say_peers(struct job *j)
+{
+	int socks[CHAN_PEERS_MAX];
+	size_t n = peers(j, socks);
+
+	for (size_t i = 0; i < n; i++) {
+		struct chan_msg msg = {0};
+
+		link_send(&j->link, CHAN_PEER, &msg, &socks[i], 1);
+	}
+}
+
+/* What kept us from telling the supervisor may have kept us from telling the holder, too. */
+static void watch_again(struct job *j)
+{
+	holder_watch(j->holder, j->loop->vmm);
+}
+
+/* Before the proof says how it is. */
+static void note_prefetch(struct job *j)
+{
+	const struct prefetch *p = &j->loop->prefetch;
+
+	j->spec.prefetch = p->mode;
+	j->spec.rate_bytes_per_s = p->rate_bytes_per_s;
+	j->spec.max_resident_bytes = p->room.max_resident_bytes;
+	j->prefetch_held = j->loop->held;
+}
+
+static void say_connected(struct job *j)
+{
+	const struct loop *l = j->loop;
+
+	report_connected(j, &l->guest->map, l->guest->uffd, l->vmm, l->said);
+}
+
+static void say_state(struct job *j)
+{
+	struct loop *l = j->loop;
+
+	lease_anew(&l->lease);
+	if (l->paused && !l->survey.on)
+		report_plain(j, CHAN_PAUSED);
+	if (l->completed)
+		report_plain(j, CHAN_COMPLETE);
+	if (l->failure.on)
+		report_failed(j, &l->failure.err, l->failure.policy == FAILURE_KILL, NULL);
+}
+
+static void say_habit(struct job *j)
+{
+	habit_replay(&j->habit);
+	fault_point(FAULT_BACK);
+}
+
+static void say_refusal(struct job *j)
+{
+	const struct refusal *r = j->refusal;
+
+	report_failed(j, &r->err, r->kill, r->vmm);
+}
+
+#define IN(phase) (1u << JOB_##phase)
+
+/* In this order. */
+static const struct {
+	unsigned phases;
+	void (*say)(struct job *j);
+} said_anew[] = {
+	{IN(SERVING),                             note_prefetch},
+	{IN(SERVING),                             watch_again},
+	{IN(WAITING) | IN(SERVING) | IN(REFUSED), say_back},
+	{IN(WAITING),                             say_peers},
+	{IN(SERVING),                             say_connected},
+	{IN(SERVING),                             say_state},
+	{IN(SERVING),                             say_habit},
+	{IN(REFUSED),                             say_refusal},
+};
+
+void report_turn(struct job *j, uint64_t now)
+{
+	if (!link_turn(&j->link, now))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(said_anew); i++)
+		if (said_anew[i].phases & 1u << j->phase)
+			said_anew[i].say(j);
+}
