@@ -84,8 +84,8 @@ static void scene_open(struct scene *s)
 	snprintf(s->memory, sizeof(s->memory), "%.80s/memory-%d-%d", dir, (int)getpid(), ++n);
 	snprintf(s->socket, sizeof(s->socket), "%.80s/s-%d-%d", dir, (int)getpid(), n);
 	write_memory(s, 1);
-	snprintf(text, sizeof(text), "{\"snapshot\":{\"memory\":[\"%s\"]},\"socket\":{\"path\":\"%s\"}}",
-		 s->memory, s->socket);
+	snprintf(text, sizeof(text), "{\"snapshot\":{\"memory\":[\"%s\"]},"
+		 "\"socket\":{\"path\":\"%s\"}}", s->memory, s->socket);
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		fds[i] = -1;
 	fds[0] = request(text);

@@ -138,8 +138,8 @@ static void wake(struct guest *g, uint64_t addr)
 static enum guest_answer short_of_memory(struct guest *g, uint64_t addr, struct err *err)
 {
 	if (!shortage_meet(&g->shortage, now_us())) {
-		err_set(err, ERR_SYSTEM, "no memory for the VMM's pages for %llu s: raise its memory "
-			"limit%s", (unsigned long long)(SHORTAGE_MAX_US / 1000000),
+		err_set(err, ERR_SYSTEM, "no memory for the VMM's pages for %llu s: raise its "
+			"memory limit%s", (unsigned long long)(SHORTAGE_MAX_US / 1000000),
 			guest_is_huge(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
 		return GUEST_FAIL;
 	}

@@ -30,7 +30,7 @@ struct guest {
 	enum uf_tracking tracks;
 	struct guest_lent lent[WARM_BUFFERS];
 	size_t nlent;
-	uint32_t unproven;   /* layer that was copied from since it was last checked, or EXTENT_ZERO */
+	uint32_t unproven;   /* layer that was copied from after its last check, or EXTENT_ZERO */
 	uint64_t checked_us; /* when that was */
 	struct shortage shortage; /* of memory for pages that threads wait for */
 };

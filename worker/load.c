@@ -126,8 +126,8 @@ static int check_descriptors(const struct job *j, struct err *err)
 	if (j->fds_max >= need)
 		return 0;
 	return err_set(err, ERR_QUOTA, "a worker for a snapshot of %zu files needs %llu "
-		       "descriptors and may have %llu, %llu are missing: raise the daemon's hard limit of open "
-		       "files (LimitNOFILE=, ulimit -Hn)", source_nfds(j->src),
+		       "descriptors and may have %llu, %llu are missing: raise the daemon's hard "
+		       "limit of open files (LimitNOFILE=, ulimit -Hn)", source_nfds(j->src),
 		       (unsigned long long)need, (unsigned long long)j->fds_max,
 		       (unsigned long long)(need - j->fds_max));
 }

@@ -239,15 +239,18 @@ static void step_due(struct loop *l, uint64_t *ret_step_us, uint64_t *ret_lease_
 
 static uint64_t others_due(struct loop *l)
 {
-	uint64_t link = link_away(&l->job->link) ? link_wait_us(&l->job->link, now_us()) : WAIT_NEVER;
+	const struct link *to = &l->job->link;
+	uint64_t link = link_away(to) ? link_wait_us(to, now_us()) : WAIT_NEVER;
 
 	return min_u64(min_u64(link, life_due(l)), min_u64(shortage_due(l), alone_due(l)));
 }
 
 enum loop_end loop_run(struct loop *l)
 {
-	if (l->job->habit.record.on)
-		set_timer(l->wakes.window, max_u64(record_wait_us(&l->job->habit.record, now_us()), 1));
+	const struct record *record = &l->job->habit.record;
+
+	if (record->on)
+		set_timer(l->wakes.window, max_u64(record_wait_us(record, now_us()), 1));
 	while (!l->gone) {
 		uint64_t step_us, lease_us;
 

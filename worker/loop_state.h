@@ -45,7 +45,7 @@ struct loop {
 	struct job *job;           /* borrowed */
 	struct guest *guest;       /* borrowed */
 	int vmm;                   /* borrowed pidfd of the peer; -1: ended before */
-	struct handshake *said;    /* borrowed: its message, unread until CONNECTED was sent; or NULL */
+	struct handshake *said;    /* borrowed: its message, until CONNECTED was sent; or NULL */
 	struct loop_wakes wakes;
 	struct warm *warm;         /* owned */
 

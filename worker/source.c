@@ -42,7 +42,8 @@ static int header_load(const struct layer *f, struct header *ret, struct err *er
 
 	if (len > HEADER_FILE_MAX)
 		return err_set(err, ERR_SNAPSHOT, "%s has %zu bytes, a header at most %" PRIu64
-			       ": is this a data file?", layer_shown(f->path), len, HEADER_FILE_MAX);
+			       ": is this a data file?", layer_shown(f->path), len,
+			       HEADER_FILE_MAX);
 	bytes = malloc(len + 1);
 	if (!bytes)
 		return err_sys(err, "%s: cannot hold %zu bytes", layer_shown(f->path), len);
