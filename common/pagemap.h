@@ -12,6 +12,9 @@
  *   12288  struct uf_inbox        what was read from the uffd and not yet acted upon
  *   20480  two bits per page, 32 pages to a u64, page 0 in the lowest bits
  *
+ * The head only grows at its end, and a file begins as zeros: each release reads the maps
+ * of the one before and of the one after, and the version stays.
+ *
  * A page is regions.page_bytes long; page i is snapshot offset i * page_bytes.
  *
  *   state    | meaning                                   | a fault on it gets
@@ -24,6 +27,7 @@
 #define UFFDD_PAGEMAP_H
 
 #include <sys/types.h>
+#include <uuid/uuid.h>
 
 #include "region.h"
 #include "uffd.h"
@@ -76,13 +80,14 @@ struct pagemap_head {
 	uint64_t span_bytes;
 	uint32_t vmm_pid, vmm_uid, vmm_gid;
 	uint32_t releasing; /* 1 once the guest needs nobody and regions are unregistered */
-	uint64_t source_id; /* source_identity() of what it is served from */
+	uint64_t source_hash; /* of what it is served from, for release 0.1 (worker/identity.h) */
 	uint32_t prefetch_done; /* 1: it has nothing left to do, as things are */
 	uint32_t prefetch_limit; /* enum pagemap_limit */
 	uint32_t complete; /* 1: no page that is absent holds snapshot data; never turns back */
 	uint32_t short_of; /* enum pagemap_short: what threads of the guest wait for, now */
 	uint32_t exact;    /* enum pagemap_exact */
 	uint32_t pad;
+	uuid_t source_id;  /* the name of the same; null: release 0.1 made the map */
 };
 
 enum pagemap_short { PAGEMAP_SHORT_OF_NOTHING, PAGEMAP_SHORT_OF_MEMORY, PAGEMAP_SHORT_OF_HUGE };

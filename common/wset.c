@@ -12,15 +12,15 @@ void wset_key_text(const struct wset_key *key, char ret[static WSET_KEY_LEN + 1]
 	char *at = ret;
 
 	*at++ = key->kind == WSET_BUILD ? 'b' : 'f';
-	for (size_t i = 0; key->kind == WSET_BUILD && i < sizeof(key->build); i++)
-		at += snprintf(at, 3, "%02x", key->build[i]);
+	for (size_t i = 0; key->kind != WSET_HASH && i < sizeof(key->id); i++)
+		at += snprintf(at, 3, "%02x", key->id[i]);
 	snprintf(at, 18, "-%016llx", (unsigned long long)key->number);
 }
 
 bool wset_key_equal(const struct wset_key *a, const struct wset_key *b)
 {
 	return a->kind == b->kind && a->number == b->number &&
-	       memcmp(a->build, b->build, sizeof(a->build)) == 0;
+	       memcmp(a->id, b->id, sizeof(a->id)) == 0;
 }
 
 void wset_fini(struct wset *s)

@@ -36,12 +36,13 @@
 struct wset_key {
 	uint32_t kind;     /* enum wset_kind */
 	uint32_t pad;      /* 0 */
-	uint8_t build[16]; /* WSET_BUILD: of the header */
-	uint64_t number;   /* WSET_BUILD: bytes of memory; WSET_FILES: a hash of the files' identity */
+	uint8_t id[16];    /* WSET_BUILD: of the header; WSET_FILES: the name of the files */
+	uint64_t number;   /* bytes of memory; WSET_HASH: a hash of the files */
 };
 enum wset_kind {
 	WSET_BUILD = 1, /* the same on every host */
-	WSET_FILES = 2, /* on this host only */
+	WSET_HASH = 2,  /* on this host only, as release 0.1 has it; still read, no longer made */
+	WSET_FILES = 3, /* on this host only */
 	WSET_KIND_COUNT
 };
 

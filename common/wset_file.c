@@ -15,7 +15,7 @@ struct wire {
 	uint64_t length, span_bytes;
 	uint32_t page_bytes, restores;
 	uint32_t kind, zero;
-	uint8_t build[16];
+	uint8_t id[16];
 	uint64_t number, runs, pages;
 };
 
@@ -132,7 +132,7 @@ static void fill_wire(const struct wset *s, uint64_t length, struct wire *w)
 		.runs = htole64(s->n),
 		.pages = htole64(s->pages),
 	};
-	memcpy(w->build, s->key.build, sizeof(w->build));
+	memcpy(w->id, s->key.id, sizeof(w->id));
 }
 
 int wset_file_encode(const struct wset *s, void **ret_bytes, size_t *ret_len, struct err *err)
@@ -193,9 +193,9 @@ static bool key_is_plain(const struct wset_key *key)
 {
 	static const uint8_t none[16];
 
-	if (key->kind == WSET_FILES)
-		return memcmp(key->build, none, sizeof(none)) == 0;
-	return key->kind == WSET_BUILD;
+	if (key->kind == WSET_HASH)
+		return memcmp(key->id, none, sizeof(none)) == 0;
+	return key->kind == WSET_BUILD || key->kind == WSET_FILES;
 }
 
 static int check_head(const struct wset_head *h, uint64_t length, struct err *err)
@@ -232,7 +232,7 @@ int wset_file_head(const void *bytes, size_t len, struct wset_head *ret, struct 
 		.pages = le64toh(w.pages),
 		.restores = le32toh(w.restores),
 	};
-	memcpy(h.key.build, w.build, sizeof(w.build));
+	memcpy(h.key.id, w.id, sizeof(w.id));
 	if (h.key.pad)
 		return damaged(err, "not zero at byte 44:", h.key.pad);
 	if (check_head(&h, len, err))

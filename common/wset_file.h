@@ -8,10 +8,10 @@
  *        24  8  bytes of memory of the snapshot, rounded up to 4096
  *        32  4  page size, 4096 or 2097152
  *        36  4  number of restores that were recorded, > 0
- *        40  4  kind of key: 1 build, 2 files
+ *        40  4  kind of key: 1 build, 2 files by a hash (release 0.1), 3 files by their name
  *        44  4  0
- *        48 16  build id of the header; kind 2: 0
- *        64  8  kind 1: bytes of memory; kind 2: a hash of the files' identity
+ *        48 16  build id of the header; kind 2: 0; kind 3: name of the files (a UUID)
+ *        64  8  bytes of memory; kind 2: a hash of the files' identity
  *        72  8  number of runs
  *        80  8  number of pages in them
  *        88     the runs in order of page, each

@@ -18,7 +18,8 @@ START_TEST(successor_goes_on)
 	struct fixture f;
 
 	setup(&f, _i);
-	f.pm.head->source_id = 0x1234567890abcdef;
+	f.pm.head->source_hash = 0x1234567890abcdef;
+	memset(f.pm.head->source_id, 0x5a, sizeof(uuid_t));
 	f.pm.stats->faults = 77;
 	f.pm.inbox->raw[0][0] = 0x12;
 	for (int round = 0; round < 40; round++) {
@@ -30,7 +31,9 @@ START_TEST(successor_goes_on)
 		ck_assert_uint_eq(f.pm.npages, pages);
 		check_states(&f, name);
 	}
-	ck_assert_uint_eq(f.pm.head->source_id, 0x1234567890abcdef);
+	ck_assert_uint_eq(f.pm.head->source_hash, 0x1234567890abcdef);
+	for (size_t i = 0; i < sizeof(uuid_t); i++)
+		ck_assert_uint_eq(f.pm.head->source_id[i], 0x5a);
 	ck_assert_uint_eq(f.pm.head->vmm_pid, 11);
 	ck_assert_int_eq(memcmp(f.pm.regions, f.regions, sizeof(*f.regions)), 0);
 	ck_assert_uint_eq(f.pm.stats->faults, 77);

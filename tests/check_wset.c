@@ -363,15 +363,19 @@ END_TEST
 
 START_TEST(test_key_text)
 {
-	struct wset_key build = {.kind = WSET_BUILD, .build = {0xab, 1, [15] = 0xff},
+	struct wset_key build = {.kind = WSET_BUILD, .id = {0xab, 1, [15] = 0xff},
 				 .number = 0x20000000};
-	struct wset_key files = {.kind = WSET_FILES, .number = 0xfedcba9876543210};
+	struct wset_key files = {.kind = WSET_FILES, .id = {0xab, 1, [15] = 0xff},
+				 .number = 0x20000000};
+	struct wset_key hash = {.kind = WSET_HASH, .number = 0xfedcba9876543210};
 	char text[WSET_KEY_LEN + 1];
 
 	wset_key_text(&build, text);
 	ck_assert_str_eq(text, "bab0100000000000000000000000000ff-0000000020000000");
 	ck_assert_uint_eq(strlen(text), WSET_KEY_LEN);
 	wset_key_text(&files, text);
+	ck_assert_str_eq(text, "fab0100000000000000000000000000ff-0000000020000000");
+	wset_key_text(&hash, text);
 	ck_assert_str_eq(text, "f-fedcba9876543210");
 	ck_assert(!wset_key_equal(&build, &files));
 	ck_assert(wset_key_equal(&build, &build));

@@ -66,7 +66,7 @@ static struct wset known_set(void)
 	struct err err;
 
 	for (uint8_t i = 0; i < 16; i++)
-		s.key.build[i] = i;
+		s.key.id[i] = i;
 	for (size_t i = 0; i < ARRAY_LEN(runs); i++)
 		ck_assert_int_eq(wset_add(&s, &runs[i], &err), 0);
 	return s;
@@ -196,8 +196,8 @@ static const struct {
 	{"pages of 0", 32, "\0\0", 2, "page size 0"},
 	{"no restores", 36, "\0", 1, "restores 0"},
 	{"key 0", 40, "\0", 1, "kind of key"},
-	{"key 3", 40, "\3", 1, "kind of key"},
-	{"files with a build", 40, "\2", 1, "kind of key"},
+	{"key 4", 40, "\4", 1, "kind of key"},
+	{"a hash with a build", 40, "\2", 1, "kind of key"},
 	{"padding", 44, "\1", 1, "byte 44"},
 	{"a run more", 72, "\4", 1, "number of runs"},
 	{"a run less", 72, "\2", 1, "behind its runs"},

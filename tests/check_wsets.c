@@ -72,6 +72,9 @@ static int make_memfd(const void *bytes, size_t len, int seals)
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
+/* How the keys of these sets begin: their files have no name but a number. */
+#define NO_ID "f00000000000000000000000000000000-"
+
 static char key_text[WSET_KEY_LEN + 1]; /* of the last name */
 
 static struct wsets_name name_of(const char *tenant, uint64_t number, uint64_t page_bytes)
@@ -152,7 +155,7 @@ static const char *path_of(const char *tenant, const char *file)
 	return path;
 }
 
-#define ONE_4K "f-0000000000000001-4k"
+#define ONE_4K NO_ID "0000000000000001-4k"
 
 /* ---- what is kept ---- */
 
@@ -268,7 +271,7 @@ START_TEST(test_other_descriptors)
 	ck_assert_ptr_nonnull(strstr(err.msg, "sealed"));
 	must_put("t", 2, PAGE_4K, 3);
 	close(pipes[0]);
-	pipes[0] = open(path_of("t", "f-0000000000000002-4k"), O_RDONLY | O_CLOEXEC);
+	pipes[0] = open(path_of("t", NO_ID "0000000000000002-4k"), O_RDONLY | O_CLOEXEC);
 	ck_assert_int_lt(wsets_put(ws, &name, SPAN, pipes[0], &head, &err), 0);
 	close(pipes[0]);
 	close(pipes[1]);
@@ -278,8 +281,8 @@ END_TEST
 START_TEST(test_names)
 {
 	static const struct wsets_name bad[] = {
-		{"..", "f-0000000000000001", PAGE_4K}, {"t", "../f-0000000000000001", PAGE_4K},
-		{"t/u", "f-0000000000000001", PAGE_4K}, {"", "f-0000000000000001", PAGE_4K},
+		{"..", NO_ID "0000000000000001", PAGE_4K}, {"t", "../" NO_ID "0000000000000001", PAGE_4K},
+		{"t/u", NO_ID "0000000000000001", PAGE_4K}, {"", NO_ID "0000000000000001", PAGE_4K},
 		{"t", "", PAGE_4K},
 	};
 	struct wset_head head;
@@ -326,7 +329,7 @@ START_TEST(test_misplaced)
 	char other[512];
 
 	must_put("t", 1, PAGE_4K, 5);
-	snprintf(other, sizeof(other), "%s", path_of("t", "f-0000000000000002-4k"));
+	snprintf(other, sizeof(other), "%s", path_of("t", NO_ID "0000000000000002-4k"));
 	ck_assert_int_eq(rename(path_of("t", ONE_4K), other), 0);
 	must_lack("t", 2, PAGE_4K, "another snapshot");
 }

@@ -264,7 +264,7 @@ START_TEST(sets_that_are_no_good)
 	ck_assert_int_eq(mkfifo(fifo, 0600), 0);
 	habits_round(&t, "first", HABITS_NONE, "7", false);
 	set = habits_set(&t, "first");
-	set.key.build[3] ^= 1;
+	set.key.id[3] ^= 1;
 	ck_assert_int_eq(wset_file_encode(&set, &bytes, &len, &err), 0);
 	scene_write(other, bytes, len);
 	wset_fini(&set);

@@ -89,21 +89,6 @@ int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, 
 	return layer_open_failed(path, sys, err);
 }
 
-static uint64_t mix(uint64_t hash, uint64_t v)
-{
-	/* FNV-1a, a word at a time. */
-	return (hash ^ v) * 0x100000001b3ull;
-}
-
-uint64_t layer_identity(const struct layer *l, uint64_t hash)
-{
-	hash = mix(hash, l->id.st_dev);
-	hash = mix(hash, l->id.st_ino);
-	hash = mix(hash, (uint64_t)l->id.st_size);
-	hash = mix(hash, (uint64_t)l->id.st_mtim.tv_sec);
-	return mix(hash, (uint64_t)l->id.st_mtim.tv_nsec);
-}
-
 int layer_check(const struct layer *f, struct err *err)
 {
 	static const char immutable[] = "snapshot files must not change, write new ones";

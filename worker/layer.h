@@ -31,8 +31,6 @@ int layer_take(int fd, const char *dir, const char *name, struct layer *ret, str
 int layer_map(struct layer *l, uint64_t need, struct err *err);
 /* Is it still the file that was opened? -1 with ERR_SNAPSHOT that says what changed. */
 int layer_check(const struct layer *l, struct err *err);
-/* Mix its identity into @hash: equal only for the same files, unchanged. */
-uint64_t layer_identity(const struct layer *l, uint64_t hash);
 /* All of it or an error. */
 int layer_read(const struct layer *l, uint64_t off, uint64_t len, void *buf, struct err *err);
 void layer_close(struct layer *l);

@@ -8,6 +8,7 @@
 #include "common/sock.h"
 #include "worker/fault.h"
 #include "worker/holder.h"
+#include "worker/identity.h"
 #include "worker/lockin.h"
 
 #define SPEC_TEXT_MAX ((size_t)32 << 20)
@@ -84,12 +85,6 @@ static int read_request(struct job *j, struct err *err)
 
 /* ---- the snapshot ---- */
 
-static bool is_same(const struct job *j)
-{
-	return j->map.head->source_id == source_identity(j->src) &&
-	       j->map.head->span_bytes == source_span_bytes(j->src);
-}
-
 /* What the holder of a predecessor gives; but it is the tenant's, and may give anything. */
 static bool load_given(struct job *j)
 {
@@ -99,7 +94,7 @@ static bool load_given(struct job *j)
 	if (j->assign.holder == CHAN_HOLDER_THERE)
 		holder_take(&j->holder, &given);
 	if (given.n && source_load(&j->spec, &given, &j->src, &err) == 0 && j->map.head &&
-	    !is_same(j)) {
+	    !identity_same(j->src, j->map.head)) {
 		source_free(j->src);
 		j->src = NULL;
 	}
@@ -137,7 +132,7 @@ static int load_new(struct job *j, struct err *err)
 	if (load_source(j, err) || check_descriptors(j, err) ||
 	    pagemap_create(j->map_fd, source_span_bytes(j->src), &j->map, err))
 		return -1;
-	j->map.head->source_id = source_identity(j->src);
+	identity_write(j->src, j->map.head);
 	return 0;
 }
 
@@ -156,7 +151,7 @@ static int load_again(struct job *j, struct err *err)
 	}
 	if (load_source(j, err))
 		return -1;
-	if (!is_same(j))
+	if (!identity_same(j->src, j->map.head))
 		return err_set(err, ERR_SNAPSHOT, "the snapshot is not the one that was served "
 			       "before the worker died: its files were replaced or changed");
 	return 0;
@@ -174,7 +169,7 @@ static int load_snapshot(struct job *j, struct err *err)
 /* Nothing about it can keep the snapshot from being served. */
 static void load_habit(struct job *j)
 {
-	j->habit.key = source_wset_key(j->src);
+	j->habit.key = identity_wset_key(j->src);
 	j->habit.span_bytes = source_span_bytes(j->src);
 	j->habit.window_us = j->spec.record ? j->assign.record_ms * 1000 : 0;
 	j->habit.file_bytes = j->assign.wset_bytes;

@@ -240,25 +240,17 @@ int source_fd(const struct source *src, size_t i)
 	return file_at(src, i)->fd;
 }
 
-uint64_t source_identity(const struct source *src)
+const struct stat *source_stat(const struct source *src, size_t i)
 {
-	uint64_t hash = 0xcbf29ce484222325ull;
-
-	for (size_t i = 0; i < source_nfds(src); i++)
-		hash = layer_identity(file_at(src, i), hash);
-	return hash;
+	return &file_at(src, i)->id;
 }
 
-struct wset_key source_wset_key(const struct source *src)
+bool source_build(const struct source *src, uuid_t ret)
 {
-	struct wset_key key = {.kind = WSET_FILES, .number = source_identity(src)};
-
 	if (src->header.fd < 0 || uuid_is_null(src->build))
-		return key;
-	key.kind = WSET_BUILD;
-	key.number = src->size_bytes;
-	memcpy(key.build, src->build, sizeof(key.build));
-	return key;
+		return false;
+	uuid_copy(ret, src->build);
+	return true;
 }
 
 uint64_t source_span_bytes(const struct source *src)

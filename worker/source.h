@@ -11,9 +11,11 @@
 #ifndef UFFDD_SOURCE_H
 #define UFFDD_SOURCE_H
 
+#include <sys/stat.h>
+#include <uuid/uuid.h>
+
 #include "common/extents.h"
 #include "common/spec.h"
-#include "common/wset.h"
 #include "worker/heat.h"
 #include "worker/layers.h"
 
@@ -40,10 +42,10 @@ size_t source_extents(const struct source *src);
 /* What it is made of: the header, if there is one, then the layers. */
 size_t source_nfds(const struct source *src);
 int source_fd(const struct source *src, size_t i); /* borrowed */
-/* Equal for two sources only if they are the same files, unchanged. */
-uint64_t source_identity(const struct source *src);
-/* Whose working sets are also ours: the same build anywhere, or the same files on this host. */
-struct wset_key source_wset_key(const struct source *src);
+/* What fstat() said when it was opened; what it is then worth: worker/identity.h. */
+const struct stat *source_stat(const struct source *src, size_t i);
+/* The build id of the header; false, and *ret untouched, where it has none. */
+bool source_build(const struct source *src, uuid_t ret);
 
 /* What lies at an offset: one origin, as long as it goes on. */
 struct source_run {

@@ -1,0 +1,79 @@
+#include "worker/identity.h"
+
+#include <string.h>
+
+/* What tells a file from all others, and from itself once it was changed. */
+#define FACTS 5
+
+static void facts_of(const struct stat *st, uint64_t ret[static FACTS])
+{
+	ret[0] = st->st_dev;
+	ret[1] = st->st_ino;
+	ret[2] = (uint64_t)st->st_size;
+	ret[3] = (uint64_t)st->st_mtim.tv_sec;
+	ret[4] = (uint64_t)st->st_mtim.tv_nsec;
+}
+
+/* File by file: the name of those before is the name space of the next. */
+static void name_of(const struct source *src, uuid_t ret)
+{
+	static const uuid_t space = {0x5b, 0x0e, 0x9c, 0x61, 0x2f, 0x7d, 0x4a, 0x38,
+				     0x93, 0x4c, 0xd1, 0x6a, 0x80, 0x1b, 0xe7, 0x54};
+	uuid_t before;
+
+	uuid_copy(ret, space);
+	for (size_t i = 0; i < source_nfds(src); i++) {
+		uint64_t facts[FACTS];
+
+		facts_of(source_stat(src, i), facts);
+		uuid_copy(before, ret);
+		uuid_generate_sha1(ret, before, (const char *)facts, sizeof(facts));
+	}
+}
+
+/*
+ * The name as release 0.1 makes it: FNV-1a, a word at a time. It goes once no release that
+ * knows nothing else has to be upgraded from, or gone back to.
+ */
+static uint64_t hash_0_1(const struct source *src)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (size_t i = 0; i < source_nfds(src); i++) {
+		uint64_t facts[FACTS];
+
+		facts_of(source_stat(src, i), facts);
+		for (size_t k = 0; k < FACTS; k++)
+			hash = (hash ^ facts[k]) * 0x100000001b3ull;
+	}
+	return hash;
+}
+
+void identity_write(const struct source *src, struct pagemap_head *head)
+{
+	name_of(src, head->source_id);
+	head->source_hash = hash_0_1(src);
+}
+
+bool identity_same(const struct source *src, const struct pagemap_head *head)
+{
+	uuid_t name;
+
+	if (head->span_bytes != source_span_bytes(src))
+		return false;
+	if (uuid_is_null(head->source_id))
+		return head->source_hash == hash_0_1(src);
+	name_of(src, name);
+	return uuid_compare(head->source_id, name) == 0;
+}
+
+struct wset_key identity_wset_key(const struct source *src)
+{
+	struct wset_key key = {.kind = WSET_BUILD, .number = source_size_bytes(src)};
+
+	if (source_build(src, key.id))
+		return key;
+	key.kind = WSET_FILES;
+	name_of(src, key.id);
+	return key;
+}
