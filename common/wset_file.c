@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/crc.h"
+
 #define MAGIC 0x7465737764666675ull /* "uffdwset" */
 #define CRC_AT 12
 #define RUN_BYTES_MIN 3
@@ -22,53 +24,13 @@ struct wire {
 _Static_assert(sizeof(struct wire) == 88, "file format");
 _Static_assert(offsetof(struct wire, crc) == CRC_AT, "file format");
 
-/* ---- checksum ---- */
-
-static uint32_t crc_step(uint32_t crc)
-{
-	return crc & 1 ? crc >> 1 ^ 0xedb88320u : crc >> 1;
-}
-
-/* Four bytes at a time: table[k] carries a byte k bytes further. */
-static void crc_tables(uint32_t table[4][256])
-{
-	for (uint32_t i = 0; i < 256; i++) {
-		uint32_t crc = i;
-
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc_step(crc);
-		table[0][i] = crc;
-	}
-	for (int k = 1; k < 4; k++)
-		for (uint32_t i = 0; i < 256; i++)
-			table[k][i] = table[k - 1][i] >> 8 ^ table[0][table[k - 1][i] & 0xff];
-}
-
-static uint32_t crc_add(uint32_t table[4][256], uint32_t crc, const uint8_t *p, size_t len)
-{
-	for (; len >= 4; p += 4, len -= 4) {
-		uint32_t word;
-
-		memcpy(&word, p, 4);
-		crc ^= le32toh(word);
-		crc = table[3][crc & 0xff] ^ table[2][crc >> 8 & 0xff] ^
-		      table[1][crc >> 16 & 0xff] ^ table[0][crc >> 24];
-	}
-	for (; len; p++, len--)
-		crc = crc >> 8 ^ table[0][(crc ^ *p) & 0xff];
-	return crc;
-}
-
 /* Of a whole file, as if its checksum were zero. */
 static uint32_t checksum(const uint8_t *bytes, size_t len)
 {
 	static const uint8_t zero[4];
-	uint32_t table[4][256], crc = UINT32_MAX;
+	uint32_t crc = crc_add(crc_add(0, bytes, CRC_AT), zero, sizeof(zero));
 
-	crc_tables(table);
-	crc = crc_add(table, crc, bytes, CRC_AT);
-	crc = crc_add(table, crc, zero, sizeof(zero));
-	return ~crc_add(table, crc, bytes + CRC_AT + 4, len - CRC_AT - 4);
+	return crc_add(crc, bytes + CRC_AT + 4, len - CRC_AT - 4);
 }
 
 /* ---- out ---- */
