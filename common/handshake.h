@@ -68,18 +68,4 @@ void handshake_fini(struct handshake *hs);
 enum handshake_step handshake_parse(const char *text, size_t len, struct regions *ret,
 				    struct err *err);
 
-/* The VMM's side, for the stand-in: which members to write. */
-enum handshake_style {
-	HANDSHAKE_BOTH,     /* page_size and page_size_kib, as since 1.12 */
-	HANDSHAKE_KIB,      /* page_size_kib only, 1.7 to 1.11 */
-	HANDSHAKE_SIZE,     /* page_size only, 2.0 */
-	HANDSHAKE_NEITHER,  /* 1.1 to 1.6 */
-	HANDSHAKE_KIB_ZERO, /* a fork's: page_size, and page_size_kib that says nothing */
-	HANDSHAKE_IN_KIB,   /* a fork's: page_size_kib in KiB, in an object around the array */
-};
-/* The message as text; owned by the caller. */
-char *handshake_format(const struct regions *r, enum handshake_style style);
-/* One sendmsg of text and descriptors, to the end of the text. Blocking socket. */
-int handshake_send(int sock, const char *text, const int *fds, size_t nfds, struct err *err);
-
 #endif

@@ -7,7 +7,6 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 /* Kernel headers older than 6.6. */
 #ifndef UFFDIO_POISON
@@ -19,17 +18,6 @@ struct uffdio_poison {
 #define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
 #endif
 
-/* Kernel headers older than 6.1. */
-#ifndef USERFAULTFD_IOC_NEW
-#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
-#endif
-
-/* Kernel headers older than 6.7. */
-#ifndef UFFD_FEATURE_WP_ASYNC
-#define UFFD_FEATURE_WP_ASYNC (1 << 15)
-#endif
-
-#define DEVICE "/dev/userfaultfd"
 /* Any address that a process may have. */
 #define SOMEWHERE ((uint64_t)1 << 30)
 
@@ -353,66 +341,13 @@ enum uf_tracking uffd_tracks(int uffd, uint64_t addr, uint64_t page_bytes)
 	}
 }
 
-static int open_any(void)
+int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err)
 {
-	cleanup_fd int device = open(DEVICE, O_RDWR | O_CLOEXEC);
-
-	if (device >= 0) {
-		int fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-
-		if (fd >= 0)
-			return fd;
-	}
-	return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-}
-
-static const struct {
-	unsigned ours;
-	uint64_t kernel;
-} features_map[] = {
-	{UF_FEATURE_REMOVE, UFFD_FEATURE_EVENT_REMOVE},
-	{UF_FEATURE_UNMAP, UFFD_FEATURE_EVENT_UNMAP},
-	{UF_FEATURE_REMAP, UFFD_FEATURE_EVENT_REMAP},
-	{UF_FEATURE_FORK, UFFD_FEATURE_EVENT_FORK},
-	{UF_FEATURE_TRACK, UFFD_FEATURE_WP_ASYNC},
-};
-
-int uffd_open(unsigned features, int *ret_fd, struct err *err)
-{
-	struct uffdio_api api = {.api = UFFD_API};
-	cleanup_fd int fd = open_any();
-
-	if (fd < 0)
-		return err_sys(err, "no userfaultfd: grant read and write on " DEVICE ", or set "
-				    "vm.unprivileged_userfaultfd=1, or give CAP_SYS_PTRACE");
-	for (size_t i = 0; i < ARRAY_LEN(features_map); i++)
-		if (features & features_map[i].ours)
-			api.features |= features_map[i].kernel;
-	if (call(fd, UFFDIO_API, &api) < 0)
-		return err_sys(err, "this kernel refuses userfaultfd features 0x%" PRIx64
-				    " (fork events need CAP_SYS_PTRACE)",
-			       (uint64_t)api.features);
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
-static int register_with(int uffd, uint64_t start, uint64_t len, uint64_t mode, struct err *err)
-{
-	struct uffdio_register arg = {.range = {.start = start, .len = len}, .mode = mode};
+	struct uffdio_register arg = {.range = {.start = start, .len = len},
+				      .mode = UFFDIO_REGISTER_MODE_MISSING};
 
 	if (call(uffd, UFFDIO_REGISTER, &arg) < 0)
 		return err_sys(err, "registering 0x%" PRIx64 "+0x%" PRIx64 " with the userfaultfd",
 			       start, len);
 	return 0;
-}
-
-int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err)
-{
-	return register_with(uffd, start, len, UFFDIO_REGISTER_MODE_MISSING, err);
-}
-
-int uffd_register_tracked(int uffd, uint64_t start, uint64_t len, struct err *err)
-{
-	return register_with(uffd, start, len,
-			     UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP, err);
 }

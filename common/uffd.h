@@ -138,21 +138,7 @@ enum uf_tracking {
 /* Does the VMM track the writes of its guest there? Installs and changes nothing. */
 enum uf_tracking uffd_tracks(int uffd, uint64_t addr, uint64_t page_bytes);
 
-/* What the sender asked for at UFFDIO_API time; bits of UF_FEATURE_*. */
-#define UF_FEATURE_REMOVE 1u
-#define UF_FEATURE_UNMAP 2u
-#define UF_FEATURE_REMAP 4u
-#define UF_FEATURE_FORK 8u
-#define UF_FEATURE_TRACK 16u /* the kernel itself lets writes through, and notes them (6.7) */
-
-/*
- * uffd_open - a new userfaultfd, as a VMM makes it (tests, benchmark, doctor)
- * Tries /dev/userfaultfd, then the system call. O_CLOEXEC | O_NONBLOCK.
- * Returns 0, or -1 with ERR_SYSTEM that names device, sysctl and capability.
- */
-int uffd_open(unsigned features, int *ret_fd, struct err *err);
-int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err); /* MISSING */
-/* For write protection, too. */
-int uffd_register_tracked(int uffd, uint64_t start, uint64_t len, struct err *err);
+/* For missing pages. */
+int uffd_register(int uffd, uint64_t start, uint64_t len, struct err *err);
 
 #endif

@@ -1,7 +1,6 @@
 #include "daemon/http.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -24,7 +23,6 @@ struct http_request {
 	struct http_conn *conn;
 	struct evhttp_request *ev;
 	struct http_target target;
-	char content_type[64];
 	const void *body;
 	size_t body_len;
 	enum phase phase;
@@ -125,18 +123,6 @@ static void on_written(struct evhttp_request *ev, void *arg)
 	http_conn_idle(arg);
 }
 
-static void take_content_type(struct http_request *req)
-{
-	const char *value = evhttp_find_header(evhttp_request_get_input_headers(req->ev),
-					       "Content-Type");
-	size_t len = value ? strcspn(value, "; \t") : 0;
-
-	if (len >= sizeof(req->content_type))
-		len = 0;
-	for (size_t i = 0; i < len; i++)
-		req->content_type[i] = (char)tolower((unsigned char)value[i]);
-}
-
 static void reply_malformed(struct http_request *req, const struct err *err)
 {
 	cleanup_json struct json_object *o = js_problem(err);
@@ -171,7 +157,6 @@ static void on_request(struct evhttp_request *ev, void *arg)
 		req->body = evbuffer_pullup(input, -1);
 	conn->req = req;
 	http->handling = req;
-	take_content_type(req);
 	if (!req->body)
 		http_conn_cut(conn);
 	else if (http_target_parse(evhttp_uri_get_path(uri), evhttp_uri_get_query(uri),
@@ -210,11 +195,6 @@ int http_new(struct event_base *base, int listen_fd, const struct http_limits *l
 	}
 	*ret = http;
 	return 0;
-}
-
-void http_stop_accepting(struct http *http)
-{
-	http_conns_stop(&http->conns);
 }
 
 void http_free(struct http *http)
@@ -287,11 +267,6 @@ const void *http_body(const struct http_request *req, size_t *ret_len)
 {
 	*ret_len = req->body_len;
 	return req->body;
-}
-
-const char *http_content_type(const struct http_request *req)
-{
-	return req->content_type;
 }
 
 const struct sock_peer *http_peer(const struct http_request *req)

@@ -42,8 +42,6 @@ typedef void (*http_gone)(struct http_request *req, void *arg);
  */
 int http_new(struct event_base *base, int listen_fd, const struct http_limits *limits,
 	     http_handler fn, void *arg, struct http **ret, struct err *err);
-/* Closes the listening socket; live connections go on. Safe to repeat. */
-void http_stop_accepting(struct http *http);
 /* Calls gone for everything held. Not from within a handler. Accepts NULL. */
 void http_free(struct http *http);
 
@@ -64,8 +62,6 @@ const char *http_query(const struct http_request *req, const char *key);
 const char *http_query_key(const struct http_request *req, size_t i);
 /* Not NUL-terminated; at most body_bytes. */
 const void *http_body(const struct http_request *req, size_t *ret_len);
-/* Lower case, without parameters ("application/json"); "" if there is none. */
-const char *http_content_type(const struct http_request *req);
 /* As it was at connect. */
 const struct sock_peer *http_peer(const struct http_request *req);
 

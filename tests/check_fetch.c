@@ -19,6 +19,7 @@
 #include "common/uffd.h"
 #include "tests/harness.h"
 #include "tests/runner.h"
+#include "tests/vmmside.h"
 
 #define P PAGE_4K
 #define PAGES 10

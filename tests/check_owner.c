@@ -13,6 +13,7 @@
 #include "daemon/fetch.h"
 #include "tests/harness.h"
 #include "tests/runner.h"
+#include "tests/vmmside.h"
 
 #define P PAGE_4K
 #define PAGES 4

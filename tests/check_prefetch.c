@@ -3,6 +3,7 @@
  * page is touched before it is installed, so nothing can hang.
  */
 #include "tests/runner.h"
+#include "tests/vmmside.h"
 #include "worker/prefetch.h"
 
 #include <fcntl.h>

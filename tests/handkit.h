@@ -13,6 +13,7 @@
 #include "common/handshake.h"
 #include "tests/harness.h"
 #include "tests/runner.h"
+#include "tests/vmmside.h"
 
 #define R "\"base_host_virt_addr\":140000000000000,\"size\":8192,\"offset\":4096"
 #define SOME_BASE UINT64_C(140000000000000)

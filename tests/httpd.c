@@ -30,8 +30,8 @@ static void route_echo(struct http_request *req)
 	size_t len, n;
 	const char *body = http_body(req, &len), *key;
 
-	n = (size_t)snprintf(out, sizeof(out), "%s|%s|%s|%u|", http_method(req), http_path(req),
-			     http_content_type(req), http_peer(req)->uid);
+	n = (size_t)snprintf(out, sizeof(out), "%s|%s|%u|", http_method(req), http_path(req),
+			     http_peer(req)->uid);
 	for (size_t i = 0; (key = http_query_key(req, i)); i++)
 		n += (size_t)snprintf(out + n, sizeof(out) - n, "%s=%s;", key,
 				      http_query(req, key));

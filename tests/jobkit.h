@@ -13,6 +13,7 @@
 #include "common/proc.h"
 #include "tests/harness.h"
 #include "tests/runner.h"
+#include "tests/vmmside.h"
 #include "worker/job_state.h"
 #include "worker/listener.h"
 #include "worker/loop_state.h"

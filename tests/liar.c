@@ -24,6 +24,7 @@
 #include "common/proc.h"
 #include "common/sock.h"
 #include "common/uffd.h"
+#include "tests/vmmside.h"
 
 #define LIES_MAX 8
 #define UNKNOWN 200

@@ -12,6 +12,7 @@
 #include "tests/hugepool.h"
 #include "tests/runner.h"
 #include "tests/stage.h"
+#include "tests/vmmside.h"
 
 #define PAGES 512 /* of a guest on small pages */
 #define HUGE_PAGES 6

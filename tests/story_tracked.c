@@ -16,6 +16,7 @@
 #include "tests/hugepool.h"
 #include "tests/runner.h"
 #include "tests/stage.h"
+#include "tests/vmmside.h"
 
 #define PAGES 1024
 #define HUGE_PAGES 6

@@ -16,6 +16,7 @@
 
 #include "common/uffd.h"
 #include "tests/runner.h"
+#include "tests/vmmside.h"
 
 #define ck_outcome(got, want)                                                  \
 	do {                                                                   \

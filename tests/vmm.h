@@ -19,6 +19,7 @@
 
 #include "common/handshake.h"
 #include "common/uffd.h"
+#include "tests/vmmside.h"
 
 #define VMM_WRONG_MAX 10
 #define VMM_SIZE_MAX ((uint64_t)1 << 40)

@@ -281,16 +281,6 @@ size_t warm_take(struct warm *w, struct warm_range *ret, size_t max)
 	return n;
 }
 
-unsigned warm_threads(struct warm *w)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&w->lock);
-	n = w->threads;
-	pthread_mutex_unlock(&w->lock);
-	return n;
-}
-
 static void init_sync(struct warm *w)
 {
 	pthread_condattr_t attr;

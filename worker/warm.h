@@ -55,7 +55,5 @@ int warm_fd(const struct warm *w);
 size_t warm_take(struct warm *w, struct warm_range *ret, size_t max);
 /* Gives the bytes of a range back. */
 void warm_give_back(struct warm *w, void *bytes);
-/* Threads at the moment. */
-unsigned warm_threads(struct warm *w);
 
 #endif
