@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/io.h"
+
 #define HEAD_BYTES offsetof(struct chan_msg, hello)
 
 /* Both ends are built together, but an upgraded supervisor meets old workers. */
@@ -110,65 +112,31 @@ static int send_failed(enum chan_type type, struct err *err)
 int chan_send(int sock, enum chan_type type, struct chan_msg *msg, const int *fds, size_t nfds,
 	      struct err *err)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * CHAN_FDS_MAX)];
-	} control = {0};
 	struct iovec iov = {.iov_base = msg};
 	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
 
 	assert(type > CHAN_NONE && type < CHAN_TYPE_COUNT && nfds <= CHAN_FDS_MAX);
 	msg->type = type;
 	msg->version = CHAN_VERSION;
 	iov.iov_len = HEAD_BYTES + types[type].body_bytes;
-	if (nfds) {
-		struct cmsghdr *cmsg;
-
-		hdr.msg_control = &control;
-		hdr.msg_controllen = CMSG_SPACE(sizeof(int) * nfds);
-		cmsg = CMSG_FIRSTHDR(&hdr);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * nfds);
-		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * nfds);
-	}
-	do
-		/* The guest's thread sends too: never wait for a supervisor that does not read. */
-		n = sendmsg(sock, &hdr, MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? send_failed(type, err) : 0;
+	/* The guest's thread sends too: never wait for a supervisor that does not read. */
+	if (io_send(sock, &hdr, fds, nfds, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return send_failed(type, err);
+	return 0;
 }
 
+/*
+ * TAKEN_MORE: more descriptors than a message may bring. TAKEN_SHORT: the kernel found no
+ * room in our table for all of them.
+ */
 enum taken { TAKEN_ALL, TAKEN_MORE, TAKEN_SHORT };
 
-/*
- * Takes what came into @fds. TAKEN_MORE: more than a message may bring; what did not fit is
- * closed. TAKEN_SHORT: the kernel found no room in our table for all of them.
- */
 static enum taken take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
 {
-	size_t n = 0;
-	bool fits = !(hdr->msg_flags & MSG_CTRUNC);
+	bool all;
+	size_t n = io_take_fds(hdr, fds, CHAN_FDS_MAX, &all);
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c)) {
-		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (n < CHAN_FDS_MAX) {
-				fds[n++] = fd;
-			} else {
-				close(fd);
-				fits = false;
-			}
-		}
-	}
-	return fits ? TAKEN_ALL : n < CHAN_FDS_MAX ? TAKEN_SHORT : TAKEN_MORE;
+	return all ? TAKEN_ALL : n < CHAN_FDS_MAX ? TAKEN_SHORT : TAKEN_MORE;
 }
 
 /* Same release: exactly. An older side's may be shorter, a newer one's longer. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/io.h"
 #include "common/js.h"
 
 /* 0: not said. Some forks write a member that they do not use, as 0 or null. */
@@ -164,29 +165,13 @@ void handshake_fini(struct handshake *hs)
 /* False when there were more than fit. */
 static bool keep_fds(struct handshake *hs, struct msghdr *msg)
 {
-	bool fit = !(msg->msg_flags & MSG_CTRUNC);
+	bool all;
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (hs->nfds < HANDSHAKE_FDS_MAX) {
-				hs->fds[hs->nfds++] = fd;
-				continue;
-			}
-			close(fd);
-			fit = false;
-		}
-	}
+	hs->nfds += io_take_fds(msg, hs->fds + hs->nfds, HANDSHAKE_FDS_MAX - hs->nfds, &all);
 	/* It did hand something over, even where none could be received. */
-	if (!fit && hs->nfds == 0)
+	if (!all && hs->nfds == 0)
 		hs->nfds = 1;
-	return fit;
+	return all;
 }
 
 enum arrival { ARRIVAL_DATA, ARRIVAL_NONE, ARRIVAL_END, ARRIVAL_BAD };

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "common/io.h"
+
 #define WORD_PAGES 32
 #define LOW_BITS 0x5555555555555555ull /* the lower bit of each page of a word */
 #define SPAN_MAX ((uint64_t)1 << 44)   /* as many pages as an extent can count */
@@ -251,22 +253,10 @@ uint64_t pagemap_absent_run(const struct pagemap *pm, uint64_t page, uint64_t en
 
 static int read_at(int fd, void *buf, size_t len, uint64_t off, struct err *err)
 {
-	char *p = buf;
-
-	while (len) {
-		ssize_t n = pread(fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, "cannot read the page map");
-		if (n == 0)
-			return err_set(err, ERR_UNREADY, "the page map is cut short");
-		p += n;
-		len -= (size_t)n;
-		off += (size_t)n;
-	}
-	return 0;
+	if (io_read_at(fd, buf, len, off) == len)
+		return 0;
+	return errno ? err_sys(err, "cannot read the page map") :
+		       err_set(err, ERR_UNREADY, "the page map is cut short");
 }
 
 static int check_head(int fd, const struct pagemap_head *head, struct err *err)

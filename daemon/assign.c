@@ -2,9 +2,9 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "common/io.h"
 #include "common/log.h"
 #include "common/presence.h"
 #include "common/proc.h"
@@ -24,27 +24,6 @@ static int make_map(struct live *l, int *ret_fd, struct err *err)
 	fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || rename(fresh, path))
 		return err_sys(err, "create the page map %s", path);
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
-/* The canonical request, sealed, for the worker to map. */
-static int make_request(const char *text, int *ret_fd, struct err *err)
-{
-	size_t len = strlen(text), done = 0;
-	cleanup_fd int fd = memfd_create("request", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return err_sys(err, "create a memfd");
-	while (done < len) {
-		ssize_t n = write(fd, text + done, len - done);
-
-		if (n < 0)
-			return err_sys(err, "write the request");
-		done += (size_t)n;
-	}
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
-		return err_sys(err, "seal the request");
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }
@@ -135,7 +114,8 @@ static int assign(struct live *l, enum chan_assign_kind kind, int map, struct er
 	struct chan_msg msg = {0};
 	int fds[5], nfds = 2;
 
-	if (make_request(l->rec.spec, &request, err) || (!l->worker && assign_choose(l, err)))
+	if (io_sealed("request", l->rec.spec, strlen(l->rec.spec), &request, err) ||
+	    (!l->worker && assign_choose(l, err)))
 		return -1;
 	fill_identity(l, &msg.assign);
 	fill_state(l, &msg.assign);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/io.h"
 #include "common/js.h"
 
 enum type {
@@ -316,19 +317,10 @@ static int apply_json(struct conf *conf, struct json_object *root, struct err *e
 static int read_whole(int fd, char **ret, size_t *ret_len, struct err *err)
 {
 	cleanup_free char *text = xcalloc(1, CONF_FILE_BYTES_MAX + 1);
-	size_t len = 0;
+	size_t len = io_read_at(fd, text, CONF_FILE_BYTES_MAX + 1, 0);
 
-	while (len <= CONF_FILE_BYTES_MAX) {
-		ssize_t n = read(fd, text + len, CONF_FILE_BYTES_MAX + 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, "cannot read it");
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
+	if (len <= CONF_FILE_BYTES_MAX && errno)
+		return err_sys(err, "cannot read it");
 	if (len > CONF_FILE_BYTES_MAX)
 		return err_set(err, ERR_TOOBIG, "is larger than %zu bytes", CONF_FILE_BYTES_MAX);
 	*ret = steal_ptr(&text);

@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
+#include "common/io.h"
 #include "common/js.h"
 #include "common/log.h"
 #include "common/proc.h"
@@ -44,18 +45,6 @@ static int check_map(const struct host *host, const char *id, int fd, struct err
 	return err_set(err, ERR_PEER, "it does not have the page map of restore %s", id);
 }
 
-static int read_all(int fd, char *to, size_t len, struct err *err)
-{
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pread(fd, to + done, len - done, (off_t)done);
-
-		if (n <= 0)
-			return err_set(err, ERR_PEER, "its request cannot be read");
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 /* A memfd that nobody can change or cut any more, as ours are. */
 static int read_request(const struct host *host, int fd, struct spec *ret, struct err *err)
 {
@@ -72,8 +61,8 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 		return err_set(err, ERR_PEER, "its request has %lld bytes, at most %llu are read",
 			       (long long)st.st_size, (unsigned long long)max);
 	text = xcalloc(1, (size_t)st.st_size);
-	if (read_all(fd, text, (size_t)st.st_size, err))
-		return -1;
+	if (io_read_at(fd, text, (size_t)st.st_size, 0) < (size_t)st.st_size)
+		return err_set(err, ERR_PEER, "its request cannot be read");
 	body = js_parse(text, (size_t)st.st_size, false, err);
 	if (!body || spec_parse(body, ret, err))
 		return err_wrap(err, "its request");

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "common/base.h"
+#include "common/io.h"
 #include "common/proto.h"
 
 #define FIRST_FD 3 /* where systemd puts them */
@@ -75,29 +76,13 @@ void notify_open(void)
 
 static void send_text(const char *text, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
 	struct msghdr hdr = {.msg_name = &addr, .msg_namelen = addr_len, .msg_iov = &iov,
 			     .msg_iovlen = 1};
 
-	if (sock < 0)
-		return;
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		hdr.msg_control = &control;
-		hdr.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&hdr);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	}
 	/* A manager that does not read must not hold us up. */
-	sendmsg(sock, &hdr, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sock >= 0)
+		io_send(sock, &hdr, &fd, fd >= 0, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 void notify_say(const char *line)

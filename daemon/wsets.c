@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/io.h"
 #include "common/proto.h"
 
 #define NEW ".new" /* no set's name */
@@ -95,7 +96,7 @@ int wsets_find(struct wsets *w, const struct wsets_name *name)
 static int read_whole(int fd, uint64_t max, void **ret, size_t *ret_len, struct err *err)
 {
 	cleanup_free char *bytes = NULL;
-	size_t len, done = 0;
+	size_t len;
 	struct stat st;
 
 	if (fstat(fd, &st))
@@ -108,15 +109,9 @@ static int read_whole(int fd, uint64_t max, void **ret, size_t *ret_len, struct 
 	bytes = malloc(len + 1);
 	if (!bytes)
 		return err_sys(err, "cannot hold a working set of %zu bytes", len);
-	while (done < len) {
-		ssize_t n = pread(fd, bytes + done, len - done, (off_t)done);
-
-		if (n < 0)
-			return err_sys(err, "read the working set");
-		if (n == 0)
-			return err_set(err, ERR_INVALID, "the working set is cut short");
-		done += (size_t)n;
-	}
+	if (io_read_at(fd, bytes, len, 0) < len)
+		return errno ? err_sys(err, "read the working set") :
+			       err_set(err, ERR_INVALID, "the working set is cut short");
 	*ret = steal_ptr(&bytes);
 	*ret_len = len;
 	return 0;
@@ -305,14 +300,7 @@ static int write_new(int dir, const void *bytes, size_t len, struct err *err)
 	fd = openat(dir, NEW, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(err, "create a working-set file");
-	for (size_t done = 0; done < len;) {
-		ssize_t n = write(fd, (const char *)bytes + done, len - done);
-
-		if (n < 0)
-			return err_sys(err, "write a working-set file");
-		done += (size_t)n;
-	}
-	return 0;
+	return io_write_all(fd, bytes, len) ? err_sys(err, "write a working-set file") : 0;
 }
 
 /* Whole, or not at all. */

@@ -1,6 +1,5 @@
 #include "tests/vmmside.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
@@ -9,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "common/io.h"
 
 /* Kernel headers older than 6.1. */
 #ifndef USERFAULTFD_IOC_NEW
@@ -123,34 +124,17 @@ char *handshake_format(const struct regions *r, enum handshake_style style)
 int handshake_send(int sock, const char *text, const int *fds, size_t nfds, struct err *err)
 {
 	size_t left = strlen(text);
-	size_t bytes = nfds * sizeof(int);
-	cleanup_free char *control = nfds ? xcalloc(1, CMSG_SPACE(bytes)) : NULL;
-	struct iovec iov;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (nfds) {
-		struct cmsghdr *c = (struct cmsghdr *)(void *)control;
-
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(bytes);
-		memcpy(CMSG_DATA(c), fds, bytes);
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(bytes);
-	}
 	while (left > 0) {
-		ssize_t n;
+		struct iovec iov = {.iov_base = (char *)(uintptr_t)text, .iov_len = left};
+		struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+		ssize_t n = io_send(sock, &msg, fds, nfds, MSG_NOSIGNAL);
 
-		iov = (struct iovec){.iov_base = (char *)(uintptr_t)text, .iov_len = left};
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
 			return err_sys(err, "sending the handshake");
 		text += n;
 		left -= (size_t)n;
-		msg.msg_control = NULL;
-		msg.msg_controllen = 0;
+		nfds = 0;
 	}
 	return 0;
 }

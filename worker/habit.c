@@ -1,11 +1,10 @@
 #include "worker/habit.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 
+#include "common/io.h"
 #include "common/wset_file.h"
 #include "worker/layer.h"
 
@@ -212,35 +211,14 @@ void habit_stepped(struct habit *h, uint64_t now)
 		record_sample_begins(&h->record, now);
 }
 
-static int write_all(int fd, const void *bytes, size_t len, struct err *err)
-{
-	for (size_t done = 0; done < len;) {
-		ssize_t n = write(fd, (const char *)bytes + done, len - done);
-
-		if (n < 0 && errno != EINTR)
-			return err_sys(err, "write a working set");
-		done += n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
 static int seal(const struct wset *s, int *ret_fd, struct err *err)
 {
 	cleanup_free void *bytes = NULL;
-	cleanup_fd int fd = -1;
 	size_t len = 0;
 
 	if (wset_file_encode(s, &bytes, &len, err))
 		return -1;
-	fd = memfd_create("working-set", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return err_sys(err, "create a memfd");
-	if (write_all(fd, bytes, len, err))
-		return -1;
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL))
-		return err_sys(err, "seal a working set");
-	*ret_fd = steal_fd(&fd);
-	return 0;
+	return io_sealed("working-set", bytes, len, ret_fd, err);
 }
 
 static int make(struct habit *h, const struct pagemap *map, uint64_t now, struct err *err)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "common/io.h"
+
 /* Of a path in an error text: what tells files apart is at its end. */
 #define SHOWN_MAX 160
 
@@ -114,20 +116,15 @@ int layer_check(const struct layer *f, struct err *err)
 
 int layer_read(const struct layer *f, uint64_t off, uint64_t len, void *buf, struct err *err)
 {
-	for (uint64_t done = 0; done < len;) {
-		ssize_t n = pread(f->fd, (char *)buf + done, len - done, (off_t)(off + done));
+	uint64_t done = io_read_at(f->fd, buf, len, off);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, "%s: reading at %" PRIu64, layer_shown(f->path), off + done);
-		if (n == 0)
-			return err_set(err, ERR_SNAPSHOT, "%s ends at %" PRIu64 ", %" PRIu64
-				       " bytes are needed: it was truncated while in use",
-				       layer_shown(f->path), off + done, off + len);
-		done += (uint64_t)n;
-	}
-	return 0;
+	if (done == len)
+		return 0;
+	if (errno)
+		return err_sys(err, "%s: reading at %" PRIu64, layer_shown(f->path), off + done);
+	return err_set(err, ERR_SNAPSHOT, "%s ends at %" PRIu64 ", %" PRIu64
+		       " bytes are needed: it was truncated while in use", layer_shown(f->path),
+		       off + done, off + len);
 }
 
 int layer_map(struct layer *f, uint64_t need, struct err *err)
