@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/parse.h"
+
 static const struct {
 	const char *name;
 	bool live;
@@ -12,16 +14,6 @@ static const struct {
 };
 
 #define DURATION_MAX_MS ((uint64_t)24 * 60 * 60 * 1000)
-
-static const struct {
-	const char *suffix;
-	uint64_t ms;
-} units[] = {
-	{"ms", 1},
-	{"s", 1000},
-	{"m", 60 * 1000},
-	{"h", 60 * 60 * 1000},
-};
 
 #define DIGITS "0123456789"
 #define ALNUM DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -54,18 +46,10 @@ bool proto_id_valid(const char *id)
 
 bool proto_duration_ms(const char *text, uint64_t *ret_ms)
 {
-	size_t digits = strspn(text, DIGITS);
-	uint64_t n = strtoull(text, NULL, 10); /* too large a number becomes the largest */
+	uint64_t ms;
 
-	if (digits == 0)
+	if (parse_duration_ms(text, &ms) != PARSE_OK || ms > DURATION_MAX_MS)
 		return false;
-	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-		if (strcmp(text + digits, units[i].suffix) != 0)
-			continue;
-		if (n > DURATION_MAX_MS / units[i].ms)
-			return false;
-		*ret_ms = n * units[i].ms;
-		return true;
-	}
-	return false;
+	*ret_ms = ms;
+	return true;
 }

@@ -40,7 +40,7 @@ bool proto_id_valid(const char *id);
 /* A Unix socket path must fit sockaddr_un with its NUL. */
 #define PROTO_SUN_MAX 107
 
-/* "30s", "500ms", "2m", "1h" to milliseconds; false if it is none or > 24 h. */
+/* A time of the API, as parse_duration_ms() has it; false if it is none or > 24 h. */
 bool proto_duration_ms(const char *text, uint64_t *ret_ms);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/parse.h"
+
 #define TIMEOUT_MIN_MS 100
 #define TIMEOUT_MAX_MS ((uint64_t)60 * 60 * 1000)
 #define TIMEOUT_DEFAULT_MS 30000
@@ -254,16 +256,13 @@ static int get_uid(struct json_object *o, const char *path, const char *key, uin
 
 static int parse_mode(const char *text, uint32_t *ret, struct err *err)
 {
-	size_t digits = strspn(text, "01234567");
-	unsigned long mode;
+	uint32_t mode;
 
-	mode = strtoul(text, NULL, 8);
-	if (digits < 3 || digits > 4 || text[digits] || mode > MODE_MAX ||
-	    (mode & MODE_OWNER) != MODE_OWNER)
+	if (!parse_octal(text, MODE_MAX, &mode) || (mode & MODE_OWNER) != MODE_OWNER)
 		return err_set(err, ERR_INVALID,
 			       "socket.mode: must be octal digits such as \"0660\", at most "
 			       "\"0777\", with read and write for the owner");
-	*ret = (uint32_t)mode;
+	*ret = mode;
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 #include "daemon/call.h"
 
-#include <errno.h>
 #include <string.h>
 
+#include "common/parse.h"
 #include "daemon/view.h"
 
 static void reply_as(struct http_request *req, int status, const char *content_type,
@@ -37,17 +37,10 @@ int call_query_u64(struct call *c, const char *key, uint64_t min, uint64_t max, 
 		   struct err *err)
 {
 	const char *text = http_query(c->req, key);
-	unsigned long long v;
-	char *end;
 
-	if (!text)
-		return 0;
-	errno = 0;
-	v = strtoull(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || errno || v < min || v > max)
+	if (text && !parse_u64(text, min, max, ret))
 		return err_set(err, ERR_INVALID, "%s: must be a number from %llu to %llu", key,
 			       (unsigned long long)min, (unsigned long long)max);
-	*ret = v;
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "common/io.h"
 #include "common/js.h"
+#include "common/parse.h"
 
 enum type {
 	TYPE_BOOL,
@@ -131,71 +132,46 @@ static int set_bool(void *to, const struct option_row *o, const char *text, cons
 	return 0;
 }
 
-/* Digits only; *ret_end is behind them. False: none, or more than 64 bits. */
-static bool digits(const char *text, int base, uint64_t *ret, const char **ret_end)
-{
-	char *end;
-
-	if (text[0] < '0' || text[0] > '9')
-		return false;
-	errno = 0;
-	*ret = strtoull(text, &end, base);
-	*ret_end = end;
-	return errno == 0;
-}
-
 static int set_uint(void *to, const struct option_row *o, const char *text, const char *cwd,
 		     struct err *err)
 {
-	const char *end;
-	uint64_t value;
-
 	(void)cwd;
-	if (!digits(text, 10, &value, &end) || *end || value < o->min || value > o->max)
+	if (!parse_u64(text, o->min, o->max, to))
 		return err_set(err, ERR_INVALID,
 			       "must be a number from %" PRIu64 " to %" PRIu64, o->min, o->max);
-	*(uint64_t *)to = value;
 	return 0;
 }
 
 static int set_duration(void *to, const struct option_row *o, const char *text, const char *cwd,
 			struct err *err)
 {
-	static const struct {
-		const char *name;
-		uint64_t ms;
-	} units[] = {{"ms", 1}, {"s", SECOND}, {"m", 60 * SECOND}, {"h", HOUR}, {"d", DAY}};
-	const char *end;
-	uint64_t value;
+	uint64_t ms = 0;
 
 	(void)cwd;
-	if (!digits(text, 10, &value, &end))
+	switch (parse_duration_ms(text, &ms)) {
+	case PARSE_NO_NUMBER:
 		return err_set(err, ERR_INVALID, "must be a time like \"500ms\", \"30s\", "
 						 "\"5m\", \"1h\" or \"3d\"");
-	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-		if (strcmp(end, units[i].name) != 0)
-			continue;
-		if (__builtin_mul_overflow(value, units[i].ms, &value) || value < o->min ||
-		    value > o->max)
-			return err_set(err, ERR_INVALID,
-				       "must be a time from %" PRIu64 "ms to %" PRIu64 "s", o->min,
-				       o->max / SECOND);
-		*(uint64_t *)to = value;
+	case PARSE_NO_UNIT:
+		return err_set(err, ERR_INVALID, "needs a unit: ms, s, m, h or d");
+	case PARSE_OK:
+		if (ms < o->min || ms > o->max)
+			break;
+		*(uint64_t *)to = ms;
 		return 0;
+	case PARSE_TOO_LONG:
+		break;
 	}
-	return err_set(err, ERR_INVALID, "needs a unit: ms, s, m, h or d");
+	return err_set(err, ERR_INVALID, "must be a time from %" PRIu64 "ms to %" PRIu64 "s",
+		       o->min, o->max / SECOND);
 }
 
 static int set_mode(void *to, const struct option_row *o, const char *text, const char *cwd,
 		    struct err *err)
 {
-	const char *end;
-	uint64_t value;
-
 	(void)cwd;
-	if (!digits(text, 8, &value, &end) || *end || value > o->max)
+	if (!parse_octal(text, (uint32_t)o->max, to))
 		return err_set(err, ERR_INVALID, "must be octal permissions like \"0660\"");
-	*(uint32_t *)to = (uint32_t)value;
 	return 0;
 }
 

@@ -168,7 +168,7 @@ static const struct {
 	{"create --snapshot /s --peer-uid me", "--peer-uid wants a user number"},
 	{"create --snapshot /s --prefetch some", "--prefetch wants none|working-set|all, not \"some\""},
 	{"create --snapshot /s --prefetch none|all", "--prefetch wants none|working-set|all"},
-	{"create --snapshot /s --connect-timeout 1d", "--connect-timeout wants a time"},
+	{"create --snapshot /s --connect-timeout 2d", "--connect-timeout wants a time"},
 	{"create --snapshot /s --when-complete go", "--when-complete wants stay|release"},
 	{"create --snapshot /s --on-failure cry", "--on-failure wants kill|poison|hold"},
 	{"create vm1 --snapshot /s", "\"vm1\" is one argument too many"},
