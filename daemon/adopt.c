@@ -3,9 +3,9 @@
 #include <event2/event.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "common/proc.h"
 #include "daemon/home.h"
+#include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/recover.h"
 #include "daemon/spawn.h"

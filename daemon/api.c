@@ -4,9 +4,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "common/log.h"
 #include "daemon/descriptors.h"
 #include "daemon/feed.h"
+#include "daemon/log.h"
 #include "daemon/routes.h"
 #include "daemon/supervisor.h"
 #include "daemon/waits.h"

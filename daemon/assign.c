@@ -5,10 +5,10 @@
 #include <sys/socket.h>
 
 #include "common/io.h"
-#include "common/log.h"
 #include "common/presence.h"
 #include "common/proc.h"
 #include "daemon/holders.h"
+#include "daemon/log.h"
 
 /* No restore's id; whatever the moment, a supervisor that dies leaves a map, old or new. */
 #define FRESH ".fresh"

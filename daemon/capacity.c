@@ -2,9 +2,9 @@
 
 #include <event2/event.h>
 
-#include "common/log.h"
 #include "common/proc.h"
 #include "daemon/descriptors.h"
+#include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/adopt.h"
 #include "daemon/timer.h"

@@ -10,7 +10,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
-#include "common/log.h"
+#include "daemon/log.h"
 
 #define CONF_DEFAULT_FILE SYSCONFDIR "/uffdd/uffdd.json"
 #define CONF_FILE_BYTES_MAX ((size_t)256 << 10)

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "common/log.h"
 #include "daemon/assign.h"
+#include "daemon/log.h"
 #include "daemon/recording.h"
 #include "daemon/timer.h"
 

@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "common/log.h"
+#include "daemon/log.h"
 
 #define OPEN_FILES "/proc/self/fd"
 

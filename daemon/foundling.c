@@ -9,8 +9,8 @@
 
 #include "common/io.h"
 #include "common/js.h"
-#include "common/log.h"
 #include "common/proc.h"
+#include "daemon/log.h"
 #include "daemon/recording.h"
 #include "daemon/vmm.h"
 

@@ -3,12 +3,12 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "common/log.h"
 #include "common/proc.h"
 #include "daemon/adopt.h"
 #include "daemon/assign.h"
 #include "daemon/creation.h"
 #include "daemon/limits.h"
+#include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/phase.h"
 #include "daemon/recording.h"

@@ -5,8 +5,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "common/log.h"
 #include "common/proc.h"
+#include "daemon/log.h"
 
 /* By the directory's descriptor: a whole path may be longer than a socket's address. */
 struct place {

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "common/log.h"
 #include "common/proc.h"
 #include "common/sock.h"
+#include "daemon/log.h"
 #include "daemon/timer.h"
 
 /* Who has connected says who it is at once, and so with its proof. */

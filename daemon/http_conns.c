@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "common/log.h"
+#include "daemon/log.h"
 
 /* What may be read ahead of a client while its last request is still being answered. */
 #define AHEAD_BYTES 4096

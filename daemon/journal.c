@@ -5,7 +5,7 @@
 #include <sys/queue.h>
 
 #include "common/js.h"
-#include "common/log.h"
+#include "daemon/log.h"
 #include "daemon/timer.h"
 
 struct entry {

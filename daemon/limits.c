@@ -1,7 +1,7 @@
 #include "daemon/limits.h"
 
 #include "common/cgroup.h"
-#include "common/log.h"
+#include "daemon/log.h"
 
 /* A VMM is moved to another cgroup once, if at all. */
 #define TELL_AGAIN_US ((uint64_t)1000 * 1000)

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "common/log.h"
 #include "common/proc.h"
+#include "daemon/log.h"
 
 void live_changed(struct live *l, const char *type, struct json_object *data)
 {

@@ -7,9 +7,9 @@
 #include <signal.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "daemon/api.h"
 #include "daemon/descriptors.h"
+#include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/selftest.h"
 #include "daemon/supervisor.h"

@@ -3,8 +3,8 @@
 #include <event2/event.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "common/proc.h"
+#include "daemon/log.h"
 #include "daemon/spawn.h"
 #include "daemon/timer.h"
 

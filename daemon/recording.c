@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "common/log.h"
+#include "daemon/log.h"
 #include "daemon/wsets.h"
 
 static struct wsets_name name_of(const struct live *l, uint64_t page_bytes)

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "common/log.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
+#include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/steer.h"
 #include "daemon/timer.h"

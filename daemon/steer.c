@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "common/log.h"
+#include "daemon/log.h"
 #include "daemon/timer.h"
 #include "daemon/vmm.h"
 

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "common/log.h"
 #include "common/proc.h"
 #include "daemon/adopt.h"
 #include "daemon/creation.h"
@@ -12,6 +11,7 @@
 #include "daemon/foundling.h"
 #include "daemon/hear.h"
 #include "daemon/home.h"
+#include "daemon/log.h"
 #include "daemon/run_dir.h"
 #include "daemon/steer.h"
 #include "daemon/timer.h"

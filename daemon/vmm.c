@@ -3,10 +3,10 @@
 #include <event2/event.h>
 
 #include "common/js.h"
-#include "common/log.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
 #include "daemon/fetch.h"
+#include "daemon/log.h"
 #include "daemon/timer.h"
 
 static void ask_in(struct live *l, uint64_t us)

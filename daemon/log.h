@@ -1,5 +1,5 @@
 /*
- * log - one line per event on stderr; the only file of daemon and worker that writes there
+ * log - one line per event on stderr; the only file of the daemon that writes there
  *
  *   log_info("restore ready", "id=%s pages=%" PRIu64, id, pages);
  *
@@ -15,7 +15,7 @@
 #ifndef UFFDD_LOG_H
 #define UFFDD_LOG_H
 
-#include "base.h"
+#include "common/base.h"
 
 #define LOG_LINE_MAX 1024 /* with prefix and newline */
 
