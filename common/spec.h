@@ -69,6 +69,13 @@ int spec_parse(struct json_object *body, struct spec *ret, struct err *err);
 /* Fill what depends on the caller: tenant, socket owner, peer. */
 void spec_resolve(struct spec *spec, const char *tenant, uint32_t uid, uint32_t gid);
 
+/* The mode of that name; -1 if there is none. */
+int spec_prefetch_parse(const char *name, enum spec_prefetch *ret);
+
+void spec_fini(struct spec *spec);
+
+/* ---- spec_json.c ---- */
+
 /*
  * The canonical object: every field that has a value, in one order; all of them
  * once spec_resolve() has run. Owned by the caller. spec_parse() of it gives the
@@ -77,10 +84,5 @@ void spec_resolve(struct spec *spec, const char *tenant, uint32_t uid, uint32_t 
 struct json_object *spec_json(const struct spec *spec);
 /* Its "snapshot" member alone, for showing. */
 struct json_object *spec_snapshot_json(const struct spec *spec);
-
-/* The mode of that name; -1 if there is none. */
-int spec_prefetch_parse(const char *name, enum spec_prefetch *ret);
-
-void spec_fini(struct spec *spec);
 
 #endif
