@@ -88,6 +88,7 @@ struct pagemap_head {
 	uint32_t exact;    /* enum pagemap_exact */
 	uint32_t pad;
 	uuid_t source_id;  /* the name of the same; null: release 0.1 made the map */
+	uint64_t answered; /* 1 + the page last installed for a fault: its state may lag; 0: none */
 };
 
 enum pagemap_short { PAGEMAP_SHORT_OF_NOTHING, PAGEMAP_SHORT_OF_MEMORY, PAGEMAP_SHORT_OF_HUGE };

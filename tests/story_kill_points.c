@@ -69,6 +69,25 @@ static void die(struct killing *k, enum killing_who who)
 		ck_assert_int_eq(kill(k->s.worker, SIGCONT), 0);
 }
 
+/* The page is there, but nobody has noted it; and no fault, nor prefetch, asks for it again. */
+START_TEST(all_is_noted)
+{
+	static const unsigned passages[] = {1, 30, KILLING_SIZE / PAGE_4K};
+	cleanup_free char *name = scene_format("noted-%u", passages[_i]);
+	cleanup_free char *at = scene_format("after-install:%u", passages[_i]);
+	struct killing k;
+
+	killing_open(&k, name, NULL);
+	arm(&k, at, "stop");
+	killing_create(&k, ON_DEMAND);
+	killing_vmm(&k, "--hold");
+	die(&k, DIES_WORKER);
+	json_object_put(stage_await(&k.s, "complete"));
+	killing_right(&k);
+	killing_close(&k);
+}
+END_TEST
+
 START_TEST(dies)
 {
 	const struct point *point = &points[_i / ARRAY_LEN(hows)];
@@ -258,6 +277,7 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("kill-points");
 	TCase *tc = tcase_create("points");
 
+	tcase_add_loop_test(tc, all_is_noted, 0, 3);
 	tcase_add_loop_test(tc, dies, 0, (int)(ARRAY_LEN(points) * ARRAY_LEN(hows)));
 	tcase_add_loop_test(tc, both_die, 0, (int)ARRAY_LEN(points));
 	tcase_add_loop_test(tc, handshake, 0, (int)(ARRAY_LEN(shakes) * ARRAY_LEN(shake_hows)));

@@ -246,6 +246,7 @@ enum guest_answer guest_fault(struct guest *g, uint64_t page, bool warmed, struc
 		return GUEST_DONE;
 	if (g->shortage.since_us && shortage_wait_us(&g->shortage, now_us()))
 		return GUEST_DEFER;
+	g->map.head->answered = page + 1;
 	if (pagemap_get(&g->map, page) == PAGE_ABSENT)
 		return fault_absent(g, &in, warmed, err);
 	return fault_known(g, &in, err);

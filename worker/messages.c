@@ -121,6 +121,19 @@ void messages_read(struct loop *l)
 		prefetch_yield(&l->prefetch, now_us());
 }
 
+/*
+ * The page that the predecessor was about, when it died, may be there without being noted.
+ * Nobody faults on it any more, and without prefetch nothing would ever find that out.
+ */
+static void ask_again(struct loop *l)
+{
+	const struct pagemap *map = &l->guest->map;
+	uint64_t page = map->head->answered - 1;
+
+	if (map->head->answered && page < map->npages && pagemap_get(map, page) == PAGE_ABSENT)
+		faults_add(&l->faults, page);
+}
+
 void messages_take_over(struct loop *l)
 {
 	struct uf_msg msgs[UF_READ_MAX];
@@ -129,6 +142,7 @@ void messages_take_over(struct loop *l)
 	if (l->guest->map.head->releasing)
 		l->stopping = l->completed = true;
 	take(l, msgs, uffd_left(l->guest->map.inbox, msgs));
+	ask_again(l);
 	guest_wake_all(l->guest);
 }
 
