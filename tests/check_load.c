@@ -6,6 +6,7 @@
  */
 #include "worker/load.h"
 
+#include <config.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
