@@ -1,5 +1,5 @@
 /*
- * client - one HTTP/1.1 request to the daemon over its Unix socket
+ * client - one request to the daemon's API, and what the answer means
  *
  * Blocking, one connection per request. Everything that the other end chooses
  * the size of is bounded, and every request ends by its deadline.
@@ -10,8 +10,6 @@
 #include "common/js.h"
 
 #define CLIENT_TIMEOUT_MS 60000       /* for a request without a time of its own */
-#define CLIENT_HEAD_MAX 16384         /* bytes: status line and headers */
-#define CLIENT_BODY_MAX (16u << 20)   /* bytes */
 #define CLIENT_LINE_MAX (64u << 10)   /* bytes of one line of a stream */
 #define CLIENT_TOKEN_MAX 1024         /* bytes that client_escape() takes */
 

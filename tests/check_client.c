@@ -1,13 +1,11 @@
 /* The HTTP client against servers that do well, badly, slowly, and not at all. */
+#include "config.h"
+
 #include <check.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 
 #include "ctl/client.h"
+#include "ctl/exchange.h"
 #include "tests/canned.h"
 #include "tests/harness.h"
 #include "tests/runner.h"
@@ -59,8 +57,9 @@ static const struct reply_case {
 	 "broken chunks"},
 	{"chunk size is negative", {200, CHUNKED "-2\r\n{}\r\n", CANNED_RAW}, ERR_PEER,
 	 "broken chunks"},
-	{"chunk size has a tail", {200, CHUNKED "2x\r\n{}\r\n", CANNED_RAW}, ERR_PEER,
-	 "broken chunks"},
+	/* libcurl takes the tail for an extension; what is missing here is the last chunk. */
+	{"chunk size has a tail", {200, CHUNKED "2x\r\n{}\r\n", CANNED_RAW}, ERR_UNREADY,
+	 "in the middle"},
 	{"chunk size of 2^64", {200, CHUNKED "10000000000000000\r\n", CANNED_RAW}, ERR_PEER,
 	 "broken chunks"},
 	{"chunk longer than it says", {200, CHUNKED "1\r\n{}\r\n0\r\n\r\n", CANNED_RAW}, ERR_PEER,
@@ -144,14 +143,45 @@ START_TEST(replies_of_all_kinds)
 }
 END_TEST
 
+#define LIBCURL_HEAD_MAX (300 << 10) /* bytes: of one line, its largest limit of all releases */
+
+/* A head of @len bytes, or a little more, that does not end; @line is repeated in it. */
+static char *endless_head(size_t len, const char *line)
+{
+	size_t room = len + strlen(HEAD) + strlen(line) + 1, n = strlen(HEAD);
+	char *head = xcalloc(1, room);
+
+	memcpy(head, HEAD, n);
+	while (n < len)
+		n += (size_t)snprintf(head + n, room - n, "%s", line);
+	return head;
+}
+
 START_TEST(head_without_end)
 {
+	static const struct {
+		size_t len;
+		const char *line;
+	} heads[] = {
+		{EXCHANGE_HEAD_MAX + 1, "X-Y: z\r\n"},
+		{LIBCURL_HEAD_MAX + 65536, "xxxxxxxxxxxxxxxx"},
+	};
 	struct reply_case c = {"head", {200, NULL, CANNED_STALL}, ERR_PEER, "bytes of headers"};
-	cleanup_free char *head = xcalloc(1, CLIENT_HEAD_MAX + 100);
+	cleanup_free char *head = endless_head(heads[_i].len, heads[_i].line);
 
-	memset(head, 'x', CLIENT_HEAD_MAX + 99);
-	memcpy(head, HEAD, strlen(HEAD));
 	c.reply.body = head;
+	run_case(&c);
+}
+END_TEST
+
+START_TEST(head_of_many_headers)
+{
+	struct reply_case c = {"head", {200, NULL, CANNED_RAW}, -1, NULL};
+	cleanup_free char *head = endless_head(EXCHANGE_HEAD_MAX - 16, "X-Y: z\r\n");
+	cleanup_free char *whole = NULL;
+
+	ck_assert_int_le(asprintf(&whole, "%s\r\n", head), EXCHANGE_HEAD_MAX);
+	c.reply.body = whole;
 	run_case(&c);
 }
 END_TEST
@@ -159,9 +189,9 @@ END_TEST
 START_TEST(chunk_line_without_end)
 {
 	struct reply_case c = {"chunk", {200, NULL, CANNED_STALL}, ERR_PEER, "broken chunks"};
-	cleanup_free char *text = xcalloc(1, CLIENT_HEAD_MAX + 200);
+	cleanup_free char *text = xcalloc(1, 16384 + 200);
 
-	memset(text, '0', CLIENT_HEAD_MAX + 199);
+	memset(text, '0', 16384 + 199);
 	memcpy(text, CHUNKED, strlen(CHUNKED));
 	c.reply.body = text;
 	run_case(&c);
@@ -169,6 +199,30 @@ START_TEST(chunk_line_without_end)
 END_TEST
 
 /* ---- requests ---- */
+
+/* These headers in whatever order, no others, and behind them the body. */
+static void check_request(const char *text, const char *end, const char *length, const char *body)
+{
+	const char *headers[] = {"Host: localhost", "Connection: close",
+				 "User-Agent: uffdctl/" PACKAGE_VERSION,
+				 "Content-Type: application/json", length};
+	const char *blank = strstr(text, "\r\n\r\n");
+	size_t lines = 0;
+
+	ck_assert(blank && blank + 4 + strlen(body) == end);
+	ck_assert(memcmp(blank + 4, body, strlen(body)) == 0);
+	for (const char *p = text; p < blank; p = strstr(p + 2, "\r\n"), lines++)
+		;
+	ck_assert_uint_eq(lines, 1 + ARRAY_LEN(headers));
+	for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
+		cleanup_free char *line = NULL;
+		const char *at;
+
+		ck_assert_int_gt(asprintf(&line, "\r\n%s\r\n", headers[i]), 0);
+		at = strstr(text, line);
+		ck_assert_msg(at && at < blank, "no %s in:\n%s", headers[i], text);
+	}
+}
 
 START_TEST(request_as_sent)
 {
@@ -180,6 +234,7 @@ START_TEST(request_as_sent)
 	struct json_object *none;
 	struct canned server;
 	struct client client = {0};
+	const char *second;
 	struct err err;
 
 	canned_start(&server, script);
@@ -187,12 +242,37 @@ START_TEST(request_as_sent)
 	ck_assert_msg(client_call(&client, &put, &reply, &err) == 0, "%s", err.msg);
 	ck_assert_msg(client_call(&client, &post, &none, &err) == 0, "%s", err.msg);
 	asked = canned_stop(&server);
+	second = strstr(asked, "POST /v1/y HTTP/1.1\r\n");
+	ck_assert_ptr_nonnull(second);
 	ck_assert_ptr_eq(strstr(asked, "PUT /v1/x?a=b HTTP/1.1\r\n"), asked);
-	ck_assert_ptr_nonnull(strstr(asked, "\r\nHost: localhost\r\nConnection: close\r\n"));
-	ck_assert_ptr_nonnull(strstr(asked, "Content-Type: application/json\r\n"
-					    "Content-Length: 23\r\n\r\n"
-					    "{\"path\":\"/a/b\",\"n\":[1]}POST /v1/y "));
-	ck_assert_ptr_nonnull(strstr(asked, "Content-Length: 0\r\n\r\n"));
+	check_request(asked, second, "Content-Length: 23", "{\"path\":\"/a/b\",\"n\":[1]}");
+	check_request(second, second + strlen(second), "Content-Length: 0", "");
+}
+END_TEST
+
+/* Neither an answer nor the environment sends it elsewhere. */
+START_TEST(goes_nowhere_else)
+{
+	static const char moved[] = "HTTP/1.1 302 X\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n";
+	const struct canned_reply script[] = {{200, moved, CANNED_RAW}, {200, "{}"}, {0}};
+	struct client_request first = {"GET", "/x"}, next = {"GET", "/z"};
+	cleanup_json struct json_object *reply = NULL;
+	cleanup_free char *asked = NULL;
+	struct json_object *none;
+	struct canned server;
+	struct client client = {0};
+	struct err err;
+
+	setenv("http_proxy", "http://127.0.0.1:1", 1);
+	setenv("all_proxy", "http://127.0.0.1:1", 1);
+	canned_start(&server, script);
+	client.path = server.socket;
+	ck_assert_int_eq(client_call(&client, &first, &none, &err), -1);
+	ck_assert_msg(strstr(err.msg, "status 302"), "%s", err.msg);
+	ck_assert_msg(client_call(&client, &next, &reply, &err) == 0, "%s", err.msg);
+	asked = canned_stop(&server);
+	ck_assert_ptr_eq(strstr(asked, "GET /x HTTP"), asked);
+	ck_assert_msg(strstr(asked, "GET /z HTTP") && !strstr(asked, "/y"), "%s", asked);
 }
 END_TEST
 
@@ -218,129 +298,6 @@ START_TEST(refused_while_sending)
 	ck_assert_int_eq(rc, -1);
 	ck_assert_msg(err.code == ERR_TOOBIG, "%s", err.msg);
 	client_fini(&client);
-}
-END_TEST
-
-/* ---- nobody there ---- */
-
-START_TEST(no_socket)
-{
-	static const struct {
-		const char *path;
-		enum err_code code;
-		const char *says;
-	} cases[] = {
-		{"/nonexistent/control.sock", ERR_UNREADY,
-		 "socket /nonexistent/control.sock: No such file"},
-		{"/dev/null", ERR_UNREADY, "is uffdd running? cannot reach it at socket /dev/null"},
-		{"", ERR_PATH, "1 to 107 bytes"},
-		{"/12345678901234567890123456789012345678901234567890123456789012345678901234567890"
-		 "123456789012345678901234567", ERR_PATH, "1 to 107 bytes"},
-	};
-	struct client_request req = {"GET", "/x"};
-
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct client client = {.path = cases[i].path};
-		struct json_object *none;
-		struct err err;
-
-		ck_assert_int_eq(client_call(&client, &req, &none, &err), -1);
-		ck_assert_msg(err.code == cases[i].code, "%s: %s", cases[i].path, err.msg);
-		ck_assert_msg(strstr(err.msg, cases[i].says), "%s: %s", cases[i].path, err.msg);
-	}
-}
-END_TEST
-
-/* A daemon that hangs lets its backlog fill up, and connect() then blocks. */
-START_TEST(full_backlog)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct client_request req = {"GET", "/x", .timeout_ms = SHORT_MS};
-	struct client client = {.path = addr.sun_path};
-	struct json_object *none;
-	struct err err;
-	int fds[2];
-
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/check_client.%d", (int)getpid());
-	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
-		fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(bind(fds[0], (struct sockaddr *)&addr, sizeof(addr)), 0);
-	ck_assert_int_eq(listen(fds[0], 0), 0);
-	ck_assert_int_eq(connect(fds[1], (struct sockaddr *)&addr, sizeof(addr)), 0);
-	ck_assert_int_eq(client_call(&client, &req, &none, &err), -1);
-	unlink(addr.sun_path);
-	ck_assert_msg(err.code == ERR_UNREADY, "%s", err.msg);
-	close(fds[0]);
-	close(fds[1]);
-}
-END_TEST
-
-static int ask(const char *path, uint64_t timeout_ms)
-{
-	struct client_request req = {"GET", "/x", .timeout_ms = timeout_ms};
-	struct client client = {.path = path};
-	struct json_object *reply;
-	struct err err;
-
-	return client_call(&client, &req, &reply, &err);
-}
-
-static void hear_request(int fd)
-{
-	char request[4096] = "";
-	size_t len = 0;
-	ssize_t n;
-
-	while (!strstr(request, "\r\n\r\n")) {
-		n = recv(fd, request + len, sizeof(request) - 1 - len, 0);
-		ck_assert_int_gt(n, 0);
-		len += (size_t)n;
-	}
-}
-
-/* The client stands still while the answer comes and its time goes by. True: it has it. */
-static bool answer_a_stopped_client(int listener, const char *path, uint64_t timeout_ms)
-{
-	static const char head[] = HEAD "Content-Length: 100000\r\n\r\n";
-	char body[100001]; /* takes it more than one look */
-	pid_t pid = fork();
-	int fd, status;
-
-	if (pid == 0)
-		_exit(ask(path, timeout_ms) == 0 ? 0 : 1);
-	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	ck_assert_int_ge(fd, 0);
-	hear_request(fd);
-	kill(pid, SIGSTOP);
-	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
-	snprintf(body, sizeof(body), "{\"a\":\"%0*d\"}", (int)sizeof(body) - 9, 0);
-	ck_assert_uint_eq(strlen(body), sizeof(body) - 1);
-	send(fd, head, strlen(head), MSG_NOSIGNAL);
-	send(fd, body, strlen(body), MSG_NOSIGNAL);
-	close(fd);
-	poll(NULL, 0, (int)timeout_ms + 1);
-	if (WIFSTOPPED(status)) {
-		kill(pid, SIGCONT);
-		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	}
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* Late is what is not there. Where it was too late to stop the client: again, with more time. */
-START_TEST(answer_that_came_while_we_did_not_run)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	uint64_t ms = SHORT_MS;
-
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/check_client.%d", (int)getpid());
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	while (!answer_a_stopped_client(listener, addr.sun_path, ms) && ms < HARNESS_MS)
-		ms *= 4;
-	unlink(addr.sun_path);
-	close(listener);
-	ck_assert_msg(ms < HARNESS_MS, "it gives up an answer that is there");
 }
 END_TEST
 
@@ -453,13 +410,12 @@ Suite *test_suite(void)
 	TCase *tcase = tcase_create("client");
 
 	tcase_add_loop_test(tcase, replies_of_all_kinds, 0, ARRAY_LEN(replies));
-	tcase_add_test(tcase, head_without_end);
+	tcase_add_loop_test(tcase, head_without_end, 0, 2);
+	tcase_add_test(tcase, head_of_many_headers);
 	tcase_add_test(tcase, chunk_line_without_end);
 	tcase_add_test(tcase, request_as_sent);
+	tcase_add_test(tcase, goes_nowhere_else);
 	tcase_add_test(tcase, refused_while_sending);
-	tcase_add_test(tcase, no_socket);
-	tcase_add_test(tcase, full_backlog);
-	tcase_add_test(tcase, answer_that_came_while_we_did_not_run);
 	tcase_add_test(tcase, streams);
 	tcase_add_test(tcase, escaping);
 	suite_add_tcase(suite, tcase);

@@ -30,15 +30,18 @@ check() {
 	fi
 }
 
-echo 1..9
+echo 1..12
 check without worker/uffdd-worker event
 check without worker/uffdd-worker sqlite3
+check without worker/uffdd-worker curl
 check with worker/uffdd-worker json-c
 check without ctl/uffdctl event
 check without ctl/uffdctl sqlite3
+check with ctl/uffdctl curl
 check with ctl/uffdctl json-c
 # The same question finds them where they are.
 check with daemon/uffdd event
 check with daemon/uffdd sqlite3
 check with daemon/uffdd json-c
+check without daemon/uffdd curl
 exit $bad
