@@ -1,11 +1,13 @@
 #include "ctl/args.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <string.h>
 
 #include "common/proto.h"
 
-#define LETTERS 52 /* so many flags may stand in one word, each counted once */
+#define OPTIONS_MAX 48 /* of a verb, and those of every verb */
+#define NAMED 256 /* above every letter */
 #define UID_LARGEST ((uint64_t)UINT32_MAX - 1) /* the last value means "no user" */
 
 void args_init(struct args *args, int argc, char **argv, const struct args_option *global)
@@ -13,7 +15,8 @@ void args_init(struct args *args, int argc, char **argv, const struct args_optio
 	size_t room = argc > 0 ? (size_t)argc : 1;
 
 	*args = (struct args){.argv = argv, .argc = argc, .next = 1, .global = global};
-	args->given = xcalloc(room + LETTERS, sizeof(*args->given));
+	/* One word may have many flags, but each counts once. */
+	args->given = xcalloc(room + OPTIONS_MAX, sizeof(*args->given));
 	args->words = xcalloc(room, sizeof(*args->words));
 }
 
@@ -76,103 +79,77 @@ bool args_owner(const char *text, uint64_t *ret_uid, uint64_t *ret_gid, bool *re
 	return !colon || args_u64(colon + 1, UID_LARGEST, ret_gid);
 }
 
-static bool ok_text(const char *value, const char *metavar)
+static bool ok_text(const char *value)
 {
-	(void)metavar;
 	return *value != '\0';
 }
 
-static bool ok_choice(const char *value, const char *metavar)
+static bool ok_state(const char *value)
 {
-	size_t len = strlen(value);
-
-	for (const char *p = metavar; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
-		if (len > 0 && strcspn(p, "|") == len && memcmp(p, value, len) == 0)
-			return true;
-	return false;
-}
-
-static bool ok_id(const char *value, const char *metavar)
-{
-	(void)metavar;
-	return proto_id_valid(value);
-}
-
-static bool ok_state(const char *value, const char *metavar)
-{
-	(void)metavar;
 	return proto_state_from(value) != STATE_NONE;
 }
 
-static bool ok_goal(const char *value, const char *metavar)
+static bool ok_goal(const char *value)
 {
-	return strcmp(value, "complete") == 0 || ok_state(value, metavar);
+	return strcmp(value, "complete") == 0 || ok_state(value);
 }
 
-static bool ok_uid(const char *value, const char *metavar)
+static bool ok_uid(const char *value)
 {
 	uint64_t v;
 
-	(void)metavar;
 	return args_u64(value, UID_LARGEST, &v);
 }
 
-static bool ok_owner(const char *value, const char *metavar)
+static bool ok_owner(const char *value)
 {
 	uint64_t uid, gid;
 	bool have_gid;
 
-	(void)metavar;
 	return args_owner(value, &uid, &gid, &have_gid);
 }
 
-static bool ok_mode(const char *value, const char *metavar)
+static bool ok_mode(const char *value)
 {
 	size_t len = strlen(value);
 
-	(void)metavar;
 	return strspn(value, "01234567") == len && (len == 3 || (len == 4 && value[0] == '0'));
 }
 
-static bool ok_u64(const char *value, const char *metavar)
+static bool ok_u64(const char *value)
 {
 	uint64_t v;
 
-	(void)metavar;
 	return args_u64(value, INT64_MAX, &v);
 }
 
-static bool ok_bytes(const char *value, const char *metavar)
+static bool ok_bytes(const char *value)
 {
 	uint64_t v;
 
-	(void)metavar;
 	return args_bytes(value, &v);
 }
 
-static bool ok_duration(const char *value, const char *metavar)
+static bool ok_duration(const char *value)
 {
 	uint64_t ms;
 
-	(void)metavar;
 	return proto_duration_ms(value, &ms);
 }
 
-static bool ok_layer(const char *value, const char *metavar)
+static bool ok_layer(const char *value)
 {
 	const char *equals = strchr(value, '=');
 
-	(void)metavar;
 	return equals && equals != value && equals[1] != '\0';
 }
 
 static const struct {
-	bool (*ok)(const char *value, const char *metavar);
-	const char *wants; /* NULL: the metavar says it */
+	bool (*ok)(const char *value);
+	const char *wants;
 } kinds[] = {
 	[ARGS_TEXT] = {ok_text, "a value that is not empty"},
-	[ARGS_CHOICE] = {ok_choice, NULL},
-	[ARGS_ID] = {ok_id, "letters, digits, \".\", \"_\" and \"-\", at most 63"},
+	[ARGS_ID] = {proto_id_valid, "letters, digits, \".\", \"_\" and \"-\", at most 63"},
 	[ARGS_STATE] = {ok_state, "waiting, serving, recovering, ended or failed"},
 	[ARGS_GOAL] = {ok_goal, "waiting, serving, recovering, ended, failed or complete"},
 	[ARGS_UID] = {ok_uid, "a user number"},
@@ -184,12 +161,25 @@ static const struct {
 	[ARGS_LAYER] = {ok_layer, "BUILDID=FILE"},
 };
 
-static int refuse(const struct args_option *option, const char *value, struct err *err)
+/* One of the words in "a|b|c" */
+static bool is_choice(const char *choices, const char *value)
 {
-	const char *wants = kinds[option->kind].wants;
+	size_t len = strlen(value);
 
+	for (const char *p = choices; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
+		if (len > 0 && strcspn(p, "|") == len && memcmp(p, value, len) == 0)
+			return true;
+	return false;
+}
+
+static int check_value(const struct args_option *option, const char *value, struct err *err)
+{
+	bool choice = option->kind == ARGS_CHOICE;
+
+	if (choice ? is_choice(option->value, value) : kinds[option->kind].ok(value))
+		return 0;
 	return err_set(err, ERR_INVALID, "--%s wants %s, not \"%s\"", option->name,
-		       wants ? wants : option->value, value);
+		       choice ? option->value : kinds[option->kind].wants, value);
 }
 
 static int add(struct args *args, const struct args_option *option, const char *value,
@@ -202,92 +192,104 @@ static int add(struct args *args, const struct args_option *option, const char *
 			return 0;
 		return err_set(err, ERR_INVALID, "--%s is given twice", option->name);
 	}
-	if (value && !kinds[option->kind].ok(value, option->value))
-		return refuse(option, value, err);
+	if (value && check_value(option, value, err) < 0)
+		return -1;
 	args->given[args->ngiven++] = (struct args_given){option, value};
 	return 0;
 }
 
-static const struct args_option *by_name(const struct args_option *table, const char *name,
-					 size_t len)
+/* The tables as getopt_long() wants them; those of the verb come first and win. */
+struct syntax {
+	const struct args_option *options[OPTIONS_MAX];
+	struct option names[OPTIONS_MAX + 1]; /* of value NAMED + index */
+	char letters[2 * OPTIONS_MAX + 3];
+	size_t n;
+};
+
+static void add_table(struct syntax *s, const struct args_option *table)
 {
-	for (; table && table->name; table++)
-		if (strlen(table->name) == len && memcmp(table->name, name, len) == 0)
-			return table;
+	for (; table && table->name; table++) {
+		int has_value = table->kind == ARGS_FLAG ? no_argument : required_argument;
+		size_t len = strlen(s->letters);
+
+		if (s->n == OPTIONS_MAX)
+			abort();
+		if (table->letter)
+			snprintf(s->letters + len, sizeof(s->letters) - len, "%c%s", table->letter,
+				 has_value == no_argument ? "" : ":");
+		s->names[s->n] = (struct option){table->name, has_value, NULL, NAMED + (int)s->n};
+		s->options[s->n++] = table;
+	}
+}
+
+static bool is_long(const char *word)
+{
+	return word[0] == '-' && word[1] == '-';
+}
+
+/* @code: of getopt_long(), which takes a name that is cut short; we do not. */
+static const struct args_option *meant(const struct syntax *s, const char *word, int code)
+{
+	const struct args_option *option = code >= NAMED ? s->options[code - NAMED] : NULL;
+
+	if (is_long(word))
+		return option && strlen(option->name) == strcspn(word + 2, "=") ? option : NULL;
+	for (size_t i = 0; i < s->n; i++)
+		if (s->options[i]->letter == code)
+			return s->options[i];
 	return NULL;
 }
 
-static const struct args_option *by_letter(const struct args_option *table, char letter)
+static int take(struct args *args, const struct syntax *s, const char *word, int c,
+		struct err *err)
 {
-	for (; table && table->name; table++)
-		if (table->letter == letter)
-			return table;
-	return NULL;
-}
+	int code = c == '?' || c == ':' ? optopt : c;
+	const struct args_option *option = meant(s, word, code);
 
-/* The value that stands in the next word. */
-static int add_next(struct args *args, const struct args_option *option, struct err *err)
-{
-	if (args->next >= args->argc)
+	if (!option && is_long(word))
+		return err_set(err, ERR_INVALID, "there is no option %.*s",
+			       (int)min_u64(strcspn(word, "="), 66), word);
+	if (!option)
+		return err_set(err, ERR_INVALID, "there is no option -%c", code);
+	if (c == '?')
+		return err_set(err, ERR_INVALID, "--%s takes no value", option->name);
+	if (c == ':')
 		return err_set(err, ERR_INVALID, "--%s wants a value: %s", option->name,
 			       option->value);
-	return add(args, option, args->argv[args->next++], err);
+	return add(args, option, option->kind == ARGS_FLAG ? NULL : optarg, err);
 }
 
-static int long_option(struct args *args, const char *word, struct err *err)
+/* @order: "+" ends at the first word that is no option, "-" takes it and goes on */
+static int scan(struct args *args, const char *order, struct err *err)
 {
-	const char *name = word + 2;
-	size_t len = strcspn(name, "=");
-	const char *value = name[len] ? name + len + 1 : NULL;
-	const struct args_option *option = by_name(args->own, name, len);
+	char **argv = args->argv + args->next - 1; /* getopt_long() leaves the first one out */
+	int argc = args->argc - args->next + 1, c;
+	struct syntax s = {.n = 0};
 
-	if (!option)
-		option = by_name(args->global, name, len);
-	if (!option)
-		return err_set(err, ERR_INVALID, "there is no option --%.*s", (int)min_u64(len, 64),
-			       name);
-	if (option->kind == ARGS_FLAG && value)
-		return err_set(err, ERR_INVALID, "--%s takes no value", option->name);
-	if (option->kind == ARGS_FLAG || value)
-		return add(args, option, value, err);
-	return add_next(args, option, err);
-}
+	snprintf(s.letters, sizeof(s.letters), "%s:", order);
+	add_table(&s, args->own);
+	add_table(&s, args->global);
+	opterr = 0;
+	optind = 0; /* glibc: start afresh */
+	for (;;) {
+		const char *word = argv[optind ? optind : 1];
 
-/* "-q", "-Spath", "-S path", "-qo json" */
-static int letters(struct args *args, const char *word, struct err *err)
-{
-	for (const char *p = word + 1; *p; p++) {
-		const struct args_option *option = by_letter(args->own, *p);
-
-		if (!option)
-			option = by_letter(args->global, *p);
-		if (!option)
-			return err_set(err, ERR_INVALID, "there is no option -%c", *p);
-		if (option->kind != ARGS_FLAG)
-			return p[1] ? add(args, option, p + 1, err) : add_next(args, option, err);
-		if (add(args, option, NULL, err) < 0)
+		c = getopt_long(argc, argv, s.letters, s.names, NULL);
+		if (c == -1)
+			break;
+		if (c == 1)
+			args->words[args->nwords++] = optarg;
+		else if (take(args, &s, word, c, err) < 0)
 			return -1;
 	}
+	args->next += optind - 1;
 	return 0;
-}
-
-static int option_word(struct args *args, struct err *err)
-{
-	const char *word = args->argv[args->next++];
-
-	return word[1] == '-' ? long_option(args, word, err) : letters(args, word, err);
-}
-
-static bool is_option(const char *word)
-{
-	return word[0] == '-' && word[1] != '\0';
 }
 
 int args_verb(struct args *args, const char **ret_verb, struct err *err)
 {
-	while (args->next < args->argc && is_option(args->argv[args->next]))
-		if (option_word(args, err) < 0)
-			return -1;
+	if (scan(args, "+", err) < 0)
+		return -1;
 	*ret_verb = args->next < args->argc ? args->argv[args->next++] : NULL;
 	return 0;
 }
@@ -295,26 +297,25 @@ int args_verb(struct args *args, const char **ret_verb, struct err *err)
 int args_rest(struct args *args, const struct args_option *own, struct err *err)
 {
 	args->own = own;
-	while (args->next < args->argc) {
-		const char *word = args->argv[args->next];
-
-		if (strcmp(word, "--") == 0) {
-			args->next++;
-			break;
-		}
-		if (!is_option(word))
-			args->words[args->nwords++] = args->argv[args->next++];
-		else if (option_word(args, err) < 0)
-			return -1;
-	}
+	if (scan(args, "-", err) < 0)
+		return -1;
+	/* Behind "--" */
 	while (args->next < args->argc)
 		args->words[args->nwords++] = args->argv[args->next++];
 	return 0;
 }
 
+static const struct args_option *by_name(const struct args_option *table, const char *name)
+{
+	for (; table && table->name; table++)
+		if (strcmp(table->name, name) == 0)
+			return table;
+	return NULL;
+}
+
 const char *args_get(const struct args *args, const struct args_option *table, const char *name)
 {
-	const struct args_option *option = by_name(table, name, strlen(name));
+	const struct args_option *option = by_name(table, name);
 
 	for (size_t i = 0; i < args->ngiven; i++)
 		if (args->given[i].option == option)
