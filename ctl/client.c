@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "ctl/exchange.h"
+#include "ctl/member.h"
 
 /* A stream that is cut into lines. */
 struct stream {
@@ -42,15 +43,6 @@ static int on_piece(const char *bytes, size_t len, void *arg, struct err *err)
 }
 
 /* ---- what it means ---- */
-
-static const char *member(struct json_object *o, const char *key)
-{
-	struct json_object *v;
-
-	if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_string))
-		return NULL;
-	return json_object_get_string(v);
-}
 
 /* A code that this program does not know yet still has a status. */
 static enum err_code code_of(const char *name, int status)
@@ -93,10 +85,10 @@ static int refused(struct client *c, const struct exchange_reply *reply, struct 
 		return err_set(err, code_of(NULL, reply->status), "uffdd answered with status %d",
 			       reply->status);
 	}
-	detail = member(c->problem, "detail");
+	detail = member_string(c->problem, "detail");
 	if (!detail)
-		detail = member(c->problem, "title");
-	return err_set(err, code_of(member(c->problem, "code"), reply->status), "%s",
+		detail = member_string(c->problem, "title");
+	return err_set(err, code_of(member_string(c->problem, "code"), reply->status), "%s",
 		       detail ? detail : "uffdd gave no reason");
 }
 

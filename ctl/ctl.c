@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/proto.h"
+#include "ctl/member.h"
 #include "ctl/render.h"
 
 const struct args_option ctl_options[] = {
@@ -67,8 +68,8 @@ static void fail_json(struct ctl *ctl, const struct err *err)
 
 int ctl_fail(struct ctl *ctl, const struct err *err)
 {
-	const char *detail = render_string(ctl->client.problem, "detail");
-	const char *code = render_string(ctl->client.problem, "code");
+	const char *detail = member_string(ctl->client.problem, "detail");
+	const char *code = member_string(ctl->client.problem, "code");
 
 	if (ctl->json) {
 		fail_json(ctl, err);
@@ -109,7 +110,7 @@ int ctl_call(struct ctl *ctl, const struct client_request *req, struct json_obje
 void ctl_print(struct ctl *ctl, struct json_object *restore,
 	       void (*show)(FILE *out, struct json_object *o, bool colour))
 {
-	const char *id = render_string(restore, "id");
+	const char *id = member_string(restore, "id");
 
 	if (ctl->json) {
 		render_json(stdout, restore);

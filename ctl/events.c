@@ -1,5 +1,6 @@
 #include "ctl/events.h"
 
+#include "ctl/member.h"
 #include "ctl/render.h"
 
 #define SILENCE_MS 60000 /* heartbeats come far more often */
@@ -29,7 +30,7 @@ static int print_event(const char *line, size_t len, void *arg, struct err *err)
 	}
 	if (json_object_object_length(event) == 0)
 		return 0; /* heartbeat */
-	stream->last_seq = max_u64(stream->last_seq, render_u64(event, "seq"));
+	stream->last_seq = max_u64(stream->last_seq, member_u64(event, "seq"));
 	if (stream->ctl->json)
 		render_json(stdout, event);
 	else

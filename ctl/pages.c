@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "ctl/member.h"
 #include "ctl/render.h"
 
 /*
@@ -11,7 +12,8 @@
 struct output {
 	struct ctl *ctl;
 	bool exact, any;
-	char *inexact; /* owned: why it is not exact although it should be; NULL: uffdd did not say */
+	/* Owned: why it is not exact although it should be; NULL: uffdd did not say. */
+	char *inexact;
 };
 
 static int fetch(struct ctl *ctl, uint64_t offset, struct json_object **ret, struct err *err)
@@ -24,7 +26,7 @@ static int fetch(struct ctl *ctl, uint64_t offset, struct json_object **ret, str
 		 (unsigned long long)offset);
 	if (ctl_call(ctl, &req, &part, err) < 0)
 		return -1;
-	if (!json_object_is_type(render_at(part, "runs"), json_type_array))
+	if (!json_object_is_type(member_at(part, "runs"), json_type_array))
 		return err_set(err, ERR_PEER, "uffdd's answer has no runs of pages");
 	*ret = steal_ptr(&part);
 	return 0;
@@ -52,15 +54,15 @@ static void begin(struct output *out, struct json_object *part)
 
 static void put_run(struct output *out, struct json_object *run)
 {
-	const char *state = render_string(run, "state");
+	const char *state = member_string(run, "state");
 
 	if (out->ctl->json) {
 		if (out->any)
 			putchar(',');
 		render_json_part(stdout, run);
 	} else {
-		printf("%llu %llu ", (unsigned long long)render_u64(run, "offset"),
-		       (unsigned long long)render_u64(run, "length"));
+		printf("%llu %llu ", (unsigned long long)member_u64(run, "offset"),
+		       (unsigned long long)member_u64(run, "length"));
 		render_text(stdout, state ? state : "-");
 		putchar('\n');
 	}
@@ -69,13 +71,13 @@ static void put_run(struct output *out, struct json_object *run)
 
 static void put_part(struct output *out, struct json_object *part)
 {
-	struct json_object *runs = render_at(part, "runs");
+	struct json_object *runs = member_at(part, "runs");
 
 	for (size_t i = 0; i < json_object_array_length(runs); i++)
 		put_run(out, json_object_array_get_idx(runs, i));
-	out->exact = out->exact && render_true(part, "exact");
-	if (!out->inexact && render_string(part, "inexact"))
-		out->inexact = strdup(render_string(part, "inexact"));
+	out->exact = out->exact && member_true(part, "exact");
+	if (!out->inexact && member_string(part, "inexact"))
+		out->inexact = strdup(member_string(part, "inexact"));
 }
 
 static void finish(struct output *out)
@@ -105,8 +107,8 @@ static int print(struct output *out)
 		if (offset == 0)
 			begin(out, part);
 		put_part(out, part);
-		more = render_at(part, "next_offset") != NULL;
-		next = render_u64(part, "next_offset");
+		more = member_at(part, "next_offset") != NULL;
+		next = member_u64(part, "next_offset");
 		if (more && next <= offset) {
 			err_set(&err, ERR_PEER, "uffdd goes round in circles at offset %llu",
 				(unsigned long long)offset);

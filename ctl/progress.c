@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "ctl/member.h"
 #include "ctl/render.h"
 
 #define LINE_MAX_COLUMNS 200
@@ -19,9 +20,9 @@ void progress_start(struct progress *p, bool wanted)
 
 static uint64_t whole(struct json_object *restore)
 {
-	uint64_t total = render_u64(restore, "memory.total_bytes");
+	uint64_t total = member_u64(restore, "memory.total_bytes");
 
-	return total ? total : render_u64(restore, "memory.size_bytes");
+	return total ? total : member_u64(restore, "memory.size_bytes");
 }
 
 static void put_bar(char *ret, size_t width, unsigned int percent)
@@ -36,25 +37,25 @@ static void put_bar(char *ret, size_t width, unsigned int percent)
 void progress_line(struct json_object *restore, double rate, size_t columns, char *ret,
 		   size_t len)
 {
-	uint64_t resident = render_u64(restore, "memory.resident_bytes");
+	uint64_t resident = member_u64(restore, "memory.resident_bytes");
 	uint64_t total = whole(restore);
 	unsigned int percent = total ? (unsigned int)((double)min_u64(resident, total) * 100 /
 						      (double)total) : 0;
 	char id[64], state[16], size[32], speed[40] = "", tail[128], bar[BAR_MAX + 1];
-	const char *s = render_string(restore, "id");
+	const char *s = member_string(restore, "id");
 	size_t used, width;
 
 	snprintf(id, sizeof(id), "%s", s ? s : "-");
-	s = render_string(restore, "state");
+	s = member_string(restore, "state");
 	snprintf(state, sizeof(state), "%s", s ? s : "-");
 	if (rate >= 0) {
 		render_size((uint64_t)rate, size, sizeof(size));
 		snprintf(speed, sizeof(speed), "%s/s ", size);
 	}
-	if (render_true(restore, "complete"))
+	if (member_true(restore, "complete"))
 		percent = 100;
 	snprintf(tail, sizeof(tail), "%3u%% %s%llu faults", percent, speed,
-		 (unsigned long long)render_u64(restore, "faults.count"));
+		 (unsigned long long)member_u64(restore, "faults.count"));
 	used = strlen(id) + 1 + strlen(state) + 1 + strlen(tail);
 	/* Brackets and a blank around the bar; the last column stays free, or some
 	 * terminals wrap. */
@@ -83,7 +84,7 @@ static size_t columns_now(void)
 
 void progress_draw(struct progress *p, struct json_object *restore, uint64_t at_us)
 {
-	uint64_t bytes = render_u64(restore, "memory.resident_bytes");
+	uint64_t bytes = member_u64(restore, "memory.resident_bytes");
 	char line[LINE_MAX_COLUMNS + 1];
 
 	if (!p->on)

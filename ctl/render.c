@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "common/proto.h"
+#include "ctl/member.h"
 
 /* Writes one value; @v is what stands at the path of the row, never NULL. */
 typedef void render_fn(FILE *out, struct json_object *v, bool colour);
@@ -20,44 +20,6 @@ static const struct {
 	{"waiting", "\033[33m"}, {"serving", "\033[32m"}, {"recovering", "\033[33m"},
 	{"failed", "\033[31m"},  {"ended", "\033[2m"},
 };
-
-struct json_object *render_at(struct json_object *o, const char *path)
-{
-	char key[64];
-
-	while (o && *path) {
-		size_t len = strcspn(path, ".");
-
-		if (len >= sizeof(key) || !json_object_is_type(o, json_type_object))
-			return NULL;
-		memcpy(key, path, len);
-		key[len] = '\0';
-		o = json_object_object_get(o, key);
-		path += path[len] ? len + 1 : len;
-	}
-	return o;
-}
-
-const char *render_string(struct json_object *o, const char *path)
-{
-	struct json_object *v = render_at(o, path);
-
-	return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : NULL;
-}
-
-uint64_t render_u64(struct json_object *o, const char *path)
-{
-	struct json_object *v = render_at(o, path);
-
-	return json_object_is_type(v, json_type_int) ? json_object_get_uint64(v) : 0;
-}
-
-bool render_true(struct json_object *o, const char *path)
-{
-	struct json_object *v = render_at(o, path);
-
-	return json_object_is_type(v, json_type_boolean) && json_object_get_boolean(v);
-}
 
 bool render_terminal(int fd)
 {
@@ -159,12 +121,12 @@ static void put_state(FILE *out, const char *state, bool colour)
 
 static void cell_state(FILE *out, struct json_object *restore, bool colour)
 {
-	const char *state = render_string(restore, "state");
+	const char *state = member_string(restore, "state");
 
 	put_state(out, state ? state : "-", colour);
-	if (render_true(restore, "complete"))
+	if (member_true(restore, "complete"))
 		fputs(" complete", out);
-	if (render_true(restore, "paused"))
+	if (member_true(restore, "paused"))
 		fputs(" paused", out);
 }
 
@@ -192,9 +154,9 @@ static void cell_pairs(FILE *out, struct json_object *v, bool colour)
 /* Before the handshake there is only the size of the snapshot. */
 static uint64_t total_bytes(struct json_object *memory)
 {
-	uint64_t total = render_u64(memory, "total_bytes");
+	uint64_t total = member_u64(memory, "total_bytes");
 
-	return total ? total : render_u64(memory, "size_bytes");
+	return total ? total : member_u64(memory, "size_bytes");
 }
 
 static unsigned int percent(uint64_t part, uint64_t whole)
@@ -205,7 +167,7 @@ static unsigned int percent(uint64_t part, uint64_t whole)
 static void cell_percent(FILE *out, struct json_object *memory, bool colour)
 {
 	(void)colour;
-	fprintf(out, "%u%%", percent(render_u64(memory, "resident_bytes"), total_bytes(memory)));
+	fprintf(out, "%u%%", percent(member_u64(memory, "resident_bytes"), total_bytes(memory)));
 }
 
 static void cell_memory(FILE *out, struct json_object *memory, bool colour)
@@ -214,20 +176,20 @@ static void cell_memory(FILE *out, struct json_object *memory, bool colour)
 
 	(void)colour;
 	render_size(total_bytes(memory), total, sizeof(total));
-	render_size(render_u64(memory, "page_bytes"), page, sizeof(page));
+	render_size(member_u64(memory, "page_bytes"), page, sizeof(page));
 	fputs(total, out);
-	if (render_u64(memory, "page_bytes"))
+	if (member_u64(memory, "page_bytes"))
 		fprintf(out, " in pages of %s", page);
 }
 
 static void cell_resident(FILE *out, struct json_object *memory, bool colour)
 {
-	const char *waits_for = render_string(memory, "short_of");
+	const char *waits_for = member_string(memory, "short_of");
 	char resident[32], zero[32], removed[32];
 
-	render_size(render_u64(memory, "resident_bytes"), resident, sizeof(resident));
-	render_size(render_u64(memory, "zero_bytes"), zero, sizeof(zero));
-	render_size(render_u64(memory, "removed_bytes"), removed, sizeof(removed));
+	render_size(member_u64(memory, "resident_bytes"), resident, sizeof(resident));
+	render_size(member_u64(memory, "zero_bytes"), zero, sizeof(zero));
+	render_size(member_u64(memory, "removed_bytes"), removed, sizeof(removed));
 	fprintf(out, "%s (", resident);
 	cell_percent(out, memory, colour);
 	fprintf(out, "), %s of it zeroed, %s removed", zero, removed);
@@ -239,16 +201,16 @@ static void cell_resident(FILE *out, struct json_object *memory, bool colour)
 
 static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)
 {
-	uint64_t rate = render_u64(prefetch, "rate_bytes_per_s");
-	uint64_t resident = render_u64(prefetch, "max_resident_bytes");
-	const char *state = render_string(prefetch, "state");
-	const char *mode = render_string(prefetch, "mode");
-	const char *reason = render_string(prefetch, "reason");
+	uint64_t rate = member_u64(prefetch, "rate_bytes_per_s");
+	uint64_t resident = member_u64(prefetch, "max_resident_bytes");
+	const char *state = member_string(prefetch, "state");
+	const char *mode = member_string(prefetch, "mode");
+	const char *reason = member_string(prefetch, "reason");
 	char done[32], total[32], limit[32], max[32];
 
 	(void)colour;
-	render_size(render_u64(prefetch, "done_bytes"), done, sizeof(done));
-	render_size(render_u64(prefetch, "total_bytes"), total, sizeof(total));
+	render_size(member_u64(prefetch, "done_bytes"), done, sizeof(done));
+	render_size(member_u64(prefetch, "total_bytes"), total, sizeof(total));
 	render_size(rate, limit, sizeof(limit));
 	render_size(resident, max, sizeof(max));
 	render_text(out, mode ? mode : "-");
@@ -351,7 +313,7 @@ static bool is_empty(struct json_object *v)
 void render_show(FILE *out, struct json_object *restore, bool colour)
 {
 	for (size_t i = 0; i < ARRAY_LEN(show_rows); i++) {
-		struct json_object *v = render_at(restore, show_rows[i].path);
+		struct json_object *v = member_at(restore, show_rows[i].path);
 
 		if (is_empty(v))
 			continue;
@@ -363,8 +325,8 @@ void render_show(FILE *out, struct json_object *restore, bool colour)
 
 void render_line(FILE *out, struct json_object *restore, bool colour)
 {
-	const char *id = render_string(restore, "id");
-	const char *reason = render_string(restore, "reason");
+	const char *id = member_string(restore, "id");
+	const char *reason = member_string(restore, "reason");
 
 	render_text(out, id ? id : "-");
 	putc(' ', out);
@@ -406,7 +368,7 @@ static size_t shown_width(const char *text)
 /* The cell as text, owned by the caller. */
 static char *cell_of(const struct row *column, struct json_object *item, bool colour)
 {
-	struct json_object *v = render_at(item, column->path);
+	struct json_object *v = member_at(item, column->path);
 	char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
@@ -465,9 +427,9 @@ void render_event(FILE *out, struct json_object *event, bool colour)
 {
 	static const char *const members[] = {"time", "type", "tenant", "restore", "data"};
 
-	fprintf(out, "%llu", (unsigned long long)render_u64(event, "seq"));
+	fprintf(out, "%llu", (unsigned long long)member_u64(event, "seq"));
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-		struct json_object *v = render_at(event, members[i]);
+		struct json_object *v = member_at(event, members[i]);
 
 		putc(' ', out);
 		if (is_empty(v))
@@ -496,7 +458,7 @@ static void cell_words(FILE *out, struct json_object *v)
 
 void render_version(FILE *out, struct json_object *server)
 {
-	const char *version = render_string(server, "version");
+	const char *version = member_string(server, "version");
 	const char *separator = " (";
 
 	render_text(out, version ? version : "-");

@@ -13,13 +13,6 @@
 
 #include "common/base.h"
 
-/* The member at a dotted path, borrowed; NULL if it is missing or null. */
-struct json_object *render_at(struct json_object *o, const char *path);
-/* The same as text and number; NULL and 0 if it is missing or of another type. */
-const char *render_string(struct json_object *o, const char *path);
-uint64_t render_u64(struct json_object *o, const char *path);
-bool render_true(struct json_object *o, const char *path);
-
 /* Is @fd a terminal that understands escape sequences? */
 bool render_terminal(int fd);
 

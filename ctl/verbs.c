@@ -6,6 +6,7 @@
 #include "common/spec.h"
 #include "ctl/create.h"
 #include "ctl/events.h"
+#include "ctl/member.h"
 #include "ctl/pages.h"
 #include "ctl/render.h"
 #include "ctl/wait.h"
@@ -47,13 +48,13 @@ static int list_part(struct ctl *ctl, struct json_object *items, char *token, st
 
 	if (list_target(ctl, token, target, err) < 0 || ctl_call(ctl, &req, &part, err) < 0)
 		return -1;
-	more = render_at(part, "items");
+	more = member_at(part, "items");
 	if (!json_object_is_type(more, json_type_array))
 		return err_set(err, ERR_PEER, "uffdd's answer has no list of restores");
 	for (size_t i = 0; i < json_object_array_length(more); i++)
 		json_object_array_add(items,
 				      json_object_get(json_object_array_get_idx(more, i)));
-	next = render_string(part, "next_page_token");
+	next = member_string(part, "next_page_token");
 	snprintf(token, CLIENT_TOKEN_MAX + 2, "%s", next ? next : "");
 	return 0;
 }
@@ -74,7 +75,7 @@ static int list_all(struct ctl *ctl, struct json_object *items, struct err *err)
 static void list_ids(struct json_object *items)
 {
 	for (size_t i = 0; i < json_object_array_length(items); i++) {
-		const char *id = render_string(json_object_array_get_idx(items, i), "id");
+		const char *id = member_string(json_object_array_get_idx(items, i), "id");
 
 		render_text(stdout, id ? id : "-");
 		putchar('\n');
@@ -108,10 +109,10 @@ static struct json_object *count_states(struct json_object *items)
 	for (int s = 0; s < STATE_COUNT; s++)
 		js_add_u64(counts, proto_state_name((enum restore_state)s), 0);
 	for (size_t i = 0; i < json_object_array_length(items); i++) {
-		const char *state = render_string(json_object_array_get_idx(items, i), "state");
+		const char *state = member_string(json_object_array_get_idx(items, i), "state");
 
 		if (state)
-			js_add_u64(counts, state, render_u64(counts, state) + 1);
+			js_add_u64(counts, state, member_u64(counts, state) + 1);
 	}
 	return counts;
 }
@@ -136,7 +137,7 @@ static void print_json_status(bool ready, struct json_object *counts, struct jso
 	js_add_bool(o, "ready", ready);
 	json_object_object_add(o, "restores", json_object_get(counts));
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-		struct json_object *v = render_at(more, members[i]);
+		struct json_object *v = member_at(more, members[i]);
 
 		if (v)
 			json_object_object_add(o, members[i], json_object_get(v));
@@ -146,9 +147,9 @@ static void print_json_status(bool ready, struct json_object *counts, struct jso
 
 static void print_stray(struct json_object *stray)
 {
-	const char *id = render_string(stray, "restore"), *why = render_string(stray, "why");
+	const char *id = member_string(stray, "restore"), *why = member_string(stray, "why");
 
-	printf("  pid %llu, restore ", (unsigned long long)render_u64(stray, "pid"));
+	printf("  pid %llu, restore ", (unsigned long long)member_u64(stray, "pid"));
 	render_text(stdout, id ? id : "-");
 	fputs(": ", stdout);
 	render_text(stdout, why ? why : "-");
@@ -157,15 +158,15 @@ static void print_stray(struct json_object *stray)
 
 static void print_more(struct json_object *more)
 {
-	struct json_object *strays = render_at(more, "strays");
-	uint64_t share = max_u64(render_u64(more, "descriptors.per_restore"), 1);
-	uint64_t waiting = render_u64(more, "descriptors.waiting");
+	struct json_object *strays = member_at(more, "strays");
+	uint64_t share = max_u64(member_u64(more, "descriptors.per_restore"), 1);
+	uint64_t waiting = member_u64(more, "descriptors.waiting");
 
-	if (render_at(more, "descriptors"))
+	if (member_at(more, "descriptors"))
 		printf("%-12s %llu of %llu, room for %llu restores\n", "descriptors",
-		       (unsigned long long)render_u64(more, "descriptors.used"),
-		       (unsigned long long)render_u64(more, "descriptors.limit"),
-		       (unsigned long long)(render_u64(more, "descriptors.free") / share));
+		       (unsigned long long)member_u64(more, "descriptors.used"),
+		       (unsigned long long)member_u64(more, "descriptors.limit"),
+		       (unsigned long long)(member_u64(more, "descriptors.free") / share));
 	if (waiting)
 		printf("%-12s %llu restores wait for descriptors\n", "no room",
 		       (unsigned long long)waiting);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/proto.h"
+#include "ctl/member.h"
 #include "ctl/progress.h"
 #include "ctl/render.h"
 
@@ -29,12 +30,12 @@ struct wait {
 
 enum wait_verdict wait_judge(struct json_object *restore, const char *goal)
 {
-	const char *state = render_string(restore, "state");
+	const char *state = member_string(restore, "state");
 
 	if (!state)
 		return WAIT_ON;
 	if (strcmp(state, goal) == 0 ||
-	    (strcmp(goal, "complete") == 0 && render_true(restore, "complete")))
+	    (strcmp(goal, "complete") == 0 && member_true(restore, "complete")))
 		return WAIT_REACHED;
 	if (strcmp(state, "failed") == 0)
 		return WAIT_FAILED;
@@ -98,8 +99,8 @@ static int look_on(struct wait *w, enum wait_verdict *ret, struct err *err)
 
 static int conclude(struct wait *w, enum wait_verdict verdict)
 {
-	const char *state = render_string(w->restore, "state");
-	const char *reason = render_string(w->restore, "reason");
+	const char *state = member_string(w->restore, "state");
+	const char *reason = member_string(w->restore, "reason");
 	const char *colon = reason && *reason ? ": " : "";
 	struct err err;
 
