@@ -30,7 +30,8 @@ START_TEST(reads_up_to_the_end)
 		size_t len, off, done;
 	} cases[] = {{9, 0, 9}, {5, 0, 5}, {5, 4, 5}, {5, 5, 4}, {1, 8, 1}, {1, 9, 0},
 		     {7, 100, 0}, {20, 0, 9}, {0, 0, 0}, {0, 50, 0}};
-	int fd = file_of("123456789");
+	static const char text[] = "123456789";
+	int fd = file_of(text);
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char buf[32] = "";
@@ -39,7 +40,7 @@ START_TEST(reads_up_to_the_end)
 		ck_assert_uint_eq(io_read_at(fd, buf, cases[i].len, cases[i].off), cases[i].done);
 		if (cases[i].done < cases[i].len)
 			ck_assert_int_eq(errno, 0);
-		ck_assert_msg(memcmp(buf, "123456789" + min_u64(cases[i].off, 9), cases[i].done) == 0 &&
+		ck_assert_msg(memcmp(buf, &text[min_u64(cases[i].off, 9)], cases[i].done) == 0 &&
 			      !buf[cases[i].done], "%zu bytes at %zu", cases[i].len, cases[i].off);
 	}
 	close(fd);
@@ -169,14 +170,27 @@ START_TEST(sealed_for_good)
 }
 END_TEST
 
+/* Returns what it was before; a sanitizer wants that back at the end. */
+static rlim_t limit_files(rlim_t n)
+{
+	struct rlimit l;
+	rlim_t was;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &l), 0);
+	was = l.rlim_cur;
+	l.rlim_cur = n;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
+	return was;
+}
+
 START_TEST(no_descriptor_left)
 {
-	struct rlimit few = {0, 0};
+	rlim_t was = limit_files(0);
 	struct err err;
-	int fd = 4711;
+	int fd = 4711, rc = io_sealed("some", "abc", 3, &fd, &err);
 
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	ck_assert_int_eq(io_sealed("some", "abc", 3, &fd, &err), -1);
+	limit_files(was);
+	ck_assert_int_eq(rc, -1);
 	ck_assert_msg(strstr(err.msg, "create a memfd"), "%s", err.msg);
 	ck_assert_int_eq(fd, 4711);
 }
@@ -280,18 +294,19 @@ END_TEST
 START_TEST(no_room_in_the_table)
 {
 	int socks[2], sent[4], got[4], free_fd;
-	struct rlimit few;
 	bool all = true;
+	rlim_t was;
+	size_t n;
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
 	make_files(sent, 4);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &few), 0);
 	free_fd = dup(socks[0]);
 	close(free_fd);
-	few.rlim_cur = (rlim_t)free_fd + 1;
 	send_byte(socks[0], sent, 4);
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	ck_assert_uint_eq(take(socks[1], CMSG_SPACE(sizeof(int) * 8), got, 4, &all), 1);
+	was = limit_files((rlim_t)free_fd + 1);
+	n = take(socks[1], CMSG_SPACE(sizeof(int) * 8), got, 4, &all);
+	limit_files(was);
+	ck_assert_uint_eq(n, 1);
 	ck_assert(!all);
 	ck_assert(file_at(got[0]) == file_at(sent[0]));
 }
