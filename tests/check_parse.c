@@ -88,57 +88,57 @@ END_TEST
 
 #define DAY_MS ((uint64_t)86400000)
 
+static const struct {
+	const char *text;
+	enum parse_step step;
+	uint64_t ms;
+} times[] = {
+	{"0ms", PARSE_OK, 0},
+	{"0d", PARSE_OK, 0},
+	{"1ms", PARSE_OK, 1},
+	{"1s", PARSE_OK, 1000},
+	{"1m", PARSE_OK, 60000},
+	{"1h", PARSE_OK, 3600000},
+	{"1d", PARSE_OK, DAY_MS},
+	{"366d", PARSE_OK, 366 * DAY_MS},
+	{"010s", PARSE_OK, 10000},
+	{U64_MAX_TEXT "ms", PARSE_OK, UINT64_MAX},
+	{"18446744073709551s", PARSE_OK, 18446744073709551000u},
+	{"18446744073709552s", PARSE_TOO_LONG, 0},
+	{"307445734561825m", PARSE_OK, 18446744073709500000u},
+	{"307445734561826m", PARSE_TOO_LONG, 0},
+	{"5124095576030h", PARSE_OK, 18446744073708000000u},
+	{"5124095576031h", PARSE_TOO_LONG, 0},
+	{"213503982334d", PARSE_OK, 213503982334 * DAY_MS},
+	{"213503982335d", PARSE_TOO_LONG, 0},
+	{U64_MAX_TEXT "s", PARSE_TOO_LONG, 0},
+	{U64_OVER_TEXT "ms", PARSE_NO_NUMBER, 0},
+	{U64_OVER_TEXT, PARSE_NO_NUMBER, 0},
+	{"", PARSE_NO_NUMBER, 0},
+	{"s", PARSE_NO_NUMBER, 0},
+	{"30", PARSE_NO_UNIT, 0},
+	{U64_MAX_TEXT, PARSE_NO_UNIT, 0},
+	{"1.5s", PARSE_NO_UNIT, 0},
+	{"1 s", PARSE_NO_UNIT, 0},
+	{"1s ", PARSE_NO_UNIT, 0},
+	{"1S", PARSE_NO_UNIT, 0},
+	{"1w", PARSE_NO_UNIT, 0},
+	{"1m30s", PARSE_NO_UNIT, 0},
+	{"1sm", PARSE_NO_UNIT, 0},
+	{"1mss", PARSE_NO_UNIT, 0},
+	{"0x1s", PARSE_NO_UNIT, 0},
+	{"1e3s", PARSE_NO_UNIT, 0},
+};
+
 START_TEST(durations)
 {
-	static const struct {
-		const char *text;
-		enum parse_step step;
-		uint64_t ms;
-	} cases[] = {
-		{"0ms", PARSE_OK, 0},
-		{"0d", PARSE_OK, 0},
-		{"1ms", PARSE_OK, 1},
-		{"1s", PARSE_OK, 1000},
-		{"1m", PARSE_OK, 60000},
-		{"1h", PARSE_OK, 3600000},
-		{"1d", PARSE_OK, DAY_MS},
-		{"366d", PARSE_OK, 366 * DAY_MS},
-		{"010s", PARSE_OK, 10000},
-		{U64_MAX_TEXT "ms", PARSE_OK, UINT64_MAX},
-		{"18446744073709551s", PARSE_OK, 18446744073709551000u},
-		{"18446744073709552s", PARSE_TOO_LONG, 0},
-		{"307445734561825m", PARSE_OK, 18446744073709500000u},
-		{"307445734561826m", PARSE_TOO_LONG, 0},
-		{"5124095576030h", PARSE_OK, 18446744073708000000u},
-		{"5124095576031h", PARSE_TOO_LONG, 0},
-		{"213503982334d", PARSE_OK, 213503982334 * DAY_MS},
-		{"213503982335d", PARSE_TOO_LONG, 0},
-		{U64_MAX_TEXT "s", PARSE_TOO_LONG, 0},
-		{U64_OVER_TEXT "ms", PARSE_NO_NUMBER, 0},
-		{U64_OVER_TEXT, PARSE_NO_NUMBER, 0},
-		{"", PARSE_NO_NUMBER, 0},
-		{"s", PARSE_NO_NUMBER, 0},
-		{"30", PARSE_NO_UNIT, 0},
-		{U64_MAX_TEXT, PARSE_NO_UNIT, 0},
-		{"1.5s", PARSE_NO_UNIT, 0},
-		{"1 s", PARSE_NO_UNIT, 0},
-		{"1s ", PARSE_NO_UNIT, 0},
-		{"1S", PARSE_NO_UNIT, 0},
-		{"1w", PARSE_NO_UNIT, 0},
-		{"1m30s", PARSE_NO_UNIT, 0},
-		{"1sm", PARSE_NO_UNIT, 0},
-		{"1mss", PARSE_NO_UNIT, 0},
-		{"0x1s", PARSE_NO_UNIT, 0},
-		{"1e3s", PARSE_NO_UNIT, 0},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(times); i++) {
 		uint64_t ms = UNTOUCHED;
-		enum parse_step step = parse_duration_ms(cases[i].text, &ms);
+		enum parse_step step = parse_duration_ms(times[i].text, &ms);
 
-		ck_assert_msg(step == cases[i].step, "\"%s\": %d", cases[i].text, (int)step);
-		ck_assert_msg(ms == (step == PARSE_OK ? cases[i].ms : UNTOUCHED), "\"%s\"",
-			      cases[i].text);
+		ck_assert_msg(step == times[i].step, "\"%s\": %d", times[i].text, (int)step);
+		ck_assert_msg(ms == (step == PARSE_OK ? times[i].ms : UNTOUCHED), "\"%s\"",
+			      times[i].text);
 	}
 }
 END_TEST
