@@ -86,7 +86,6 @@ static void check_complete(struct loop *l)
 	prove(l);
 	l->guest->map.head->complete = !l->failure.on;
 	l->completed = true;
-	l->guest->map.head->complete = 1;
 	report_plain(l->job, CHAN_COMPLETE);
 }
 
