@@ -128,6 +128,9 @@ static const char *prefetch_state(const struct live *l, const struct pagemap_vie
 		return "idle";
 	if (v->head.prefetch_limit != LIMIT_NONE)
 		return "limited";
+	/* Without a lease it takes no step; and who has not asked for one waits for nobody. */
+	if (l->claim.state == CLAIM_NONE)
+		return "idle";
 	return l->claim.state == CLAIM_WAITING ? "queued" : "running";
 }
 
