@@ -1,5 +1,5 @@
 /* What a recording makes of a set, by what the page map says in the end. */
-#include "worker/record.h"
+#include "worker/touch_log.h"
 
 #include "tests/mapkit.h"
 
@@ -25,20 +25,20 @@ static void add(struct wset *s, uint32_t page, unsigned score, unsigned group)
 	ck_assert_int_eq(wset_add(s, &run, &err), 0);
 }
 
-static void begin(struct record *r, uint64_t page_seed)
+static void begin(struct touch_log *r, uint64_t page_seed)
 {
 	struct err err;
 
-	ck_assert_msg(record_begin(r, WINDOW_US, page_seed, BEGIN, &err) == 0, "%s", err.msg);
+	ck_assert_msg(touch_log_begin(r, WINDOW_US, page_seed, BEGIN, &err) == 0, "%s", err.msg);
 }
 
-static struct wset merge(struct record *r, const struct wset *old, const struct fixture *f,
+static struct wset merge(struct touch_log *r, const struct wset *old, const struct fixture *f,
 			 uint64_t us)
 {
 	struct wset ret;
 	struct err err;
 
-	ck_assert_int_eq(record_merge(r, old, &f->pm, BEGIN + us, &ret, &err), 0);
+	ck_assert_int_eq(touch_log_merge(r, old, &f->pm, BEGIN + us, &ret, &err), 0);
 	return ret;
 }
 
@@ -60,7 +60,7 @@ START_TEST(test_touches)
 		{1023, 0, 0}, {0, 100, 0}, {700, 20000, 1}, {5, 5000000, 5}, {6, 5000001, 5},
 		{700, 6000000, 0}, {2, 9999999, 5},
 	};
-	struct record r;
+	struct touch_log r;
 	struct fixture f;
 	struct wset old, new;
 
@@ -68,7 +68,7 @@ START_TEST(test_touches)
 	old = old_set(&f);
 	begin(&r, 1);
 	for (size_t i = 0; i < ARRAY_LEN(touches); i++)
-		record_touch(&r, touches[i].page, BEGIN + touches[i].us);
+		touch_log_touch(&r, touches[i].page, BEGIN + touches[i].us);
 	new = merge(&r, &old, &f, WINDOW_US);
 	ck_assert_uint_eq(new.pages, 6);
 	ck_assert_uint_eq(new.n, 5);
@@ -79,7 +79,7 @@ START_TEST(test_touches)
 	ck_assert(new.v[3].page == 700 && new.v[3].group == 1);
 	ck_assert(new.v[4].page == 1023 && new.v[4].group == 0);
 	wset_fini(&new);
-	record_fini(&r);
+	touch_log_fini(&r);
 	teardown(&f);
 }
 END_TEST
@@ -89,23 +89,23 @@ START_TEST(test_sorting)
 {
 	struct wset old = {.page_bytes = PAGE_4K, .span_bytes = WSET_SPAN_MAX}, new;
 	const struct pagemap none = {0};
-	struct record r;
+	struct touch_log r;
 	struct err err;
 	uint64_t before = 0;
 
 	begin(&r, 1);
 	seed = 3;
 	for (int i = 0; i < 50000; i++)
-		record_touch(&r, rnd((uint64_t)1 << (1 + rnd(32))), BEGIN);
-	record_touch(&r, UINT32_MAX, BEGIN);
-	ck_assert_int_eq(record_merge(&r, &old, &none, BEGIN, &new, &err), 0);
+		touch_log_touch(&r, rnd((uint64_t)1 << (1 + rnd(32))), BEGIN);
+	touch_log_touch(&r, UINT32_MAX, BEGIN);
+	ck_assert_int_eq(touch_log_merge(&r, &old, &none, BEGIN, &new, &err), 0);
 	for (size_t i = 0; i < new.n; i++) {
 		ck_assert(i == 0 || new.v[i].page > before);
 		before = (uint64_t)new.v[i].page + new.v[i].pages - 1;
 	}
 	ck_assert_uint_eq(before, UINT32_MAX);
 	wset_fini(&new);
-	record_fini(&r);
+	touch_log_fini(&r);
 }
 END_TEST
 
@@ -158,7 +158,7 @@ static uint32_t sampled(uint64_t of)
 START_TEST(test_not_touched)
 {
 	const uint32_t page = unsampled(77);
-	struct record r;
+	struct touch_log r;
 	struct fixture f;
 	struct wset old, new;
 
@@ -167,15 +167,15 @@ START_TEST(test_not_touched)
 	add(&old, page, rows[_i].score, rows[_i].group);
 	pagemap_set(&f.pm, page, 1, rows[_i].state);
 	begin(&r, 77);
-	record_touch(&r, 3, BEGIN);
-	record_sample_begins(&r, BEGIN + 1);
+	touch_log_touch(&r, 3, BEGIN);
+	touch_log_sample_begins(&r, BEGIN + 1);
 	new = merge(&r, &old, &f, rows[_i].end_us);
 	ck_assert_msg(score_of(&new, page) == rows[_i].want, "%s: %u", rows[_i].what,
 		      score_of(&new, page));
 	ck_assert_uint_eq(score_of(&new, 3), WSET_CANDIDATE);
 	wset_fini(&old);
 	wset_fini(&new);
-	record_fini(&r);
+	touch_log_fini(&r);
 	teardown(&f);
 }
 END_TEST
@@ -192,7 +192,7 @@ START_TEST(test_sample)
 		{1, true, 3},
 	};
 	const uint32_t page = sampled(77);
-	struct record r;
+	struct touch_log r;
 	struct fixture f;
 	struct wset old, new;
 
@@ -202,17 +202,17 @@ START_TEST(test_sample)
 	pagemap_set(&f.pm, page, 1, PAGE_PRESENT);
 	begin(&r, 77);
 	if (cases[_i].touched)
-		record_touch(&r, page, BEGIN + 5);
+		touch_log_touch(&r, page, BEGIN + 5);
 	if (cases[_i].begins_us)
-		record_sample_begins(&r, BEGIN + cases[_i].begins_us);
-	record_sample_begins(&r, BEGIN + WINDOW_US);
+		touch_log_sample_begins(&r, BEGIN + cases[_i].begins_us);
+	touch_log_sample_begins(&r, BEGIN + WINDOW_US);
 	if (!cases[_i].begins_us)
 		r.sample_us = 0;
 	new = merge(&r, &old, &f, WINDOW_US);
 	ck_assert_uint_eq(score_of(&new, page), cases[_i].want);
 	wset_fini(&old);
 	wset_fini(&new);
-	record_fini(&r);
+	touch_log_fini(&r);
 	teardown(&f);
 }
 END_TEST
@@ -220,22 +220,22 @@ END_TEST
 /* By time, and by the number of pages. */
 START_TEST(test_bounds)
 {
-	struct record r = {0};
+	struct touch_log r = {0};
 
-	ck_assert_uint_eq(record_wait_us(&r, BEGIN), UINT64_MAX);
-	record_touch(&r, 1, BEGIN);
+	ck_assert_uint_eq(touch_log_wait_us(&r, BEGIN), UINT64_MAX);
+	touch_log_touch(&r, 1, BEGIN);
 	ck_assert_uint_eq(r.n, 0);
 	begin(&r, 1);
-	ck_assert_uint_eq(record_wait_us(&r, BEGIN), WINDOW_US);
-	ck_assert_uint_eq(record_wait_us(&r, BEGIN + 3), WINDOW_US - 3);
-	ck_assert_uint_eq(record_wait_us(&r, BEGIN + WINDOW_US), 0);
+	ck_assert_uint_eq(touch_log_wait_us(&r, BEGIN), WINDOW_US);
+	ck_assert_uint_eq(touch_log_wait_us(&r, BEGIN + 3), WINDOW_US - 3);
+	ck_assert_uint_eq(touch_log_wait_us(&r, BEGIN + WINDOW_US), 0);
 	for (uint64_t i = 0; i < RECORD_PAGES_MAX + 5; i++) {
-		ck_assert_int_eq(record_wait_us(&r, BEGIN) == 0, i >= RECORD_PAGES_MAX);
-		record_touch(&r, i, BEGIN);
+		ck_assert_int_eq(touch_log_wait_us(&r, BEGIN) == 0, i >= RECORD_PAGES_MAX);
+		touch_log_touch(&r, i, BEGIN);
 	}
 	ck_assert_uint_eq(r.n, RECORD_PAGES_MAX);
-	record_fini(&r);
-	record_fini(&r);
+	touch_log_fini(&r);
+	touch_log_fini(&r);
 	ck_assert(!r.on && !r.v);
 }
 END_TEST

@@ -23,7 +23,7 @@ static void have_warmed(struct loop *l, struct fault *f)
 static bool answer(void *arg, struct fault *f)
 {
 	struct loop *l = arg;
-	struct record *record = &l->job->habit.record;
+	struct touch_log *record = &l->job->habit.touch_log;
 	bool first = pagemap_get(&l->guest->map, f->page) == PAGE_ABSENT;
 	struct err err;
 
@@ -35,7 +35,7 @@ static bool answer(void *arg, struct fault *f)
 	switch (guest_fault(l->guest, f->page, f->stage == FAULT_WARMED, &err)) {
 	case GUEST_DONE:
 		if (first && record->on && pagemap_get(&l->guest->map, f->page) == PAGE_PRESENT)
-			record_touch(record, f->page, now_us());
+			touch_log_touch(record, f->page, now_us());
 		return true;
 	case GUEST_DEFER:
 	case GUEST_SHORT:

@@ -17,7 +17,7 @@ void habit_init(struct habit *h, struct link *link)
 
 void habit_fini(struct habit *h)
 {
-	record_fini(&h->record);
+	touch_log_fini(&h->touch_log);
 	wset_fini(&h->path);
 	wset_fini(&h->stored[0]);
 	wset_fini(&h->stored[1]);
@@ -160,7 +160,7 @@ void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX])
 	if (!h->prefetch)
 		return;
 	/* Prefetch went without it so far: what it left out is no sample. */
-	h->record.seed = 0;
+	h->touch_log.seed = 0;
 	put_together(h);
 	prefetch_use(h->prefetch, &h->set, 0);
 }
@@ -197,18 +197,18 @@ void habit_begin(struct habit *h, struct prefetch *prefetch, uint64_t page_bytes
 			       .span_bytes = h->span_bytes};
 	put_together(h);
 	if (record && h->window_us &&
-	    record_begin(&h->record, h->window_us, random_seed(now), now, &err)) {
+	    touch_log_begin(&h->touch_log, h->window_us, random_seed(now), now, &err)) {
 		tell_ignored(h, &err);
 		say_made(h);
 	}
 	h->prefetch = prefetch;
-	prefetch_use(prefetch, &h->set, h->record.seed);
+	prefetch_use(prefetch, &h->set, h->touch_log.seed);
 }
 
 void habit_stepped(struct habit *h, uint64_t now)
 {
 	if (order_at_sample(&h->prefetch->order))
-		record_sample_begins(&h->record, now);
+		touch_log_sample_begins(&h->touch_log, now);
 }
 
 static int seal(const struct wset *s, int *ret_fd, struct err *err)
@@ -226,7 +226,7 @@ static int make(struct habit *h, const struct pagemap *map, uint64_t now, struct
 	struct wset merged;
 	int rc;
 
-	if (record_merge(&h->record, &h->set, map, now, &merged, err))
+	if (touch_log_merge(&h->touch_log, &h->set, map, now, &merged, err))
 		return -1;
 	wset_file_trim(&merged, h->file_bytes);
 	rc = seal(&merged, &h->made, err);
@@ -238,19 +238,19 @@ void habit_end(struct habit *h, const struct pagemap *map, uint64_t now)
 {
 	struct err err;
 
-	if (!h->record.on)
+	if (!h->touch_log.on)
 		return;
-	if (h->record.n && make(h, map, now, &err))
+	if (h->touch_log.n && make(h, map, now, &err))
 		tell_ignored(h, &err);
-	record_fini(&h->record);
+	touch_log_fini(&h->touch_log);
 	say_made(h);
 }
 
 void habit_drop(struct habit *h)
 {
-	if (!h->record.on)
+	if (!h->touch_log.on)
 		return;
-	record_fini(&h->record);
+	touch_log_fini(&h->touch_log);
 	say_made(h);
 }
 

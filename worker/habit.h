@@ -16,7 +16,7 @@
 
 #include "worker/link.h"
 #include "worker/prefetch.h"
-#include "worker/record.h"
+#include "worker/touch_log.h"
 
 struct habit {
 	struct link *link;     /* borrowed */
@@ -30,7 +30,7 @@ struct habit {
 	struct wset set;       /* all of it for the guest's page size */
 	struct err ignored;    /* why the caller's is not used; "": nothing to tell */
 	struct prefetch *prefetch; /* borrowed; NULL before there is a guest */
-	struct record record;
+	struct touch_log touch_log;
 	int made;              /* owned; the set that came of it, until it is sent, or -1 */
 	bool unsaid;           /* WSET_MADE is due: there was nobody to tell */
 };

@@ -71,7 +71,7 @@ static void step(struct loop *l)
 /* After a release, or the guest's end, it is left to whoever runs the loop. */
 static void check_recording(struct loop *l)
 {
-	if (!l->job->habit.record.on)
+	if (!l->job->habit.touch_log.on)
 		return;
 	if (l->failure.on)
 		habit_drop(&l->job->habit);
@@ -246,10 +246,10 @@ static uint64_t others_due(struct loop *l)
 
 enum loop_end loop_run(struct loop *l)
 {
-	const struct record *record = &l->job->habit.record;
+	const struct touch_log *record = &l->job->habit.touch_log;
 
 	if (record->on)
-		set_timer(l->wakes.window, max_u64(record_wait_us(record, now_us()), 1));
+		set_timer(l->wakes.window, max_u64(touch_log_wait_us(record, now_us()), 1));
 	while (!l->gone) {
 		uint64_t step_us, lease_us;
 

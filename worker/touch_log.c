@@ -1,4 +1,4 @@
-#include "worker/record.h"
+#include "worker/touch_log.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -19,36 +19,36 @@ static struct wset_touch *reserve(struct err *err)
 	return NULL;
 }
 
-int record_begin(struct record *r, uint64_t window_us, uint64_t seed, uint64_t now,
+int touch_log_begin(struct touch_log *r, uint64_t window_us, uint64_t seed, uint64_t now,
 		 struct err *err)
 {
-	*r = (struct record){.begin_us = now, .window_us = window_us, .seed = seed};
+	*r = (struct touch_log){.begin_us = now, .window_us = window_us, .seed = seed};
 	r->v = reserve(err);
 	r->on = r->v != NULL;
 	return r->on ? 0 : -1;
 }
 
-void record_fini(struct record *r)
+void touch_log_fini(struct touch_log *r)
 {
 	if (r->v)
 		munmap(r->v, BYTES);
-	*r = (struct record){0};
+	*r = (struct touch_log){0};
 }
 
-void record_touch(struct record *r, uint64_t page, uint64_t now)
+void touch_log_touch(struct touch_log *r, uint64_t page, uint64_t now)
 {
 	if (!r->on || r->n == RECORD_PAGES_MAX)
 		return;
 	r->v[r->n++] = (struct wset_touch){(uint32_t)page, wset_group(now - r->begin_us)};
 }
 
-void record_sample_begins(struct record *r, uint64_t now)
+void touch_log_sample_begins(struct touch_log *r, uint64_t now)
 {
 	if (r->on && !r->sample_us)
 		r->sample_us = max_u64(now - r->begin_us, 1);
 }
 
-uint64_t record_wait_us(const struct record *r, uint64_t now)
+uint64_t touch_log_wait_us(const struct touch_log *r, uint64_t now)
 {
 	uint64_t gone = now - r->begin_us;
 
@@ -75,7 +75,7 @@ static void sort_by(const struct wset_touch *from, size_t n, unsigned shift, str
 }
 
 /* By page, the earliest touch of each. */
-static int sort(struct record *r, struct err *err)
+static int sort(struct touch_log *r, struct err *err)
 {
 	struct wset_touch *from = r->v, *to = reserve(err);
 	size_t n = 0;
@@ -99,7 +99,7 @@ static int sort(struct record *r, struct err *err)
 }
 
 struct judge {
-	const struct record *r;
+	const struct touch_log *r;
 	const struct pagemap *map;
 	uint64_t gone; /* microseconds of recording */
 };
@@ -125,7 +125,7 @@ static bool is_unneeded(void *arg, uint64_t page, unsigned score, unsigned group
 	       is_due(j, group, j->r->sample_us);
 }
 
-int record_merge(struct record *r, const struct wset *old, const struct pagemap *map,
+int touch_log_merge(struct touch_log *r, const struct wset *old, const struct pagemap *map,
 		 uint64_t now, struct wset *ret, struct err *err)
 {
 	struct judge j = {.r = r, .map = map, .gone = now - r->begin_us};

@@ -1,5 +1,5 @@
 /*
- * record - which pages the guest was the first to touch, and when
+ * touch_log - which pages the guest was the first to touch, and when
  *
  *   begin at connect ──► touch, touch, … ──► over: window, or full ──► merge ──► fini
  *
@@ -7,15 +7,15 @@
  * of memory; and it is judged by how long it was, because a page that was not
  * needed yet may be needed still.
  */
-#ifndef UFFDD_RECORD_H
-#define UFFDD_RECORD_H
+#ifndef UFFDD_TOUCH_LOG_H
+#define UFFDD_TOUCH_LOG_H
 
 #include "common/pagemap.h"
 #include "common/wset.h"
 
 #define RECORD_PAGES_MAX ((size_t)1 << 20)
 
-struct record {
+struct touch_log {
 	bool on;
 	uint64_t begin_us;      /* now_us() of the connect */
 	uint64_t window_us;
@@ -26,28 +26,28 @@ struct record {
 };
 
 /* -1 with ERR_SYSTEM: there is no memory for it, and it is not on. */
-int record_begin(struct record *r, uint64_t window_us, uint64_t seed, uint64_t now,
+int touch_log_begin(struct touch_log *r, uint64_t window_us, uint64_t seed, uint64_t now,
 		 struct err *err);
 /* Off, and nothing of it is left. */
-void record_fini(struct record *r);
+void touch_log_fini(struct touch_log *r);
 
 /* A fault was answered with a page that had been absent. Nothing while it is off. */
-void record_touch(struct record *r, uint64_t page, uint64_t now);
+void touch_log_touch(struct touch_log *r, uint64_t page, uint64_t now);
 /* Prefetch goes on to the sample: from now on it cannot be told who was first. */
-void record_sample_begins(struct record *r, uint64_t now);
+void touch_log_sample_begins(struct touch_log *r, uint64_t now);
 
 /* Microseconds until it is over: 0 it is, UINT64_MAX it is off. */
-uint64_t record_wait_us(const struct record *r, uint64_t now);
+uint64_t touch_log_wait_us(const struct touch_log *r, uint64_t now);
 
 /*
- * record_merge - what becomes of the set by this recording
+ * touch_log_merge - what becomes of the set by this recording
  * @old: of the guest's page size and the snapshot's span; restores 0: there is none
  * @map: as it is at the recording's end
  *
  * A page of @old that is absent was not needed if twice the time of its group has
  * passed, or the whole window. O(n + pages of @old).
  */
-int record_merge(struct record *r, const struct wset *old, const struct pagemap *map,
+int touch_log_merge(struct touch_log *r, const struct wset *old, const struct pagemap *map,
 		 uint64_t now, struct wset *ret, struct err *err);
 
 #endif
