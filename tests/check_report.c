@@ -85,7 +85,7 @@ static void with_everything(struct scene *s)
 	s->loop.paused = s->loop.completed = s->loop.failure.on = true;
 	s->loop.failure.policy = FAILURE_KILL;
 	err_set(&s->loop.failure.err, ERR_SNAPSHOT, "gone bad");
-	s->job.habit.unsaid = true;
+	s->job.working_set.unsaid = true;
 }
 
 static void surveyed(struct scene *s)

@@ -10,7 +10,7 @@ static void make_habit(struct habits *t)
 {
 	uint64_t page = 5, n = 0;
 	size_t len;
-	FILE *f = open_memstream(&t->habit, &len);
+	FILE *f = open_memstream(&t->working_set, &len);
 
 	t->in_habit = xcalloc(HABITS_ALL, sizeof(*t->in_habit));
 	for (uint64_t run = 0; n < HABITS_PAGES; run++, page += 7 + run % 5) {
@@ -58,7 +58,7 @@ void habits_close(struct habits *t)
 	free(t->dir);
 	free(t->snapshot);
 	free(t->image);
-	free(t->habit);
+	free(t->working_set);
 	free(t->in_habit);
 }
 

@@ -3,7 +3,7 @@
  *
  *   struct habits t;
  *   habits_open(&t, "");
- *   habits_round(&t, "first", HABITS_NONE, t.habit, false);
+ *   habits_round(&t, "first", HABITS_NONE, t.working_set, false);
  *   habits_check(&t, "first", WSET_MEMBER, 1); habits_close(&t);
  */
 #ifndef UFFDD_TESTS_HABITS_H
@@ -26,7 +26,7 @@ struct habits {
 	char *dir;      /* owned: of snapshots, and other files */
 	char *snapshot; /* owned: as the API wants it */
 	char *image;    /* owned */
-	char *habit;    /* owned: a list of HABITS_PAGES pages for standin */
+	char *working_set;    /* owned: a list of HABITS_PAGES pages for standin */
 	bool *in_habit; /* owned: HABITS_ALL of them */
 	uint64_t due_us; /* after connect: what was not touched by then is not needed any more */
 };

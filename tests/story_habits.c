@@ -19,7 +19,7 @@ START_TEST(recorded_and_replayed)
 	uint64_t faults;
 
 	habits_open(&t, "");
-	habits_begin(&s, &t, "first", HABITS_NONE, t.habit);
+	habits_begin(&s, &t, "first", HABITS_NONE, t.working_set);
 	o = stage_ask(&s, "GET", "", NULL);
 	ck_assert(scene_flag(o, "working_set.record"));
 	ck_assert_str_eq(scene_text(o, "working_set.state"), "recording");
@@ -41,11 +41,11 @@ START_TEST(recorded_and_replayed)
 	harness_reply_fini(&r);
 
 	/* All but the sample is there before the guest asks for it. */
-	faults = habits_round(&t, "second", HABITS_REPLAY, t.habit, false);
+	faults = habits_round(&t, "second", HABITS_REPLAY, t.working_set, false);
 	ck_assert_msg(faults <= HABITS_PAGES / 8, "%ju faults", (uintmax_t)faults);
 	habits_check(&t, "second", WSET_MEMBER, 2);
 	/* Whoever records nothing leaves nothing out. */
-	faults = habits_round(&t, "third", HABITS_REPLAY "," HABITS_QUIET, t.habit, false);
+	faults = habits_round(&t, "third", HABITS_REPLAY "," HABITS_QUIET, t.working_set, false);
 	ck_assert_uint_eq(faults, 0);
 	habits_events(&t, "third", "ended", "working-set");
 	habits_check(&t, "third", WSET_MEMBER, 2);
@@ -61,8 +61,8 @@ START_TEST(all_of_it_with_the_set_first)
 	struct stage s;
 
 	habits_open(&t, "");
-	habits_round(&t, "first", HABITS_NONE, t.habit, false);
-	habits_begin(&s, &t, "second", "\"when_complete\":\"release\"", t.habit);
+	habits_round(&t, "first", HABITS_NONE, t.working_set, false);
+	habits_begin(&s, &t, "second", "\"when_complete\":\"release\"", t.working_set);
 	stage_check(&s, scene_vmm_lives(&s.vmm), "gone");
 	o = stage_ended(&s, "released");
 	ck_assert(scene_flag(o, "complete"));
@@ -87,8 +87,8 @@ START_TEST(replay_on_request)
 	struct stage s;
 
 	habits_open(&t, "");
-	habits_round(&t, "first", HABITS_NONE, t.habit, false);
-	habits_begin(&s, &t, "second", HABITS_NONE "," HABITS_QUIET, t.habit);
+	habits_round(&t, "first", HABITS_NONE, t.working_set, false);
+	habits_begin(&s, &t, "second", HABITS_NONE "," HABITS_QUIET, t.working_set);
 	stage_tell(&s, "PUT", "/prefetch", "{\"mode\":\"working-set\"}");
 	stage_check(&s, harness_wait(habits_is_replayed, &s, SCENE_MS), "it is not replayed");
 	o = stage_ask(&s, "GET", "", NULL);
@@ -125,7 +125,7 @@ START_TEST(huge_pages)
 	if (hugepool_free() < HUGE_PAGES)
 		return;
 	habits_open(&t, "");
-	habits_round(&t, "small", HABITS_NONE, t.habit, false);
+	habits_round(&t, "small", HABITS_NONE, t.working_set, false);
 	ck_assert_uint_eq(habits_round(&t, "a", HABITS_REPLAY "," HABITS_QUIET, all, false), 0);
 	ck_assert_uint_eq(habits_round(&t, "b", HABITS_NONE, all, false), 3);
 	set = habits_set(&t, "b");
@@ -172,7 +172,7 @@ START_TEST(replayed_pages_are_let_go_of)
 	struct habits t;
 
 	habits_open(&t, "");
-	habits_round(&t, "before", HABITS_NONE, t.habit, true);
+	habits_round(&t, "before", HABITS_NONE, t.working_set, true);
 	for (int i = 0; i < 5; i++) {
 		cleanup_free char *id = scene_format("after-%d", i);
 		/* One that is always new: without a fault it cannot be told whether there is a guest. */
@@ -201,7 +201,7 @@ static bool live_long(struct habits *t, uint64_t window_ms)
 	uint64_t before_us = now_us();
 	struct stage s;
 
-	habits_begin(&s, t, "long", HABITS_NONE, t->habit);
+	habits_begin(&s, t, "long", HABITS_NONE, t->working_set);
 	habits_touch(&s);
 	if (now_us() - before_us >= window_ms * 1000) {
 		habits_finish(&s);
@@ -228,7 +228,7 @@ START_TEST(long_lives_do_not_swell_it)
 		habits_open_window(&t, window_ms);
 	}
 	/* Nor does one that did nothing in its window. */
-	habits_begin(&s, &t, "late", HABITS_NONE, t.habit);
+	habits_begin(&s, &t, "late", HABITS_NONE, t.working_set);
 	habits_await(&s, "off");
 	habits_touch(&s);
 	ck_assert_uint_eq(habits_finish(&s), HABITS_PAGES);
@@ -244,7 +244,7 @@ START_TEST(pause_ends_it)
 	struct stage s;
 
 	habits_open(&t, "");
-	habits_begin(&s, &t, "paused", HABITS_NONE, t.habit);
+	habits_begin(&s, &t, "paused", HABITS_NONE, t.working_set);
 	habits_touch(&s);
 	stage_tell(&s, "POST", "/pause", NULL);
 	scene_vmm_go(&s.vmm);

@@ -17,7 +17,7 @@ START_TEST(half_a_recording_is_none)
 	struct stage s;
 
 	habits_open(&t, "");
-	habits_begin(&s, &t, "died", HABITS_NONE, t.habit);
+	habits_begin(&s, &t, "died", HABITS_NONE, t.working_set);
 	habits_touch(&s);
 	stage_tell(&s, "POST", "/restart-worker", NULL);
 	habits_await(&s, "off");
@@ -38,8 +38,8 @@ START_TEST(successor_replays)
 	struct stage s;
 
 	habits_open(&t, "");
-	habits_round(&t, "first", HABITS_NONE, t.habit, false);
-	habits_begin(&s, &t, "died", HABITS_NONE, t.habit);
+	habits_round(&t, "first", HABITS_NONE, t.working_set, false);
+	habits_begin(&s, &t, "died", HABITS_NONE, t.working_set);
 	stage_tell(&s, "POST", "/restart-worker", NULL);
 	stage_tell(&s, "PUT", "/prefetch", "{\"mode\":\"working-set\"}");
 	stage_check(&s, harness_wait(habits_is_replayed, &s, SCENE_MS), "it is not replayed");
@@ -72,7 +72,7 @@ START_TEST(supervisor_comes_back_in_time)
 	struct stage s;
 
 	habits_open(&t, "");
-	habits_begin(&s, &t, "alone", HABITS_NONE, t.habit);
+	habits_begin(&s, &t, "alone", HABITS_NONE, t.working_set);
 	habits_touch(&s);
 	scene_kill(&t.scene);
 	supervisor_comes_back(&t);
@@ -94,7 +94,7 @@ static bool leave_alone(struct habits *t, struct stage *s, uint64_t window_ms)
 	uint64_t began_us = now_us(), over_us;
 	bool in_time;
 
-	habits_begin(s, t, "alone", HABITS_NONE, t->habit);
+	habits_begin(s, t, "alone", HABITS_NONE, t->working_set);
 	over_us = now_us() + window_ms * 1000;
 	habits_touch(s);
 	scene_kill(&t->scene);
@@ -155,17 +155,17 @@ START_TEST(export_and_import)
 
 	habits_open(&here, "");
 	habits_open(&there, "");
-	habits_round(&here, "a", HABITS_NONE, here.habit, false);
+	habits_round(&here, "a", HABITS_NONE, here.working_set, false);
 	file = export_set(&here, "a");
 	no_record = scene_format(HABITS_REPLAY
 				 ",\"working_set\":{\"path\":\"%s\",\"record\":false}", file);
-	ck_assert_uint_eq(habits_round(&there, "b", no_record, there.habit, false), 0);
+	ck_assert_uint_eq(habits_round(&there, "b", no_record, there.working_set, false), 0);
 	habits_none(&there, "b", "none is stored");
 	record = scene_format(HABITS_REPLAY ",\"working_set\":{\"path\":\"%s\"}", file);
-	ck_assert_uint_le(habits_round(&there, "c", record, there.habit, false), HABITS_PAGES / 8);
+	ck_assert_uint_le(habits_round(&there, "c", record, there.working_set, false), HABITS_PAGES / 8);
 	/* By now it needs nobody's file any more. */
 	habits_check(&there, "c", WSET_MEMBER, 2);
-	ck_assert_uint_le(habits_round(&there, "d", HABITS_REPLAY, there.habit, false),
+	ck_assert_uint_le(habits_round(&there, "d", HABITS_REPLAY, there.working_set, false),
 			  HABITS_PAGES / 8);
 	habits_close(&there);
 	habits_close(&here);
@@ -189,7 +189,7 @@ START_TEST(tenants_share_nothing)
 	if (geteuid() != 0)
 		return;
 	habits_open(&t, ",\"socket_mode\":\"0666\"");
-	habits_round(&t, "roots", HABITS_NONE, t.habit, false);
+	habits_round(&t, "roots", HABITS_NONE, t.working_set, false);
 	act_as(65534);
 	s = (struct stage){.scene = &t.scene, .id = "theirs"};
 	stage_create(&s, t.snapshot, HABITS_REPLAY ",\"peer\":{\"uid\":0}");
@@ -226,10 +226,10 @@ START_TEST(damaged_set)
 	struct habits t;
 
 	habits_open(&t, "");
-	habits_round(&t, "first", HABITS_NONE, t.habit, false);
+	habits_round(&t, "first", HABITS_NONE, t.working_set, false);
 	damage_stored(&t);
 	habits_none(&t, "first", "wrong checksum");
-	ck_assert_uint_eq(habits_round(&t, "second", HABITS_REPLAY, t.habit, false), HABITS_PAGES);
+	ck_assert_uint_eq(habits_round(&t, "second", HABITS_REPLAY, t.working_set, false), HABITS_PAGES);
 	harness_http(t.scene.d.socket, "GET", "/v1/events?restore=second", NULL, &r);
 	ck_assert_ptr_nonnull(strstr(r.body, "\"working-set-ignored\""));
 	ck_assert_ptr_nonnull(strstr(r.body, "the stored working set: the working set is damaged"));
@@ -276,7 +276,7 @@ START_TEST(sets_that_are_no_good)
 		cleanup_free char *target = scene_format("/v1/events?restore=%s", id);
 		struct harness_reply r;
 
-		ck_assert_uint_eq(habits_round(&t, id, members, t.habit, false), HABITS_PAGES);
+		ck_assert_uint_eq(habits_round(&t, id, members, t.working_set, false), HABITS_PAGES);
 		harness_http(t.scene.d.socket, "GET", target, NULL, &r);
 		ck_assert_msg(strstr(r.body, "\"working-set-ignored\"") &&
 			      strstr(r.body, cases[i].detail), "%s: %s", cases[i].file, r.body);

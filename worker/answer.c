@@ -23,7 +23,7 @@ static void have_warmed(struct loop *l, struct fault *f)
 static bool answer(void *arg, struct fault *f)
 {
 	struct loop *l = arg;
-	struct touch_log *record = &l->job->habit.touch_log;
+	struct touch_log *record = &l->job->working_set.touch_log;
 	bool first = pagemap_get(&l->guest->map, f->page) == PAGE_ABSENT;
 	struct err err;
 

@@ -25,7 +25,7 @@ void job_init(struct job *j, int chan, int holder)
 		.fds_max = fds_max(),
 	};
 	link_init(&j->link, chan);
-	habit_init(&j->habit, &j->link);
+	working_set_init(&j->working_set, &j->link);
 }
 
 void job_fini(struct job *j)
@@ -39,7 +39,7 @@ void job_fini(struct job *j)
 	close_fd(&j->request);
 	close_fd(&j->holder_given);
 	holder_leave(&j->holder);
-	habit_fini(&j->habit);
+	working_set_fini(&j->working_set);
 	source_free(j->src);
 	spec_fini(&j->spec);
 	link_fini(&j->link);

@@ -14,7 +14,7 @@
 
 #include "common/pagemap.h"
 #include "common/spec.h"
-#include "worker/habit.h"
+#include "worker/working_set.h"
 #include "worker/link.h"
 #include "worker/source.h"
 
@@ -54,7 +54,7 @@ struct job {
 	int map_fd;           /* owned */
 	struct pagemap map;   /* owned until the guest takes it */
 	struct source *src;   /* owned */
-	struct habit habit;   /* owned */
+	struct working_set working_set;   /* owned */
 	int listen_fd;        /* owned until the listener takes it */
 	int uffd, vmm;        /* owned, to take over; else -1; vmm also when its peer has ended */
 	int holder;           /* owned: channel to who keeps the files; -1: nobody does */

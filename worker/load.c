@@ -167,13 +167,13 @@ static int load_snapshot(struct job *j, struct err *err)
 }
 
 /* Nothing about it can keep the snapshot from being served. */
-static void load_habit(struct job *j)
+static void load_working_set(struct job *j)
 {
-	j->habit.key = identity_wset_key(j->src);
-	j->habit.span_bytes = source_span_bytes(j->src);
-	j->habit.window_us = j->spec.record ? j->assign.record_ms * 1000 : 0;
-	j->habit.file_bytes = j->assign.wset_bytes;
-	habit_open(&j->habit, j->spec.wset_path);
+	j->working_set.key = identity_wset_key(j->src);
+	j->working_set.span_bytes = source_span_bytes(j->src);
+	j->working_set.window_us = j->spec.record ? j->assign.record_ms * 1000 : 0;
+	j->working_set.file_bytes = j->assign.wset_bytes;
+	working_set_open(&j->working_set, j->spec.wset_path);
 }
 
 int load(struct job *j, struct err *err)
@@ -190,7 +190,7 @@ int load(struct job *j, struct err *err)
 		return -1;
 	if (open_listener(j, err) || lockin_begin(err) || load_snapshot(j, err))
 		return -1;
-	load_habit(j);
+	load_working_set(j);
 	if (lockin_finish(err))
 		return -1;
 	if (a->holder == CHAN_HOLDER_NEW)

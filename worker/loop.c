@@ -51,7 +51,7 @@ static void step(struct loop *l)
 	struct err err;
 
 	a = prefetch_step(&l->prefetch, l->guest, now, &err);
-	habit_stepped(&l->job->habit, now);
+	working_set_stepped(&l->job->working_set, now);
 	report_prefetch(l);
 	switch (a) {
 	case GUEST_GONE:
@@ -71,12 +71,12 @@ static void step(struct loop *l)
 /* After a release, or the guest's end, it is left to whoever runs the loop. */
 static void check_recording(struct loop *l)
 {
-	if (!l->job->habit.touch_log.on)
+	if (!l->job->working_set.touch_log.on)
 		return;
 	if (l->failure.on)
-		habit_drop(&l->job->habit);
+		working_set_drop(&l->job->working_set);
 	else if (l->paused || l->completed || l->window_over)
-		habit_end(&l->job->habit, &l->guest->map, now_us());
+		working_set_end(&l->job->working_set, &l->guest->map, now_us());
 }
 
 static void check_complete(struct loop *l)
@@ -246,7 +246,7 @@ static uint64_t others_due(struct loop *l)
 
 enum loop_end loop_run(struct loop *l)
 {
-	const struct touch_log *record = &l->job->habit.touch_log;
+	const struct touch_log *record = &l->job->working_set.touch_log;
 
 	if (record->on)
 		set_timer(l->wakes.window, max_u64(touch_log_wait_us(record, now_us()), 1));

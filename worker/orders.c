@@ -54,7 +54,7 @@ static void on_known(struct job *j, struct heard *h)
 
 static void on_wset_given(struct job *j, struct heard *h)
 {
-	habit_hear(&j->habit, h->fds);
+	working_set_hear(&j->working_set, h->fds);
 }
 
 /* ---- while a guest is served ---- */

@@ -24,9 +24,9 @@ void report_ready(struct job *j)
 	msg.ready.span_bytes = source_span_bytes(j->src);
 	msg.ready.layers = source_layers(j->src);
 	msg.ready.extents = source_extents(j->src);
-	msg.ready.key = j->habit.key;
+	msg.ready.key = j->working_set.key;
 	link_send(&j->link, CHAN_READY, &msg, &j->listen_fd, j->listen_fd >= 0);
-	habit_tell(&j->habit);
+	working_set_tell(&j->working_set);
 }
 
 void report_failed(struct job *j, const struct err *why, bool kill,
@@ -105,7 +105,7 @@ static void say_proof(struct job *j)
 	struct chan_msg msg = {0};
 
 	msg.proof.size_bytes = source_size_bytes(j->src);
-	msg.proof.key = j->habit.key;
+	msg.proof.key = j->working_set.key;
 	msg.proof.prefetch = j->spec.prefetch;
 	msg.proof.prefetch_held = j->prefetch_held;
 	msg.proof.rate_bytes_per_s = j->spec.rate_bytes_per_s;
@@ -192,7 +192,7 @@ static void say_state(struct job *j)
 
 static void say_habit(struct job *j)
 {
-	habit_replay(&j->habit);
+	working_set_replay(&j->working_set);
 	fault_point(FAULT_BACK);
 }
 

@@ -26,9 +26,9 @@ static int begin(struct job *j, struct serving *s, int uffd, int vmm, struct err
 static void finish_recording(struct job *j, struct serving *s)
 {
 	if (s->loop.failure.on)
-		habit_drop(&j->habit);
+		working_set_drop(&j->working_set);
 	else
-		habit_end(&j->habit, &s->guest.map, now_us());
+		working_set_end(&j->working_set, &s->guest.map, now_us());
 }
 
 static void end(struct job *j, struct serving *s, enum loop_end how)
@@ -55,7 +55,7 @@ static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struc
 		return -1;
 	}
 	s->loop.said = said;
-	habit_begin(&j->habit, &s->loop.prefetch, s->guest.page_bytes, said != NULL, now_us());
+	working_set_begin(&j->working_set, &s->loop.prefetch, s->guest.page_bytes, said != NULL, now_us());
 	j->loop = &s->loop;
 	j->phase = JOB_SERVING;
 	if (!said)

@@ -1,4 +1,4 @@
-#include "worker/habit.h"
+#include "worker/working_set.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -10,12 +10,12 @@
 
 #define STORED "the stored working set"
 
-void habit_init(struct habit *h, struct link *link)
+void working_set_init(struct working_set *h, struct link *link)
 {
-	*h = (struct habit){.link = link, .made = -1};
+	*h = (struct working_set){.link = link, .made = -1};
 }
 
-void habit_fini(struct habit *h)
+void working_set_fini(struct working_set *h)
 {
 	touch_log_fini(&h->touch_log);
 	wset_fini(&h->path);
@@ -27,7 +27,7 @@ void habit_fini(struct habit *h)
 
 /* ---- sets that are given ---- */
 
-static void tell_ignored(struct habit *h, const struct err *why)
+static void tell_ignored(struct working_set *h, const struct err *why)
 {
 	link_note(h->link, CHAN_NOTE_WSET_IGNORED, why->msg);
 }
@@ -52,7 +52,7 @@ static int decode(const struct layer *f, struct wset *ret, struct err *err)
  * Flat files have another identity on another host, so for a set that was exported
  * there the span must do: a wrong order is all that a wrong set can bring.
  */
-static int check_snapshot(const struct habit *h, const struct wset *s, bool stored,
+static int check_snapshot(const struct working_set *h, const struct wset *s, bool stored,
 			  struct err *err)
 {
 	if (s->span_bytes != h->span_bytes)
@@ -65,7 +65,7 @@ static int check_snapshot(const struct habit *h, const struct wset *s, bool stor
 }
 
 /* Takes the layer over. */
-static int load(const struct habit *h, struct layer *f, bool stored, struct wset *ret,
+static int load(const struct working_set *h, struct layer *f, bool stored, struct wset *ret,
 		struct err *err)
 {
 	int rc = decode(f, ret, err);
@@ -80,7 +80,7 @@ static int load(const struct habit *h, struct layer *f, bool stored, struct wset
 	return rc;
 }
 
-void habit_open(struct habit *h, const char *path)
+void working_set_open(struct working_set *h, const char *path)
 {
 	struct layer f;
 
@@ -90,13 +90,13 @@ void habit_open(struct habit *h, const char *path)
 	h->ignored.msg[0] = '\0';
 }
 
-void habit_tell(struct habit *h)
+void working_set_tell(struct working_set *h)
 {
 	if (h->ignored.msg[0])
 		tell_ignored(h, &h->ignored);
 }
 
-static int take_stored(struct habit *h, int fd, struct err *err)
+static int take_stored(struct working_set *h, int fd, struct err *err)
 {
 	struct wset s, *to;
 	struct layer f;
@@ -110,7 +110,7 @@ static int take_stored(struct habit *h, int fd, struct err *err)
 }
 
 /* @from becomes a part of the set, for the guest's page size. */
-static void join(struct habit *h, const struct wset *from)
+static void join(struct working_set *h, const struct wset *from)
 {
 	struct wset same = {0}, both;
 	const struct wset *s = from;
@@ -133,7 +133,7 @@ ignored:
 }
 
 /* All that has been given. What was recorded with pages of another size is second best. */
-static void put_together(struct habit *h)
+static void put_together(struct working_set *h)
 {
 	bool large = h->set.page_bytes == PAGE_2M;
 	struct wset *stored = &h->stored[large];
@@ -150,7 +150,7 @@ static void put_together(struct habit *h)
 	wset_fini(&h->stored[1]);
 }
 
-void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX])
+void working_set_hear(struct working_set *h, int fds[CHAN_FDS_MAX])
 {
 	struct err err;
 
@@ -168,7 +168,7 @@ void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX])
 /* ---- recording ---- */
 
 /* Without a set: nothing came of it. */
-static void say_made(struct habit *h)
+static void say_made(struct working_set *h)
 {
 	struct chan_msg msg = {0};
 
@@ -188,7 +188,7 @@ static uint64_t random_seed(uint64_t now)
 	return seed | 1;
 }
 
-void habit_begin(struct habit *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
+void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
 		 uint64_t now)
 {
 	struct err err;
@@ -205,7 +205,7 @@ void habit_begin(struct habit *h, struct prefetch *prefetch, uint64_t page_bytes
 	prefetch_use(prefetch, &h->set, h->touch_log.seed);
 }
 
-void habit_stepped(struct habit *h, uint64_t now)
+void working_set_stepped(struct working_set *h, uint64_t now)
 {
 	if (order_at_sample(&h->prefetch->order))
 		touch_log_sample_begins(&h->touch_log, now);
@@ -221,7 +221,7 @@ static int seal(const struct wset *s, int *ret_fd, struct err *err)
 	return io_sealed("working-set", bytes, len, ret_fd, err);
 }
 
-static int make(struct habit *h, const struct pagemap *map, uint64_t now, struct err *err)
+static int make(struct working_set *h, const struct pagemap *map, uint64_t now, struct err *err)
 {
 	struct wset merged;
 	int rc;
@@ -234,7 +234,7 @@ static int make(struct habit *h, const struct pagemap *map, uint64_t now, struct
 	return rc;
 }
 
-void habit_end(struct habit *h, const struct pagemap *map, uint64_t now)
+void working_set_end(struct working_set *h, const struct pagemap *map, uint64_t now)
 {
 	struct err err;
 
@@ -246,7 +246,7 @@ void habit_end(struct habit *h, const struct pagemap *map, uint64_t now)
 	say_made(h);
 }
 
-void habit_drop(struct habit *h)
+void working_set_drop(struct working_set *h)
 {
 	if (!h->touch_log.on)
 		return;
@@ -254,7 +254,7 @@ void habit_drop(struct habit *h)
 	say_made(h);
 }
 
-void habit_replay(struct habit *h)
+void working_set_replay(struct working_set *h)
 {
 	if (h->unsaid)
 		say_made(h);

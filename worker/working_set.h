@@ -1,5 +1,5 @@
 /*
- * habit - what guests of this snapshot touch first: replayed, watched, passed on
+ * working_set - what guests of this snapshot touch first: replayed, watched, passed on
  *
  *   the store's set (WSET_GIVEN) ───┐                      ┌──► prefetch: replay
  *   the caller's (working_set.path) ┴─► one set, if whole ─┤
@@ -11,14 +11,14 @@
  * and left aside: the restore goes on. Nothing here can fail a restore, and no
  * page's bytes depend on it.
  */
-#ifndef UFFDD_HABIT_H
-#define UFFDD_HABIT_H
+#ifndef UFFDD_WORKING_SET_H
+#define UFFDD_WORKING_SET_H
 
 #include "worker/link.h"
 #include "worker/prefetch.h"
 #include "worker/touch_log.h"
 
-struct habit {
+struct working_set {
 	struct link *link;     /* borrowed */
 	struct wset_key key;
 	uint64_t span_bytes;
@@ -35,31 +35,31 @@ struct habit {
 	bool unsaid;           /* WSET_MADE is due: there was nobody to tell */
 };
 
-void habit_init(struct habit *h, struct link *link);
-void habit_fini(struct habit *h);
+void working_set_init(struct working_set *h, struct link *link);
+void working_set_fini(struct working_set *h);
 
 /* Opens @path with the rights that we have now; NULL: none. What is wrong with it is told later. */
-void habit_open(struct habit *h, const char *path);
+void working_set_open(struct working_set *h, const char *path);
 /* The supervisor hears us: tell what was wrong. */
-void habit_tell(struct habit *h);
+void working_set_tell(struct working_set *h);
 /* WSET_GIVEN: takes sets out of @fds. Also while the guest is served. */
-void habit_hear(struct habit *h, int fds[CHAN_FDS_MAX]);
+void working_set_hear(struct working_set *h, int fds[CHAN_FDS_MAX]);
 
 /* A guest is there. @record: from its first moment, not taken over. */
-void habit_begin(struct habit *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
+void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
 		 uint64_t now);
 /* After a step of prefetch that began at @now. */
-void habit_stepped(struct habit *h, uint64_t now);
+void working_set_stepped(struct working_set *h, uint64_t now);
 /*
- * habit_end - the recording is over: merge it, and send what came of it
+ * working_set_end - the recording is over: merge it, and send what came of it
  * @map: as it is now
  *
  * Some milliseconds for a large set; nothing if there is none or nothing was touched.
  */
-void habit_end(struct habit *h, const struct pagemap *map, uint64_t now);
+void working_set_end(struct working_set *h, const struct pagemap *map, uint64_t now);
 /* It would tell lies (pages could not be supplied): forget it. */
-void habit_drop(struct habit *h);
+void working_set_drop(struct working_set *h);
 /* To a new supervisor: what the last one did not get. */
-void habit_replay(struct habit *h);
+void working_set_replay(struct working_set *h);
 
 #endif
