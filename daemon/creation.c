@@ -6,7 +6,7 @@
 #include "common/js.h"
 #include "daemon/assign.h"
 #include "daemon/log.h"
-#include "daemon/recording.h"
+#include "daemon/restore_wset.h"
 #include "daemon/timer.h"
 
 /* Opening a tenant's paths may take as long as its file systems like. */
@@ -92,7 +92,7 @@ void creation_done(struct live *l, const struct chan_ready *ready, int *listen_f
 	slot_event(&l->slot, SLOT_LOADED);
 	live_known(l);
 	/* Before anybody can start a VMM. */
-	recording_give(l);
+	restore_wset_give(l);
 	door_open(&l->hold.door, listen_fd, 0, l->rec.state == STATE_WAITING);
 	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
 		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);

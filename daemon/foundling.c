@@ -11,7 +11,7 @@
 #include "common/js.h"
 #include "common/proc.h"
 #include "daemon/log.h"
-#include "daemon/recording.h"
+#include "daemon/restore_wset.h"
 #include "daemon/vmm.h"
 
 /* Descriptors of PROOF. */
@@ -171,7 +171,7 @@ struct live *foundling_new(struct host *host, const struct home_guest *guest, st
 	l->worker = guest->worker;
 	worker_own(l->worker, host->worker_hooks, l);
 	slot_event(&l->slot, SLOT_BACK);
-	recording_ready(l, &guest->proof->key);
+	restore_wset_ready(l, &guest->proof->key);
 	door_open(&l->hold.door, guest->listen_fd, guest->back->npeers,
 		  l->rec.state == STATE_WAITING);
 	return l;

@@ -11,7 +11,7 @@
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/phase.h"
-#include "daemon/recording.h"
+#include "daemon/restore_wset.h"
 #include "daemon/recover.h"
 #include "daemon/vmm.h"
 
@@ -41,14 +41,14 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 	if (!live_is_creating(l) &&
 	    align_up(ready->size_bytes, PAGE_4K) != align_up(l->rec.size_bytes, PAGE_4K))
 		return hear_other_size(l, ready->size_bytes);
-	recording_ready(l, &ready->key);
+	restore_wset_ready(l, &ready->key);
 	if (live_is_creating(l)) {
 		creation_done(l, ready, &fds[0]);
 		return NULL;
 	}
 	slot_event(&l->slot, SLOT_LOADED);
 	live_known(l);
-	recording_give(l);
+	restore_wset_give(l);
 	door_open(&l->hold.door, &fds[0], 0, l->rec.state == STATE_WAITING);
 	recover_done(l);
 	return NULL;
@@ -307,7 +307,7 @@ static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fd
 static const char *on_wset_made(struct live *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
-	recording_made(l, fds[0]);
+	restore_wset_made(l, fds[0]);
 	return NULL;
 }
 

@@ -12,7 +12,7 @@
 #include "daemon/lessor.h"
 #include "daemon/pool.h"
 #include "daemon/run_dir.h"
-#include "daemon/wsets.h"
+#include "daemon/wset_store.h"
 
 struct event_base;
 struct home;
@@ -38,7 +38,7 @@ struct host {
 	struct pool *pool;
 	struct home *home;
 	struct lessor *lessor;
-	struct wsets *wsets;
+	struct wset_store *wset_store;
 	char boot_id[BOOT_ID_LEN + 1];
 	const struct worker_hooks *worker_hooks; /* of every restore's worker; @arg: the restore */
 	const struct host_hooks *hooks;

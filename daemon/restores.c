@@ -3,7 +3,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
-#include "daemon/recording.h"
+#include "daemon/restore_wset.h"
 #include "daemon/recover.h"
 #include "daemon/steer.h"
 #include "daemon/supervisor.h"
@@ -438,7 +438,7 @@ int restores_working_set(struct call *c, struct live *l, struct err *err)
 	cleanup_free void *bytes = NULL;
 	size_t len = 0;
 
-	if (recording_read(l, &bytes, &len, err))
+	if (restore_wset_read(l, &bytes, &len, err))
 		return -1;
 	http_reply(c->req, 200, "application/octet-stream", bytes, len);
 	return 0;

@@ -408,8 +408,8 @@ static int open_all(struct supervisor *sup, struct err *err)
 	if (store_open(path, &sup->store, err))
 		return -1;
 	sup->host.lessor = lessor_new(sup->host.base, &sup->host.conf, &live_lessor_hooks);
-	if (wsets_open(sup->host.conf.state_dir, sup->host.conf.working_set_bytes,
-		       sup->host.conf.working_set_bytes_per_tenant, &sup->host.wsets, err))
+	if (wset_store_open(sup->host.conf.state_dir, sup->host.conf.working_set_bytes,
+		       sup->host.conf.working_set_bytes_per_tenant, &sup->host.wset_store, err))
 		return -1;
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
 	if (store_restores(sup->store, on_row, sup, err) || sweep_start(&sup->sweep, err) ||
@@ -464,7 +464,7 @@ void supervisor_free(struct supervisor *sup)
 	lessor_free(sup->host.lessor);
 	pool_free(sup->host.pool);
 	journal_free(sup->host.journal);
-	wsets_close(sup->host.wsets);
+	wset_store_close(sup->host.wset_store);
 	store_close(sup->store);
 	close_fd(&sup->run_fd);
 	free(sup);

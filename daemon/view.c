@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/js.h"
-#include "daemon/recording.h"
+#include "daemon/restore_wset.h"
 
 static struct json_object *add_object(struct json_object *o, const char *key)
 {
@@ -158,7 +158,7 @@ static void add_working_set(struct json_object *o, const struct live *l)
 
 	js_add_bool(set, "record", l->spec.record);
 	js_add_string(set, "path", l->spec.wset_path);
-	js_add_string(set, "state", recording_state(l));
+	js_add_string(set, "state", restore_wset_state(l));
 	js_add_u64(set, "pages", l->rec.wset_pages);
 }
 

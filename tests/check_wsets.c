@@ -1,5 +1,5 @@
 /* Stored working sets: real files, and what may lie in their place. */
-#include "daemon/wsets.h"
+#include "daemon/wset_store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,14 +16,14 @@
 #define TENANT_BYTES ((uint64_t)65536)
 
 static char *dir;
-static struct wsets *ws;
+static struct wset_store *ws;
 
 static void reopen(void)
 {
 	struct err err;
 
-	wsets_close(ws);
-	ck_assert_msg(wsets_open(dir, FILE_BYTES, TENANT_BYTES, &ws, &err) == 0, "%s", err.msg);
+	wset_store_close(ws);
+	ck_assert_msg(wset_store_open(dir, FILE_BYTES, TENANT_BYTES, &ws, &err) == 0, "%s", err.msg);
 }
 
 static void setup(void)
@@ -35,7 +35,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	wsets_close(ws);
+	wset_store_close(ws);
 	harness_rmtree(dir);
 	free(dir);
 }
@@ -77,18 +77,18 @@ static int make_memfd(const void *bytes, size_t len, int seals)
 
 static char key_text[WSET_KEY_LEN + 1]; /* of the last name */
 
-static struct wsets_name name_of(const char *tenant, uint64_t number, uint64_t page_bytes)
+static struct wset_store_name name_of(const char *tenant, uint64_t number, uint64_t page_bytes)
 {
 	const struct wset_key key = {.kind = WSET_FILES, .number = number};
 
 	wset_key_text(&key, key_text);
-	return (struct wsets_name){tenant, key_text, page_bytes};
+	return (struct wset_store_name){tenant, key_text, page_bytes};
 }
 
 static int put(const char *tenant, uint64_t number, uint64_t page_bytes, uint32_t runs,
 	       struct err *err)
 {
-	const struct wsets_name name = name_of(tenant, number, page_bytes);
+	const struct wset_store_name name = name_of(tenant, number, page_bytes);
 	struct wset s = make_set(number, page_bytes, runs);
 	cleanup_free void *bytes = NULL;
 	cleanup_fd int fd = -1;
@@ -98,7 +98,7 @@ static int put(const char *tenant, uint64_t number, uint64_t page_bytes, uint32_
 
 	ck_assert_int_eq(wset_file_encode(&s, &bytes, &len, err), 0);
 	fd = make_memfd(bytes, len, SEALS);
-	rc = wsets_put(ws, &name, SPAN, fd, &head, err);
+	rc = wset_store_put(ws, &name, SPAN, fd, &head, err);
 	ck_assert_uint_eq(head.runs, rc ? 0 : runs);
 	wset_fini(&s);
 	return rc;
@@ -114,13 +114,13 @@ static void must_put(const char *tenant, uint64_t number, uint64_t page_bytes, u
 /* Its runs, or -1 with the reason. */
 static int get(const char *tenant, uint64_t number, uint64_t page_bytes, struct err *err)
 {
-	const struct wsets_name name = name_of(tenant, number, page_bytes);
+	const struct wset_store_name name = name_of(tenant, number, page_bytes);
 	cleanup_free void *bytes = NULL;
 	size_t len = 0;
 	struct wset s;
 	int runs;
 
-	if (wsets_read(ws, &name, &bytes, &len, err))
+	if (wset_store_read(ws, &name, &bytes, &len, err))
 		return -1;
 	ck_assert_msg(wset_file_decode(bytes, len, &s, err) == 0, "%s", err->msg);
 	runs = (int)s.n;
@@ -161,7 +161,7 @@ static const char *path_of(const char *tenant, const char *file)
 
 START_TEST(test_put_and_find)
 {
-	struct wsets_name name;
+	struct wset_store_name name;
 	struct stat st;
 	int fd;
 
@@ -186,7 +186,7 @@ START_TEST(test_put_and_find)
 	ck_assert_int_eq(stat(path_of("t", "."), &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0700);
 	name = name_of("t", 1, PAGE_4K);
-	fd = wsets_find(ws, &name);
+	fd = wset_store_find(ws, &name);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_lt(write(fd, "x", 1), 0);
 	close(fd);
@@ -197,13 +197,13 @@ END_TEST
 /* A reader that was there before goes on with what it has. */
 START_TEST(test_replaced_whole)
 {
-	const struct wsets_name name = name_of("t", 1, PAGE_4K);
+	const struct wset_store_name name = name_of("t", 1, PAGE_4K);
 	uint8_t before[8192], after[8192];
 	ssize_t len;
 	int fd;
 
 	must_put("t", 1, PAGE_4K, 300);
-	fd = wsets_find(ws, &name);
+	fd = wset_store_find(ws, &name);
 	len = pread(fd, before, sizeof(before), 0);
 	must_put("t", 1, PAGE_4K, 2);
 	ck_assert_int_eq(pread(fd, after, sizeof(after), 0), len);
@@ -216,12 +216,12 @@ END_TEST
 
 static void refuse(const void *bytes, size_t len, int seals, const char *why)
 {
-	const struct wsets_name name = name_of("t", 1, PAGE_4K);
+	const struct wset_store_name name = name_of("t", 1, PAGE_4K);
 	cleanup_fd int fd = make_memfd(bytes, len, seals);
 	struct wset_head head;
 	struct err err = {.msg = ""};
 
-	ck_assert_msg(wsets_put(ws, &name, SPAN, fd, &head, &err) < 0, "%s: taken", why);
+	ck_assert_msg(wset_store_put(ws, &name, SPAN, fd, &head, &err) < 0, "%s: taken", why);
 	ck_assert_msg(strstr(err.msg, why), "\"%s\" is not in: %s", why, err.msg);
 	must_have("t", 1, PAGE_4K, 3);
 }
@@ -261,18 +261,18 @@ END_TEST
 /* What is no memfd might block us. */
 START_TEST(test_other_descriptors)
 {
-	const struct wsets_name name = name_of("t", 1, PAGE_4K);
+	const struct wset_store_name name = name_of("t", 1, PAGE_4K);
 	struct wset_head head;
 	struct err err = {.msg = ""};
 	int pipes[2];
 
 	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
-	ck_assert_int_lt(wsets_put(ws, &name, SPAN, pipes[0], &head, &err), 0);
+	ck_assert_int_lt(wset_store_put(ws, &name, SPAN, pipes[0], &head, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "sealed"));
 	must_put("t", 2, PAGE_4K, 3);
 	close(pipes[0]);
 	pipes[0] = open(path_of("t", NO_ID "0000000000000002-4k"), O_RDONLY | O_CLOEXEC);
-	ck_assert_int_lt(wsets_put(ws, &name, SPAN, pipes[0], &head, &err), 0);
+	ck_assert_int_lt(wset_store_put(ws, &name, SPAN, pipes[0], &head, &err), 0);
 	close(pipes[0]);
 	close(pipes[1]);
 }
@@ -280,7 +280,7 @@ END_TEST
 
 START_TEST(test_names)
 {
-	static const struct wsets_name bad[] = {
+	static const struct wset_store_name bad[] = {
 		{"..", NO_ID "0000000000000001", PAGE_4K}, {"t", "../" NO_ID "0000000000000001", PAGE_4K},
 		{"t/u", NO_ID "0000000000000001", PAGE_4K}, {"", NO_ID "0000000000000001", PAGE_4K},
 		{"t", "", PAGE_4K},
@@ -289,8 +289,8 @@ START_TEST(test_names)
 	struct err err;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		ck_assert_int_eq(wsets_find(ws, &bad[i]), -1);
-		ck_assert_int_lt(wsets_put(ws, &bad[i], SPAN, 0, &head, &err), 0);
+		ck_assert_int_eq(wset_store_find(ws, &bad[i]), -1);
+		ck_assert_int_lt(wset_store_put(ws, &bad[i], SPAN, 0, &head, &err), 0);
 	}
 }
 END_TEST
@@ -453,7 +453,7 @@ START_TEST(test_full_disk)
 	must_put("t", 1, PAGE_4K, 100);
 	must_have("t", 1, PAGE_4K, 100);
 	/* So that the directory can be removed. */
-	wsets_close(steal_ptr(&ws));
+	wset_store_close(steal_ptr(&ws));
 	ck_assert_int_eq(umount2(dir, MNT_DETACH), 0);
 }
 END_TEST

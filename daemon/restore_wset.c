@@ -1,17 +1,17 @@
-#include "daemon/recording.h"
+#include "daemon/restore_wset.h"
 
 #include <string.h>
 
 #include "common/js.h"
 #include "daemon/log.h"
-#include "daemon/wsets.h"
+#include "daemon/wset_store.h"
 
-static struct wsets_name name_of(const struct live *l, uint64_t page_bytes)
+static struct wset_store_name name_of(const struct live *l, uint64_t page_bytes)
 {
-	return (struct wsets_name){l->rec.tenant, l->rec.wset_key, page_bytes};
+	return (struct wset_store_name){l->rec.tenant, l->rec.wset_key, page_bytes};
 }
 
-void recording_ready(struct live *l, const struct wset_key *key)
+void restore_wset_ready(struct live *l, const struct wset_key *key)
 {
 	if (key->kind > 0 && key->kind < WSET_KIND_COUNT)
 		wset_key_text(key, l->rec.wset_key);
@@ -21,10 +21,10 @@ void recording_ready(struct live *l, const struct wset_key *key)
 }
 
 /* The page size is the guest's, who is not here yet. */
-void recording_give(struct live *l)
+void restore_wset_give(struct live *l)
 {
-	const struct wsets_name small = name_of(l, PAGE_4K), large = name_of(l, PAGE_2M);
-	int found[] = {wsets_find(l->host->wsets, &small), wsets_find(l->host->wsets, &large)};
+	const struct wset_store_name small = name_of(l, PAGE_4K), large = name_of(l, PAGE_2M);
+	int found[] = {wset_store_find(l->host->wset_store, &small), wset_store_find(l->host->wset_store, &large)};
 	int fds[ARRAY_LEN(found)];
 	struct chan_msg msg = {0};
 	struct err err;
@@ -52,13 +52,13 @@ static struct json_object *recorded_data(const struct wset_head *head)
 
 static void store(struct live *l, int fd)
 {
-	struct wsets_name name = name_of(l, l->rec.page_bytes);
+	struct wset_store_name name = name_of(l, l->rec.page_bytes);
 	uint64_t span = align_up(l->rec.size_bytes, PAGE_4K);
 	struct json_object *data;
 	struct wset_head head;
 	struct err err;
 
-	if (wsets_put(l->host->wsets, &name, span, fd, &head, &err) == 0) {
+	if (wset_store_put(l->host->wset_store, &name, span, fd, &head, &err) == 0) {
 		l->rec.wset_pages = head.pages;
 		live_changed(l, "working-set-recorded", recorded_data(&head));
 		return;
@@ -70,7 +70,7 @@ static void store(struct live *l, int fd)
 }
 
 /* Once for each restore: what a worker says can neither fill the store nor the disk. */
-void recording_made(struct live *l, int fd)
+void restore_wset_made(struct live *l, int fd)
 {
 	if (!l->rec.recording || live_is_creating(l))
 		return;
@@ -80,22 +80,22 @@ void recording_made(struct live *l, int fd)
 		store(l, fd);
 }
 
-const char *recording_state(const struct live *l)
+const char *restore_wset_state(const struct live *l)
 {
 	if (l->rec.wset_pages)
 		return "recorded";
 	return l->rec.recording && proto_state_live(l->rec.state) ? "recording" : "off";
 }
 
-int recording_read(const struct live *l, void **ret_bytes, size_t *ret_len, struct err *err)
+int restore_wset_read(const struct live *l, void **ret_bytes, size_t *ret_len, struct err *err)
 {
 	uint64_t own = l->rec.page_bytes == PAGE_2M ? PAGE_2M : PAGE_4K;
-	const struct wsets_name name = name_of(l, own);
-	const struct wsets_name other = name_of(l, own == PAGE_2M ? PAGE_4K : PAGE_2M);
+	const struct wset_store_name name = name_of(l, own);
+	const struct wset_store_name other = name_of(l, own == PAGE_2M ? PAGE_4K : PAGE_2M);
 	struct err ignored;
 
-	if (wsets_read(l->host->wsets, &name, ret_bytes, ret_len, err) == 0 ||
-	    wsets_read(l->host->wsets, &other, ret_bytes, ret_len, &ignored) == 0)
+	if (wset_store_read(l->host->wset_store, &name, ret_bytes, ret_len, err) == 0 ||
+	    wset_store_read(l->host->wset_store, &other, ret_bytes, ret_len, &ignored) == 0)
 		return 0;
 	return err_wrap(err, "restore %s has no working set (one is there once a recording has "
 			"ended, by its window or with the VMM)", l->rec.id);

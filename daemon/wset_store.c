@@ -1,4 +1,4 @@
-#include "daemon/wsets.h"
+#include "daemon/wset_store.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,19 +18,19 @@ struct tally {
 	uint64_t bytes;
 };
 
-struct wsets {
+struct wset_store {
 	int dir; /* owned */
 	uint64_t file_bytes, tenant_bytes;
 	struct tally *tallies; /* owned */
 	size_t n;
 };
 
-int wsets_open(const char *state_dir, uint64_t file_bytes, uint64_t tenant_bytes,
-	       struct wsets **ret, struct err *err)
+int wset_store_open(const char *state_dir, uint64_t file_bytes, uint64_t tenant_bytes,
+	       struct wset_store **ret, struct err *err)
 {
 	cleanup_free char *path = NULL;
 	cleanup_fd int dir = -1;
-	struct wsets *w;
+	struct wset_store *w;
 
 	if (asprintf(&path, "%s/working-sets", state_dir) < 0)
 		abort();
@@ -47,7 +47,7 @@ int wsets_open(const char *state_dir, uint64_t file_bytes, uint64_t tenant_bytes
 	return 0;
 }
 
-void wsets_close(struct wsets *w)
+void wset_store_close(struct wset_store *w)
 {
 	if (!w)
 		return;
@@ -58,24 +58,24 @@ void wsets_close(struct wsets *w)
 
 /* ---- reading ---- */
 
-static bool is_plain(const struct wsets_name *name)
+static bool is_plain(const struct wset_store_name *name)
 {
 	return proto_id_valid(name->tenant) && proto_id_valid(name->key);
 }
 
 /* -1: there is none. */
-static int tenant_dir(const struct wsets *w, const struct wsets_name *name)
+static int tenant_dir(const struct wset_store *w, const struct wset_store_name *name)
 {
 	return openat(w->dir, name->tenant, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-static void file_name(const struct wsets_name *name, char ret[static NAME_MAX_BYTES])
+static void file_name(const struct wset_store_name *name, char ret[static NAME_MAX_BYTES])
 {
 	snprintf(ret, NAME_MAX_BYTES, "%s-%s", name->key,
 		 name->page_bytes == PAGE_2M ? "2m" : "4k");
 }
 
-int wsets_find(struct wsets *w, const struct wsets_name *name)
+int wset_store_find(struct wset_store *w, const struct wset_store_name *name)
 {
 	cleanup_fd int dir = is_plain(name) ? tenant_dir(w, name) : -1;
 	cleanup_fd int fd = -1;
@@ -117,7 +117,7 @@ static int read_whole(int fd, uint64_t max, void **ret, size_t *ret_len, struct 
 	return 0;
 }
 
-static int check_head(const void *bytes, size_t len, const struct wsets_name *name,
+static int check_head(const void *bytes, size_t len, const struct wset_store_name *name,
 		      struct wset_head *ret, struct err *err)
 {
 	char key[WSET_KEY_LEN + 1];
@@ -131,10 +131,10 @@ static int check_head(const void *bytes, size_t len, const struct wsets_name *na
 	return 0;
 }
 
-int wsets_read(struct wsets *w, const struct wsets_name *name, void **ret_bytes, size_t *ret_len,
+int wset_store_read(struct wset_store *w, const struct wset_store_name *name, void **ret_bytes, size_t *ret_len,
 	       struct err *err)
 {
-	cleanup_fd int fd = wsets_find(w, name);
+	cleanup_fd int fd = wset_store_find(w, name);
 	cleanup_free void *bytes = NULL;
 	struct wset_head head;
 	struct err why;
@@ -223,7 +223,7 @@ static int by_time(const void *a, const void *b)
 	return x->time.tv_nsec < y->time.tv_nsec ? -1 : x->time.tv_nsec > y->time.tv_nsec;
 }
 
-static struct tally *find_tally(struct wsets *w, const char *tenant)
+static struct tally *find_tally(struct wset_store *w, const char *tenant)
 {
 	for (size_t i = 0; i < w->n; i++)
 		if (strcmp(w->tallies[i].tenant, tenant) == 0)
@@ -231,7 +231,7 @@ static struct tally *find_tally(struct wsets *w, const char *tenant)
 	return NULL;
 }
 
-static struct tally *new_tally(struct wsets *w, const char *tenant)
+static struct tally *new_tally(struct wset_store *w, const char *tenant)
 {
 	struct tally *t = reallocarray(w->tallies, w->n + 1, sizeof(*t));
 
@@ -244,7 +244,7 @@ static struct tally *new_tally(struct wsets *w, const char *tenant)
 }
 
 /* A quarter more than must be, so that a full directory is not listed for each set. */
-static int evict(const struct wsets *w, int dir, uint64_t need, uint64_t *ret_bytes,
+static int evict(const struct wset_store *w, int dir, uint64_t need, uint64_t *ret_bytes,
 		 struct err *err)
 {
 	struct files files;
@@ -262,7 +262,7 @@ static int evict(const struct wsets *w, int dir, uint64_t need, uint64_t *ret_by
 	return 0;
 }
 
-static int make_room(struct wsets *w, const char *tenant, int dir, uint64_t need, struct err *err)
+static int make_room(struct wset_store *w, const char *tenant, int dir, uint64_t need, struct err *err)
 {
 	struct tally *t = find_tally(w, tenant);
 	uint64_t bytes = 0;
@@ -316,7 +316,7 @@ static int write_file(int dir, const char *file, const void *bytes, size_t len, 
 }
 
 /* The old one is counted until then: there is room for both. */
-static int replace(struct wsets *w, const struct wsets_name *name, int dir, const void *bytes,
+static int replace(struct wset_store *w, const struct wset_store_name *name, int dir, const void *bytes,
 		   size_t len, struct err *err)
 {
 	char file[NAME_MAX_BYTES];
@@ -338,7 +338,7 @@ static int replace(struct wsets *w, const struct wsets_name *name, int dir, cons
 	return 0;
 }
 
-int wsets_put(struct wsets *w, const struct wsets_name *name, uint64_t span_bytes, int fd,
+int wset_store_put(struct wset_store *w, const struct wset_store_name *name, uint64_t span_bytes, int fd,
 	      struct wset_head *ret, struct err *err)
 {
 	cleanup_free void *bytes = NULL;
