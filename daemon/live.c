@@ -26,7 +26,7 @@ void live_tell_unborn(struct live *l, const char *type, struct json_object *data
 void live_unserved(struct live *l)
 {
 	if (l->rec.state == STATE_SERVING)
-		restore_move(&l->rec, STATE_RECOVERING, "", wall_ms());
+		record_move(&l->rec, STATE_RECOVERING, "", wall_ms());
 	else
 		l->rec.revision++;
 }
@@ -34,7 +34,7 @@ void live_unserved(struct live *l)
 void live_served(struct live *l)
 {
 	if (l->rec.state == STATE_RECOVERING)
-		restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+		record_move(&l->rec, STATE_SERVING, "", wall_ms());
 }
 
 /* ---- end of a restore ---- */
@@ -42,7 +42,7 @@ void live_served(struct live *l)
 void live_over(struct live *l)
 {
 	if (proto_state_live(l->rec.state)) {
-		restore_move(&l->rec, STATE_ENDED, "reboot", wall_ms());
+		record_move(&l->rec, STATE_ENDED, "reboot", wall_ms());
 		journal_add(l->host->journal, &l->rec, "ended", NULL);
 	}
 	slot_event(&l->slot, SLOT_RELEASE_ALONE);
@@ -105,7 +105,7 @@ void live_end(struct live *l, const char *reason)
 	if (l->rec.stop_reason[0])
 		reason = l->rec.stop_reason;
 	if (!failed)
-		restore_move(&l->rec, STATE_ENDED, reason, wall_ms());
+		record_move(&l->rec, STATE_ENDED, reason, wall_ms());
 	close_fd(&l->hold.uffd);
 	l->rec.released = true;
 	/* Before its files go: a living row without them would be taken for a lost one. */
@@ -120,7 +120,7 @@ bool live_fail(struct live *l, const char *reason)
 	if (l->rec.state == STATE_FAILED)
 		return false;
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
-	restore_move(&l->rec, STATE_FAILED, reason, wall_ms());
+	record_move(&l->rec, STATE_FAILED, reason, wall_ms());
 	l->rec.released = !live_has_vmm(l);
 	holdings_close_socket(&l->hold, l->spec.socket_path);
 	lessor_back(l->host->lessor, &l->claim);
@@ -167,7 +167,7 @@ void live_connected(struct live *l, const struct chan_connected *c, int pidfd)
 	l->rec.page_bytes = c->page_bytes;
 	l->rec.memory_bytes = c->memory_bytes;
 	l->rec.connected_ms = wall_ms();
-	restore_move(&l->rec, STATE_SERVING, "", wall_ms());
+	record_move(&l->rec, STATE_SERVING, "", wall_ms());
 	holdings_close_socket(&l->hold, l->spec.socket_path);
 	live_changed(l, "connected", connected_data(c));
 }
@@ -212,7 +212,7 @@ void live_init(struct live *l, struct host *host)
 
 void live_begin(struct live *l, const char *id, const struct sock_peer *caller)
 {
-	restore_begin(&l->rec, id, &l->spec, caller, wall_ms());
+	record_begin(&l->rec, id, &l->spec, caller, wall_ms());
 	memcpy(l->rec.boot_id, l->host->boot_id, sizeof(l->rec.boot_id));
 	l->rec.recording = l->spec.record && l->host->conf.record_window_ms > 0;
 }
@@ -223,7 +223,7 @@ void live_free(struct live *l)
 	if (l->worker)
 		worker_leave(l->worker);
 	holdings_fini(&l->hold);
-	restore_record_fini(&l->rec);
+	record_fini(&l->rec);
 	spec_fini(&l->spec);
 	free(l);
 }

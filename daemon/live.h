@@ -12,7 +12,7 @@
 #include <sys/queue.h>
 
 #include "daemon/holdings.h"
-#include "daemon/restore.h"
+#include "daemon/record.h"
 #include "daemon/slot.h"
 #include "daemon/tenant.h"
 

@@ -205,7 +205,7 @@ static bool reached(const struct live *l, int target)
 {
 	enum restore_state state = (enum restore_state)target;
 
-	return l->rec.state == state || !restore_can_reach(l->rec.state, state);
+	return l->rec.state == state || !record_can_reach(l->rec.state, state);
 }
 
 static bool complete_or_over(const struct live *l, int target)

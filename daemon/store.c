@@ -293,7 +293,7 @@ int store_restores(struct store *s, store_visit_restore visit, void *arg, struct
 			r = database_fail(&s->d, rc, "read restores", err);
 		else if (get_restore(s, st, &rec, err) < 0 || visit(arg, &rec, err) < 0)
 			r = -1;
-		restore_record_fini(&rec);
+		record_fini(&rec);
 	}
 	done(st);
 	return r;

@@ -10,7 +10,7 @@
 #ifndef UFFDD_STORE_H
 #define UFFDD_STORE_H
 
-#include "daemon/restore.h"
+#include "daemon/record.h"
 
 struct store;
 

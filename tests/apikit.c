@@ -34,10 +34,10 @@ static void write_ended(const struct apikit *k, struct store *store, const char 
 	uint64_t seq;
 
 	parse(k, id, tenant, uid, &spec);
-	restore_begin(&rec, id, &spec, &peer, wall_ms());
-	restore_move(&rec, STATE_ENDED, "stopped", wall_ms());
+	record_begin(&rec, id, &spec, &peer, wall_ms());
+	record_move(&rec, STATE_ENDED, "stopped", wall_ms());
 	ck_assert_msg(store_write(store, &rec, &event, &seq, &err) == 0, "%s", err.msg);
-	restore_record_fini(&rec);
+	record_fini(&rec);
 	spec_fini(&spec);
 }
 

@@ -113,12 +113,12 @@ START_TEST(test_news)
 	/* All that was said before this is held by now. */
 	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/healthz", NULL)->status, 200);
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
-	restore_move(&l->rec, STATE_SERVING, NULL, 1);
+	record_move(&l->rec, STATE_SERVING, NULL, 1);
 	live_changed(l, "connected", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_other)->body, "\"state\":\"serving\""));
 	WAIT_FOR(hears(stream, "\"type\":\"connected\""));
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
-	restore_move(&l->rec, STATE_ENDED, "stopped", 2);
+	record_move(&l->rec, STATE_ENDED, "stopped", 2);
 	live_changed(l, "ended", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_end)->body, "\"state\":\"ended\""));
 	WAIT_FOR(hears(stream, "\"type\":\"ended\""));

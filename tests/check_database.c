@@ -154,7 +154,7 @@ START_TEST(test_older)
 	ck_assert_uint_eq(all.n, RECORDS);
 	for (size_t i = 0; i < all.n; i++) {
 		ck_assert_uint_eq(all.v[i].max_resident_bytes, 0);
-		restore_record_fini(&all.v[i]);
+		record_fini(&all.v[i]);
 	}
 	store_close(s);
 	free(good.v);

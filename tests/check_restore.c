@@ -1,5 +1,5 @@
 /* check_restore - the state machine of one restore, edge by edge */
-#include "daemon/restore.h"
+#include "daemon/record.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -38,9 +38,9 @@ START_TEST(test_matrix)
 {
 	enum restore_state from = _i / STATE_COUNT, to = _i % STATE_COUNT;
 
-	ck_assert_msg(restore_may_move(from, to) == legal(_i), "edge %s -> %s",
+	ck_assert_msg(record_may_move(from, to) == legal(_i), "edge %s -> %s",
 		      proto_state_name(from), proto_state_name(to));
-	ck_assert_msg(restore_can_reach(from, to) == (reach[from][to] == 'X'), "reach %s -> %s",
+	ck_assert_msg(record_can_reach(from, to) == (reach[from][to] == 'X'), "reach %s -> %s",
 		      proto_state_name(from), proto_state_name(to));
 }
 END_TEST
@@ -48,10 +48,10 @@ END_TEST
 START_TEST(test_no_such_state)
 {
 	for (int s = 0; s <= STATE_COUNT; s++) {
-		ck_assert(!restore_may_move(STATE_NONE, s));
-		ck_assert(!restore_may_move(s, STATE_NONE));
-		ck_assert(!restore_can_reach(STATE_NONE, s));
-		ck_assert(!restore_can_reach(s, STATE_NONE));
+		ck_assert(!record_may_move(STATE_NONE, s));
+		ck_assert(!record_may_move(s, STATE_NONE));
+		ck_assert(!record_can_reach(STATE_NONE, s));
+		ck_assert(!record_can_reach(s, STATE_NONE));
 	}
 }
 END_TEST
@@ -64,7 +64,7 @@ START_TEST(test_move)
 
 	if (!legal(_i))
 		return;
-	restore_move(&r, to, "because", 1234);
+	record_move(&r, to, "because", 1234);
 	ck_assert_msg(r.state == to, "%s", proto_state_name(to));
 	ck_assert_uint_eq(r.revision, 42);
 	ck_assert_str_eq(r.reason, final ? "because" : "");
@@ -80,10 +80,10 @@ START_TEST(test_reason_bounded)
 
 	memset(text, 'r', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
-	restore_move(&r, STATE_FAILED, text, 1);
+	record_move(&r, STATE_FAILED, text, 1);
 	ck_assert_uint_eq(strlen(r.reason), RESTORE_REASON_MAX - 1);
 	r = (struct restore_record){.state = STATE_SERVING};
-	restore_move(&r, STATE_ENDED, NULL, 1);
+	record_move(&r, STATE_ENDED, NULL, 1);
 	ck_assert_str_eq(r.reason, "");
 }
 END_TEST
@@ -102,7 +102,7 @@ START_TEST(test_illegal_aborts)
 		pair++;
 	ck_assert_int_lt(pair, PAIRS);
 	r.state = pair / STATE_COUNT;
-	restore_move(&r, pair % STATE_COUNT, "no", 1);
+	record_move(&r, pair % STATE_COUNT, "no", 1);
 }
 END_TEST
 
@@ -110,9 +110,9 @@ START_TEST(test_fini_twice)
 {
 	struct restore_record r = {.spec = strdup("{}")};
 
-	restore_record_fini(&r);
+	record_fini(&r);
 	ck_assert_ptr_null(r.spec);
-	restore_record_fini(&r);
+	record_fini(&r);
 }
 END_TEST
 

@@ -157,7 +157,7 @@ static inline struct all *read_all(struct store *s)
 static inline void free_all(struct all *all)
 {
 	for (size_t i = 0; i < all->n; i++)
-		restore_record_fini(&all->v[i]);
+		record_fini(&all->v[i]);
 	free(all);
 }
 

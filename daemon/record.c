@@ -1,4 +1,4 @@
-#include "daemon/restore.h"
+#include "daemon/record.h"
 
 #include <assert.h>
 #include <string.h>
@@ -19,12 +19,12 @@ static const struct {
 	[STATE_FAILED]     = {0, true},
 };
 
-bool restore_may_move(enum restore_state from, enum restore_state to)
+bool record_may_move(enum restore_state from, enum restore_state to)
 {
 	return from < STATE_COUNT && to < STATE_COUNT && states[from].successors & TO(to);
 }
 
-bool restore_can_reach(enum restore_state from, enum restore_state to)
+bool record_can_reach(enum restore_state from, enum restore_state to)
 {
 	unsigned reached = from < STATE_COUNT ? TO(from) : 0;
 
@@ -36,7 +36,7 @@ bool restore_can_reach(enum restore_state from, enum restore_state to)
 	return to < STATE_COUNT && reached & TO(to);
 }
 
-void restore_begin(struct restore_record *r, const char *id, const struct spec *spec,
+void record_begin(struct restore_record *r, const char *id, const struct spec *spec,
 		   const struct sock_peer *caller, int64_t now_ms)
 {
 	cleanup_json struct json_object *text = spec_json(spec);
@@ -58,10 +58,10 @@ void restore_begin(struct restore_record *r, const char *id, const struct spec *
 	r->created_ms = now_ms;
 }
 
-void restore_move(struct restore_record *r, enum restore_state to, const char *reason,
+void record_move(struct restore_record *r, enum restore_state to, const char *reason,
 		  int64_t now_ms)
 {
-	assert(restore_may_move(r->state, to));
+	assert(record_may_move(r->state, to));
 	r->state = to;
 	r->revision++;
 	snprintf(r->reason, sizeof(r->reason), "%s", states[to].final && reason ? reason : "");
@@ -69,7 +69,7 @@ void restore_move(struct restore_record *r, enum restore_state to, const char *r
 		r->ended_ms = now_ms;
 }
 
-void restore_record_fini(struct restore_record *r)
+void record_fini(struct restore_record *r)
 {
 	free(r->spec);
 	r->spec = NULL;

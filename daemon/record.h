@@ -1,5 +1,5 @@
 /*
- * restore - one microVM being served: its record and its state machine
+ * record - one microVM being served: its record and its state machine
  *
  * Pure: no loop, no store, no clock (times are arguments). The record is what
  * the store keeps, whole, one row; everything else about a restore can be found
@@ -14,8 +14,8 @@
  *      v bad VMM       |      |                                        |
  *    failed            +------+----------------------------------------+
  */
-#ifndef UFFDD_RESTORE_H
-#define UFFDD_RESTORE_H
+#ifndef UFFDD_RECORD_H
+#define UFFDD_RECORD_H
 
 #include "common/sock.h"
 #include "common/spec.h"
@@ -62,16 +62,16 @@ struct restore_record {
  * The first record, waiting; all zero before. @spec: resolved. @caller: whose rights its
  * workers take on.
  */
-void restore_begin(struct restore_record *r, const char *id, const struct spec *spec,
+void record_begin(struct restore_record *r, const char *id, const struct spec *spec,
 		   const struct sock_peer *caller, int64_t now_ms);
 
 /* Move along an edge of the picture; asserts that there is one. Counts revision. */
-void restore_move(struct restore_record *r, enum restore_state to, const char *reason,
+void record_move(struct restore_record *r, enum restore_state to, const char *reason,
 		  int64_t now_ms);
-bool restore_may_move(enum restore_state from, enum restore_state to);
+bool record_may_move(enum restore_state from, enum restore_state to);
 /* Can a restore in @from still reach @to? For waits that must not hang. */
-bool restore_can_reach(enum restore_state from, enum restore_state to);
+bool record_can_reach(enum restore_state from, enum restore_state to);
 
-void restore_record_fini(struct restore_record *r);
+void record_fini(struct restore_record *r);
 
 #endif
