@@ -18,14 +18,14 @@
 
 /* ---- a worker that is awaited ---- */
 
-static void wait_on(struct live *l)
+static void wait_on(struct restore *l)
 {
 	timer_add(l->hold.back_by, BACK_MS * TIMER_MS);
 }
 
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 	struct err err;
 	char how[64];
 
@@ -57,7 +57,7 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 }
 
 /* It comes back, or ends, or is made to end. */
-static void wait_for_worker(struct live *l, int *pidfd)
+static void wait_for_worker(struct restore *l, int *pidfd)
 {
 	slot_event(&l->slot, SLOT_AWAIT);
 	l->hold.old_worker = steal_fd(pidfd);
@@ -65,14 +65,14 @@ static void wait_for_worker(struct live *l, int *pidfd)
 	wait_on(l);
 }
 
-static void forget_channel(struct live *l)
+static void forget_channel(struct restore *l)
 {
 	l->worker = NULL;
 	lessor_back(l->host->lessor, &l->claim);
 	door_forget_told(&l->hold.door);
 }
 
-void adopt_cut(struct live *l, int *pidfd)
+void adopt_cut(struct restore *l, int *pidfd)
 {
 	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
 		    l->rec.id, l->rec.worker_pid);
@@ -100,7 +100,7 @@ static int find_process(uint32_t pid, uint64_t start)
 	return -1;
 }
 
-static bool find_vmm(struct live *l)
+static bool find_vmm(struct restore *l)
 {
 	int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
 
@@ -110,7 +110,7 @@ static bool find_vmm(struct live *l)
 	return true;
 }
 
-static bool owns_socket(const struct live *l)
+static bool owns_socket(const struct restore *l)
 {
 	char own[CONF_PATH_MAX + 1];
 
@@ -120,7 +120,7 @@ static bool owns_socket(const struct live *l)
 }
 
 /* What a former supervisor left, and the kernel and systemd still have. */
-static unsigned gather_row(struct live *l, int worker, struct err *why)
+static unsigned gather_row(struct restore *l, int worker, struct err *why)
 {
 	bool connected = l->rec.vmm_pid || recover_has_begun(l), vmm = find_vmm(l);
 	cleanup_fd int map = -1;
@@ -132,7 +132,7 @@ static unsigned gather_row(struct live *l, int worker, struct err *why)
 	if (connected && !vmm && l->hold.uffd >= 0)
 		vmm_watch(l, &gone);
 	/* Its files stay until it is released, whatever state it is in. */
-	if (live_open_map(l, &map, why))
+	if (restore_open_map(l, &map, why))
 		return FACT(FACT_MAP_LOST) |
 		       (vmm || (l->hold.uffd >= 0 && !vmm_has_ended(l)) ? FACT(FACT_GUEST) : 0);
 	if (connected && !vmm && recover_is_over(l, worker))
@@ -140,7 +140,7 @@ static unsigned gather_row(struct live *l, int worker, struct err *why)
 	return worker >= 0 ? FACT(FACT_WORKER) : 0;
 }
 
-void adopt_row(struct live *l)
+void adopt_row(struct restore *l)
 {
 	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
 	struct err why;
@@ -162,7 +162,7 @@ void adopt_row(struct live *l)
 
 /* ---- it is back ---- */
 
-bool adopt_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers)
+bool adopt_back(struct restore *l, struct worker *w, int *listen_fd, size_t npeers)
 {
 	if (slot_is_released(&l->slot) || (uint32_t)w->pid != l->rec.worker_pid ||
 	    w->start != l->rec.worker_start || (l->worker && !l->worker->closed))
@@ -178,10 +178,10 @@ bool adopt_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers)
 	l->worker = w;
 	worker_own(w, l->host->worker_hooks, l);
 	door_open(&l->hold.door, listen_fd, npeers, l->rec.state == STATE_WAITING);
-	live_served(l);
+	restore_served(l);
 	slot_event(&l->slot, SLOT_BACK);
-	live_known(l);
-	live_changed(l, "adopted", NULL);
+	restore_known(l);
+	restore_changed(l, "adopted", NULL);
 	steer_go_on(l);
 	return true;
 }

@@ -9,16 +9,16 @@
 #ifndef UFFDD_ADOPT_H
 #define UFFDD_ADOPT_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /* After our own start: a row that may still stand for something. */
-void adopt_row(struct live *l);
+void adopt_row(struct restore *l);
 /* Its worker has no channel any more. Takes @pidfd. */
-void adopt_cut(struct live *l, int *pidfd);
+void adopt_cut(struct restore *l, int *pidfd);
 /*
  * A worker says that it serves @l; false: it is not the one of the row.
  * @listen_fd, @npeers: see door_open()
  */
-bool adopt_back(struct live *l, struct worker *w, int *listen_fd, size_t npeers);
+bool adopt_back(struct restore *l, struct worker *w, int *listen_fd, size_t npeers);
 
 #endif

@@ -29,11 +29,11 @@ static void on_request(struct http_request *req, void *arg)
 
 /* ---- the supervisor's news ---- */
 
-static void on_changed(void *arg, struct live *live)
+static void on_changed(void *arg, struct restore *restore)
 {
 	struct api *api = arg;
 
-	waits_look(&api->waits, live);
+	waits_look(&api->waits, restore);
 }
 
 static void on_events(void *arg)

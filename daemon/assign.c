@@ -13,7 +13,7 @@
 /* No restore's id; whatever the moment, a supervisor that dies leaves a map, old or new. */
 #define FRESH ".fresh"
 
-static int make_map(struct live *l, int *ret_fd, struct err *err)
+static int make_map(struct restore *l, int *ret_fd, struct err *err)
 {
 	cleanup_fd int fd = -1;
 	char path[CONF_PATH_MAX + 1], fresh[CONF_PATH_MAX + 1];
@@ -32,7 +32,7 @@ static int make_map(struct live *l, int *ret_fd, struct err *err)
  * Our own directory, or a path of somebody who may do anything: bound here.
  * Any other path is the worker's to bind, with its caller's rights.
  */
-static int make_socket(struct live *l, struct err *err)
+static int make_socket(struct restore *l, struct err *err)
 {
 	char own[CONF_PATH_MAX + 1];
 	bool root = geteuid() == 0;
@@ -65,7 +65,7 @@ static uint32_t read_groups(const char *text, uint32_t groups[CHAN_GROUPS_MAX])
 	return n;
 }
 
-static void fill_identity(const struct live *l, struct chan_assign *a)
+static void fill_identity(const struct restore *l, struct chan_assign *a)
 {
 	memcpy(a->id, l->rec.id, sizeof(a->id));
 	snprintf(a->home, sizeof(a->home), "%.94s/workers.sock", l->host->conf.run_dir);
@@ -76,14 +76,14 @@ static void fill_identity(const struct live *l, struct chan_assign *a)
 }
 
 /* What is left of the time in which a VMM must come. */
-static uint64_t connect_ms(const struct live *l)
+static uint64_t connect_ms(const struct restore *l)
 {
 	int64_t left = l->rec.created_ms + (int64_t)l->spec.connect_timeout_ms - wall_ms();
 
 	return left > 0 ? (uint64_t)left : 0;
 }
 
-static void fill_state(const struct live *l, struct chan_assign *a)
+static void fill_state(const struct restore *l, struct chan_assign *a)
 {
 	a->prefetch = l->rec.prefetch;
 	a->prefetch_held = l->rec.prefetch_held;
@@ -99,7 +99,7 @@ static void fill_state(const struct live *l, struct chan_assign *a)
 	a->max_resident_bytes = l->rec.max_resident_bytes;
 }
 
-int assign_choose(struct live *l, struct err *err)
+int assign_choose(struct restore *l, struct err *err)
 {
 	if (pool_take(l->host->pool, l->host->worker_hooks, l, &l->worker, err))
 		return -1;
@@ -108,7 +108,7 @@ int assign_choose(struct live *l, struct err *err)
 	return 0;
 }
 
-static int assign(struct live *l, enum chan_assign_kind kind, int map, struct err *err)
+static int assign(struct restore *l, enum chan_assign_kind kind, int map, struct err *err)
 {
 	cleanup_fd int request = -1, holder = -1;
 	struct chan_msg msg = {0};
@@ -121,7 +121,7 @@ static int assign(struct live *l, enum chan_assign_kind kind, int map, struct er
 	fill_state(l, &msg.assign);
 	msg.assign.kind = kind;
 	msg.assign.holder = holders_reach(l->host, l->rec.id, l->rec.caller_uid,
-					  live_is_creating(l), &holder);
+					  restore_is_creating(l), &holder);
 	fds[0] = request;
 	fds[1] = map;
 	if (kind == CHAN_ASSIGN_SERVE) {
@@ -139,7 +139,7 @@ static int assign(struct live *l, enum chan_assign_kind kind, int map, struct er
 	return 0;
 }
 
-int assign_new(struct live *l, struct err *err)
+int assign_new(struct restore *l, struct err *err)
 {
 	cleanup_fd int map = -1;
 
@@ -148,12 +148,12 @@ int assign_new(struct live *l, struct err *err)
 	return assign(l, CHAN_ASSIGN_WAIT, map, err);
 }
 
-int assign_successor(struct live *l, struct err *err)
+int assign_successor(struct restore *l, struct err *err)
 {
 	cleanup_fd int map = -1;
 
 	if (l->hold.uffd >= 0)
-		return live_open_map(l, &map, err) ||
+		return restore_open_map(l, &map, err) ||
 		       assign(l, CHAN_ASSIGN_SERVE, map, err) ? -1 : 0;
 	/* Nothing was installed yet: begin the page map anew. */
 	if (make_map(l, &map, err) || (l->hold.door.fd < 0 && make_socket(l, err)))
@@ -161,7 +161,7 @@ int assign_successor(struct live *l, struct err *err)
 	return assign(l, CHAN_ASSIGN_WAIT, map, err);
 }
 
-void assign_presence(struct live *l)
+void assign_presence(struct restore *l)
 {
 	cleanup_fd int pagemap = -1;
 	struct chan_msg msg = {0};

@@ -28,9 +28,9 @@ void call_problem(struct http_request *req, const struct err *err)
 	reply_as(req, err_http(err->code), "application/problem+json", js_problem(err));
 }
 
-void call_reply_restore(struct http_request *req, int status, const struct live *live)
+void call_reply_restore(struct http_request *req, int status, const struct restore *restore)
 {
-	call_reply(req, status, view_restore(live));
+	call_reply(req, status, view_restore(restore));
 }
 
 int call_query_u64(struct call *c, const char *key, uint64_t min, uint64_t max, uint64_t *ret,

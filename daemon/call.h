@@ -15,7 +15,7 @@
 #include "daemon/http.h"
 
 struct feeds;
-struct live;
+struct restore;
 struct supervisor;
 struct waits;
 
@@ -31,7 +31,7 @@ struct call {
 /* Each of these answers the request: it is over then. */
 void call_reply(struct http_request *req, int status, struct json_object *o); /* takes @o over */
 void call_problem(struct http_request *req, const struct err *err);
-void call_reply_restore(struct http_request *req, int status, const struct live *live);
+void call_reply_restore(struct http_request *req, int status, const struct restore *restore);
 
 /* Query parameters; outputs are untouched when the parameter is absent. */
 int call_query_u64(struct call *c, const char *key, uint64_t min, uint64_t max, uint64_t *ret,

@@ -14,13 +14,13 @@
 
 /* ---- how much ---- */
 
-static bool is_deferred(const struct live *l)
+static bool is_deferred(const struct restore *l)
 {
 	return l->slot.state == SLOT_DEFERRED;
 }
 
 /* What it may still have to hold. */
-static int64_t promised(const struct live *l)
+static int64_t promised(const struct restore *l)
 {
 	int has = (l->worker ? 2 : l->hold.old_worker >= 0) + (l->hold.uffd >= 0) + (l->hold.vmm >= 0);
 
@@ -70,7 +70,7 @@ static bool is_there(uint32_t pid, uint64_t start)
 	return pid && proc_start_time((pid_t)pid) == start;
 }
 
-static void go_on(struct live *l)
+static void go_on(struct restore *l)
 {
 	slot_event(&l->slot, SLOT_TAKE_UP);
 	adopt_row(l);
@@ -85,7 +85,7 @@ static bool has_share(const struct capacity *c)
 static void look_at_orphans(struct capacity *c)
 {
 	for (size_t i = 0; i < c->table->n; i++) {
-		struct live *l = c->table->v[i];
+		struct restore *l = c->table->v[i];
 		const struct restore_record *r = &l->rec;
 
 		if (is_deferred(l) && r->vmm_pid && !is_there(r->vmm_pid, r->vmm_start))
@@ -119,7 +119,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	look_later(c);
 }
 
-void capacity_take_up(struct capacity *c, struct live *l)
+void capacity_take_up(struct capacity *c, struct restore *l)
 {
 	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
 
@@ -136,7 +136,7 @@ void capacity_take_up(struct capacity *c, struct live *l)
 	look_later(c);
 }
 
-bool capacity_make(struct capacity *c, struct live *l)
+bool capacity_make(struct capacity *c, struct restore *l)
 {
 	if (is_deferred(l) && has_share(c))
 		go_on(l);

@@ -12,7 +12,7 @@
 /* Opening a tenant's paths may take as long as its file systems like. */
 #define LOAD_BY_S 30
 
-static void answer(struct live *l, const struct err *why)
+static void answer(struct restore *l, const struct err *why)
 {
 	struct creator *c;
 
@@ -24,15 +24,15 @@ static void answer(struct live *l, const struct err *why)
 }
 
 /* Nobody has seen it yet: its worker need not leave in peace. */
-static void undo(struct live *l)
+static void undo(struct restore *l)
 {
 	if (l->worker)
 		worker_abandon(l->worker);
 	l->worker = NULL;
-	live_release(l);
+	restore_release(l);
 }
 
-void creation_failed(struct live *l, const struct err *why)
+void creation_failed(struct restore *l, const struct err *why)
 {
 	log_info("restore refused", "id=%s tenant=%s why=%s", l->rec.id, l->rec.tenant, why->msg);
 	answer(l, why);
@@ -42,7 +42,7 @@ void creation_failed(struct live *l, const struct err *why)
 
 static void on_load_by(evutil_socket_t fd, short what, void *arg)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 	struct err err;
 
 	(void)fd;
@@ -54,7 +54,7 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 
 /* ---- loaded ---- */
 
-static int check_size(const struct live *l, uint64_t bytes, struct err *err)
+static int check_size(const struct restore *l, uint64_t bytes, struct err *err)
 {
 	uint64_t max = l->host->conf.snapshot_bytes_max;
 
@@ -66,7 +66,7 @@ static int check_size(const struct live *l, uint64_t bytes, struct err *err)
 }
 
 /* In the store before anybody hears of it. */
-static int record_created(struct live *l, const struct chan_ready *ready, struct err *err)
+static int record_created(struct restore *l, const struct chan_ready *ready, struct err *err)
 {
 	struct json_object *data;
 
@@ -77,10 +77,10 @@ static int record_created(struct live *l, const struct chan_ready *ready, struct
 	js_add_u64(data, "size_bytes", ready->size_bytes);
 	js_add_u64(data, "layers", ready->layers);
 	js_add_u64(data, "extents", ready->extents);
-	return live_created(l, data, err);
+	return restore_created(l, data, err);
 }
 
-void creation_done(struct live *l, const struct chan_ready *ready, int *listen_fd)
+void creation_done(struct restore *l, const struct chan_ready *ready, int *listen_fd)
 {
 	struct err err;
 
@@ -90,7 +90,7 @@ void creation_done(struct live *l, const struct chan_ready *ready, int *listen_f
 		return;
 	}
 	slot_event(&l->slot, SLOT_LOADED);
-	live_known(l);
+	restore_known(l);
 	/* Before anybody can start a VMM. */
 	restore_wset_give(l);
 	door_open(&l->hold.door, listen_fd, 0, l->rec.state == STATE_WAITING);
@@ -102,20 +102,20 @@ void creation_done(struct live *l, const struct chan_ready *ready, int *listen_f
 /* ---- begin ---- */
 
 int creation_begin(struct host *host, const char *id, struct spec *spec,
-		   const struct sock_peer *caller, struct live **ret, struct err *err)
+		   const struct sock_peer *caller, struct restore **ret, struct err *err)
 {
-	struct live *l = xcalloc(1, sizeof(*l));
+	struct restore *l = xcalloc(1, sizeof(*l));
 
-	live_init(l, host);
+	restore_init(l, host);
 	l->slot.state = SLOT_CREATING;
 	l->spec = *spec;
-	live_begin(l, id, caller);
+	restore_begin(l, id, caller);
 	if (assign_new(l, err)) {
 		/* Only the path: it is unlinked, the rest stays the caller's. */
 		memset(&l->spec, 0, sizeof(l->spec));
 		memcpy(l->spec.socket_path, spec->socket_path, sizeof(l->spec.socket_path));
 		undo(l);
-		live_free(l);
+		restore_free(l);
 		return -1;
 	}
 	memset(spec, 0, sizeof(*spec));

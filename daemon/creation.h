@@ -8,20 +8,20 @@
 #ifndef UFFDD_CREATION_H
 #define UFFDD_CREATION_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /*
  * creation_begin - files, socket, worker
  * @spec: taken over on success, resolved, with its socket path filled in
  */
 int creation_begin(struct host *host, const char *id, struct spec *spec,
-		   const struct sock_peer *caller, struct live **ret, struct err *err);
+		   const struct sock_peer *caller, struct restore **ret, struct err *err);
 /*
  * Its worker has loaded the snapshot: into the store, and who waits for it is told; or it has
  * failed after all. @listen_fd: see door_open()
  */
-void creation_done(struct live *l, const struct chan_ready *ready, int *listen_fd);
+void creation_done(struct restore *l, const struct chan_ready *ready, int *listen_fd);
 /* Nothing was created: who waits for it is told why, and @l is freed. */
-void creation_failed(struct live *l, const struct err *why);
+void creation_failed(struct restore *l, const struct err *why);
 
 #endif

@@ -70,7 +70,7 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 }
 
 /* Its tenant is whose user the worker is, whatever the request says. */
-static int resolve(struct live *l, const struct sock_peer *who, struct err *err)
+static int resolve(struct restore *l, const struct sock_peer *who, struct err *err)
 {
 	struct tenant_caller caller;
 
@@ -83,7 +83,7 @@ static int resolve(struct live *l, const struct sock_peer *who, struct err *err)
 }
 
 /* Who handed its userfaultfd over: -1 only for one that has ended. */
-static bool is_plausible(const struct live *l, int pidfd, uint32_t pid)
+static bool is_plausible(const struct restore *l, int pidfd, uint32_t pid)
 {
 	cleanup_fd int there = -1;
 	struct err err;
@@ -91,14 +91,14 @@ static bool is_plausible(const struct live *l, int pidfd, uint32_t pid)
 	return pidfd >= 0 ? vmm_may_be(l, pidfd, pid) : proc_pidfd((pid_t)pid, &there, &err) != 0;
 }
 
-static int take_vmm(struct live *l, const struct pagemap_view *view, int *pidfd, struct err *err)
+static int take_vmm(struct restore *l, const struct pagemap_view *view, int *pidfd, struct err *err)
 {
 	struct restore_record *r = &l->rec;
 
 	if (!is_plausible(l, *pidfd, view->head.vmm_pid))
 		return err_set(err, ERR_PEER, "process %u need not be its VMM", view->head.vmm_pid);
 	r->state = STATE_SERVING;
-	live_note_vmm(l, view->head.vmm_pid, view->head.vmm_uid, *pidfd);
+	restore_note_vmm(l, view->head.vmm_pid, view->head.vmm_uid, *pidfd);
 	r->page_bytes = view->regions.page_bytes;
 	r->memory_bytes = regions_bytes(&view->regions);
 	if (*pidfd >= 0)
@@ -110,7 +110,7 @@ static int take_vmm(struct live *l, const struct pagemap_view *view, int *pidfd,
  * Ours to unlink: in our own directory, or where an admin's socket is bound, as the kernel
  * says. Nobody listens there any more once a VMM has come, which nobody may have seen.
  */
-static void take_socket(struct live *l, int listen_fd)
+static void take_socket(struct restore *l, int listen_fd)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof(addr) - 1;
@@ -127,12 +127,12 @@ static void take_socket(struct live *l, int listen_fd)
 			 strcmp(addr.sun_path, l->spec.socket_path) == 0);
 }
 
-static void fill(struct live *l, const struct home_guest *g)
+static void fill(struct restore *l, const struct home_guest *g)
 {
 	const struct chan_proof *p = g->proof;
 	struct restore_record *r = &l->rec;
 
-	live_begin(l, g->back->id, g->who);
+	restore_begin(l, g->back->id, g->who);
 	r->worker_pid = (uint32_t)g->worker->pid;
 	r->worker_start = g->worker->start;
 	r->size_bytes = p->size_bytes;
@@ -143,7 +143,7 @@ static void fill(struct live *l, const struct home_guest *g)
 	r->max_resident_bytes = min_u64(p->max_resident_bytes, INT64_MAX);
 }
 
-static int believe(struct live *l, const struct home_guest *g, struct err *err)
+static int believe(struct restore *l, const struct home_guest *g, struct err *err)
 {
 	struct pagemap_view view;
 
@@ -159,13 +159,13 @@ static int believe(struct live *l, const struct home_guest *g, struct err *err)
 	return 0;
 }
 
-struct live *foundling_new(struct host *host, const struct home_guest *guest, struct err *err)
+struct restore *foundling_new(struct host *host, const struct home_guest *guest, struct err *err)
 {
-	struct live *l = xcalloc(1, sizeof(*l));
+	struct restore *l = xcalloc(1, sizeof(*l));
 
-	live_init(l, host);
+	restore_init(l, host);
 	if (believe(l, guest, err)) {
-		live_free(l);
+		restore_free(l);
 		return NULL;
 	}
 	l->worker = guest->worker;
@@ -177,7 +177,7 @@ struct live *foundling_new(struct host *host, const struct home_guest *guest, st
 	return l;
 }
 
-void foundling_tell(struct live *l)
+void foundling_tell(struct restore *l)
 {
 	static const char *const names[] = {"created_at", "connected_at", "worker.restarts",
 					    "working_set", "stop"};
@@ -189,6 +189,6 @@ void foundling_tell(struct live *l)
 	json_object_object_add(data, "unknown", unknown);
 	log_notice("a restore that no row knows was adopted", "id=%s tenant=%s worker=%u",
 		   l->rec.id, l->rec.tenant, l->rec.worker_pid);
-	live_known(l);
-	live_changed(l, "adopted", data);
+	restore_known(l);
+	restore_changed(l, "adopted", data);
 }

@@ -16,7 +16,7 @@
 #define UFFDD_FOUNDLING_H
 
 #include "daemon/home.h"
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /*
  * foundling_new - with its worker, not yet in the table
@@ -25,8 +25,8 @@
  * Owned by the caller. NULL with what keeps it from being adopted; then the worker stays
  * the caller's.
  */
-struct live *foundling_new(struct host *host, const struct home_guest *guest, struct err *err);
+struct restore *foundling_new(struct host *host, const struct home_guest *guest, struct err *err);
 /* It is in the table: say so, and what is not known of it. */
-void foundling_tell(struct live *l);
+void foundling_tell(struct restore *l);
 
 #endif

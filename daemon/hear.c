@@ -16,7 +16,7 @@
 #include "daemon/vmm.h"
 
 /* Nobody was served yet: then it may be an honest word. */
-static const char *hear_other_size(struct live *l, uint64_t bytes)
+static const char *hear_other_size(struct restore *l, uint64_t bytes)
 {
 	char reason[RESTORE_REASON_MAX];
 
@@ -25,11 +25,11 @@ static const char *hear_other_size(struct live *l, uint64_t bytes)
 	snprintf(reason, sizeof(reason), "the snapshot had %llu bytes of memory and has %llu now: "
 		 "its files were replaced or changed", (unsigned long long)l->rec.size_bytes,
 		 (unsigned long long)bytes);
-	live_fail(l, reason);
+	restore_fail(l, reason);
 	return NULL;
 }
 
-static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_ready(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_ready *ready = &msg->ready;
 
@@ -38,16 +38,16 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 	if (l->rec.state == STATE_WAITING && l->hold.door.fd < 0 && !door_listens(fds[0]))
 		return "without a socket";
 	/* Of a complete guest only the pages are known. */
-	if (!live_is_creating(l) &&
+	if (!restore_is_creating(l) &&
 	    align_up(ready->size_bytes, PAGE_4K) != align_up(l->rec.size_bytes, PAGE_4K))
 		return hear_other_size(l, ready->size_bytes);
 	restore_wset_ready(l, &ready->key);
-	if (live_is_creating(l)) {
+	if (restore_is_creating(l)) {
 		creation_done(l, ready, &fds[0]);
 		return NULL;
 	}
 	slot_event(&l->slot, SLOT_LOADED);
-	live_known(l);
+	restore_known(l);
 	restore_wset_give(l);
 	door_open(&l->hold.door, &fds[0], 0, l->rec.state == STATE_WAITING);
 	recover_done(l);
@@ -55,7 +55,7 @@ static const char *on_ready(struct live *l, const struct chan_msg *msg, int *fds
 }
 
 /* One more event of its kind; false: there were enough, and others have something to tell, too. */
-static bool may_tell(struct live *l, uint64_t *told, const char *kind)
+static bool may_tell(struct restore *l, uint64_t *told, const char *kind)
 {
 	if (++*told <= CHAN_TOLD_MAX)
 		return true;
@@ -65,7 +65,7 @@ static bool may_tell(struct live *l, uint64_t *told, const char *kind)
 	return false;
 }
 
-static const char *on_refused(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_refused(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	struct json_object *data;
 
@@ -77,11 +77,11 @@ static const char *on_refused(struct live *l, const struct chan_msg *msg, int *f
 	js_add_u64(data, "pid", msg->refused.pid);
 	js_add_u64(data, "uid", msg->refused.uid);
 	js_add_string(data, "detail", msg->refused.why);
-	live_changed(l, "refused", data);
+	restore_changed(l, "refused", data);
 	return NULL;
 }
 
-static const char *on_peer(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_peer(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	if (fds[0] < 0 || !l->hold.door.awaited)
@@ -91,7 +91,7 @@ static const char *on_peer(struct live *l, const struct chan_msg *msg, int *fds)
 }
 
 /* @pidfd: of who handed the userfaultfd over; -1, or ended: then nobody can be harmed by it. */
-static const char *check_vmm(const struct live *l, int pidfd, uint32_t pid, uint32_t uid)
+static const char *check_vmm(const struct restore *l, int pidfd, uint32_t pid, uint32_t uid)
 {
 	if (uid != l->spec.peer_uid)
 		return "of a VMM of the wrong user";
@@ -105,7 +105,7 @@ static const char *check_vmm(const struct live *l, int pidfd, uint32_t pid, uint
 }
 
 /* How much of it is left may change with every mremap, and nothing may be left. */
-static const char *check_memory(const struct live *l, const struct chan_connected *c)
+static const char *check_memory(const struct restore *l, const struct chan_connected *c)
 {
 	uint64_t span = align_up(l->rec.size_bytes, PAGE_4K);
 
@@ -119,7 +119,7 @@ static const char *check_memory(const struct live *l, const struct chan_connecte
 }
 
 /* Also from a worker that came back: then only the descriptors may be news. */
-static const char *on_connected(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_connected(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_connected *c = &msg->connected;
 	const char *lie;
@@ -135,7 +135,7 @@ static const char *on_connected(struct live *l, const struct chan_msg *msg, int 
 	l->hold.uffd = steal_fd(&fds[0]);
 	notify_keep(l->rec.id, l->hold.uffd);
 	if (l->rec.state == STATE_WAITING)
-		live_connected(l, c, fds[1]);
+		restore_connected(l, c, fds[1]);
 	vmm_watch(l, &fds[1]);
 	assign_presence(l);
 	/* For more than prefetch: whether such a guest can be left alone. */
@@ -145,7 +145,7 @@ static const char *on_connected(struct live *l, const struct chan_msg *msg, int 
 }
 
 /* Of version 1, which kept them with us: of no use, and closed. */
-static const char *on_files(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_files(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)l;
 	(void)fds;
@@ -153,7 +153,7 @@ static const char *on_files(struct live *l, const struct chan_msg *msg, int *fds
 }
 
 /* It is for one whom no row names. */
-static const char *on_proof(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_proof(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)l;
 	(void)msg;
@@ -161,7 +161,7 @@ static const char *on_proof(struct live *l, const struct chan_msg *msg, int *fds
 	return NULL;
 }
 
-static const char *on_paused(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_paused(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
@@ -169,11 +169,11 @@ static const char *on_paused(struct live *l, const struct chan_msg *msg, int *fd
 		return NULL;
 	l->rec.paused = true;
 	l->rec.revision++;
-	live_changed(l, "paused", NULL);
+	restore_changed(l, "paused", NULL);
 	return NULL;
 }
 
-static const char *on_complete(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_complete(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
@@ -181,11 +181,11 @@ static const char *on_complete(struct live *l, const struct chan_msg *msg, int *
 		return NULL;
 	l->rec.complete = true;
 	l->rec.revision++;
-	live_changed(l, "complete", NULL);
+	restore_changed(l, "complete", NULL);
 	return NULL;
 }
 
-static const char *on_note(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_note(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	enum chan_note_kind kind = chan_note_kind(msg->note.type);
 	struct json_object *data;
@@ -198,7 +198,7 @@ static const char *on_note(struct live *l, const struct chan_msg *msg, int *fds)
 		return NULL;
 	data = json_object_new_object();
 	js_add_string(data, "detail", msg->note.msg);
-	live_changed(l, chan_note_types[kind], data);
+	restore_changed(l, chan_note_types[kind], data);
 	return NULL;
 }
 
@@ -206,7 +206,7 @@ static const char *on_note(struct live *l, const struct chan_msg *msg, int *fds)
  * One that has failed gets none any more, whatever its worker says. And none before it knows
  * what its VMM may have: it asks again.
  */
-static const char *on_lease_ask(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_lease_ask(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)fds;
 	if (l->rec.state == STATE_SERVING && limits_tell(l) == 0)
@@ -214,7 +214,7 @@ static const char *on_lease_ask(struct live *l, const struct chan_msg *msg, int 
 	return NULL;
 }
 
-static const char *on_lease_back(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_lease_back(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
@@ -223,7 +223,7 @@ static const char *on_lease_back(struct live *l, const struct chan_msg *msg, int
 }
 
 /* While it cannot be told (a removal is under way) another worker goes on after this one. */
-static const char *on_gone(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_gone(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	enum uf_life life = l->hold.uffd >= 0 ? uffd_life(l->hold.uffd) : UF_ENDED;
 
@@ -232,20 +232,20 @@ static const char *on_gone(struct live *l, const struct chan_msg *msg, int *fds)
 	if (life == UF_LIVES)
 		return "of a VMM that lives";
 	if (life == UF_ENDED)
-		live_end(l, "vmm-exited");
+		restore_end(l, "vmm-exited");
 	return NULL;
 }
 
-static const char *on_released(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_released(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
-	live_end(l, "released");
+	restore_end(l, "released");
 	return NULL;
 }
 
 /* Where it has failed already, that reason stays. */
-static void no_successor(struct live *l, const struct err *why)
+static void no_successor(struct restore *l, const struct err *why)
 {
 	struct json_object *data;
 
@@ -255,17 +255,17 @@ static void no_successor(struct live *l, const struct err *why)
 	log_warning("no worker can take over", "id=%s why=%s", l->rec.id, why->msg);
 	data = json_object_new_object();
 	js_add_string(data, "detail", why->msg);
-	live_changed(l, "no-worker", data);
+	restore_changed(l, "no-worker", data);
 }
 
 /* The restore's own policy; only a guest that could not be poisoned is its worker's to tell. */
-static bool must_kill(const struct live *l, bool asked)
+static bool must_kill(const struct restore *l, bool asked)
 {
 	return l->spec.on_failure == FAILURE_KILL ||
 	       (l->spec.on_failure == FAILURE_POISON && asked);
 }
 
-static const char *check_failed(const struct live *l, const struct chan_failed *f, int pidfd)
+static const char *check_failed(const struct restore *l, const struct chan_failed *f, int pidfd)
 {
 	if (!f->msg[0])
 		return "without a reason";
@@ -277,7 +277,7 @@ static const char *check_failed(const struct live *l, const struct chan_failed *
 	return check_vmm(l, pidfd, f->vmm_pid, f->vmm_uid);
 }
 
-static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_failed(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_failed *f = &msg->failed;
 	const char *lie = check_failed(l, f, fds[0]);
@@ -289,22 +289,22 @@ static const char *on_failed(struct live *l, const struct chan_msg *msg, int *fd
 	if (lie)
 		return lie;
 	memcpy(why.msg, f->msg, sizeof(why.msg));
-	if (live_is_creating(l)) {
+	if (restore_is_creating(l)) {
 		creation_failed(l, &why);
 		return NULL;
 	}
 	if (f->vmm_pid && !l->rec.vmm_pid)
-		live_note_vmm(l, f->vmm_pid, f->vmm_uid, fds[0]);
+		restore_note_vmm(l, f->vmm_pid, f->vmm_uid, fds[0]);
 	if (fds[0] >= 0)
 		vmm_watch(l, &fds[0]);
 	if (!slot_is_ready(&l->slot))
 		no_successor(l, &why);
-	if (live_fail(l, why.msg) && must_kill(l, f->kill))
+	if (restore_fail(l, why.msg) && must_kill(l, f->kill))
 		vmm_end(l);
 	return NULL;
 }
 
-static const char *on_wset_made(struct live *l, const struct chan_msg *msg, int *fds)
+static const char *on_wset_made(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	restore_wset_made(l, fds[0]);
@@ -324,7 +324,7 @@ static const char *on_wset_made(struct live *l, const struct chan_msg *msg, int 
  */
 static const struct word {
 	enum chan_type type;
-	const char *(*handle)(struct live *l, const struct chan_msg *msg, int *fds);
+	const char *(*handle)(struct restore *l, const struct chan_msg *msg, int *fds);
 	unsigned lawful; /* IN() bits; any other word is ignored once it is over */
 	uint64_t price;  /* see allowance.h */
 } words[] = {
@@ -354,7 +354,7 @@ static const struct word *find_word(enum chan_type type)
 }
 
 /* What is wrong with it, or NULL: then the restore may be gone. */
-static const char *hear(struct live *l, enum phase phase, const struct chan_msg *msg, int *fds)
+static const char *hear(struct restore *l, enum phase phase, const struct chan_msg *msg, int *fds)
 {
 	const struct word *w = find_word(msg->type);
 
@@ -372,7 +372,7 @@ static const char *hear(struct live *l, enum phase phase, const struct chan_msg 
 }
 
 /* Whoever made it lie may have made it do other things. */
-static void end_liar(struct live *l, const char *how)
+static void end_liar(struct restore *l, const char *how)
 {
 	struct json_object *data = json_object_new_object();
 
@@ -381,11 +381,11 @@ static void end_liar(struct live *l, const char *how)
 	js_add_string(data, "detail", how);
 	js_add_u64(data, "pid", l->rec.worker_pid);
 	worker_silence(l->worker);
-	live_changed(l, "worker-lied", data);
+	restore_changed(l, "worker-lied", data);
 }
 
 /* There is no restore that an event could be of. */
-static void end_liar_unborn(struct live *l, const char *how)
+static void end_liar_unborn(struct restore *l, const char *how)
 {
 	struct json_object *data = json_object_new_object();
 	struct err err;
@@ -395,15 +395,15 @@ static void end_liar_unborn(struct live *l, const char *how)
 		  l->rec.worker_pid, how);
 	js_add_string(data, "detail", err.msg);
 	js_add_u64(data, "pid", l->rec.worker_pid);
-	live_tell_unborn(l, "worker-lied", data);
+	restore_tell_unborn(l, "worker-lied", data);
 	creation_failed(l, &err);
 }
 
 static void on_lie(void *arg, const char *how)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 
-	if (live_is_creating(l))
+	if (restore_is_creating(l))
 		end_liar_unborn(l, how);
 	else
 		end_liar(l, how);
@@ -411,7 +411,7 @@ static void on_lie(void *arg, const char *how)
 
 static void on_message(void *arg, const struct chan_msg *msg, int *fds)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 	enum phase phase = phase_of(l);
 	const char *wrong = hear(l, phase, msg, fds);
 	char how[160];
@@ -427,7 +427,7 @@ static void on_message(void *arg, const struct chan_msg *msg, int *fds)
 
 static void on_end(void *arg, const char *how)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 	struct err err;
 
 	l->worker = NULL;
@@ -453,7 +453,7 @@ static void on_end(void *arg, const char *how)
 
 static bool on_cut(void *arg, int *pidfd)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 
 	if (slot_event(&l->slot, SLOT_CUT) == SLOT_REFUSE)
 		return false;

@@ -9,7 +9,7 @@
 #ifndef UFFDD_HEAR_H
 #define UFFDD_HEAR_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /* Of the worker of a restore (@arg), which may be gone afterwards. */
 extern const struct worker_hooks hear_worker_hooks;

@@ -16,17 +16,17 @@
 
 struct event_base;
 struct home;
-struct live;
+struct restore;
 
 struct host_hooks {
 	/* Its state or flags changed; it may be waited for. */
-	void (*changed)(void *arg, struct live *live);
+	void (*changed)(void *arg, struct restore *restore);
 	/* It was released: keep its record for the retention time. */
-	void (*ended)(void *arg, struct live *live);
+	void (*ended)(void *arg, struct restore *restore);
 	/* It could not be created: remove and free it. */
-	void (*stillborn)(void *arg, struct live *live);
+	void (*stillborn)(void *arg, struct restore *restore);
 	/* Its VMM is another process than was thought: what was wanted of it may be done now. */
-	void (*found)(void *arg, struct live *live);
+	void (*found)(void *arg, struct restore *restore);
 	/* Are there descriptors for whoever just comes? */
 	bool (*room)(void *arg);
 };

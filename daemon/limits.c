@@ -6,7 +6,7 @@
 /* A VMM is moved to another cgroup once, if at all. */
 #define TELL_AGAIN_US ((uint64_t)1000 * 1000)
 
-static int send_kind(struct live *l, enum cgroup_kind kind, const struct cgroup_files *f,
+static int send_kind(struct restore *l, enum cgroup_kind kind, const struct cgroup_files *f,
 		     bool anew, struct err *err)
 {
 	struct chan_msg msg = {0};
@@ -18,7 +18,7 @@ static int send_kind(struct live *l, enum cgroup_kind kind, const struct cgroup_
 }
 
 /* At least one message: that nothing limits it must be said, too. */
-static int send_all(struct live *l, const struct cgroup_files files[CGROUP_KIND_COUNT],
+static int send_all(struct restore *l, const struct cgroup_files files[CGROUP_KIND_COUNT],
 		    struct err *err)
 {
 	bool anew = true;
@@ -35,7 +35,7 @@ static int send_all(struct live *l, const struct cgroup_files files[CGROUP_KIND_
 	return 0;
 }
 
-int limits_tell(struct live *l)
+int limits_tell(struct restore *l)
 {
 	struct cgroup_files files[CGROUP_KIND_COUNT];
 	uint64_t now = now_us();

@@ -9,9 +9,9 @@
 #ifndef UFFDD_LIMITS_H
 #define UFFDD_LIMITS_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /* Unless it was told a moment ago. -1: it could not be told now, and must not prefetch. */
-int limits_tell(struct live *l);
+int limits_tell(struct restore *l);
 
 #endif

@@ -11,11 +11,11 @@ const char *phase_name(enum phase phase)
 	return names[phase];
 }
 
-enum phase phase_of(const struct live *l)
+enum phase phase_of(const struct restore *l)
 {
 	if (slot_is_released(&l->slot) || l->slot.state == SLOT_LOST)
 		return PHASE_OVER;
-	if (live_is_creating(l))
+	if (restore_is_creating(l))
 		return PHASE_CREATING;
 	if (!slot_is_ready(&l->slot))
 		return PHASE_SUCCEEDING;

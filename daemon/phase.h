@@ -11,7 +11,7 @@
 #ifndef UFFDD_PHASE_H
 #define UFFDD_PHASE_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /*        phase              name */
 #define PHASES(X)                              \
@@ -30,7 +30,7 @@ enum phase {
 };
 
 /* Pure: of what @l knows, and of nothing else. */
-enum phase phase_of(const struct live *l);
+enum phase phase_of(const struct restore *l);
 const char *phase_name(enum phase phase);
 
 #endif

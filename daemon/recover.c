@@ -24,12 +24,12 @@
  * Neither we nor the worker hold it any more: somebody else still does. *ret_left_alone:
  * nobody needs it, its regions are no longer registered.
  */
-static int find_uffd(struct live *l, bool *ret_left_alone, struct err *err)
+static int find_uffd(struct restore *l, bool *ret_left_alone, struct err *err)
 {
 	cleanup_fd int map = -1;
 	struct pagemap_view view;
 
-	if (live_open_map(l, &map, err) || pagemap_view(map, &view, err))
+	if (restore_open_map(l, &map, err) || pagemap_view(map, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
 	if (l->hold.vmm < 0)
@@ -54,7 +54,7 @@ static int find_learnt(uint32_t pid)
  * connection, and in it the uffd; else that its process is still the same one shows when
  * it is found to hold a uffd with these regions.
  */
-static bool learn_vmm(struct live *l)
+static bool learn_vmm(struct restore *l)
 {
 	struct pagemap_view view;
 	struct chan_connected c;
@@ -62,7 +62,7 @@ static bool learn_vmm(struct live *l)
 	int vmm = -1, uffd = -1;
 	struct err err;
 
-	if (l->rec.state != STATE_WAITING || live_view(l, &view, &err) ||
+	if (l->rec.state != STATE_WAITING || restore_view(l, &view, &err) ||
 	    !view.head.connected)
 		return false;
 	c = (struct chan_connected){
@@ -73,13 +73,13 @@ static bool learn_vmm(struct live *l)
 		.page_bytes = view.regions.page_bytes,
 		.memory_bytes = regions_bytes(&view.regions),
 	};
-	if (live_open_map(l, &map, &err) ||
+	if (restore_open_map(l, &map, &err) ||
 	    !door_find(&l->hold.door, l->spec.peer_uid, map, &view, &vmm, &uffd))
 		vmm = find_learnt(c.pid);
 	/* What the page map says is the worker's word. */
 	if (vmm >= 0 && !vmm_may_be(l, vmm, c.pid))
 		close_fd(&vmm);
-	live_connected(l, &c, vmm);
+	restore_connected(l, &c, vmm);
 	if (uffd >= 0) {
 		close_fd(&l->hold.uffd);
 		l->hold.uffd = uffd;
@@ -90,7 +90,7 @@ static bool learn_vmm(struct live *l)
 	return true;
 }
 
-bool recover_is_over(const struct live *l, int worker)
+bool recover_is_over(const struct restore *l, int worker)
 {
 	if (l->hold.uffd >= 0 || l->hold.vmm >= 0)
 		return vmm_has_ended(l);
@@ -99,19 +99,19 @@ bool recover_is_over(const struct live *l, int worker)
 	return l->rec.vmm_pid || l->rec.state == STATE_FAILED;
 }
 
-bool recover_has_begun(const struct live *l)
+bool recover_has_begun(const struct restore *l)
 {
 	return l->rec.state != STATE_WAITING;
 }
 
-static bool is_hopeless(const struct live *l)
+static bool is_hopeless(const struct restore *l)
 {
 	return l->slot.state == SLOT_LOST ||
 	       (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL);
 }
 
 /* The userfaultfd, and if there is none, why. */
-static unsigned look_for_uffd(struct live *l, struct err *why)
+static unsigned look_for_uffd(struct restore *l, struct err *why)
 {
 	bool left_alone = false;
 
@@ -125,7 +125,7 @@ static unsigned look_for_uffd(struct live *l, struct err *why)
 }
 
 /* All that must be known once a worker is dead. */
-static unsigned gather(struct live *l, bool counted, struct err *why)
+static unsigned gather(struct restore *l, bool counted, struct err *why)
 {
 	const struct conf *conf = &l->host->conf;
 	unsigned facts;
@@ -135,7 +135,7 @@ static unsigned gather(struct live *l, bool counted, struct err *why)
 	if (is_hopeless(l))
 		return FACT(FACT_HOPELESS);
 	/* A VMM that only the page map knew. */
-	if (learn_vmm(l) && (!live_has_vmm(l) || vmm_has_ended(l)))
+	if (learn_vmm(l) && (!restore_has_vmm(l) || vmm_has_ended(l)))
 		return FACT(FACT_OVER);
 	facts = look_for_uffd(l, why);
 	if (counted && slot_died(&l->slot, now_us(), conf->worker_restart_window_ms * 1000,
@@ -155,7 +155,7 @@ static struct json_object *detail(const char *text)
 }
 
 __attribute__((format(printf, 2, 3)))
-static void give_up(struct live *l, const char *fmt, ...)
+static void give_up(struct restore *l, const char *fmt, ...)
 {
 	char reason[RESTORE_REASON_MAX];
 	va_list ap;
@@ -164,19 +164,19 @@ static void give_up(struct live *l, const char *fmt, ...)
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	/* Poisoning takes a worker, and a guest must not hang unseen. */
-	if (live_fail(l, reason) && l->spec.on_failure != FAILURE_HOLD)
+	if (restore_fail(l, reason) && l->spec.on_failure != FAILURE_HOLD)
 		vmm_end(l);
 }
 
-static void tell_death(struct live *l, const char *how)
+static void tell_death(struct restore *l, const char *how)
 {
 	struct json_object *data = detail(how);
 
 	js_add_u64(data, "restarts", l->rec.worker_restarts);
-	live_changed(l, "worker-died", data);
+	restore_changed(l, "worker-died", data);
 }
 
-static void start_successor(struct live *l, const char *how)
+static void start_successor(struct restore *l, const char *how)
 {
 	struct err err, ignored;
 	int chosen = assign_choose(l, &err);
@@ -198,32 +198,32 @@ static void start_successor(struct live *l, const char *how)
 	give_up(l, "no worker could take over: %s", err.msg);
 }
 
-static void succeed(struct live *l, const char *how)
+static void succeed(struct restore *l, const char *how)
 {
 	l->rec.worker_restarts++;
-	live_unserved(l);
+	restore_unserved(l);
 	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", l->rec.id,
 		   l->rec.worker_restarts, how);
 	start_successor(l, how);
 }
 
 /* Its worker had nobody to tell that it was complete. */
-static void end_left_alone(struct live *l)
+static void end_left_alone(struct restore *l)
 {
 	struct pagemap_view view;
 	struct err err;
 
-	if (!l->rec.complete && live_view(l, &view, &err) == 0 && pagemap_view_complete(&view)) {
+	if (!l->rec.complete && restore_view(l, &view, &err) == 0 && pagemap_view_complete(&view)) {
 		l->rec.complete = true;
 		l->rec.revision++;
-		live_changed(l, "complete", NULL);
+		restore_changed(l, "complete", NULL);
 	}
-	live_end(l, "released");
+	restore_end(l, "released");
 }
 
 static void on_no_end(evutil_socket_t fd, short what, void *arg)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 
 	(void)fd;
 	(void)what;
@@ -235,23 +235,23 @@ static void on_no_end(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Its pidfd will tell: its end, or that of its main thread alone, which tells nothing. */
-static void await_end(struct live *l)
+static void await_end(struct restore *l)
 {
 	struct json_object *data = json_object_new_object();
 
 	if (!l->hold.no_memory)
 		l->hold.no_memory = evtimer_new(l->host->base, on_no_end, l);
 	timer_add(l->hold.no_memory, ENDING_MS * TIMER_MS);
-	live_unserved(l);
+	restore_unserved(l);
 	js_add_u64(data, "pid", l->rec.vmm_pid);
-	live_changed(l, "vmm-ending", data);
+	restore_changed(l, "vmm-ending", data);
 }
 
-void recover_act(struct live *l, enum plan plan, const char *how, const struct err *why)
+void recover_act(struct restore *l, enum plan plan, const char *how, const struct err *why)
 {
 	switch (plan) {
 	case PLAN_END_EXITED:
-		live_end(l, "vmm-exited");
+		restore_end(l, "vmm-exited");
 		break;
 	case PLAN_END_RELEASED:
 		end_left_alone(l);
@@ -279,7 +279,7 @@ void recover_act(struct live *l, enum plan plan, const char *how, const struct e
 	}
 }
 
-void recover_worker(struct live *l, const char *how, bool counted)
+void recover_worker(struct restore *l, const char *how, bool counted)
 {
 	struct err why;
 	enum plan plan = plan_of(gather(l, counted, &why));
@@ -288,15 +288,15 @@ void recover_worker(struct live *l, const char *how, bool counted)
 	recover_act(l, plan, how, &why);
 }
 
-void recover_done(struct live *l)
+void recover_done(struct restore *l)
 {
-	live_served(l);
+	restore_served(l);
 	assign_presence(l);
-	live_changed(l, "recovered", NULL);
+	restore_changed(l, "recovered", NULL);
 	steer_go_on(l);
 }
 
-int recover_replace(struct live *l, struct err *err)
+int recover_replace(struct restore *l, struct err *err)
 {
 	if (!l->worker || !proto_state_live(l->rec.state) ||
 	    (!slot_is_ready(&l->slot) && !slot_is_loading(&l->slot)))

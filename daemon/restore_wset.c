@@ -6,12 +6,12 @@
 #include "daemon/log.h"
 #include "daemon/wset_store.h"
 
-static struct wset_store_name name_of(const struct live *l, uint64_t page_bytes)
+static struct wset_store_name name_of(const struct restore *l, uint64_t page_bytes)
 {
 	return (struct wset_store_name){l->rec.tenant, l->rec.wset_key, page_bytes};
 }
 
-void restore_wset_ready(struct live *l, const struct wset_key *key)
+void restore_wset_ready(struct restore *l, const struct wset_key *key)
 {
 	if (key->kind > 0 && key->kind < WSET_KIND_COUNT)
 		wset_key_text(key, l->rec.wset_key);
@@ -21,7 +21,7 @@ void restore_wset_ready(struct live *l, const struct wset_key *key)
 }
 
 /* The page size is the guest's, who is not here yet. */
-void restore_wset_give(struct live *l)
+void restore_wset_give(struct restore *l)
 {
 	const struct wset_store_name small = name_of(l, PAGE_4K), large = name_of(l, PAGE_2M);
 	int found[] = {wset_store_find(l->host->wset_store, &small), wset_store_find(l->host->wset_store, &large)};
@@ -50,7 +50,7 @@ static struct json_object *recorded_data(const struct wset_head *head)
 	return data;
 }
 
-static void store(struct live *l, int fd)
+static void store(struct restore *l, int fd)
 {
 	struct wset_store_name name = name_of(l, l->rec.page_bytes);
 	uint64_t span = align_up(l->rec.size_bytes, PAGE_4K);
@@ -60,19 +60,19 @@ static void store(struct live *l, int fd)
 
 	if (wset_store_put(l->host->wset_store, &name, span, fd, &head, &err) == 0) {
 		l->rec.wset_pages = head.pages;
-		live_changed(l, "working-set-recorded", recorded_data(&head));
+		restore_changed(l, "working-set-recorded", recorded_data(&head));
 		return;
 	}
 	log_warning("a working set could not be stored", "id=%s why=%s", l->rec.id, err.msg);
 	data = json_object_new_object();
 	js_add_string(data, "detail", err.msg);
-	live_changed(l, "working-set-ignored", data);
+	restore_changed(l, "working-set-ignored", data);
 }
 
 /* Once for each restore: what a worker says can neither fill the store nor the disk. */
-void restore_wset_made(struct live *l, int fd)
+void restore_wset_made(struct restore *l, int fd)
 {
-	if (!l->rec.recording || live_is_creating(l))
+	if (!l->rec.recording || restore_is_creating(l))
 		return;
 	l->rec.recording = false;
 	l->rec.revision++;
@@ -80,14 +80,14 @@ void restore_wset_made(struct live *l, int fd)
 		store(l, fd);
 }
 
-const char *restore_wset_state(const struct live *l)
+const char *restore_wset_state(const struct restore *l)
 {
 	if (l->rec.wset_pages)
 		return "recorded";
 	return l->rec.recording && proto_state_live(l->rec.state) ? "recording" : "off";
 }
 
-int restore_wset_read(const struct live *l, void **ret_bytes, size_t *ret_len, struct err *err)
+int restore_wset_read(const struct restore *l, void **ret_bytes, size_t *ret_len, struct err *err)
 {
 	uint64_t own = l->rec.page_bytes == PAGE_2M ? PAGE_2M : PAGE_4K;
 	const struct wset_store_name name = name_of(l, own);

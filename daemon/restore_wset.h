@@ -6,18 +6,18 @@
 #ifndef UFFDD_RESTORE_WSET_H
 #define UFFDD_RESTORE_WSET_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /* Its worker says whose sets are its own. Also one that took over: then nothing is recorded. */
-void restore_wset_ready(struct live *l, const struct wset_key *key);
+void restore_wset_ready(struct restore *l, const struct wset_key *key);
 /* What is stored goes to its worker. */
-void restore_wset_give(struct live *l);
+void restore_wset_give(struct restore *l);
 /* The worker is through; @fd: what came of it, or -1. It stays the caller's. */
-void restore_wset_made(struct live *l, int fd);
+void restore_wset_made(struct restore *l, int fd);
 
 /* "recording", "recorded" or "off": for the API. */
-const char *restore_wset_state(const struct live *l);
+const char *restore_wset_state(const struct restore *l);
 /* The set as it is stored now, owned by the caller. -1 with ERR_NOTFOUND that says when. */
-int restore_wset_read(const struct live *l, void **ret_bytes, size_t *ret_len, struct err *err);
+int restore_wset_read(const struct restore *l, void **ret_bytes, size_t *ret_len, struct err *err);
 
 #endif

@@ -17,7 +17,7 @@
 #define WAIT_MAX_MS (300 * 1000)
 #define GRACE_MAX_MS (300 * 1000)
 /* What a stop takes beyond its grace: a worker that does not leave is killed meanwhile. */
-#define STOP_MS (LIVE_LEAVE_MS + 2000)
+#define STOP_MS (RESTORE_LEAVE_MS + 2000)
 #define PAUSE_MS 30000
 #define RESTART_MS 30000
 
@@ -49,12 +49,12 @@ static int read_filter(struct call *c, struct filter *f, struct err *err)
 	return call_query_u64(c, "limit", 1, LIST_MAX, &f->limit, err);
 }
 
-static bool is_of(const struct live *l, const char *tenant)
+static bool is_of(const struct restore *l, const char *tenant)
 {
 	return !tenant || strcmp(tenant, l->rec.tenant) == 0;
 }
 
-static bool listed(const struct filter *f, const struct live *l)
+static bool listed(const struct filter *f, const struct restore *l)
 {
 	return is_of(l, f->only) && is_of(l, f->tenant) &&
 	       (f->state == STATE_NONE || f->state == l->rec.state);
@@ -65,7 +65,7 @@ static const char *add_items(struct supervisor *sup, const struct filter *f,
 			     struct json_object *items)
 {
 	const char *after = f->after;
-	struct live *l;
+	struct restore *l;
 	uint64_t n = 0;
 
 	for (; (l = supervisor_next(sup, after)); after = l->rec.id) {
@@ -103,14 +103,14 @@ struct pending {
 	bool held, answered;
 };
 
-static void on_created(struct creator *creator, struct live *live, const struct err *why)
+static void on_created(struct creator *creator, struct restore *restore, const struct err *why)
 {
 	struct pending *p = creator->arg;
 
 	if (why)
 		call_problem(p->req, why);
 	else
-		call_reply_restore(p->req, creator->made ? 201 : 200, live);
+		call_reply_restore(p->req, creator->made ? 201 : 200, restore);
 	p->answered = true;
 	if (p->held)
 		free(p);
@@ -186,29 +186,29 @@ int restores_post(struct call *c, struct err *err)
 
 /* ---- one ---- */
 
-static int reply(struct call *c, const struct live *l)
+static int reply(struct call *c, const struct restore *l)
 {
 	call_reply_restore(c->req, 200, l);
 	return 0;
 }
 
-static int answer_object(struct http_request *req, const struct live *live, bool late,
+static int answer_object(struct http_request *req, const struct restore *restore, bool late,
 			 struct err *err)
 {
 	(void)late;
 	(void)err;
-	call_reply_restore(req, 200, live);
+	call_reply_restore(req, 200, restore);
 	return 0;
 }
 
-static bool reached(const struct live *l, int target)
+static bool reached(const struct restore *l, int target)
 {
 	enum restore_state state = (enum restore_state)target;
 
 	return l->rec.state == state || !record_can_reach(l->rec.state, state);
 }
 
-static bool complete_or_over(const struct live *l, int target)
+static bool complete_or_over(const struct restore *l, int target)
 {
 	(void)target;
 	return l->rec.complete || !proto_state_live(l->rec.state);
@@ -228,7 +228,7 @@ static int read_goal(const char *target, struct wait_goal *ret, struct err *err)
 	return 0;
 }
 
-int restores_get(struct call *c, struct live *l, struct err *err)
+int restores_get(struct call *c, struct restore *l, struct err *err)
 {
 	const char *target = http_query(c->req, "for");
 	struct wait_goal goal;
@@ -244,25 +244,25 @@ int restores_get(struct call *c, struct live *l, struct err *err)
 }
 
 /* Or nobody is stopping it any more: its grace is over, and it had to be refused. */
-static bool released_or_refused(const struct live *l, int target)
+static bool released_or_refused(const struct restore *l, int target)
 {
 	(void)target;
-	return live_released(l) ||
+	return restore_released(l) ||
 	       (!slot_is_released(&l->slot) && !l->rec.stop_reason[0]);
 }
 
-static int answer_stopped(struct http_request *req, const struct live *live, bool late,
+static int answer_stopped(struct http_request *req, const struct restore *restore, bool late,
 			  struct err *err)
 {
-	if (!live_released(live))
+	if (!restore_released(restore))
 		return err_set(err, ERR_STATE, "restore %s: the VMM (pid %u) lives%s; end it "
-			       "first, or stop with kill", live->rec.id, live->rec.vmm_pid,
+			       "first, or stop with kill", restore->rec.id, restore->rec.vmm_pid,
 			       late ? "" : " and its guest still needs pages");
-	call_reply_restore(req, 200, live);
+	call_reply_restore(req, 200, restore);
 	return 0;
 }
 
-int restores_delete(struct call *c, struct live *l, struct err *err)
+int restores_delete(struct call *c, struct restore *l, struct err *err)
 {
 	static const struct wait_goal stopped = {released_or_refused, 0, answer_stopped};
 	uint64_t grace = 0;
@@ -276,7 +276,7 @@ int restores_delete(struct call *c, struct live *l, struct err *err)
 
 /* ---- prefetch, pause ---- */
 
-static int read_prefetch(struct call *c, const struct live *l, struct chan_prefetch *ret,
+static int read_prefetch(struct call *c, const struct restore *l, struct chan_prefetch *ret,
 			 struct err *err)
 {
 	static const char *const keys[] = {"mode", "rate_bytes_per_s", "paused",
@@ -302,7 +302,7 @@ static int read_prefetch(struct call *c, const struct live *l, struct chan_prefe
 	return 0;
 }
 
-int restores_prefetch(struct call *c, struct live *l, struct err *err)
+int restores_prefetch(struct call *c, struct restore *l, struct err *err)
 {
 	struct chan_prefetch p;
 
@@ -311,24 +311,24 @@ int restores_prefetch(struct call *c, struct live *l, struct err *err)
 	return reply(c, l);
 }
 
-static bool paused_or_over(const struct live *l, int target)
+static bool paused_or_over(const struct restore *l, int target)
 {
 	(void)target;
 	return l->rec.paused || l->rec.state != STATE_SERVING;
 }
 
-static int answer_paused(struct http_request *req, const struct live *live, bool late,
+static int answer_paused(struct http_request *req, const struct restore *restore, bool late,
 			 struct err *err)
 {
-	if (!live->rec.paused)
+	if (!restore->rec.paused)
 		return err_set(err, late ? ERR_TIMEOUT : ERR_STATE,
-			       "restore %s is %s and did not pause", live->rec.id,
-			       proto_state_name(live->rec.state));
-	call_reply_restore(req, 200, live);
+			       "restore %s is %s and did not pause", restore->rec.id,
+			       proto_state_name(restore->rec.state));
+	call_reply_restore(req, 200, restore);
 	return 0;
 }
 
-int restores_pause(struct call *c, struct live *l, struct err *err)
+int restores_pause(struct call *c, struct restore *l, struct err *err)
 {
 	static const struct wait_goal paused = {paused_or_over, 0, answer_paused};
 
@@ -337,20 +337,20 @@ int restores_pause(struct call *c, struct live *l, struct err *err)
 	return waits_hold(c->waits, c->req, l, PAUSE_MS, &paused, err);
 }
 
-int restores_resume(struct call *c, struct live *l, struct err *err)
+int restores_resume(struct call *c, struct restore *l, struct err *err)
 {
 	return steer_resume(l, err) ? -1 : reply(c, l);
 }
 
 /* ---- another worker ---- */
 
-static bool restarted_or_over(const struct live *l, int target)
+static bool restarted_or_over(const struct restore *l, int target)
 {
 	return !proto_state_live(l->rec.state) ||
 	       (l->slot.state == SLOT_READY && l->rec.worker_restarts != (uint32_t)target);
 }
 
-int restores_restart_worker(struct call *c, struct live *l, struct err *err)
+int restores_restart_worker(struct call *c, struct restore *l, struct err *err)
 {
 	struct wait_goal restarted = {restarted_or_over, (int)l->rec.worker_restarts,
 				      answer_object};
@@ -373,7 +373,7 @@ static struct json_object *run_json(const struct pagemap_run *run)
 }
 
 /* Why page states are not exact while they should be; NULL: they are, or need not be. */
-static const char *inexact(const struct live *l, const struct pagemap_view *v)
+static const char *inexact(const struct restore *l, const struct pagemap_view *v)
 {
 	static const char *const why[] = {
 		[PAGEMAP_INEXACT] = "they are being compared with what the kernel says; ask again",
@@ -389,7 +389,7 @@ static const char *inexact(const struct live *l, const struct pagemap_view *v)
 	return why[v->head.exact < ARRAY_LEN(why) ? v->head.exact : PAGEMAP_INEXACT];
 }
 
-static struct json_object *pages_json(const struct live *l, const struct pagemap_view *v,
+static struct json_object *pages_json(const struct restore *l, const struct pagemap_view *v,
 				      const struct pagemap_run *runs, size_t n, uint64_t next)
 {
 	struct json_object *o = json_object_new_object();
@@ -409,7 +409,7 @@ static struct json_object *pages_json(const struct live *l, const struct pagemap
 	return o;
 }
 
-int restores_pages(struct call *c, struct live *l, struct err *err)
+int restores_pages(struct call *c, struct restore *l, struct err *err)
 {
 	uint64_t offset = 0, max = RUNS_DEFAULT, next = UINT64_MAX;
 	cleanup_free struct pagemap_run *runs = NULL;
@@ -424,7 +424,7 @@ int restores_pages(struct call *c, struct live *l, struct err *err)
 		return err_set(err, ERR_STATE, "restore %s is %s: there are page states while a "
 			       "VMM is connected", l->rec.id, proto_state_name(l->rec.state));
 	runs = xcalloc(max, sizeof(*runs));
-	if (live_open_map(l, &map, err) || pagemap_view(map, &view, err) ||
+	if (restore_open_map(l, &map, err) || pagemap_view(map, &view, err) ||
 	    pagemap_runs(map, &view, offset, runs, max, &n, &next, err))
 		return -1;
 	call_reply(c->req, 200, pages_json(l, &view, runs, n, next));
@@ -433,7 +433,7 @@ int restores_pages(struct call *c, struct live *l, struct err *err)
 
 /* ---- working set ---- */
 
-int restores_working_set(struct call *c, struct live *l, struct err *err)
+int restores_working_set(struct call *c, struct restore *l, struct err *err)
 {
 	cleanup_free void *bytes = NULL;
 	size_t len = 0;

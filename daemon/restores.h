@@ -14,13 +14,13 @@ int restores_list(struct call *c, const char *tenant, struct err *err);
 int restores_post(struct call *c, struct err *err);
 int restores_put(struct call *c, struct err *err);
 
-int restores_get(struct call *c, struct live *l, struct err *err);
-int restores_delete(struct call *c, struct live *l, struct err *err);
-int restores_prefetch(struct call *c, struct live *l, struct err *err);
-int restores_pages(struct call *c, struct live *l, struct err *err);
-int restores_working_set(struct call *c, struct live *l, struct err *err);
-int restores_pause(struct call *c, struct live *l, struct err *err);
-int restores_resume(struct call *c, struct live *l, struct err *err);
-int restores_restart_worker(struct call *c, struct live *l, struct err *err);
+int restores_get(struct call *c, struct restore *l, struct err *err);
+int restores_delete(struct call *c, struct restore *l, struct err *err);
+int restores_prefetch(struct call *c, struct restore *l, struct err *err);
+int restores_pages(struct call *c, struct restore *l, struct err *err);
+int restores_working_set(struct call *c, struct restore *l, struct err *err);
+int restores_pause(struct call *c, struct restore *l, struct err *err);
+int restores_resume(struct call *c, struct restore *l, struct err *err);
+int restores_restart_worker(struct call *c, struct restore *l, struct err *err);
 
 #endif

@@ -138,10 +138,10 @@ static int check_admin(const struct tenant_caller *caller, struct err *err)
 }
 
 /* Another tenant's looks like none. */
-static struct live *own_restore(const struct call *c, const struct tenant_caller *caller,
+static struct restore *own_restore(const struct call *c, const struct tenant_caller *caller,
 				struct err *err)
 {
-	struct live *l = supervisor_find(c->sup, c->id);
+	struct restore *l = supervisor_find(c->sup, c->id);
 
 	if (l && tenant_may_see(caller, l->rec.tenant))
 		return l;
@@ -152,7 +152,7 @@ static struct live *own_restore(const struct call *c, const struct tenant_caller
 int routes_call(const struct route *r, const struct tenant_caller *caller, struct call *c,
 		struct err *err)
 {
-	struct live *l;
+	struct restore *l;
 
 	switch (r->right) {
 	case RIGHT_ANYBODY:

@@ -11,7 +11,7 @@
 #define STOPPED "stopped"
 #define KILLED "killed"
 
-static int tell_worker(struct live *l, enum chan_type type, struct chan_msg *msg,
+static int tell_worker(struct restore *l, enum chan_type type, struct chan_msg *msg,
 		       struct err *err)
 {
 	if (!l->worker)
@@ -25,7 +25,7 @@ static int tell_worker(struct live *l, enum chan_type type, struct chan_msg *msg
  * The guest goes on without us, by the worker's hand. One that is not there, or dies over
  * it, has a successor, and steer_go_on() tells that one.
  */
-static int stop_by_worker(struct live *l)
+static int stop_by_worker(struct restore *l)
 {
 	struct chan_msg msg = {.stop.how = CHAN_STOP_GUEST};
 	struct err err;
@@ -33,19 +33,19 @@ static int stop_by_worker(struct live *l)
 	if (!l->worker || !slot_is_ready(&l->slot))
 		return 0;
 	worker_send(l->worker, CHAN_STOP, &msg, NULL, 0, &err);
-	worker_expect_exit(l->worker, LIVE_LEAVE_MS);
+	worker_expect_exit(l->worker, RESTORE_LEAVE_MS);
 	return 0;
 }
 
 /* Nobody is there to be killed, but the memory lives: it is not to hang on us either. */
-static int stop_unknown(struct live *l, const struct err *why)
+static int stop_unknown(struct restore *l, const struct err *why)
 {
 	vmm_kill_failed(l, why);
 	snprintf(l->rec.stop_reason, sizeof(l->rec.stop_reason), "%s", STOPPED);
 	return stop_by_worker(l);
 }
 
-static int stop_with_kill(struct live *l, struct err *err)
+static int stop_with_kill(struct restore *l, struct err *err)
 {
 	if (vmm_kill(l, err) == 0)
 		return 0;
@@ -55,23 +55,23 @@ static int stop_with_kill(struct live *l, struct err *err)
 }
 
 /* Its worker may be about to say so. */
-static bool is_complete(const struct live *l)
+static bool is_complete(const struct restore *l)
 {
 	struct pagemap_view view;
 	struct err err;
 
 	return l->rec.complete ||
-	       (live_view(l, &view, &err) == 0 && pagemap_view_complete(&view));
+	       (restore_view(l, &view, &err) == 0 && pagemap_view_complete(&view));
 }
 
 /* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
-static bool leaves_by_worker(const struct live *l)
+static bool leaves_by_worker(const struct restore *l)
 {
 	return l->slot.state != SLOT_LOST && (is_complete(l) || (l->spec.on_failure == FAILURE_POISON &&
 						   l->rec.memory_bytes));
 }
 
-static int check_stop(const struct live *l, bool kill, struct err *err)
+static int check_stop(const struct restore *l, bool kill, struct err *err)
 {
 	if (kill || l->spec.on_failure == FAILURE_KILL || leaves_by_worker(l))
 		return 0;
@@ -79,7 +79,7 @@ static int check_stop(const struct live *l, bool kill, struct err *err)
 		       "needs pages; end it first, or stop with kill", l->rec.id, l->rec.vmm_pid);
 }
 
-static void forget_stop(struct live *l, const struct err *why)
+static void forget_stop(struct restore *l, const struct err *why)
 {
 	struct json_object *data = json_object_new_object();
 
@@ -88,11 +88,11 @@ static void forget_stop(struct live *l, const struct err *why)
 	l->rec.stop_by_us = 0;
 	l->rec.revision++;
 	js_add_string(data, "detail", why->msg);
-	live_changed(l, "stop-refused", data);
+	restore_changed(l, "stop-refused", data);
 }
 
 /* Now, whatever time there was. */
-static int carry_out(struct live *l, struct err *err)
+static int carry_out(struct restore *l, struct err *err)
 {
 	bool kill = strcmp(l->rec.stop_reason, KILLED) == 0;
 	int rc = check_stop(l, kill, err);
@@ -106,11 +106,11 @@ static int carry_out(struct live *l, struct err *err)
 	return rc;
 }
 
-static void start_grace(struct live *l, uint64_t us);
+static void start_grace(struct restore *l, uint64_t us);
 
 static void on_grace(evutil_socket_t fd, short what, void *arg)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 	uint64_t now = now_us();
 	struct err err;
 
@@ -123,7 +123,7 @@ static void on_grace(evutil_socket_t fd, short what, void *arg)
 		carry_out(l, &err);
 }
 
-static void start_grace(struct live *l, uint64_t us)
+static void start_grace(struct restore *l, uint64_t us)
 {
 	if (!l->hold.grace)
 		l->hold.grace = evtimer_new(l->host->base, on_grace, l);
@@ -131,7 +131,7 @@ static void start_grace(struct live *l, uint64_t us)
 }
 
 /* In the store before anything is done: who dies over it must do it again. */
-static void remember_stop(struct live *l, const char *reason, uint64_t grace_ms)
+static void remember_stop(struct restore *l, const char *reason, uint64_t grace_ms)
 {
 	struct json_object *data;
 
@@ -143,10 +143,10 @@ static void remember_stop(struct live *l, const char *reason, uint64_t grace_ms)
 	data = json_object_new_object();
 	js_add_string(data, "reason", reason);
 	js_add_u64(data, "grace_ms", grace_ms);
-	live_changed(l, "stopping", data);
+	restore_changed(l, "stopping", data);
 }
 
-static int stop_guest(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
+static int stop_guest(struct restore *l, uint64_t grace_ms, bool kill, struct err *err)
 {
 	if (!grace_ms && check_stop(l, kill, err))
 		return -1;
@@ -159,7 +159,7 @@ static int stop_guest(struct live *l, uint64_t grace_ms, bool kill, struct err *
 	return 0;
 }
 
-void steer_go_on(struct live *l)
+void steer_go_on(struct restore *l)
 {
 	uint64_t now = now_us();
 	struct err err;
@@ -172,7 +172,7 @@ void steer_go_on(struct live *l)
 		carry_out(l, &err);
 }
 
-int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
+int steer_stop(struct restore *l, uint64_t grace_ms, bool kill, struct err *err)
 {
 	if (slot_is_released(&l->slot))
 		return 0;
@@ -182,7 +182,7 @@ int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
 			       l->rec.id);
 	switch (l->rec.state) {
 	case STATE_WAITING:
-		live_end(l, STOPPED);
+		restore_end(l, STOPPED);
 		return 0;
 	case STATE_FAILED:
 		/* Its VMM hangs on; there is nothing to give it time for. */
@@ -198,7 +198,7 @@ int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err)
 
 /* ---- the rest ---- */
 
-static int check_serving(const struct live *l, struct err *err)
+static int check_serving(const struct restore *l, struct err *err)
 {
 	if (l->rec.state == STATE_SERVING)
 		return 0;
@@ -206,7 +206,7 @@ static int check_serving(const struct live *l, struct err *err)
 		       proto_state_name(l->rec.state));
 }
 
-int steer_prefetch(struct live *l, const struct chan_prefetch *want, struct err *err)
+int steer_prefetch(struct restore *l, const struct chan_prefetch *want, struct err *err)
 {
 	struct chan_msg msg = {.prefetch = *want};
 	struct json_object *data;
@@ -227,11 +227,11 @@ int steer_prefetch(struct live *l, const struct chan_prefetch *want, struct err 
 	js_add_bool(data, "paused", want->paused);
 	js_add_u64(data, "rate_bytes_per_s", want->rate_bytes_per_s);
 	js_add_u64(data, "max_resident_bytes", want->max_resident_bytes);
-	live_changed(l, "prefetch", data);
+	restore_changed(l, "prefetch", data);
 	return 0;
 }
 
-int steer_pause(struct live *l, struct err *err)
+int steer_pause(struct restore *l, struct err *err)
 {
 	struct chan_msg msg = {0};
 
@@ -242,7 +242,7 @@ int steer_pause(struct live *l, struct err *err)
 	return l->rec.paused ? 0 : tell_worker(l, CHAN_PAUSE, &msg, err);
 }
 
-int steer_resume(struct live *l, struct err *err)
+int steer_resume(struct restore *l, struct err *err)
 {
 	struct chan_msg msg = {0};
 
@@ -254,6 +254,6 @@ int steer_resume(struct live *l, struct err *err)
 		return -1;
 	l->rec.paused = false;
 	l->rec.revision++;
-	live_changed(l, "resumed", NULL);
+	restore_changed(l, "resumed", NULL);
 	return 0;
 }

@@ -4,7 +4,7 @@
 #ifndef UFFDD_STEER_H
 #define UFFDD_STEER_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /*
  * steer_stop - end the restore
@@ -14,13 +14,13 @@
  * A guest that still needs pages cannot be left: then on_failure decides (kill
  * it, or poison what is missing), and hold refuses: ERR_STATE. Idempotent.
  */
-int steer_stop(struct live *l, uint64_t grace_ms, bool kill, struct err *err);
+int steer_stop(struct restore *l, uint64_t grace_ms, bool kill, struct err *err);
 /* A stop that was asked for before somebody died: its worker is there again, or we are. */
-void steer_go_on(struct live *l);
+void steer_go_on(struct restore *l);
 
 /* -1 with ERR_PAUSED or ERR_STATE. */
-int steer_prefetch(struct live *l, const struct chan_prefetch *want, struct err *err);
-int steer_pause(struct live *l, struct err *err);
-int steer_resume(struct live *l, struct err *err);
+int steer_prefetch(struct restore *l, const struct chan_prefetch *want, struct err *err);
+int steer_pause(struct restore *l, struct err *err);
+int steer_resume(struct restore *l, struct err *err);
 
 #endif

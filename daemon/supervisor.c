@@ -21,18 +21,18 @@
 
 /* ---- table ---- */
 
-struct live *supervisor_find(struct supervisor *sup, const char *id)
+struct restore *supervisor_find(struct supervisor *sup, const char *id)
 {
-	struct live *l = table_find(&sup->table, id);
+	struct restore *l = table_find(&sup->table, id);
 
-	return l && !live_is_creating(l) ? l : NULL;
+	return l && !restore_is_creating(l) ? l : NULL;
 }
 
-struct live *supervisor_next(struct supervisor *sup, const char *after)
+struct restore *supervisor_next(struct supervisor *sup, const char *after)
 {
-	struct live *l = table_next(&sup->table, after);
+	struct restore *l = table_next(&sup->table, after);
 
-	while (l && live_is_creating(l))
+	while (l && restore_is_creating(l))
 		l = table_next(&sup->table, l->rec.id);
 	return l;
 }
@@ -41,7 +41,7 @@ struct live *supervisor_next(struct supervisor *sup, const char *after)
 
 static const struct restore_record *on_record(void *arg, const char *id)
 {
-	struct live *l = supervisor_find(arg, id);
+	struct restore *l = supervisor_find(arg, id);
 
 	return l ? &l->rec : NULL;
 }
@@ -55,36 +55,36 @@ static void on_written(void *arg)
 
 static const struct journal_hooks journal_hooks = {on_record, on_written};
 
-static void on_changed(void *arg, struct live *live)
+static void on_changed(void *arg, struct restore *restore)
 {
 	struct supervisor *sup = arg;
 
-	sup->observer->changed(sup->observer_arg, live);
+	sup->observer->changed(sup->observer_arg, restore);
 }
 
-static void on_ended(void *arg, struct live *live)
+static void on_ended(void *arg, struct restore *restore)
 {
 	struct supervisor *sup = arg;
 
-	TAILQ_INSERT_TAIL(&sup->ended, live, ended_link);
+	TAILQ_INSERT_TAIL(&sup->ended, restore, ended_link);
 }
 
-static void remove_live(struct supervisor *sup, struct live *live)
+static void remove_restore(struct supervisor *sup, struct restore *restore)
 {
-	table_remove(&sup->table, live);
-	live_free(live);
+	table_remove(&sup->table, restore);
+	restore_free(restore);
 }
 
-static void on_stillborn(void *arg, struct live *live)
+static void on_stillborn(void *arg, struct restore *restore)
 {
-	remove_live(arg, live);
+	remove_restore(arg, restore);
 }
 
 /* A stop that could not be carried out. */
-static void on_found(void *arg, struct live *live)
+static void on_found(void *arg, struct restore *restore)
 {
 	(void)arg;
-	steer_go_on(live);
+	steer_go_on(restore);
 }
 
 static bool has_room(void *arg)
@@ -101,13 +101,13 @@ static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn,
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
 {
 	int64_t before = now_ms - (int64_t)sup->host.conf.ended_retention_ms;
-	struct live *l;
+	struct restore *l;
 	struct err err;
 	bool any = false;
 
-	while ((l = TAILQ_FIRST(&sup->ended)) && l->rec.ended_ms < before && live_released(l)) {
+	while ((l = TAILQ_FIRST(&sup->ended)) && l->rec.ended_ms < before && restore_released(l)) {
 		TAILQ_REMOVE(&sup->ended, l, ended_link);
-		remove_live(sup, l);
+		remove_restore(sup, l);
 		any = true;
 	}
 	if (any && store_forget(sup->store, before, &err))
@@ -119,7 +119,7 @@ static void end_those_ended(struct supervisor *sup)
 {
 	for (size_t i = 0; i < sup->table.n; i++)
 		if (sup->table.v[i]->hold.uffd >= 0 && vmm_has_ended(sup->table.v[i]))
-			live_end(sup->table.v[i], "vmm-exited");
+			restore_end(sup->table.v[i], "vmm-exited");
 }
 
 static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
@@ -159,19 +159,19 @@ static int default_socket(struct supervisor *sup, const char *id, struct spec *s
 
 static int check_quota(struct supervisor *sup, const char *tenant, struct err *err)
 {
-	uint64_t live = 0, own = 0;
+	uint64_t running = 0, own = 0;
 
 	for (size_t i = 0; i < sup->table.n; i++) {
 		const struct restore_record *r = &sup->table.v[i]->rec;
 
 		if (!proto_state_live(r->state))
 			continue;
-		live++;
+		running++;
 		own += strcmp(r->tenant, tenant) == 0;
 	}
-	if (live >= sup->host.conf.max_restores)
+	if (running >= sup->host.conf.max_restores)
 		return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
-			       (unsigned long long)live,
+			       (unsigned long long)running,
 			       (unsigned long long)sup->host.conf.max_restores);
 	if (own >= sup->host.conf.max_restores_per_tenant)
 		return err_set(err, ERR_QUOTA, "tenant %s has %llu of %llu restores "
@@ -211,21 +211,21 @@ static int admit(struct supervisor *sup, const char *id, struct spec *spec,
 	return default_socket(sup, id, spec, err) || check_spec(sup, spec, err) ? -1 : 0;
 }
 
-static void wait_for(struct live *l, struct creator *c)
+static void wait_for(struct restore *l, struct creator *c)
 {
 	TAILQ_INSERT_TAIL(&l->creators, c, link);
 	c->list = &l->creators;
 }
 
 /* The same request again gets the same answer; another one under this id is refused. */
-static int join(struct live *l, struct spec *spec, struct creator *c, struct err *err)
+static int join(struct restore *l, struct spec *spec, struct creator *c, struct err *err)
 {
 	cleanup_json struct json_object *asked = spec_json(spec);
 
 	if (strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN), l->rec.spec) != 0)
 		return err_set(err, ERR_CONFLICT, "restore %s exists with a different request: "
 			       "choose another id", l->rec.id);
-	if (live_is_creating(l)) {
+	if (restore_is_creating(l)) {
 		wait_for(l, c);
 	} else {
 		c->done(c, l, NULL);
@@ -236,7 +236,7 @@ static int join(struct live *l, struct spec *spec, struct creator *c, struct err
 int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct creator *c, struct err *err)
 {
-	struct live *l;
+	struct restore *l;
 	int rc = admit(sup, id, spec, peer, err);
 
 	if (rc == 0) {
@@ -274,17 +274,17 @@ int supervisor_ready(struct supervisor *sup, struct err *err)
 static int on_row(void *arg, struct restore_record *rec, struct err *err)
 {
 	struct supervisor *sup = arg;
-	struct live *l = xcalloc(1, sizeof(*l));
+	struct restore *l = xcalloc(1, sizeof(*l));
 	cleanup_json struct json_object *body = NULL;
 
-	live_init(l, &sup->host);
+	restore_init(l, &sup->host);
 	l->slot.state = SLOT_DEFERRED;
 	l->rec = *rec;
 	rec->spec = NULL;
 	body = js_parse(l->rec.spec, strlen(l->rec.spec), false, err);
 	if (!body || spec_parse(body, &l->spec, err)) {
 		err_wrap(err, "the store's row of restore %s", l->rec.id);
-		live_free(l);
+		restore_free(l);
 		return -1;
 	}
 	table_insert(&sup->table, l);
@@ -294,25 +294,25 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 /* Rows in order of their end: those that are over go to the list, the others are taken up. */
 static int by_end(const void *a, const void *b)
 {
-	const struct live *const *x = a, *const *y = b;
+	const struct restore *const *x = a, *const *y = b;
 	int64_t d = (*x)->rec.ended_ms - (*y)->rec.ended_ms;
 
 	return d < 0 ? -1 : d > 0;
 }
 
-static void take_up(struct supervisor *sup, struct live *l)
+static void take_up(struct supervisor *sup, struct restore *l)
 {
-	if (live_stands(l)) {
+	if (restore_stands(l)) {
 		capacity_take_up(&sup->capacity, l);
 		return;
 	}
-	live_over(l);
+	restore_over(l);
 	on_ended(sup, l);
 }
 
 static void take_up_rows(struct supervisor *sup)
 {
-	cleanup_free struct live **order = xcalloc(sup->table.n + 1, sizeof(*order));
+	cleanup_free struct restore **order = xcalloc(sup->table.n + 1, sizeof(*order));
 	size_t n = sup->table.n;
 
 	if (n)
@@ -331,7 +331,7 @@ static bool knows(void *arg, const char *id)
 
 static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g, struct err *err)
 {
-	struct live *l;
+	struct restore *l;
 
 	if (!g->proof) {
 		err_set(err, ERR_NOTFOUND, "no restore %s is in the store, and a worker of its "
@@ -352,13 +352,13 @@ static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g
 static enum home_answer take_back(struct supervisor *sup, const struct home_guest *g,
 				  struct err *err)
 {
-	struct live *l = table_find(&sup->table, g->back->id);
+	struct restore *l = table_find(&sup->table, g->back->id);
 
 	if (!l)
 		return adopt(sup, g, err);
 	if (l->slot.state == SLOT_DEFERRED && !capacity_make(&sup->capacity, l))
 		return HOME_LATER;
-	if (!live_is_creating(l) && adopt_back(l, g->worker, g->listen_fd, g->back->npeers))
+	if (!restore_is_creating(l) && adopt_back(l, g->worker, g->listen_fd, g->back->npeers))
 		return HOME_TAKEN;
 	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", g->back->id);
 	return HOME_STRANGE;
@@ -378,10 +378,10 @@ static enum home_answer on_back(void *arg, const struct home_guest *g, struct er
 
 static const struct home_hooks home_hooks = {knows, on_back, has_room};
 
-static void nobody_changed(void *arg, struct live *live)
+static void nobody_changed(void *arg, struct restore *restore)
 {
 	(void)arg;
-	(void)live;
+	(void)restore;
 }
 
 static void nobody_events(void *arg)
@@ -407,7 +407,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (store_open(path, &sup->store, err))
 		return -1;
-	sup->host.lessor = lessor_new(sup->host.base, &sup->host.conf, &live_lessor_hooks);
+	sup->host.lessor = lessor_new(sup->host.base, &sup->host.conf, &restore_lessor_hooks);
 	if (wset_store_open(sup->host.conf.state_dir, sup->host.conf.working_set_bytes,
 		       sup->host.conf.working_set_bytes_per_tenant, &sup->host.wset_store, err))
 		return -1;
@@ -454,7 +454,7 @@ void supervisor_free(struct supervisor *sup)
 	if (!sup)
 		return;
 	while (sup->table.n)
-		remove_live(sup, sup->table.v[sup->table.n - 1]);
+		remove_restore(sup, sup->table.v[sup->table.n - 1]);
 	table_fini(&sup->table);
 	timer_drop(&sup->housekeeping);
 	capacity_fini(&sup->capacity);

@@ -15,7 +15,7 @@ struct event_base;
 
 struct observer {
 	/* A restore's state or flags changed, or it was forgotten (@live then NULL). */
-	void (*changed)(void *arg, struct live *live);
+	void (*changed)(void *arg, struct restore *restore);
 	/* There are new events. */
 	void (*events)(void *arg);
 };
@@ -25,7 +25,7 @@ struct supervisor {
 	int run_fd;                /* owned; the run directory, locked */
 	struct store *store;       /* owned */
 	struct table table;        /* owned, and the restores in it */
-	TAILQ_HEAD(, live) ended;  /* oldest first */
+	TAILQ_HEAD(, restore) ended;  /* oldest first */
 	struct event *housekeeping;
 	struct capacity capacity;
 	struct sweep sweep;
@@ -52,9 +52,9 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 void supervisor_forget_creator(struct creator *c);
 
 /* NULL: none of that id (or still being created). */
-struct live *supervisor_find(struct supervisor *sup, const char *id);
+struct restore *supervisor_find(struct supervisor *sup, const char *id);
 /* The first with an id greater than @after, or NULL; "" begins. */
-struct live *supervisor_next(struct supervisor *sup, const char *after);
+struct restore *supervisor_next(struct supervisor *sup, const char *after);
 
 /* -1 with ERR_UNREADY while nothing new can be created. */
 int supervisor_ready(struct supervisor *sup, struct err *err);

@@ -26,7 +26,7 @@ static size_t position(const struct table *t, const char *id, bool *ret_found)
 	return lo;
 }
 
-struct live *table_find(const struct table *t, const char *id)
+struct restore *table_find(const struct table *t, const char *id)
 {
 	bool found;
 	size_t at = position(t, id, &found);
@@ -34,7 +34,7 @@ struct live *table_find(const struct table *t, const char *id)
 	return found ? t->v[at] : NULL;
 }
 
-struct live *table_next(const struct table *t, const char *after)
+struct restore *table_next(const struct table *t, const char *after)
 {
 	bool found;
 	size_t at = position(t, after, &found) + found;
@@ -45,7 +45,7 @@ struct live *table_next(const struct table *t, const char *after)
 static void grow(struct table *t)
 {
 	size_t cap = t->cap ? t->cap * 2 : FIRST_CAP;
-	struct live **v = xcalloc(cap, sizeof(*v));
+	struct restore **v = xcalloc(cap, sizeof(*v));
 
 	if (t->n)
 		memcpy(v, t->v, t->n * sizeof(*v));
@@ -54,7 +54,7 @@ static void grow(struct table *t)
 	t->cap = cap;
 }
 
-void table_insert(struct table *t, struct live *l)
+void table_insert(struct table *t, struct restore *l)
 {
 	bool found;
 	size_t at = position(t, l->rec.id, &found);
@@ -66,7 +66,7 @@ void table_insert(struct table *t, struct live *l)
 	t->n++;
 }
 
-void table_remove(struct table *t, const struct live *l)
+void table_remove(struct table *t, const struct restore *l)
 {
 	bool found;
 	size_t at = position(t, l->rec.id, &found);

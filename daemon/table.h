@@ -6,21 +6,21 @@
 #ifndef UFFDD_TABLE_H
 #define UFFDD_TABLE_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 struct table { /* all zero: empty */
-	struct live **v; /* owned array of borrowed restores, sorted by id */
+	struct restore **v; /* owned array of borrowed restores, sorted by id */
 	size_t n, cap;
 };
 
 /* NULL: none. Also one that is still being created. */
-struct live *table_find(const struct table *t, const char *id);
+struct restore *table_find(const struct table *t, const char *id);
 /* The first with an id greater than @after, or NULL; "" begins. */
-struct live *table_next(const struct table *t, const char *after);
+struct restore *table_next(const struct table *t, const char *after);
 /* Its id is not in the table. */
-void table_insert(struct table *t, struct live *l);
+void table_insert(struct table *t, struct restore *l);
 /* Nothing happens when it is not in the table. */
-void table_remove(struct table *t, const struct live *l);
+void table_remove(struct table *t, const struct restore *l);
 void table_fini(struct table *t);
 
 #endif

@@ -13,7 +13,7 @@ static struct json_object *add_object(struct json_object *o, const char *key)
 	return member;
 }
 
-static void add_socket(struct json_object *o, const struct live *l)
+static void add_socket(struct json_object *o, const struct restore *l)
 {
 	struct json_object *socket = add_object(o, "socket");
 	struct json_object *backend;
@@ -31,7 +31,7 @@ static void add_socket(struct json_object *o, const struct live *l)
 	js_add_string(backend, "backend_path", l->rec.socket_path);
 }
 
-static void add_processes(struct json_object *o, const struct live *l)
+static void add_processes(struct json_object *o, const struct restore *l)
 {
 	struct json_object *worker = add_object(o, "worker");
 
@@ -62,7 +62,7 @@ static const char *short_of(const struct pagemap_view *v)
 	return v->head.short_of < ARRAY_LEN(names) ? names[v->head.short_of] : NULL;
 }
 
-static void add_memory(struct json_object *o, const struct live *l, const struct pagemap_view *v)
+static void add_memory(struct json_object *o, const struct restore *l, const struct pagemap_view *v)
 {
 	struct json_object *memory = add_object(o, "memory");
 	const uint64_t *pages = v->stats.pages;
@@ -116,7 +116,7 @@ static void add_counters(struct json_object *o, const struct pagemap_view *v)
 	}
 }
 
-static const char *prefetch_state(const struct live *l, const struct pagemap_view *v)
+static const char *prefetch_state(const struct restore *l, const struct pagemap_view *v)
 {
 	if (l->rec.prefetch == PREFETCH_NONE)
 		return "off";
@@ -134,7 +134,7 @@ static const char *prefetch_state(const struct live *l, const struct pagemap_vie
 	return l->claim.state == CLAIM_WAITING ? "queued" : "running";
 }
 
-static void add_prefetch(struct json_object *o, const struct live *l,
+static void add_prefetch(struct json_object *o, const struct restore *l,
 			 const struct pagemap_view *v)
 {
 	struct json_object *prefetch = add_object(o, "prefetch");
@@ -152,7 +152,7 @@ static void add_prefetch(struct json_object *o, const struct live *l,
 	js_add_u64(prefetch, "total_bytes", l->rec.memory_bytes);
 }
 
-static void add_working_set(struct json_object *o, const struct live *l)
+static void add_working_set(struct json_object *o, const struct restore *l)
 {
 	struct json_object *set = add_object(o, "working_set");
 
@@ -162,7 +162,7 @@ static void add_working_set(struct json_object *o, const struct live *l)
 	js_add_u64(set, "pages", l->rec.wset_pages);
 }
 
-static void add_policies(struct json_object *o, const struct live *l)
+static void add_policies(struct json_object *o, const struct restore *l)
 {
 	char timeout[32];
 
@@ -173,14 +173,14 @@ static void add_policies(struct json_object *o, const struct live *l)
 	js_add_string(o, "on_failure", spec_failure_names[l->spec.on_failure]);
 }
 
-struct json_object *view_restore(const struct live *l)
+struct json_object *view_restore(const struct restore *l)
 {
 	struct json_object *o = json_object_new_object();
 	struct pagemap_view view;
 	struct err err;
 
 	/* Counters of a page map that cannot be read are shown as nothing. */
-	if (live_view(l, &view, &err))
+	if (restore_view(l, &view, &err))
 		memset(&view, 0, sizeof(view));
 	js_add_string(o, "id", l->rec.id);
 	js_add_string(o, "tenant", l->rec.tenant);

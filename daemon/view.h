@@ -6,11 +6,11 @@
 
 #include <json-c/json.h>
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 #include "daemon/store.h"
 
 /* The restore object; owned by the caller. */
-struct json_object *view_restore(const struct live *live);
+struct json_object *view_restore(const struct restore *restore);
 /* One event, as a line of the stream. */
 struct json_object *view_event(const struct store_event *event);
 

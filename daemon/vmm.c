@@ -9,12 +9,12 @@
 #include "daemon/log.h"
 #include "daemon/timer.h"
 
-static void ask_in(struct live *l, uint64_t us)
+static void ask_in(struct restore *l, uint64_t us)
 {
 	timer_add(l->hold.ask_vmm, us);
 }
 
-bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
+bool vmm_may_be(const struct restore *l, int pidfd, uint32_t pid)
 {
 	uid_t real, saved, caller = l->rec.caller_uid;
 	pid_t behind;
@@ -30,7 +30,7 @@ bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid)
 }
 
 /* With a userfaultfd in hand it alone decides. */
-bool vmm_has_ended(const struct live *l)
+bool vmm_has_ended(const struct restore *l)
 {
 	if (l->hold.uffd >= 0)
 		return uffd_life(l->hold.uffd) == UF_ENDED;
@@ -40,7 +40,7 @@ bool vmm_has_ended(const struct live *l)
 /* ---- it is not who connected ---- */
 
 /* Who else it is: *ret_pidfd, owned by the caller, and into the record. */
-static bool find_owner(struct live *l, int *ret_pidfd)
+static bool find_owner(struct restore *l, int *ret_pidfd)
 {
 	struct pagemap_view view;
 	cleanup_fd int pidfd = -1;
@@ -48,7 +48,7 @@ static bool find_owner(struct live *l, int *ret_pidfd)
 	struct err err;
 	pid_t pid;
 
-	if (l->hold.uffd < 0 || live_view(l, &view, &err))
+	if (l->hold.uffd < 0 || restore_view(l, &view, &err))
 		return false;
 	pidfd = fetch_owner(l->hold.uffd, &view.regions, &pid);
 	if (pidfd < 0 || !vmm_may_be(l, pidfd, (uint32_t)pid) ||
@@ -61,7 +61,7 @@ static bool find_owner(struct live *l, int *ret_pidfd)
 	return true;
 }
 
-static void tell_elsewhere(struct live *l, uint32_t peer)
+static void tell_elsewhere(struct restore *l, uint32_t peer)
 {
 	struct json_object *data = json_object_new_object();
 
@@ -73,11 +73,11 @@ static void tell_elsewhere(struct live *l, uint32_t peer)
 	else
 		json_object_object_add(data, "vmm", NULL);
 	l->rec.revision++;
-	live_changed(l, "vmm-elsewhere", data);
+	restore_changed(l, "vmm-elsewhere", data);
 }
 
 /* From now on the process that is found is the VMM; true if there is one. */
-static bool look_elsewhere(struct live *l)
+static bool look_elsewhere(struct restore *l)
 {
 	uint32_t peer = l->rec.vmm_pid;
 	int pidfd = -1;
@@ -93,7 +93,7 @@ static bool look_elsewhere(struct live *l)
 	return true;
 }
 
-static void on_elsewhere(struct live *l)
+static void on_elsewhere(struct restore *l)
 {
 	uint32_t peer = l->rec.vmm_pid;
 
@@ -112,19 +112,19 @@ static void on_elsewhere(struct live *l)
 
 static void on_ask(evutil_socket_t fd, short what, void *arg)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 
 	(void)fd;
 	(void)what;
 	if (l->hold.uffd < 0) {
 		/* Its worker has it, and stays until the end, or brings it. */
 		if (!l->worker && l->slot.state != SLOT_AWAITED)
-			live_end(l, "vmm-exited");
+			restore_end(l, "vmm-exited");
 		return;
 	}
 	switch (life_ask(&l->hold.life, l->hold.uffd, now_us())) {
 	case LIFE_GONE:
-		live_end(l, "vmm-exited");
+		restore_end(l, "vmm-exited");
 		return;
 	case LIFE_ELSEWHERE:
 		on_elsewhere(l);
@@ -136,7 +136,7 @@ static void on_ask(evutil_socket_t fd, short what, void *arg)
 		ask_in(l, life_wait_us(&l->hold.life, now_us()));
 }
 
-static void begin_to_ask(struct live *l)
+static void begin_to_ask(struct restore *l)
 {
 	life_begin(&l->hold.life, now_us());
 	if (!l->hold.ask_vmm)
@@ -151,7 +151,7 @@ static void on_vmm(evutil_socket_t fd, short what, void *arg)
 	begin_to_ask(arg);
 }
 
-void vmm_watch(struct live *l, int *pidfd)
+void vmm_watch(struct restore *l, int *pidfd)
 {
 	if (l->hold.vmm < 0 && *pidfd >= 0) {
 		l->hold.vmm = steal_fd(pidfd);
@@ -165,16 +165,16 @@ void vmm_watch(struct live *l, int *pidfd)
 /* ---- its death ---- */
 
 /* It runs, but the memory is another's: killing it would help nobody. */
-static bool is_other(const struct live *l)
+static bool is_other(const struct restore *l)
 {
 	struct pagemap_view view;
 	struct err err;
 
-	return live_view(l, &view, &err) == 0 && view.head.connected &&
+	return restore_view(l, &view, &err) == 0 && view.head.connected &&
 	       fetch_is_other((pid_t)l->rec.vmm_pid, &view.regions);
 }
 
-int vmm_kill(struct live *l, struct err *err)
+int vmm_kill(struct restore *l, struct err *err)
 {
 	if (vmm_has_ended(l))
 		return 0;
@@ -186,20 +186,20 @@ int vmm_kill(struct live *l, struct err *err)
 		       "VMM yourself");
 }
 
-void vmm_kill_failed(struct live *l, const struct err *why)
+void vmm_kill_failed(struct restore *l, const struct err *why)
 {
 	struct json_object *data = json_object_new_object();
 
 	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", l->rec.id,
 		  l->rec.vmm_pid, why->msg);
 	js_add_string(data, "detail", why->msg);
-	live_changed(l, "kill-failed", data);
+	restore_changed(l, "kill-failed", data);
 }
 
-void vmm_end(struct live *l)
+void vmm_end(struct restore *l)
 {
 	struct err err;
 
-	if (live_has_vmm(l) && vmm_kill(l, &err))
+	if (restore_has_vmm(l) && vmm_kill(l, &err))
 		vmm_kill_failed(l, &err);
 }

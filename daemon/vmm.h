@@ -8,24 +8,24 @@
 #ifndef UFFDD_VMM_H
 #define UFFDD_VMM_H
 
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 /*
  * May the process behind a worker's pidfd be its VMM, of this pid? We kill it in the end, and a
  * worker is not trusted: so it has connected to us, or its caller might kill it anyway.
  */
-bool vmm_may_be(const struct live *l, int pidfd, uint32_t pid);
+bool vmm_may_be(const struct restore *l, int pidfd, uint32_t pid);
 /*
  * Notice its end. @pidfd is taken over, unless there is one already; -1: who handed the
  * userfaultfd over has ended.
  */
-void vmm_watch(struct live *l, int *pidfd);
+void vmm_watch(struct restore *l, int *pidfd);
 /* Has it ended, as far as can be told with what we have? */
-bool vmm_has_ended(const struct live *l);
+bool vmm_has_ended(const struct restore *l);
 /* SIGKILL; 0 also when it has ended. -1: ERR_NOTFOUND, nobody is known whose memory it is. */
-int vmm_kill(struct live *l, struct err *err);
+int vmm_kill(struct restore *l, struct err *err);
 /* The same for a restore that has failed; an event says why it cannot be killed. */
-void vmm_end(struct live *l);
-void vmm_kill_failed(struct live *l, const struct err *why);
+void vmm_end(struct restore *l);
+void vmm_kill_failed(struct restore *l, const struct err *why);
 
 #endif

@@ -8,7 +8,7 @@ struct wait {
 	TAILQ_ENTRY(wait) link;
 	struct waits *waits;
 	struct http_request *req;
-	const struct live *live;
+	const struct restore *restore;
 	struct event *deadline;
 	struct wait_goal goal;
 };
@@ -32,7 +32,7 @@ static void finish(struct wait *w, bool late)
 	struct err err;
 
 	wait_free(w);
-	if (done.goal.answer(done.req, done.live, late, &err))
+	if (done.goal.answer(done.req, done.restore, late, &err))
 		call_problem(done.req, &err);
 }
 
@@ -49,19 +49,19 @@ static void on_gone(struct http_request *req, void *arg)
 	wait_free(arg);
 }
 
-static bool has_reached(const struct wait_goal *goal, const struct live *live)
+static bool has_reached(const struct wait_goal *goal, const struct restore *restore)
 {
-	return goal->reached(live, goal->target);
+	return goal->reached(restore, goal->target);
 }
 
-int waits_hold(struct waits *waits, struct http_request *req, const struct live *live,
+int waits_hold(struct waits *waits, struct http_request *req, const struct restore *restore,
 	       uint64_t ms, const struct wait_goal *goal, struct err *err)
 {
 	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
 	struct wait *w;
 
-	if (ms == 0 || has_reached(goal, live))
-		return goal->answer(req, live, !has_reached(goal, live), err);
+	if (ms == 0 || has_reached(goal, restore))
+		return goal->answer(req, restore, !has_reached(goal, restore), err);
 	w = xcalloc(1, sizeof(*w));
 	if (http_hold(req, on_gone, w)) {
 		free(w);
@@ -71,7 +71,7 @@ int waits_hold(struct waits *waits, struct http_request *req, const struct live 
 	*w = (struct wait){
 		.waits = waits,
 		.req = req,
-		.live = live,
+		.restore = restore,
 		.deadline = evtimer_new(waits->base, on_deadline, w),
 		.goal = *goal,
 	};
@@ -80,13 +80,13 @@ int waits_hold(struct waits *waits, struct http_request *req, const struct live 
 	return 0;
 }
 
-void waits_look(struct waits *waits, const struct live *live)
+void waits_look(struct waits *waits, const struct restore *restore)
 {
 	struct wait *w, *next;
 
 	for (w = TAILQ_FIRST(&waits->held); w; w = next) {
 		next = TAILQ_NEXT(w, link);
-		if (w->live == live && has_reached(&w->goal, live))
+		if (w->restore == restore && has_reached(&w->goal, restore))
 			finish(w, false);
 	}
 }

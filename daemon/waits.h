@@ -14,7 +14,7 @@
 
 struct event_base;
 struct http_request;
-struct live;
+struct restore;
 struct wait;
 
 struct waits {
@@ -24,13 +24,13 @@ struct waits {
 
 struct wait_goal {
 	/* Has the restore got there, or can it no longer? */
-	bool (*reached)(const struct live *live, int target);
+	bool (*reached)(const struct restore *restore, int target);
 	int target;
 	/*
 	 * Answers @req and returns 0, or leaves it and returns -1: then @err is the answer.
 	 * @late: time is over, and the goal not reached.
 	 */
-	int (*answer)(struct http_request *req, const struct live *live, bool late,
+	int (*answer)(struct http_request *req, const struct restore *restore, bool late,
 		      struct err *err);
 };
 
@@ -45,9 +45,9 @@ void waits_init(struct waits *waits, struct event_base *base);
  * Like a handler (call.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
  * where too many are held.
  */
-int waits_hold(struct waits *waits, struct http_request *req, const struct live *live,
+int waits_hold(struct waits *waits, struct http_request *req, const struct restore *restore,
 	       uint64_t ms, const struct wait_goal *goal, struct err *err);
 /* @live has changed: look at those that wait for it. */
-void waits_look(struct waits *waits, const struct live *live);
+void waits_look(struct waits *waits, const struct restore *restore);
 
 #endif

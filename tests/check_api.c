@@ -96,7 +96,7 @@ START_TEST(test_news)
 {
 	int stream, poll_end, poll_other;
 	struct apikit k;
-	struct live *l;
+	struct restore *l;
 
 	prepare(&k);
 	apikit_start(&k);
@@ -114,12 +114,12 @@ START_TEST(test_news)
 	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/healthz", NULL)->status, 200);
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
 	record_move(&l->rec, STATE_SERVING, NULL, 1);
-	live_changed(l, "connected", NULL);
+	restore_changed(l, "connected", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_other)->body, "\"state\":\"serving\""));
 	WAIT_FOR(hears(stream, "\"type\":\"connected\""));
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
 	record_move(&l->rec, STATE_ENDED, "stopped", 2);
-	live_changed(l, "ended", NULL);
+	restore_changed(l, "ended", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_end)->body, "\"state\":\"ended\""));
 	WAIT_FOR(hears(stream, "\"type\":\"ended\""));
 	apikit_stop(&k);

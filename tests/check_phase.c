@@ -29,7 +29,7 @@ static const struct {
 
 START_TEST(test_row)
 {
-	struct live l = {.slot.state = rows[_i].slot, .rec.state = rows[_i].state};
+	struct restore l = {.slot.state = rows[_i].slot, .rec.state = rows[_i].state};
 
 	ck_assert_str_eq(phase_name(phase_of(&l)), phase_name(rows[_i].phase));
 }

@@ -247,7 +247,7 @@ static int note_tenant(struct call *c, const char *tenant, struct err *err)
 	return note_plain(c, err);
 }
 
-static int note_restore(struct call *c, struct live *l, struct err *err)
+static int note_restore(struct call *c, struct restore *l, struct err *err)
 {
 	given = l;
 	return note_plain(c, err);

@@ -8,13 +8,13 @@
 
 #define MANY 200
 
-static struct live restores[MANY];
+static struct restore restores[MANY];
 
 /* In an order that is not theirs. */
 static void fill(struct table *t)
 {
 	for (size_t i = 0; i < MANY; i++) {
-		struct live *l = &restores[i * 77 % MANY];
+		struct restore *l = &restores[i * 77 % MANY];
 
 		snprintf(l->rec.id, sizeof(l->rec.id), "r-%03zu", i * 77 % MANY);
 		table_insert(t, l);
@@ -30,7 +30,7 @@ START_TEST(test_in_order)
 	ck_assert_ptr_null(table_next(&t, ""));
 	fill(&t);
 	ck_assert_uint_eq(t.n, MANY);
-	for (struct live *l; (l = table_next(&t, after)); after = l->rec.id)
+	for (struct restore *l; (l = table_next(&t, after)); after = l->rec.id)
 		ck_assert_ptr_eq(l, &restores[n++]);
 	ck_assert_uint_eq(n, MANY);
 	/* Also behind one that is not there. */
@@ -41,7 +41,7 @@ END_TEST
 
 START_TEST(test_find_and_remove)
 {
-	struct live other = {.rec.id = "r-007"};
+	struct restore other = {.rec.id = "r-007"};
 	struct table t = {0};
 
 	fill(&t);

@@ -6,24 +6,24 @@
 #include <sys/socket.h>
 
 #include "daemon/call.h"
-#include "daemon/live.h"
+#include "daemon/restore.h"
 #include "tests/httpd.h"
 
 #define HOUR_MS "3600000"
 
 static struct waits waits;
 /* Only their addresses count. */
-static struct live here, there;
+static struct restore here, there;
 static int stage_of_here, stage_of_there;
 static bool refusing;
 static size_t asked;
 
-static bool has_reached(const struct live *live, int target)
+static bool has_reached(const struct restore *restore, int target)
 {
-	return (live == &here ? stage_of_here : stage_of_there) >= target;
+	return (restore == &here ? stage_of_here : stage_of_there) >= target;
 }
 
-static int answer(struct http_request *req, const struct live *live, bool late, struct err *err)
+static int answer(struct http_request *req, const struct restore *restore, bool late, struct err *err)
 {
 	char text[64];
 
@@ -44,11 +44,11 @@ static uint64_t number(struct http_request *req, const char *key)
 static void handler(struct http_request *req, void *arg)
 {
 	const struct wait_goal goal = {has_reached, (int)number(req, "target"), answer};
-	const struct live *live = strcmp(http_path(req), "/here") == 0 ? &here : &there;
+	const struct restore *restore = strcmp(http_path(req), "/here") == 0 ? &here : &there;
 	struct err err;
 
 	ck_assert_ptr_eq(arg, &waits);
-	if (waits_hold(&waits, req, live, number(req, "ms"), &goal, &err))
+	if (waits_hold(&waits, req, restore, number(req, "ms"), &goal, &err))
 		call_problem(req, &err);
 	asked++;
 }

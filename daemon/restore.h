@@ -1,13 +1,13 @@
 /*
- * live - one restore at work: its record, what is held for it, and its worker's slot
+ * restore - one restore at work: its record, what is held for it, and its worker's slot
  *
  * It has two states: what the API shows of it (restore.h), and how it stands with its worker
  * (slot.h). Nobody but this room changes the first, and writes it down: those who recover,
  * steer, record or assign do it through here. When the restore ends, all that is held goes at
  * once (holdings.h); what stays is the record, until the retention time is over.
  */
-#ifndef UFFDD_LIVE_H
-#define UFFDD_LIVE_H
+#ifndef UFFDD_RESTORE_H
+#define UFFDD_RESTORE_H
 
 #include <sys/queue.h>
 
@@ -17,13 +17,13 @@
 #include "daemon/tenant.h"
 
 /* How long a worker may take to leave, on a host that is too busy to run it. */
-#define LIVE_LEAVE_MS 30000
+#define RESTORE_LEAVE_MS 30000
 
-struct live;
+struct restore;
 
 /* Who waits for a create: called once, with the restore, or with why not. */
 struct creator {
-	void (*done)(struct creator *c, struct live *live, const struct err *why);
+	void (*done)(struct creator *c, struct restore *restore, const struct err *why);
 	void *arg;
 	bool made; /* set before done: the restore is new, and was made for this one */
 	TAILQ_ENTRY(creator) link;
@@ -31,7 +31,7 @@ struct creator {
 };
 TAILQ_HEAD(creators, creator);
 
-struct live {
+struct restore {
 	struct host *host;        /* borrowed */
 	struct restore_record rec;
 	struct spec spec;
@@ -44,70 +44,70 @@ struct live {
 	struct holdings hold;     /* descriptors, paths, deadlines */
 	uint64_t refused_told;    /* REFUSED that were worth an event, and those that would be */
 	uint64_t notes_told[CHAN_NOTE_COUNT];
-	TAILQ_ENTRY(live) ended_link;
+	TAILQ_ENTRY(restore) ended_link;
 };
 
 /* Releases whatever is left and leaves the worker alone (see worker_leave). */
-void live_free(struct live *l);
+void restore_free(struct restore *l);
 
 /* Its record, out of its spec, which is resolved. */
-void live_begin(struct live *l, const char *id, const struct sock_peer *caller);
+void restore_begin(struct restore *l, const char *id, const struct sock_peer *caller);
 /* Of a restore that is all zero: no descriptors, no creators. */
-void live_init(struct live *l, struct host *host);
-extern const struct lessor_hooks live_lessor_hooks;
+void restore_init(struct restore *l, struct host *host);
+extern const struct lessor_hooks restore_lessor_hooks;
 
 /* By its row: of this boot, and it still holds a VMM, or waits for one, or is being created. */
-bool live_stands(const struct live *l);
+bool restore_stands(const struct restore *l);
 /* Is there a guest that may hang on us? Then nothing of it is closed. */
-bool live_has_vmm(const struct live *l);
+bool restore_has_vmm(const struct restore *l);
 /* Everything but the record goes, with the worker as soon as that has left. */
-void live_release(struct live *l);
-static inline bool live_is_creating(const struct live *l)
+void restore_release(struct restore *l);
+static inline bool restore_is_creating(const struct restore *l)
 {
 	return l->slot.state == SLOT_CREATING;
 }
 /* Everything but the record is gone. */
-bool live_released(const struct live *l);
+bool restore_released(const struct restore *l);
 
 /* A change: written, published, and looked at by those who wait. @data is taken over. */
-void live_changed(struct live *l, const char *type, struct json_object *data);
+void restore_changed(struct restore *l, const char *type, struct json_object *data);
 /* The first of them: in the store before anybody hears of it, or an error. */
-int live_created(struct live *l, struct json_object *data, struct err *err);
+int restore_created(struct restore *l, struct json_object *data, struct err *err);
 /* An event, but of no restore: nothing of @l was created yet. */
-void live_tell_unborn(struct live *l, const char *type, struct json_object *data);
+void restore_tell_unborn(struct restore *l, const char *type, struct json_object *data);
 /*
- * Its worker is lost, or one serves again; the caller tells what has happened (live_changed).
+ * Its worker is lost, or one serves again; the caller tells what has happened (restore_changed).
  * Only one that serves goes back and forth: waiting and failed ones stay what they are.
  */
-void live_unserved(struct live *l);
-void live_served(struct live *l);
+void restore_unserved(struct restore *l);
+void restore_served(struct restore *l);
 /* A row that does not stand: what lived before the host was started again has ended with it. */
-void live_over(struct live *l);
+void restore_over(struct restore *l);
 
 /*
  * Visible at once; what the guest hangs on is kept until the VMM has ended. True: it had not
  * failed before, and the caller ends the VMM (vmm_end), if on_failure says so.
  */
-bool live_fail(struct live *l, const char *reason);
+bool restore_fail(struct restore *l, const char *reason);
 /*
  * A VMM is there: from its worker, or from the page map that a dead one left.
  * @pidfd: of who handed the userfaultfd over, borrowed; -1: it has ended
  */
-void live_connected(struct live *l, const struct chan_connected *c, int pidfd);
+void restore_connected(struct restore *l, const struct chan_connected *c, int pidfd);
 /* Who handed a userfaultfd over, into the record; @pidfd as above. */
-void live_note_vmm(struct live *l, uint32_t pid, uint32_t uid, int pidfd);
+void restore_note_vmm(struct restore *l, uint32_t pid, uint32_t uid, int pidfd);
 /* The store has it: its worker is told. */
-void live_known(struct live *l);
+void restore_known(struct restore *l);
 
 /*
  * It has ended: everything but the record goes. After a failure the reason stays; who
  * asked for the end gives it otherwise, else @reason.
  */
-void live_end(struct live *l, const char *reason);
+void restore_end(struct restore *l, const char *reason);
 
 /* The page map's file, to look into and to hand on; owned by the caller. */
-int live_open_map(const struct live *l, int *ret_fd, struct err *err);
+int restore_open_map(const struct restore *l, int *ret_fd, struct err *err);
 /* The page map now, or as it was at release. */
-int live_view(const struct live *l, struct pagemap_view *ret, struct err *err);
+int restore_view(const struct restore *l, struct pagemap_view *ret, struct err *err);
 
 #endif

@@ -1,4 +1,4 @@
-#include "daemon/live.h"
+#include "daemon/restore.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -7,23 +7,23 @@
 #include "common/proc.h"
 #include "daemon/log.h"
 
-void live_changed(struct live *l, const char *type, struct json_object *data)
+void restore_changed(struct restore *l, const char *type, struct json_object *data)
 {
 	journal_add(l->host->journal, &l->rec, type, data);
 	l->host->hooks->changed(l->host->arg, l);
 }
 
-int live_created(struct live *l, struct json_object *data, struct err *err)
+int restore_created(struct restore *l, struct json_object *data, struct err *err)
 {
 	return journal_add_now(l->host->journal, &l->rec, "created", data, err);
 }
 
-void live_tell_unborn(struct live *l, const char *type, struct json_object *data)
+void restore_tell_unborn(struct restore *l, const char *type, struct json_object *data)
 {
 	journal_add(l->host->journal, NULL, type, data);
 }
 
-void live_unserved(struct live *l)
+void restore_unserved(struct restore *l)
 {
 	if (l->rec.state == STATE_SERVING)
 		record_move(&l->rec, STATE_RECOVERING, "", wall_ms());
@@ -31,7 +31,7 @@ void live_unserved(struct live *l)
 		l->rec.revision++;
 }
 
-void live_served(struct live *l)
+void restore_served(struct restore *l)
 {
 	if (l->rec.state == STATE_RECOVERING)
 		record_move(&l->rec, STATE_SERVING, "", wall_ms());
@@ -39,7 +39,7 @@ void live_served(struct live *l)
 
 /* ---- end of a restore ---- */
 
-void live_over(struct live *l)
+void restore_over(struct restore *l)
 {
 	if (proto_state_live(l->rec.state)) {
 		record_move(&l->rec, STATE_ENDED, "reboot", wall_ms());
@@ -49,17 +49,17 @@ void live_over(struct live *l)
 }
 
 /* One that was never served: its worker alone has what it handed over. */
-static bool is_held(const struct live *l)
+static bool is_held(const struct restore *l)
 {
 	return l->worker && l->rec.vmm_pid && !l->rec.connected_ms;
 }
 
-bool live_has_vmm(const struct live *l)
+bool restore_has_vmm(const struct restore *l)
 {
 	return l->hold.vmm >= 0 || l->hold.uffd >= 0 || is_held(l);
 }
 
-void live_release(struct live *l)
+void restore_release(struct restore *l)
 {
 	struct chan_msg stop = {.stop.how = CHAN_STOP_WAITING};
 	struct err err;
@@ -70,13 +70,13 @@ void live_release(struct live *l)
 	if (l->worker) {
 		/* It may have left already, or leave because the VMM did. */
 		worker_send(l->worker, CHAN_STOP, &stop, NULL, 0, &err);
-		worker_expect_exit(l->worker, LIVE_LEAVE_MS);
+		worker_expect_exit(l->worker, RESTORE_LEAVE_MS);
 	} else {
 		holdings_close_map(&l->hold);
 	}
 }
 
-bool live_stands(const struct live *l)
+bool restore_stands(const struct restore *l)
 {
 	if (strcmp(l->rec.boot_id, l->host->boot_id) != 0)
 		return false;
@@ -85,12 +85,12 @@ bool live_stands(const struct live *l)
 	return l->rec.state == STATE_FAILED && !l->rec.released;
 }
 
-bool live_released(const struct live *l)
+bool restore_released(const struct restore *l)
 {
 	return l->slot.state == SLOT_OVER;
 }
 
-static struct json_object *reason_data(const struct live *l)
+static struct json_object *reason_data(const struct restore *l)
 {
 	struct json_object *data = json_object_new_object();
 
@@ -98,7 +98,7 @@ static struct json_object *reason_data(const struct live *l)
 	return data;
 }
 
-void live_end(struct live *l, const char *reason)
+void restore_end(struct restore *l, const char *reason)
 {
 	bool failed = l->rec.state == STATE_FAILED;
 
@@ -110,23 +110,23 @@ void live_end(struct live *l, const char *reason)
 	l->rec.released = true;
 	/* Before its files go: a living row without them would be taken for a lost one. */
 	journal_add(l->host->journal, &l->rec, failed ? "released" : "ended", reason_data(l));
-	live_release(l);
+	restore_release(l);
 	l->host->hooks->ended(l->host->arg, l);
 	l->host->hooks->changed(l->host->arg, l);
 }
 
-bool live_fail(struct live *l, const char *reason)
+bool restore_fail(struct restore *l, const char *reason)
 {
 	if (l->rec.state == STATE_FAILED)
 		return false;
 	log_warning("restore failed", "id=%s tenant=%s reason=%s", l->rec.id, l->rec.tenant, reason);
 	record_move(&l->rec, STATE_FAILED, reason, wall_ms());
-	l->rec.released = !live_has_vmm(l);
+	l->rec.released = !restore_has_vmm(l);
 	holdings_close_socket(&l->hold, l->spec.socket_path);
 	lessor_back(l->host->lessor, &l->claim);
-	live_changed(l, "failed", reason_data(l));
-	if (!live_has_vmm(l)) {
-		live_release(l);
+	restore_changed(l, "failed", reason_data(l));
+	if (!restore_has_vmm(l)) {
+		restore_release(l);
 		l->host->hooks->ended(l->host->arg, l);
 	}
 	return true;
@@ -134,7 +134,7 @@ bool live_fail(struct live *l, const char *reason)
 
 /* ---- its worker and its VMM ---- */
 
-void live_known(struct live *l)
+void restore_known(struct restore *l)
 {
 	struct chan_msg msg = {0};
 	struct err err;
@@ -154,40 +154,40 @@ static struct json_object *connected_data(const struct chan_connected *c)
 	return data;
 }
 
-void live_note_vmm(struct live *l, uint32_t pid, uint32_t uid, int pidfd)
+void restore_note_vmm(struct restore *l, uint32_t pid, uint32_t uid, int pidfd)
 {
 	l->rec.vmm_pid = pid;
 	l->rec.vmm_uid = uid;
 	l->rec.vmm_start = pidfd >= 0 ? proc_start_behind(pidfd, (pid_t)pid) : 0;
 }
 
-void live_connected(struct live *l, const struct chan_connected *c, int pidfd)
+void restore_connected(struct restore *l, const struct chan_connected *c, int pidfd)
 {
-	live_note_vmm(l, c->pid, c->uid, pidfd);
+	restore_note_vmm(l, c->pid, c->uid, pidfd);
 	l->rec.page_bytes = c->page_bytes;
 	l->rec.memory_bytes = c->memory_bytes;
 	l->rec.connected_ms = wall_ms();
 	record_move(&l->rec, STATE_SERVING, "", wall_ms());
 	holdings_close_socket(&l->hold, l->spec.socket_path);
-	live_changed(l, "connected", connected_data(c));
+	restore_changed(l, "connected", connected_data(c));
 }
 
 static void tell_lease(struct claim *c, enum chan_type type, struct chan_msg *msg)
 {
-	struct live *l = (struct live *)((char *)c - offsetof(struct live, claim));
+	struct restore *l = (struct restore *)((char *)c - offsetof(struct restore, claim));
 	struct err err;
 
 	if (l->worker)
 		worker_send(l->worker, type, msg, NULL, 0, &err);
 }
 
-const struct lessor_hooks live_lessor_hooks = {tell_lease};
+const struct lessor_hooks restore_lessor_hooks = {tell_lease};
 
 /* ---- begin ---- */
 
 static bool send_peer(void *arg, int sock)
 {
-	struct live *l = arg;
+	struct restore *l = arg;
 	struct chan_msg msg = {0};
 	struct err err;
 
@@ -196,28 +196,28 @@ static bool send_peer(void *arg, int sock)
 
 static bool has_room(void *arg)
 {
-	const struct live *l = arg;
+	const struct restore *l = arg;
 
 	return l->host->hooks->room(l->host->arg);
 }
 
 static const struct door_hooks door_hooks = {send_peer, has_room};
 
-void live_init(struct live *l, struct host *host)
+void restore_init(struct restore *l, struct host *host)
 {
 	l->host = host;
 	holdings_init(&l->hold, host->base, &door_hooks, l);
 	TAILQ_INIT(&l->creators);
 }
 
-void live_begin(struct live *l, const char *id, const struct sock_peer *caller)
+void restore_begin(struct restore *l, const char *id, const struct sock_peer *caller)
 {
 	record_begin(&l->rec, id, &l->spec, caller, wall_ms());
 	memcpy(l->rec.boot_id, l->host->boot_id, sizeof(l->rec.boot_id));
 	l->rec.recording = l->spec.record && l->host->conf.record_window_ms > 0;
 }
 
-void live_free(struct live *l)
+void restore_free(struct restore *l)
 {
 	lessor_back(l->host->lessor, &l->claim);
 	if (l->worker)
@@ -228,7 +228,7 @@ void live_free(struct live *l)
 	free(l);
 }
 
-int live_open_map(const struct live *l, int *ret_fd, struct err *err)
+int restore_open_map(const struct restore *l, int *ret_fd, struct err *err)
 {
 	char path[CONF_PATH_MAX + 1];
 
@@ -237,14 +237,14 @@ int live_open_map(const struct live *l, int *ret_fd, struct err *err)
 	return *ret_fd < 0 ? err_sys(err, "open the page map %s", path) : 0;
 }
 
-int live_view(const struct live *l, struct pagemap_view *ret, struct err *err)
+int restore_view(const struct restore *l, struct pagemap_view *ret, struct err *err)
 {
 	cleanup_fd int map = -1;
 
 	if (l->hold.map_fd >= 0)
 		return pagemap_view(l->hold.map_fd, ret, err);
 	if (!slot_is_released(&l->slot))
-		return live_open_map(l, &map, err) || pagemap_view(map, ret, err) ? -1 : 0;
+		return restore_open_map(l, &map, err) || pagemap_view(map, ret, err) ? -1 : 0;
 	*ret = l->hold.last;
 	return 0;
 }
