@@ -69,7 +69,7 @@ static void forget_channel(struct restore *l)
 {
 	l->worker = NULL;
 	lessor_back(l->host->lessor, &l->claim);
-	door_forget_told(&l->hold.door);
+	acceptor_forget_told(&l->hold.acceptor);
 }
 
 void adopt_cut(struct restore *l, int *pidfd)
@@ -177,7 +177,7 @@ bool adopt_back(struct restore *l, struct worker *w, int *listen_fd, size_t npee
 	close_fd(&l->hold.old_worker);
 	l->worker = w;
 	worker_own(w, l->host->worker_hooks, l);
-	door_open(&l->hold.door, listen_fd, npeers, l->rec.state == STATE_WAITING);
+	acceptor_open(&l->hold.acceptor, listen_fd, npeers, l->rec.state == STATE_WAITING);
 	restore_served(l);
 	slot_event(&l->slot, SLOT_BACK);
 	restore_known(l);

@@ -17,7 +17,7 @@ void adopt_row(struct restore *l);
 void adopt_cut(struct restore *l, int *pidfd);
 /*
  * A worker says that it serves @l; false: it is not the one of the row.
- * @listen_fd, @npeers: see door_open()
+ * @listen_fd, @npeers: see acceptor_open()
  */
 bool adopt_back(struct restore *l, struct worker *w, int *listen_fd, size_t npeers);
 

@@ -45,7 +45,7 @@ static int make_socket(struct restore *l, struct err *err)
 		unlink(own);
 	if (sock_listen(l->spec.socket_path, SOCK_STREAM, l->spec.socket_mode,
 			root ? l->spec.socket_uid : SOCK_KEEP_OWNER,
-			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->hold.door.fd, err))
+			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->hold.acceptor.fd, err))
 		return -1;
 	l->hold.own_socket = true;
 	return 0;
@@ -90,7 +90,7 @@ static void fill_state(const struct restore *l, struct chan_assign *a)
 	a->rate_bytes_per_s = l->rec.rate_bytes_per_s;
 	a->paused = l->rec.paused;
 	a->failed = l->rec.state == STATE_FAILED;
-	a->unlink_socket = !l->hold.own_socket && l->hold.uffd < 0 && l->hold.door.fd >= 0;
+	a->unlink_socket = !l->hold.own_socket && l->hold.uffd < 0 && l->hold.acceptor.fd >= 0;
 	a->connect_ms = connect_ms(l);
 	a->record_ms = l->rec.recording ? l->host->conf.record_window_ms : 0;
 	a->wset_bytes = min_u64(l->host->conf.working_set_bytes,
@@ -128,14 +128,14 @@ static int assign(struct restore *l, enum chan_assign_kind kind, int map, struct
 		fds[nfds++] = l->hold.uffd;
 		if (l->hold.vmm >= 0)
 			fds[nfds++] = l->hold.vmm;
-	} else if (l->hold.door.fd >= 0) {
-		fds[nfds++] = l->hold.door.fd;
+	} else if (l->hold.acceptor.fd >= 0) {
+		fds[nfds++] = l->hold.acceptor.fd;
 	}
 	if (holder >= 0)
 		fds[nfds++] = holder;
 	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
 		return -1;
-	door_hand_over(&l->hold.door);
+	acceptor_hand_over(&l->hold.acceptor);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ int assign_successor(struct restore *l, struct err *err)
 		return restore_open_map(l, &map, err) ||
 		       assign(l, CHAN_ASSIGN_SERVE, map, err) ? -1 : 0;
 	/* Nothing was installed yet: begin the page map anew. */
-	if (make_map(l, &map, err) || (l->hold.door.fd < 0 && make_socket(l, err)))
+	if (make_map(l, &map, err) || (l->hold.acceptor.fd < 0 && make_socket(l, err)))
 		return -1;
 	return assign(l, CHAN_ASSIGN_WAIT, map, err);
 }

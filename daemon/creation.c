@@ -93,7 +93,7 @@ void creation_done(struct restore *l, const struct chan_ready *ready, int *liste
 	restore_known(l);
 	/* Before anybody can start a VMM. */
 	restore_wset_give(l);
-	door_open(&l->hold.door, listen_fd, 0, l->rec.state == STATE_WAITING);
+	acceptor_open(&l->hold.acceptor, listen_fd, 0, l->rec.state == STATE_WAITING);
 	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
 		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
 	answer(l, NULL);

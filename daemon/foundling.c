@@ -172,7 +172,7 @@ struct restore *foundling_new(struct host *host, const struct home_guest *guest,
 	worker_own(l->worker, host->worker_hooks, l);
 	slot_event(&l->slot, SLOT_BACK);
 	restore_wset_ready(l, &guest->proof->key);
-	door_open(&l->hold.door, guest->listen_fd, guest->back->npeers,
+	acceptor_open(&l->hold.acceptor, guest->listen_fd, guest->back->npeers,
 		  l->rec.state == STATE_WAITING);
 	return l;
 }

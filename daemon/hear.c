@@ -35,7 +35,7 @@ static const char *on_ready(struct restore *l, const struct chan_msg *msg, int *
 
 	if (!ready->size_bytes || ready->layers > SPEC_LAYERS_MAX + 1)
 		return "of an impossible snapshot";
-	if (l->rec.state == STATE_WAITING && l->hold.door.fd < 0 && !door_listens(fds[0]))
+	if (l->rec.state == STATE_WAITING && l->hold.acceptor.fd < 0 && !acceptor_listens(fds[0]))
 		return "without a socket";
 	/* Of a complete guest only the pages are known. */
 	if (!restore_is_creating(l) &&
@@ -49,7 +49,7 @@ static const char *on_ready(struct restore *l, const struct chan_msg *msg, int *
 	slot_event(&l->slot, SLOT_LOADED);
 	restore_known(l);
 	restore_wset_give(l);
-	door_open(&l->hold.door, &fds[0], 0, l->rec.state == STATE_WAITING);
+	acceptor_open(&l->hold.acceptor, &fds[0], 0, l->rec.state == STATE_WAITING);
 	recover_done(l);
 	return NULL;
 }
@@ -70,7 +70,7 @@ static const char *on_refused(struct restore *l, const struct chan_msg *msg, int
 	struct json_object *data;
 
 	(void)fds;
-	door_drop(&l->hold.door, msg->refused.peer);
+	acceptor_drop(&l->hold.acceptor, msg->refused.peer);
 	if (!msg->refused.why[0] || !may_tell(l, &l->refused_told, "refused"))
 		return NULL;
 	data = json_object_new_object();
@@ -84,9 +84,9 @@ static const char *on_refused(struct restore *l, const struct chan_msg *msg, int
 static const char *on_peer(struct restore *l, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
-	if (fds[0] < 0 || !l->hold.door.awaited)
+	if (fds[0] < 0 || !l->hold.acceptor.awaited)
 		return "that it has not announced";
-	door_keep(&l->hold.door, &fds[0], l->hold.own_socket ? l->rec.socket_path : NULL);
+	acceptor_keep(&l->hold.acceptor, &fds[0], l->hold.own_socket ? l->rec.socket_path : NULL);
 	return NULL;
 }
 

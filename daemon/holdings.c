@@ -7,11 +7,11 @@
 #include "daemon/notify.h"
 #include "daemon/timer.h"
 
-void holdings_init(struct holdings *h, struct event_base *base, const struct door_hooks *hooks,
+void holdings_init(struct holdings *h, struct event_base *base, const struct acceptor_hooks *hooks,
 		   void *arg)
 {
 	h->uffd = h->vmm = h->old_worker = h->map_fd = -1;
-	door_init(&h->door, base, hooks, arg);
+	acceptor_init(&h->acceptor, base, hooks, arg);
 }
 
 void holdings_close_socket(struct holdings *h, const char *path)
@@ -19,7 +19,7 @@ void holdings_close_socket(struct holdings *h, const char *path)
 	if (h->own_socket)
 		unlink(path);
 	h->own_socket = false;
-	door_close(&h->door);
+	acceptor_close(&h->acceptor);
 }
 
 void holdings_forget_vmm(struct holdings *h)
@@ -69,7 +69,7 @@ void holdings_fini(struct holdings *h)
 {
 	holdings_forget_vmm(h);
 	drop_deadlines(h);
-	door_close(&h->door);
+	acceptor_close(&h->acceptor);
 	close_fd(&h->uffd);
 	close_fd(&h->map_fd);
 }

@@ -11,7 +11,7 @@
 
 #include "common/life.h"
 #include "common/pagemap.h"
-#include "daemon/door.h"
+#include "daemon/acceptor.h"
 #include "daemon/host.h"
 
 struct holdings {
@@ -21,7 +21,7 @@ struct holdings {
 	struct life life;         /* of the VMM, once the process behind that has ended */
 
 	bool own_socket;          /* bound by us: we unlink it */
-	struct door door;         /* until a VMM is there */
+	struct acceptor acceptor;         /* until a VMM is there */
 
 	int old_worker;           /* owned: pidfd of one that has lost us, or -1 */
 	struct event *back_by;    /* until then it may come back */
@@ -34,7 +34,7 @@ struct holdings {
 };
 
 /* @hooks, @arg: of the door. */
-void holdings_init(struct holdings *h, struct event_base *base, const struct door_hooks *hooks,
+void holdings_init(struct holdings *h, struct event_base *base, const struct acceptor_hooks *hooks,
 		   void *arg);
 /* No VMM is to come any more. Safe to repeat. */
 void holdings_close_socket(struct holdings *h, const char *path);

@@ -74,7 +74,7 @@ static bool learn_vmm(struct restore *l)
 		.memory_bytes = regions_bytes(&view.regions),
 	};
 	if (restore_open_map(l, &map, &err) ||
-	    !door_find(&l->hold.door, l->spec.peer_uid, map, &view, &vmm, &uffd))
+	    !acceptor_find(&l->hold.acceptor, l->spec.peer_uid, map, &view, &vmm, &uffd))
 		vmm = find_learnt(c.pid);
 	/* What the page map says is the worker's word. */
 	if (vmm >= 0 && !vmm_may_be(l, vmm, c.pid))

@@ -201,12 +201,12 @@ static bool has_room(void *arg)
 	return l->host->hooks->room(l->host->arg);
 }
 
-static const struct door_hooks door_hooks = {send_peer, has_room};
+static const struct acceptor_hooks acceptor_hooks = {send_peer, has_room};
 
 void restore_init(struct restore *l, struct host *host)
 {
 	l->host = host;
-	holdings_init(&l->hold, host->base, &door_hooks, l);
+	holdings_init(&l->hold, host->base, &acceptor_hooks, l);
 	TAILQ_INIT(&l->creators);
 }
 

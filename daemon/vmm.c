@@ -25,7 +25,7 @@ bool vmm_may_be(const struct restore *l, int pidfd, uint32_t pid)
 		return true;
 	if ((uint32_t)behind != pid)
 		return false;
-	return door_knows(&l->hold.door, behind, l->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
+	return acceptor_knows(&l->hold.acceptor, behind, l->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
 	       saved == caller;
 }
 

@@ -1,5 +1,5 @@
 /*
- * door - the UFFD socket of a restore that waits: we accept, its worker decides
+ * acceptor - the UFFD socket of a restore that waits: we accept, its worker decides
  *
  * A VMM says its message only once. So each connection goes to the worker as a
  * duplicate, and ours is kept until the worker has decided upon it: should it die, its
@@ -8,8 +8,8 @@
  * Bounded: at most CHAN_PEERS_MAX are kept, further ones wait in the backlog; and those
  * who come all the time are let in at a pace that does not keep us busy.
  */
-#ifndef UFFDD_DOOR_H
-#define UFFDD_DOOR_H
+#ifndef UFFDD_ACCEPTOR_H
+#define UFFDD_ACCEPTOR_H
 
 #include "common/chan.h"
 
@@ -17,65 +17,65 @@ struct event;
 struct event_base;
 struct pagemap_view;
 
-struct door_peer {
+struct acceptor_peer {
 	int sock;  /* owned */
 	bool told; /* its worker has it */
 	bool ours; /* it has come to a socket of ours: the kernel says so, not the worker */
 };
 
-struct door_hooks {
+struct acceptor_hooks {
 	/* A connection for the worker, by a duplicate; false: it cannot take it now. */
 	bool (*send)(void *arg, int sock);
 	/* Are there descriptors for whoever just comes? */
 	bool (*room)(void *arg);
 };
 
-struct door {
+struct acceptor {
 	struct event_base *base;        /* borrowed */
-	const struct door_hooks *hooks; /* borrowed */
+	const struct acceptor_hooks *hooks; /* borrowed */
 	void *arg;
 	int fd;                         /* owned duplicate of the listening socket, or -1 */
 	struct event *on_peer, *again;  /* owned; NULL: nobody is let in (yet) */
 	uint64_t due_us;                /* the pace: see wait_us() */
 	size_t n;
 	size_t awaited;                 /* a worker that came back has announced them */
-	struct door_peer peers[CHAN_PEERS_MAX];
+	struct acceptor_peer peers[CHAN_PEERS_MAX];
 };
 
-void door_init(struct door *d, struct event_base *base, const struct door_hooks *hooks, void *arg);
+void acceptor_init(struct acceptor *d, struct event_base *base, const struct acceptor_hooks *hooks, void *arg);
 /*
  * The worker is ready. @fd, when there is one, is taken: the socket, maybe again.
  * @waits: a VMM is still to come
  */
-void door_open(struct door *d, int *fd, size_t awaited, bool waits);
+void acceptor_open(struct acceptor *d, int *fd, size_t awaited, bool waits);
 /* Is it a listening Unix socket? Then it does not block any more. */
-bool door_listens(int fd);
+bool acceptor_listens(int fd);
 /* No VMM is to come any more. Safe to repeat. */
-void door_close(struct door *d);
+void acceptor_close(struct acceptor *d);
 
 /*
  * A connection that the worker accepted by itself; @sock is taken.
  * @own_path: of the socket, where nobody but us can bind it; else NULL
  */
-void door_keep(struct door *d, int *sock, const char *own_path);
+void acceptor_keep(struct acceptor *d, int *sock, const char *own_path);
 /* The worker will come back, and bring all that it has been told of. */
-void door_forget_told(struct door *d);
+void acceptor_forget_told(struct acceptor *d);
 /* The worker turned it away; @cookie is what sock_cookie() says of it. */
-void door_drop(struct door *d, uint64_t cookie);
+void acceptor_drop(struct acceptor *d, uint64_t cookie);
 /* Has that process of that user come to our socket, and is kept? The kernel says so. */
-bool door_knows(const struct door *d, pid_t pid, uid_t uid);
+bool acceptor_knows(const struct acceptor *d, pid_t pid, uid_t uid);
 /* To a new worker: all that is kept. */
-void door_hand_over(struct door *d);
+void acceptor_hand_over(struct acceptor *d);
 
 /*
- * door_find - the VMM of the page map among those who are kept
+ * acceptor_find - the VMM of the page map among those who are kept
  * @uid: whose VMM may come
  * @map_fd, @view: that page map
  *
  * Its worker died before it could tell. Returns true with its pidfd, or -1 when it has ended,
  * and its uffd, or -1 when its message has none (any more); both owned by the caller.
  */
-bool door_find(const struct door *d, uid_t uid, int map_fd, const struct pagemap_view *view,
+bool acceptor_find(const struct acceptor *d, uid_t uid, int map_fd, const struct pagemap_view *view,
 	       int *ret_pidfd, int *ret_uffd);
 
 #endif

@@ -1,4 +1,4 @@
-#include "daemon/door.h"
+#include "daemon/acceptor.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -17,13 +17,13 @@
 #define EVERY_US 10000
 #define AGAIN_US 100000 /* when descriptors or the worker's queue are short */
 
-void door_init(struct door *d, struct event_base *base, const struct door_hooks *hooks, void *arg)
+void acceptor_init(struct acceptor *d, struct event_base *base, const struct acceptor_hooks *hooks, void *arg)
 {
-	*d = (struct door){.base = base, .hooks = hooks, .arg = arg, .fd = -1};
+	*d = (struct acceptor){.base = base, .hooks = hooks, .arg = arg, .fd = -1};
 }
 
 /* How long until the next one may be let in. A silence of BURST * EVERY_US makes up for all. */
-static uint64_t wait_us(struct door *d, uint64_t now)
+static uint64_t wait_us(struct acceptor *d, uint64_t now)
 {
 	const uint64_t credit = (uint64_t)(BURST - 1) * EVERY_US;
 
@@ -31,19 +31,19 @@ static uint64_t wait_us(struct door *d, uint64_t now)
 	return d->due_us - now > credit ? d->due_us - now - credit : 0;
 }
 
-static bool has_room(const struct door *d)
+static bool has_room(const struct acceptor *d)
 {
 	return d->n + d->awaited < CHAN_PEERS_MAX;
 }
 
-static void wake_in(struct door *d, uint64_t us)
+static void wake_in(struct acceptor *d, uint64_t us)
 {
 	event_del(d->on_peer);
 	timer_add(d->again, us);
 }
 
 /* Wait for what is possible next. */
-static void arm(struct door *d)
+static void arm(struct acceptor *d)
 {
 	uint64_t wait;
 
@@ -59,7 +59,7 @@ static void arm(struct door *d)
 }
 
 /* True when its worker has all of them. */
-static bool tell(struct door *d)
+static bool tell(struct acceptor *d)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		if (d->peers[i].told)
@@ -71,7 +71,7 @@ static bool tell(struct door *d)
 	return true;
 }
 
-static void tell_or_wait(struct door *d)
+static void tell_or_wait(struct acceptor *d)
 {
 	bool told = tell(d);
 
@@ -89,7 +89,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 
 static void on_peer(evutil_socket_t fd, short what, void *arg)
 {
-	struct door *d = arg;
+	struct acceptor *d = arg;
 	int sock;
 
 	(void)what;
@@ -108,12 +108,12 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	d->due_us += EVERY_US;
-	d->peers[d->n++] = (struct door_peer){.sock = sock, .ours = true};
+	d->peers[d->n++] = (struct acceptor_peer){.sock = sock, .ours = true};
 	tell_or_wait(d);
 }
 
 /* It may come from a worker, which may be in somebody else's hands: nothing else may be polled. */
-bool door_listens(int fd)
+bool acceptor_listens(int fd)
 {
 	int domain, listening;
 	socklen_t len = sizeof(domain);
@@ -123,11 +123,11 @@ bool door_listens(int fd)
 	       fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
-void door_open(struct door *d, int *fd, size_t awaited, bool waits)
+void acceptor_open(struct acceptor *d, int *fd, size_t awaited, bool waits)
 {
 	timer_drop(&d->on_peer);
 	timer_drop(&d->again);
-	if (door_listens(*fd)) {
+	if (acceptor_listens(*fd)) {
 		close_fd(&d->fd);
 		d->fd = steal_fd(fd);
 	}
@@ -139,7 +139,7 @@ void door_open(struct door *d, int *fd, size_t awaited, bool waits)
 	arm(d);
 }
 
-void door_close(struct door *d)
+void acceptor_close(struct acceptor *d)
 {
 	timer_drop(&d->on_peer);
 	timer_drop(&d->again);
@@ -163,18 +163,18 @@ static bool came_to(const char *own_path, int sock)
 	       strncmp(at.sun_path, own_path, sizeof(at.sun_path)) == 0;
 }
 
-void door_keep(struct door *d, int *sock, const char *own_path)
+void acceptor_keep(struct acceptor *d, int *sock, const char *own_path)
 {
 	d->awaited -= d->awaited > 0;
 	if (*sock >= 0 && d->n < CHAN_PEERS_MAX && d->on_peer) {
 		bool ours = came_to(own_path, *sock);
 
-		d->peers[d->n++] = (struct door_peer){steal_fd(sock), .told = true, .ours = ours};
+		d->peers[d->n++] = (struct acceptor_peer){steal_fd(sock), .told = true, .ours = ours};
 	}
 	arm(d);
 }
 
-void door_forget_told(struct door *d)
+void acceptor_forget_told(struct acceptor *d)
 {
 	for (size_t i = 0; i < d->n;) {
 		if (!d->peers[i].told) {
@@ -186,7 +186,7 @@ void door_forget_told(struct door *d)
 	}
 }
 
-void door_drop(struct door *d, uint64_t cookie)
+void acceptor_drop(struct acceptor *d, uint64_t cookie)
 {
 	for (size_t i = 0; i < d->n; i++)
 		if (sock_cookie(d->peers[i].sock) == cookie) {
@@ -197,7 +197,7 @@ void door_drop(struct door *d, uint64_t cookie)
 	arm(d);
 }
 
-bool door_knows(const struct door *d, pid_t pid, uid_t uid)
+bool acceptor_knows(const struct acceptor *d, pid_t pid, uid_t uid)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		struct sock_peer who;
@@ -211,7 +211,7 @@ bool door_knows(const struct door *d, pid_t pid, uid_t uid)
 	return false;
 }
 
-void door_hand_over(struct door *d)
+void acceptor_hand_over(struct acceptor *d)
 {
 	d->awaited = 0;
 	for (size_t i = 0; i < d->n; i++)
@@ -219,7 +219,7 @@ void door_hand_over(struct door *d)
 	tell_or_wait(d);
 }
 
-bool door_find(const struct door *d, uid_t uid, int map_fd, const struct pagemap_view *view,
+bool acceptor_find(const struct acceptor *d, uid_t uid, int map_fd, const struct pagemap_view *view,
 	       int *ret_pidfd, int *ret_uffd)
 {
 	*ret_pidfd = *ret_uffd = -1;
