@@ -1,5 +1,5 @@
 /* check_lobby - how a wait for a VMM ends, and what it leaves behind */
-#include "worker/lobby.h"
+#include "worker/handshake_wait.h"
 
 #include "common/sock.h"
 #include "tests/jobkit.h"
@@ -142,19 +142,19 @@ static void have_no_descriptors(struct scene *s)
 
 static const struct {
 	void (*happens)(struct scene *s);
-	enum lobby_end end;
+	enum handshake_end end;
 	const char *why;  /* in the error; "": there is none */
 	unsigned refused; /* were turned away */
 } ends[] = {
-	{stop, LOBBY_STOPPED, "", 0},
-	{run_out_of_time, LOBBY_NOBODY, "within 1234 ms (connect_timeout)", 0},
-	{come, LOBBY_VMM, "", 0},
-	{come_badly, LOBBY_BAD_VMM, "offset", 0},
-	{strangers_come, LOBBY_NOBODY, "within 1234 ms", 2},
-	{somebody_elses_come, LOBBY_NOBODY, "within 1234 ms", 1},
-	{come_after_strangers, LOBBY_VMM, "", 1},
-	{come_while_it_is_away, LOBBY_VMM, "", 0},
-	{have_no_descriptors, LOBBY_NOBODY, "cannot wait for connections", 0},
+	{stop, HANDSHAKE_STOPPED, "", 0},
+	{run_out_of_time, HANDSHAKE_NOBODY, "within 1234 ms (connect_timeout)", 0},
+	{come, HANDSHAKE_VMM, "", 0},
+	{come_badly, HANDSHAKE_BAD_VMM, "offset", 0},
+	{strangers_come, HANDSHAKE_NOBODY, "within 1234 ms", 2},
+	{somebody_elses_come, HANDSHAKE_NOBODY, "within 1234 ms", 1},
+	{come_after_strangers, HANDSHAKE_VMM, "", 1},
+	{come_while_it_is_away, HANDSHAKE_VMM, "", 0},
+	{have_no_descriptors, HANDSHAKE_NOBODY, "cannot wait for connections", 0},
 };
 
 static unsigned count_refused(struct scene *s)
@@ -171,30 +171,30 @@ static unsigned count_refused(struct scene *s)
 START_TEST(test_end)
 {
 	int before = harness_count_fds(getpid());
-	struct listener_peer vmm;
+	struct peer vmm;
 	struct err err = {.msg = ""};
 	struct regions regions;
-	enum lobby_end end;
+	enum handshake_end end;
 	struct scene s;
 
 	open_door(&s);
 	ends[_i].happens(&s);
 	end = lobby_wait(&s.job, &vmm, &regions, &err);
 	ck_assert_msg(end == ends[_i].end, "row %d ends in %d: %s", _i, end, err.msg);
-	if (end == LOBBY_NOBODY || end == LOBBY_BAD_VMM)
+	if (end == HANDSHAKE_NOBODY || end == HANDSHAKE_BAD_VMM)
 		ck_assert_msg(strstr(err.msg, ends[_i].why) != NULL, "%s", err.msg);
 	ck_assert_ptr_null(s.job.listener);
 	ck_assert_msg(access(s.job.spec.socket_path, F_OK) != 0, "the path is not free");
 	ck_assert_uint_eq(count_refused(&s), ends[_i].refused);
-	if (end == LOBBY_VMM) {
+	if (end == HANDSHAKE_VMM) {
 		ck_assert_uint_eq(regions.n, 1);
 		ck_assert_uint_eq(regions.v[0].offset, 4096);
 	}
-	if (end == LOBBY_VMM || end == LOBBY_BAD_VMM) {
+	if (end == HANDSHAKE_VMM || end == HANDSHAKE_BAD_VMM) {
 		ck_assert_int_ge(vmm.hs.fds[0], 0);
 		ck_assert_int_eq(vmm.who.pid, getpid());
 		ck_assert_int_ge(vmm.pidfd, 0);
-		listener_peer_fini(&vmm);
+		peer_fini(&vmm);
 	}
 	scene_close(&s);
 	if (ends[_i].happens != have_no_descriptors)
@@ -206,7 +206,7 @@ END_TEST
 START_TEST(test_wishes)
 {
 	struct chan_msg msg = {.prefetch = {PREFETCH_ALL, 1, 77, 88}};
-	struct listener_peer vmm;
+	struct peer vmm;
 	struct regions regions;
 	struct scene s;
 	struct err err;
@@ -217,7 +217,7 @@ START_TEST(test_wishes)
 	msg.prefetch.rate_bytes_per_s = 1;
 	say(&s, CHAN_PREFETCH, &msg, NULL, 0);
 	stop(&s);
-	ck_assert_int_eq(lobby_wait(&s.job, &vmm, &regions, &err), LOBBY_STOPPED);
+	ck_assert_int_eq(lobby_wait(&s.job, &vmm, &regions, &err), HANDSHAKE_STOPPED);
 	ck_assert_int_eq(s.job.spec.prefetch, PREFETCH_ALL);
 	ck_assert(s.job.prefetch_held);
 	ck_assert_uint_eq(s.job.spec.rate_bytes_per_s, 77);

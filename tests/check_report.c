@@ -62,7 +62,7 @@ static void with_peers(struct scene *s)
 		int pair[2];
 
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-		listener_add(&s->listener, pair[0], now_us());
+		peers_add(&s->listener, pair[0], now_us());
 		close(pair[1]);
 	}
 	s->listener.fd = memfd_create("listening", MFD_CLOEXEC);
@@ -170,7 +170,7 @@ END_TEST
 /* How many were turned away is counted for ever, but the reason is told of the first ones. */
 START_TEST(test_refused)
 {
-	const struct listener_peer p = {.who = {.pid = 7, .uid = 8}, .cookie = 9};
+	const struct peer p = {.who = {.pid = 7, .uid = 8}, .cookie = 9};
 	struct chan_msg msg;
 	struct scene s;
 	size_t nfds;

@@ -25,14 +25,14 @@ static void check_said(struct scene *s, const enum chan_type *types, size_t n)
 }
 
 /* As the lobby hands it over. */
-static void make_peer(struct scene *s, struct listener_peer *ret, int uffd)
+static void make_peer(struct scene *s, struct peer *ret, int uffd)
 {
 	int pair[2];
 	struct err err;
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	close(pair[1]);
-	*ret = (struct listener_peer){.who = {.pid = getpid(), .uid = getuid()}};
+	*ret = (struct peer){.who = {.pid = getpid(), .uid = getuid()}};
 	ck_assert_int_eq(handshake_init(&ret->hs, pair[0], &err), 0);
 	ret->hs.fds[0] = uffd;
 	ret->hs.nfds = 1;
@@ -71,7 +71,7 @@ static const struct {
 
 START_TEST(test_wrong)
 {
-	struct listener_peer vmm;
+	struct peer vmm;
 	struct scene s;
 	struct err err;
 
@@ -87,7 +87,7 @@ START_TEST(test_wrong)
 	ck_assert_msg(vmm.hs.fds[0] >= 0, "its uffd must stay open");
 	ck_assert_uint_eq(s.job.map.head->connected, 0);
 	check_said(&s, NULL, 0);
-	listener_peer_fini(&vmm);
+	peer_fini(&vmm);
 	scene_close(&s);
 }
 END_TEST
@@ -197,7 +197,7 @@ START_TEST(test_refused_and_stopped)
 {
 	const enum spec_failure policies[] = {FAILURE_KILL, FAILURE_POISON, FAILURE_HOLD};
 	struct chan_msg msg = {0};
-	struct listener_peer vmm;
+	struct peer vmm;
 	struct scene s;
 	struct err err;
 
@@ -211,14 +211,14 @@ START_TEST(test_refused_and_stopped)
 	refusal_outlive(&s.job, &vmm, &err);
 	check_refusal(&s, policies[_i] == FAILURE_KILL);
 	ck_assert_msg(vmm.hs.fds[0] >= 0, "its uffd must stay open");
-	listener_peer_fini(&vmm);
+	peer_fini(&vmm);
 	scene_close(&s);
 }
 END_TEST
 
 START_TEST(test_refused_and_gone)
 {
-	struct listener_peer vmm;
+	struct peer vmm;
 	struct scene s;
 	struct err err;
 	int uffd;
@@ -231,7 +231,7 @@ START_TEST(test_refused_and_gone)
 	err_set(&err, ERR_PEER, "no good");
 	refusal_outlive(&s.job, &vmm, &err);
 	check_refusal(&s, true);
-	listener_peer_fini(&vmm);
+	peer_fini(&vmm);
 	scene_close(&s);
 }
 END_TEST

@@ -15,7 +15,7 @@
 #include "tests/runner.h"
 #include "tests/vmmside.h"
 #include "worker/job_state.h"
-#include "worker/listener.h"
+#include "worker/peers.h"
 #include "worker/loop_state.h"
 
 #define JOBKIT_BYTES (8 * PAGE_4K)
@@ -33,8 +33,8 @@ struct scene {
 	char *memory;
 	int uffd;   /* borrowed once a guest has it */
 	struct regions regions;
-	struct listener listener;
-	struct listener_peer peer;
+	struct peers listener;
+	struct peer peer;
 	struct refusal refusal;
 	struct guest guest;
 	struct loop loop;
@@ -92,13 +92,13 @@ static inline void begin_waiting(struct scene *s)
 {
 	struct err err;
 
-	ck_assert_int_eq(listener_init(&s->listener, -1, getuid(), &err), 0);
+	ck_assert_int_eq(peers_init(&s->listener, -1, getuid(), &err), 0);
 	s->job.listener = &s->listener;
 }
 
 static inline void begin_refused(struct scene *s)
 {
-	s->peer = (struct listener_peer){.hs.sock = -1, .pidfd = s->vmm,
+	s->peer = (struct peer){.hs.sock = -1, .pidfd = s->vmm,
 					 .who = {.pid = 41, .uid = 42}};
 	s->refusal = (struct refusal){.vmm = &s->peer, .kill = true};
 	err_set(&s->refusal.err, ERR_PEER, "no good");
@@ -125,7 +125,7 @@ static inline void scene_close(struct scene *s)
 		guest_fini(&s->guest);
 	}
 	if (s->job.listener)
-		listener_fini(&s->listener);
+		peers_fini(&s->listener);
 	job_fini(&s->job);
 	close_fd(&s->sup);
 	close_fd(&s->holder);

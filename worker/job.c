@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "worker/load.h"
-#include "worker/lobby.h"
+#include "worker/handshake_wait.h"
 #include "worker/orders.h"
 #include "worker/refusal.h"
 #include "worker/report.h"
@@ -52,21 +52,21 @@ static void get_ready(struct job *j)
 
 static void wait_and_serve(struct job *j)
 {
-	struct listener_peer vmm;
+	struct peer vmm;
 	struct regions regions;
-	enum lobby_end end;
+	enum handshake_end end;
 	struct err err;
 
 	end = lobby_wait(j, &vmm, &regions, &err);
-	if (end == LOBBY_STOPPED)
+	if (end == HANDSHAKE_STOPPED)
 		return;
-	if (end == LOBBY_NOBODY) {
+	if (end == HANDSHAKE_NOBODY) {
 		report_failed(j, &err, false, NULL);
 		return;
 	}
-	if (end == LOBBY_BAD_VMM || serve_vmm(j, &vmm, &regions, &err))
+	if (end == HANDSHAKE_BAD_VMM || serve_vmm(j, &vmm, &regions, &err))
 		refusal_outlive(j, &vmm, &err);
-	listener_peer_fini(&vmm);
+	peer_fini(&vmm);
 }
 
 static void take_over(struct job *j)

@@ -31,13 +31,13 @@ enum job_phase {
 	JOB_PHASE_COUNT
 };
 
-struct listener;
-struct listener_peer;
+struct peers;
+struct peer;
 struct loop;
 
 /* What is told of a VMM whose message was wrong. */
 struct refusal {
-	struct listener_peer *vmm; /* borrowed */
+	struct peer *vmm; /* borrowed */
 	struct err err;
 	bool kill;                 /* on_failure says so */
 };
@@ -61,7 +61,7 @@ struct job {
 	int holder_given;     /* owned: what came with assign.holder; -1: nothing, or used */
 	uint64_t fds_max;     /* that this process may have */
 	/* Borrowed; each is there in its phase, and NULL in any other. */
-	struct listener *listener; /* JOB_WAITING */
+	struct peers *listener; /* JOB_WAITING */
 	struct loop *loop;         /* JOB_SERVING */
 	struct refusal *refusal;   /* JOB_REFUSED */
 };

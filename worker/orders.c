@@ -3,7 +3,7 @@
 #include "worker/failure.h"
 #include "worker/fault.h"
 #include "worker/holder.h"
-#include "worker/listener.h"
+#include "worker/peers.h"
 #include "worker/messages.h"
 #include "worker/report.h"
 
@@ -23,7 +23,7 @@ static void on_assign(struct job *j, struct heard *h)
 static void on_peer(struct job *j, struct heard *h)
 {
 	if (h->fds[0] >= 0)
-		listener_add(j->listener, steal_fd(&h->fds[0]), now_us());
+		peers_add(j->listener, steal_fd(&h->fds[0]), now_us());
 }
 
 static void on_prefetch_wish(struct job *j, struct heard *h)

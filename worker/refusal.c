@@ -35,7 +35,7 @@ static void outlive(struct job *j, int uffd)
 	}
 }
 
-void refusal_outlive(struct job *j, struct listener_peer *vmm, struct err *err)
+void refusal_outlive(struct job *j, struct peer *vmm, struct err *err)
 {
 	struct refusal r = {.vmm = vmm, .kill = j->spec.on_failure == FAILURE_KILL};
 

@@ -5,7 +5,7 @@
 #define UFFDD_REFUSAL_H
 
 #include "worker/job_state.h"
-#include "worker/listener.h"
+#include "worker/peers.h"
 
 /*
  * refusal_outlive - JOB_REFUSED: the restore fails, and ends with the VMM, or when the
@@ -15,6 +15,6 @@
  * Its descriptors are not closed before it has ended, and not only who connected for it:
  * were ours the last ones, its missing pages would turn into zeros.
  */
-void refusal_outlive(struct job *j, struct listener_peer *vmm, struct err *err);
+void refusal_outlive(struct job *j, struct peer *vmm, struct err *err);
 
 #endif

@@ -30,7 +30,7 @@ void report_ready(struct job *j)
 }
 
 void report_failed(struct job *j, const struct err *why, bool kill,
-		   const struct listener_peer *vmm)
+		   const struct peer *vmm)
 {
 	struct chan_msg msg = {0};
 
@@ -46,7 +46,7 @@ void report_failed(struct job *j, const struct err *why, bool kill,
 		  vmm && vmm->pidfd >= 0);
 }
 
-void report_refused(struct job *j, const struct listener_peer *p, const char *why)
+void report_refused(struct job *j, const struct peer *p, const char *why)
 {
 	struct chan_msg msg = {0};
 	/* Strangers may come in any number; the supervisor hears why of the first ones. */

@@ -8,16 +8,16 @@
 #define UFFDD_REPORT_H
 
 #include "worker/job_state.h"
-#include "worker/listener.h"
+#include "worker/peers.h"
 #include "worker/loop_state.h"
 
 void report_hello(struct job *j);
 void report_ready(struct job *j);
 /* @vmm: the one whose message was wrong, or NULL. */
 void report_failed(struct job *j, const struct err *why, bool kill,
-		   const struct listener_peer *vmm);
+		   const struct peer *vmm);
 /* Somebody was turned away. */
-void report_refused(struct job *j, const struct listener_peer *p, const char *why);
+void report_refused(struct job *j, const struct peer *p, const char *why);
 /*
  * @vmm: pidfd; -1: its peer has ended
  * @said: the VMM's message, which is consumed once this was sent; or NULL

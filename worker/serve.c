@@ -78,7 +78,7 @@ static int check_region(int uffd, const struct region *r, uint64_t page_bytes, s
 		       "UFFDIO_REGISTER comes before the handshake", (unsigned long long)r->base);
 }
 
-static int check_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions,
+static int check_vmm(struct job *j, struct peer *vmm, struct regions *regions,
 		     struct err *err)
 {
 	if (regions_check(regions, source_span_bytes(j->src), err))
@@ -90,13 +90,13 @@ static int check_vmm(struct job *j, struct listener_peer *vmm, struct regions *r
 }
 
 /* Later VMMs send more descriptors than the uffd: they are of no use here. */
-static void drop_extra_fds(struct listener_peer *vmm)
+static void drop_extra_fds(struct peer *vmm)
 {
 	for (size_t i = 1; i < vmm->hs.nfds; i++)
 		close_fd(&vmm->hs.fds[i]);
 }
 
-int serve_vmm(struct job *j, struct listener_peer *vmm, struct regions *regions, struct err *err)
+int serve_vmm(struct job *j, struct peer *vmm, struct regions *regions, struct err *err)
 {
 	fault_point(FAULT_BEFORE_CONNECTED);
 	if (check_vmm(j, vmm, regions, err))

@@ -1,4 +1,4 @@
-#include "worker/listener.h"
+#include "worker/peers.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -8,14 +8,14 @@
 
 #include "worker/fault.h"
 
-static void peer_clear(struct listener_peer *p)
+static void peer_clear(struct peer *p)
 {
 	memset(p, 0, sizeof(*p));
 	p->hs.sock = -1;
 	p->pidfd = -1;
 }
 
-int listener_init(struct listener *l, int fd, uid_t peer_uid, struct err *err)
+int peers_init(struct peers *l, int fd, uid_t peer_uid, struct err *err)
 {
 	memset(l, 0, sizeof(*l));
 	l->fd = fd;
@@ -26,27 +26,27 @@ int listener_init(struct listener *l, int fd, uid_t peer_uid, struct err *err)
 	if (l->edges >= 0)
 		return 0;
 	err_sys(err, "cannot wait for connections");
-	listener_fini(l);
+	peers_fini(l);
 	return -1;
 }
 
-void listener_peer_fini(struct listener_peer *p)
+void peer_fini(struct peer *p)
 {
 	handshake_fini(&p->hs);
 	close_fd(&p->pidfd);
 	peer_clear(p);
 }
 
-void listener_fini(struct listener *l)
+void peers_fini(struct peers *l)
 {
 	close_fd(&l->edges);
 	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
-		listener_peer_fini(&l->peers[i]);
+		peer_fini(&l->peers[i]);
 	close_fd(&l->fd);
 }
 
 /* Its index; CHAN_PEERS_MAX: none. */
-static size_t free_slot(const struct listener *l)
+static size_t free_slot(const struct peers *l)
 {
 	size_t i = 0;
 
@@ -55,7 +55,7 @@ static size_t free_slot(const struct listener *l)
 	return i;
 }
 
-size_t listener_poll(const struct listener *l, struct pollfd *ret)
+size_t peers_poll(const struct peers *l, struct pollfd *ret)
 {
 	size_t n = 0;
 
@@ -66,7 +66,7 @@ size_t listener_poll(const struct listener *l, struct pollfd *ret)
 	return n;
 }
 
-uint64_t listener_deadline_us(const struct listener *l)
+uint64_t peers_deadline_us(const struct peers *l)
 {
 	uint64_t first = UINT64_MAX;
 
@@ -76,7 +76,7 @@ uint64_t listener_deadline_us(const struct listener *l)
 	return first;
 }
 
-static int watch(struct listener *l, int sock, struct err *err)
+static int watch(struct peers *l, int sock, struct err *err)
 {
 	struct epoll_event e = {.events = EPOLLIN | EPOLLET};
 
@@ -86,25 +86,25 @@ static int watch(struct listener *l, int sock, struct err *err)
 }
 
 /* By hand: the socket lives on in duplicates, and with it what epoll knows of it. */
-static void unwatch(struct listener *l, const struct listener_peer *p)
+static void unwatch(struct peers *l, const struct peer *p)
 {
 	if (p->hs.sock >= 0)
 		epoll_ctl(l->edges, EPOLL_CTL_DEL, p->hs.sock, NULL);
 }
 
-static void refuse(struct listener *l, struct listener_peer *p, const char *why)
+static void refuse(struct peers *l, struct peer *p, const char *why)
 {
 	unwatch(l, p);
 	if (l->refused)
 		l->refused(l->arg, p, why);
-	listener_peer_fini(p);
+	peer_fini(p);
 }
 
 /*
  * Who is it, and may it? The pidfd is taken before anything it says is believed. That there
  * is none says little: who has connected for a VMM may have ended meanwhile.
  */
-static int identify(const struct listener *l, struct listener_peer *p, struct err *err)
+static int identify(const struct peers *l, struct peer *p, struct err *err)
 {
 	struct err ended;
 
@@ -119,7 +119,7 @@ static int identify(const struct listener *l, struct listener_peer *p, struct er
 }
 
 /* One that cannot be seen from here can neither be killed nor found again after a death. */
-static bool is_out_of_sight(const struct listener_peer *p, struct err *err)
+static bool is_out_of_sight(const struct peer *p, struct err *err)
 {
 	if (p->who.pid)
 		return false;
@@ -128,10 +128,10 @@ static bool is_out_of_sight(const struct listener_peer *p, struct err *err)
 	return true;
 }
 
-void listener_add(struct listener *l, int sock, uint64_t now)
+void peers_add(struct peers *l, int sock, uint64_t now)
 {
 	size_t i = free_slot(l);
-	struct listener_peer *p = &l->peers[i];
+	struct peer *p = &l->peers[i];
 	struct err err;
 
 	if (i == CHAN_PEERS_MAX) {
@@ -139,27 +139,27 @@ void listener_add(struct listener *l, int sock, uint64_t now)
 		return;
 	}
 	p->cookie = sock_cookie(sock);
-	p->deadline_us = now + LISTENER_PEER_US;
+	p->deadline_us = now + PEERS_PEER_US;
 	if (handshake_init(&p->hs, sock, &err) || identify(l, p, &err) || watch(l, sock, &err))
 		refuse(l, p, err.msg);
 	else
 		fault_point(FAULT_PEER);
 }
 
-static void accept_all(struct listener *l, uint64_t now)
+static void accept_all(struct peers *l, uint64_t now)
 {
 	while (free_slot(l) < CHAN_PEERS_MAX) {
 		int sock = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (sock >= 0)
-			listener_add(l, sock, now);
+			peers_add(l, sock, now);
 		else if (errno != EINTR && errno != ECONNABORTED)
 			return;
 	}
 }
 
 /* Each edge is told once; all peers are looked at anyway. */
-static void take_edges(struct listener *l)
+static void take_edges(struct peers *l)
 {
 	struct epoll_event e[CHAN_PEERS_MAX];
 
@@ -167,12 +167,12 @@ static void take_edges(struct listener *l)
 }
 
 /* True when the wait is over, one way or the other. */
-static bool peer_step(struct listener *l, struct listener_peer *p, uint64_t now,
-		      struct regions *ret_regions, enum listener_step *ret, struct err *err)
+static bool peer_step(struct peers *l, struct peer *p, uint64_t now,
+		      struct regions *ret_regions, enum peers_step *ret, struct err *err)
 {
 	switch (handshake_read(&p->hs, ret_regions, err)) {
 	case HANDSHAKE_DONE:
-		*ret = is_out_of_sight(p, err) ? LISTENER_BAD : LISTENER_VMM;
+		*ret = is_out_of_sight(p, err) ? PEERS_BAD : PEERS_VMM;
 		return true;
 	case HANDSHAKE_MORE:
 		if (p->hs.len)
@@ -180,7 +180,7 @@ static bool peer_step(struct listener *l, struct listener_peer *p, uint64_t now,
 		if (now < p->deadline_us)
 			return false;
 		err_set(err, ERR_TIMEOUT, "the handshake was not complete after %llu s",
-			(unsigned long long)(LISTENER_PEER_US / 1000000));
+			(unsigned long long)(PEERS_PEER_US / 1000000));
 		break;
 	case HANDSHAKE_EMPTY:
 		err_set(err, ERR_PEER, "connected and left without a message");
@@ -189,23 +189,23 @@ static bool peer_step(struct listener *l, struct listener_peer *p, uint64_t now,
 		break;
 	}
 	if (p->hs.nfds) {
-		*ret = LISTENER_BAD;
+		*ret = PEERS_BAD;
 		return true;
 	}
 	refuse(l, p, err->msg);
 	return false;
 }
 
-enum listener_step listener_step(struct listener *l, uint64_t now, struct listener_peer *ret_vmm,
+enum peers_step peers_step(struct peers *l, uint64_t now, struct peer *ret_vmm,
 				 struct regions *ret_regions, struct err *err)
 {
-	enum listener_step step;
+	enum peers_step step;
 
 	if (l->accepts)
 		accept_all(l, now);
 	take_edges(l);
 	for (size_t i = 0; i < CHAN_PEERS_MAX; i++) {
-		struct listener_peer *p = &l->peers[i];
+		struct peer *p = &l->peers[i];
 
 		if (p->hs.sock < 0 || !peer_step(l, p, now, ret_regions, &step, err))
 			continue;
@@ -214,5 +214,5 @@ enum listener_step listener_step(struct listener *l, uint64_t now, struct listen
 		peer_clear(p);
 		return step;
 	}
-	return LISTENER_WAIT;
+	return PEERS_WAIT;
 }

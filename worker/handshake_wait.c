@@ -1,34 +1,34 @@
-#include "worker/lobby.h"
+#include "worker/handshake_wait.h"
 
 #include <poll.h>
 
 #include "worker/orders.h"
 #include "worker/report.h"
 
-static void on_refused(void *arg, const struct listener_peer *p, const char *why)
+static void on_refused(void *arg, const struct peer *p, const char *why)
 {
 	report_refused(arg, p, why);
 }
 
 static void doze(const struct job *j, uint64_t until_us)
 {
-	struct pollfd p[1 + LISTENER_POLL_MAX] = {{.fd = link_fd(&j->link), .events = POLLIN}};
-	size_t n = 1 + listener_poll(j->listener, p + 1);
+	struct pollfd p[1 + PEERS_POLL_MAX] = {{.fd = link_fd(&j->link), .events = POLLIN}};
+	size_t n = 1 + peers_poll(j->listener, p + 1);
 	uint64_t now = now_us();
-	uint64_t by = min_u64(until_us, listener_deadline_us(j->listener));
+	uint64_t by = min_u64(until_us, peers_deadline_us(j->listener));
 	uint64_t wait = min_u64(by > now ? by - now : 0, link_wait_us(&j->link, now));
 
 	poll(p, n, (int)(wait / 1000 + 1));
 }
 
-static enum lobby_end nobody_came(const struct job *j, struct err *err)
+static enum handshake_end nobody_came(const struct job *j, struct err *err)
 {
 	err_set(err, ERR_TIMEOUT, "no VMM connected within %llu ms (connect_timeout)",
 		(unsigned long long)j->spec.connect_timeout_ms);
-	return LOBBY_NOBODY;
+	return HANDSHAKE_NOBODY;
 }
 
-static enum lobby_end wait_vmm(struct job *j, struct listener_peer *ret_vmm,
+static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm,
 			       struct regions *ret_regions, struct err *err)
 {
 	uint64_t until_us = now_us() + j->assign.connect_ms * 1000;
@@ -38,15 +38,15 @@ static enum lobby_end wait_vmm(struct job *j, struct listener_peer *ret_vmm,
 		report_turn(j, now_us());
 		orders_read(j);
 		if (j->stop)
-			return LOBBY_STOPPED;
+			return HANDSHAKE_STOPPED;
 		/* Else the supervisor does, and keeps a duplicate. */
 		j->listener->accepts = link_away(&j->link);
-		switch (listener_step(j->listener, now_us(), ret_vmm, ret_regions, err)) {
-		case LISTENER_VMM:
-			return LOBBY_VMM;
-		case LISTENER_BAD:
-			return LOBBY_BAD_VMM;
-		case LISTENER_WAIT:
+		switch (peers_step(j->listener, now_us(), ret_vmm, ret_regions, err)) {
+		case PEERS_VMM:
+			return HANDSHAKE_VMM;
+		case PEERS_BAD:
+			return HANDSHAKE_BAD_VMM;
+		case PEERS_WAIT:
 			break;
 		}
 		if (now_us() >= until_us)
@@ -54,13 +54,13 @@ static enum lobby_end wait_vmm(struct job *j, struct listener_peer *ret_vmm,
 	}
 }
 
-enum lobby_end lobby_wait(struct job *j, struct listener_peer *ret_vmm,
+enum handshake_end lobby_wait(struct job *j, struct peer *ret_vmm,
 			  struct regions *ret_regions, struct err *err)
 {
-	struct listener listener;
-	enum lobby_end end = LOBBY_NOBODY;
+	struct peers listener;
+	enum handshake_end end = HANDSHAKE_NOBODY;
 
-	if (listener_init(&listener, steal_fd(&j->listen_fd), j->spec.peer_uid, err) == 0) {
+	if (peers_init(&listener, steal_fd(&j->listen_fd), j->spec.peer_uid, err) == 0) {
 		listener.refused = on_refused;
 		listener.arg = j;
 		j->listener = &listener;
@@ -70,6 +70,6 @@ enum lobby_end lobby_wait(struct job *j, struct listener_peer *ret_vmm,
 	}
 	/* Before anybody hears that it is over: the path is free again then. */
 	job_unlink_socket(j);
-	listener_fini(&listener);
+	peers_fini(&listener);
 	return end;
 }
