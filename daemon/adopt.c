@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/proc.h"
-#include "daemon/home.h"
+#include "daemon/reconnect.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/recover.h"
@@ -34,7 +34,7 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	 * It may stand at our door: it may have died with its BACK, the socket and the uffd on the
 	 * way to us, and who was kept waiting may be we.
 	 */
-	home_hear_all(l->host->home);
+	reconnect_hear_all(l->host->reconnect);
 	if (l->worker)
 		return;
 	/* Nobody is let in: that is not its fault. */

@@ -127,7 +127,7 @@ static void take_socket(struct restore *l, int listen_fd)
 			 strcmp(addr.sun_path, l->spec.socket_path) == 0);
 }
 
-static void fill(struct restore *l, const struct home_guest *g)
+static void fill(struct restore *l, const struct reconnect_guest *g)
 {
 	const struct chan_proof *p = g->proof;
 	struct restore_record *r = &l->rec;
@@ -143,7 +143,7 @@ static void fill(struct restore *l, const struct home_guest *g)
 	r->max_resident_bytes = min_u64(p->max_resident_bytes, INT64_MAX);
 }
 
-static int believe(struct restore *l, const struct home_guest *g, struct err *err)
+static int believe(struct restore *l, const struct reconnect_guest *g, struct err *err)
 {
 	struct pagemap_view view;
 
@@ -159,7 +159,7 @@ static int believe(struct restore *l, const struct home_guest *g, struct err *er
 	return 0;
 }
 
-struct restore *foundling_new(struct host *host, const struct home_guest *guest, struct err *err)
+struct restore *foundling_new(struct host *host, const struct reconnect_guest *guest, struct err *err)
 {
 	struct restore *l = xcalloc(1, sizeof(*l));
 

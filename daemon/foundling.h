@@ -15,7 +15,7 @@
 #ifndef UFFDD_FOUNDLING_H
 #define UFFDD_FOUNDLING_H
 
-#include "daemon/home.h"
+#include "daemon/reconnect.h"
 #include "daemon/restore.h"
 
 /*
@@ -25,7 +25,7 @@
  * Owned by the caller. NULL with what keeps it from being adopted; then the worker stays
  * the caller's.
  */
-struct restore *foundling_new(struct host *host, const struct home_guest *guest, struct err *err);
+struct restore *foundling_new(struct host *host, const struct reconnect_guest *guest, struct err *err);
 /* It is in the table: say so, and what is not known of it. */
 void foundling_tell(struct restore *l);
 

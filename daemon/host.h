@@ -15,7 +15,7 @@
 #include "daemon/wset_store.h"
 
 struct event_base;
-struct home;
+struct reconnect;
 struct restore;
 
 struct host_hooks {
@@ -36,7 +36,7 @@ struct host {
 	struct conf conf;
 	struct journal *journal;
 	struct pool *pool;
-	struct home *home;
+	struct reconnect *reconnect;
 	struct lessor *lessor;
 	struct wset_store *wset_store;
 	char boot_id[BOOT_ID_LEN + 1];

@@ -10,7 +10,7 @@
 #include "daemon/descriptors.h"
 #include "daemon/foundling.h"
 #include "daemon/hear.h"
-#include "daemon/home.h"
+#include "daemon/reconnect.h"
 #include "daemon/log.h"
 #include "daemon/run_dir.h"
 #include "daemon/steer.h"
@@ -329,7 +329,7 @@ static bool knows(void *arg, const char *id)
 	return table_find(&sup->table, id) != NULL;
 }
 
-static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g, struct err *err)
+static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnect_guest *g, struct err *err)
 {
 	struct restore *l;
 
@@ -337,19 +337,19 @@ static enum home_answer adopt(struct supervisor *sup, const struct home_guest *g
 		err_set(err, ERR_NOTFOUND, "no restore %s is in the store, and a worker of its "
 			"release (channel version %u) does not say enough to be adopted",
 			g->back->id, g->back->chan_version);
-		return HOME_STRANGE;
+		return RECONNECT_STRANGE;
 	}
 	if (capacity_left(&sup->capacity) < DESCRIPTORS_PER_RESTORE)
-		return HOME_LATER;
+		return RECONNECT_LATER;
 	l = foundling_new(&sup->host, g, err);
 	if (!l)
-		return HOME_STRANGE;
+		return RECONNECT_STRANGE;
 	table_insert(&sup->table, l);
 	foundling_tell(l);
-	return HOME_TAKEN;
+	return RECONNECT_TAKEN;
 }
 
-static enum home_answer take_back(struct supervisor *sup, const struct home_guest *g,
+static enum reconnect_answer take_back(struct supervisor *sup, const struct reconnect_guest *g,
 				  struct err *err)
 {
 	struct restore *l = table_find(&sup->table, g->back->id);
@@ -357,26 +357,26 @@ static enum home_answer take_back(struct supervisor *sup, const struct home_gues
 	if (!l)
 		return adopt(sup, g, err);
 	if (l->slot.state == SLOT_DEFERRED && !capacity_make(&sup->capacity, l))
-		return HOME_LATER;
+		return RECONNECT_LATER;
 	if (!restore_is_creating(l) && adopt_back(l, g->worker, g->listen_fd, g->back->npeers))
-		return HOME_TAKEN;
+		return RECONNECT_TAKEN;
 	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", g->back->id);
-	return HOME_STRANGE;
+	return RECONNECT_STRANGE;
 }
 
-static enum home_answer on_back(void *arg, const struct home_guest *g, struct err *err)
+static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g, struct err *err)
 {
 	struct supervisor *sup = arg;
-	enum home_answer answer = take_back(sup, g, err);
+	enum reconnect_answer answer = take_back(sup, g, err);
 
-	if (answer == HOME_STRANGE)
+	if (answer == RECONNECT_STRANGE)
 		strays_note(&sup->strays, g->back->id, g->who, err->msg);
-	else if (answer == HOME_TAKEN)
+	else if (answer == RECONNECT_TAKEN)
 		strays_forget(&sup->strays, g->who->pid);
 	return answer;
 }
 
-static const struct home_hooks home_hooks = {knows, on_back, has_room};
+static const struct reconnect_hooks reconnect_hooks = {knows, on_back, has_room};
 
 static void nobody_changed(void *arg, struct restore *restore)
 {
@@ -417,7 +417,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 		     &sup->host.pool, err))
 		return -1;
 	snprintf(path, sizeof(path), "%s/workers.sock", sup->host.conf.run_dir);
-	if (home_open(sup->host.base, path, sup->host.pool, &home_hooks, sup, &sup->host.home,
+	if (reconnect_open(sup->host.base, path, sup->host.pool, &reconnect_hooks, sup, &sup->host.reconnect,
 		      err))
 		return -1;
 	take_up_rows(sup);
@@ -460,7 +460,7 @@ void supervisor_free(struct supervisor *sup)
 	capacity_fini(&sup->capacity);
 	sweep_stop(&sup->sweep);
 	strays_fini(&sup->strays);
-	home_close(sup->host.home);
+	reconnect_close(sup->host.reconnect);
 	lessor_free(sup->host.lessor);
 	pool_free(sup->host.pool);
 	journal_free(sup->host.journal);

@@ -1,28 +1,28 @@
 /*
- * home - where workers come back to after their supervisor has died
+ * reconnect - where workers come back to after their supervisor has died
  *
  * <run_dir>/workers.sock. Anybody may connect; only the process that the store
  * names as a restore's worker (pid and start time, from the kernel) is believed, and
  * where the store knows no such restore, one that proves that it was its worker.
  */
-#ifndef UFFDD_HOME_H
-#define UFFDD_HOME_H
+#ifndef UFFDD_RECONNECT_H
+#define UFFDD_RECONNECT_H
 
 #include "common/err.h"
 #include "common/sock.h"
 #include "daemon/pool.h"
 
-#define HOME_VISITORS_MAX 4096
+#define RECONNECT_VISITORS_MAX 4096
 
-struct home;
+struct reconnect;
 
-enum home_answer {
-	HOME_TAKEN,   /* the worker belongs to its restore from now on */
-	HOME_LATER,   /* there is no room for it yet: it will try again */
-	HOME_STRANGE, /* it is not the worker of that restore */
+enum reconnect_answer {
+	RECONNECT_TAKEN,   /* the worker belongs to its restore from now on */
+	RECONNECT_LATER,   /* there is no room for it yet: it will try again */
+	RECONNECT_STRANGE, /* it is not the worker of that restore */
 };
 
-struct home_guest {
+struct reconnect_guest {
 	const struct chan_back *back;
 	const struct chan_proof *proof; /* NULL: none */
 	const struct sock_peer *who;    /* as the kernel says */
@@ -30,22 +30,22 @@ struct home_guest {
 	int *listen_fd, *fds; /* those of BACK, and of PROOF; may be taken */
 };
 
-struct home_hooks {
+struct reconnect_hooks {
 	/* Is there such a restore? Then no proof is waited for. */
 	bool (*knows)(void *arg, const char *id);
-	/* A worker says that it serves restore back->id. HOME_STRANGE: @err says why not. */
-	enum home_answer (*back)(void *arg, const struct home_guest *guest, struct err *err);
+	/* A worker says that it serves restore back->id. RECONNECT_STRANGE: @err says why not. */
+	enum reconnect_answer (*back)(void *arg, const struct reconnect_guest *guest, struct err *err);
 	/* Are there descriptors for whoever just comes? A few are let in anyway. */
 	bool (*room)(void *arg);
 };
 
-int home_open(struct event_base *base, const char *path, struct pool *pool,
-	      const struct home_hooks *hooks, void *arg, struct home **ret, struct err *err);
+int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
+	      const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret, struct err *err);
 /*
  * Everybody who has come by now is let in, and what each said first is heard: after a
  * worker's death there is nothing more of it to wait for.
  */
-void home_hear_all(struct home *home);
-void home_close(struct home *home);
+void reconnect_hear_all(struct reconnect *home);
+void reconnect_close(struct reconnect *home);
 
 #endif

@@ -1,4 +1,4 @@
-#include "daemon/home.h"
+#include "daemon/reconnect.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -19,7 +19,7 @@
 
 struct visitor {
 	TAILQ_ENTRY(visitor) link;
-	struct home *home;
+	struct reconnect *reconnect;
 	int chan, pidfd; /* owned */
 	struct sock_peer who;
 	struct chan_back back; /* once it has said that; else the id is "" */
@@ -27,10 +27,10 @@ struct visitor {
 	struct event *ev;
 };
 
-struct home {
+struct reconnect {
 	struct event_base *base;
 	struct pool *pool;
-	const struct home_hooks *hooks;
+	const struct reconnect_hooks *hooks;
 	void *arg;
 	char path[PROTO_SUN_MAX + 1];
 	int fd;
@@ -41,8 +41,8 @@ struct home {
 
 static void visitor_free(struct visitor *v)
 {
-	TAILQ_REMOVE(&v->home->visitors, v, link);
-	v->home->n--;
+	TAILQ_REMOVE(&v->reconnect->visitors, v, link);
+	v->reconnect->n--;
 	timer_drop(&v->ev);
 	close_fd(&v->chan);
 	close_fd(&v->pidfd);
@@ -71,19 +71,19 @@ static void send_away(struct worker *w)
 /* @proof: what it said last, or NULL; with @fds. */
 static void welcome(struct visitor *v, const struct chan_proof *proof, int *fds)
 {
-	struct home *home = v->home;
-	struct home_guest guest = {&v->back, proof, &v->who, NULL, &v->listen_fd, fds};
-	enum home_answer answer;
+	struct reconnect *reconnect = v->reconnect;
+	struct reconnect_guest guest = {&v->back, proof, &v->who, NULL, &v->listen_fd, fds};
+	enum reconnect_answer answer;
 	struct err err;
 
-	guest.worker = pool_adopt(home->pool, v->who.pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
+	guest.worker = pool_adopt(reconnect->pool, v->who.pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
 				  v->back.release);
-	answer = home->hooks->back(home->arg, &guest, &err);
-	if (answer == HOME_STRANGE && v->listen_fd >= 0 && !proof)
+	answer = reconnect->hooks->back(reconnect->arg, &guest, &err);
+	if (answer == RECONNECT_STRANGE && v->listen_fd >= 0 && !proof)
 		send_away(guest.worker);
-	if (answer != HOME_TAKEN)
+	if (answer != RECONNECT_TAKEN)
 		worker_leave(guest.worker);
-	if (answer == HOME_STRANGE)
+	if (answer == RECONNECT_STRANGE)
 		turn_away(v, err.msg);
 	else
 		visitor_free(v);
@@ -101,7 +101,7 @@ static void hear(struct visitor *v, const struct chan_msg *msg, int *fds)
 	if (first && msg->type == CHAN_BACK && proto_id_valid(msg->back.id)) {
 		v->back = msg->back;
 		v->listen_fd = steal_fd(&fds[0]);
-		if (v->back.proof && !v->home->hooks->knows(v->home->arg, v->back.id))
+		if (v->back.proof && !v->reconnect->hooks->knows(v->reconnect->arg, v->back.id))
 			speak(v);
 		else
 			welcome(v, NULL, fds);
@@ -134,55 +134,55 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 		close_fd(&fds[i]);
 }
 
-static void admit(struct home *home, int chan)
+static void admit(struct reconnect *reconnect, int chan)
 {
 	struct visitor *v = xcalloc(1, sizeof(*v));
 	struct err err;
 
-	v->home = home;
+	v->reconnect = reconnect;
 	v->chan = chan;
 	v->pidfd = v->listen_fd = -1;
-	TAILQ_INSERT_TAIL(&home->visitors, v, link);
-	home->n++;
+	TAILQ_INSERT_TAIL(&reconnect->visitors, v, link);
+	reconnect->n++;
 	if (sock_peer(chan, &v->who, &err) || sock_peer_pidfd(chan, v->who.pid, &v->pidfd, &err)) {
 		turn_away(v, err.msg);
 		return;
 	}
-	v->ev = event_new(home->base, chan, EV_READ, on_message, v);
+	v->ev = event_new(reconnect->base, chan, EV_READ, on_message, v);
 	speak(v);
 }
 
-static void pause_accepting(struct home *home)
+static void pause_accepting(struct reconnect *reconnect)
 {
-	event_del(home->ev);
-	timer_add(home->again, ACCEPT_AGAIN_MS * TIMER_MS);
+	event_del(reconnect->ev);
+	timer_add(reconnect->again, ACCEPT_AGAIN_MS * TIMER_MS);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
-	struct home *home = arg;
+	struct reconnect *reconnect = arg;
 
 	(void)fd;
 	(void)what;
-	event_add(home->ev, NULL);
+	event_add(reconnect->ev, NULL);
 }
 
 /* False: there is nobody (more). */
-static bool accept_one(struct home *home)
+static bool accept_one(struct reconnect *reconnect)
 {
 	int chan;
 
-	if (home->n >= FEW && !home->hooks->room(home->arg)) {
-		pause_accepting(home);
+	if (reconnect->n >= FEW && !reconnect->hooks->room(reconnect->arg)) {
+		pause_accepting(reconnect);
 		return false;
 	}
-	chan = accept4(home->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (chan >= 0 && home->n < HOME_VISITORS_MAX)
-		admit(home, chan);
+	chan = accept4(reconnect->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (chan >= 0 && reconnect->n < RECONNECT_VISITORS_MAX)
+		admit(reconnect, chan);
 	else if (chan >= 0)
 		close(chan);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
-		pause_accepting(home);
+		pause_accepting(reconnect);
 	return chan >= 0;
 }
 
@@ -200,52 +200,52 @@ static bool has_spoken(const struct visitor *v)
 	return poll(&p, 1, 0) > 0;
 }
 
-void home_hear_all(struct home *home)
+void reconnect_hear_all(struct reconnect *reconnect)
 {
 	struct visitor *v, *next;
 
-	for (size_t i = 0; i < HOME_VISITORS_MAX && accept_one(home); i++)
+	for (size_t i = 0; i < RECONNECT_VISITORS_MAX && accept_one(reconnect); i++)
 		;
-	for (v = TAILQ_FIRST(&home->visitors); v; v = next) {
+	for (v = TAILQ_FIRST(&reconnect->visitors); v; v = next) {
 		next = TAILQ_NEXT(v, link);
 		if (has_spoken(v))
 			on_message(v->chan, EV_READ, v);
 	}
 }
 
-int home_open(struct event_base *base, const char *path, struct pool *pool,
-	      const struct home_hooks *hooks, void *arg, struct home **ret, struct err *err)
+int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
+	      const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret, struct err *err)
 {
-	struct home *home = xcalloc(1, sizeof(*home));
+	struct reconnect *reconnect = xcalloc(1, sizeof(*reconnect));
 
-	home->base = base;
-	home->pool = pool;
-	home->hooks = hooks;
-	home->arg = arg;
-	TAILQ_INIT(&home->visitors);
-	snprintf(home->path, sizeof(home->path), "%s", path);
+	reconnect->base = base;
+	reconnect->pool = pool;
+	reconnect->hooks = hooks;
+	reconnect->arg = arg;
+	TAILQ_INIT(&reconnect->visitors);
+	snprintf(reconnect->path, sizeof(reconnect->path), "%s", path);
 	/* Workers have become their callers, so anybody must be able to connect. */
-	if (sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &home->fd,
+	if (sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &reconnect->fd,
 			err)) {
-		free(home);
+		free(reconnect);
 		return -1;
 	}
-	home->ev = event_new(base, home->fd, EV_READ | EV_PERSIST, on_accept, home);
-	home->again = evtimer_new(base, on_again, home);
-	event_add(home->ev, NULL);
-	*ret = home;
+	reconnect->ev = event_new(base, reconnect->fd, EV_READ | EV_PERSIST, on_accept, reconnect);
+	reconnect->again = evtimer_new(base, on_again, reconnect);
+	event_add(reconnect->ev, NULL);
+	*ret = reconnect;
 	return 0;
 }
 
-void home_close(struct home *home)
+void reconnect_close(struct reconnect *reconnect)
 {
-	if (!home)
+	if (!reconnect)
 		return;
-	while (!TAILQ_EMPTY(&home->visitors))
-		visitor_free(TAILQ_FIRST(&home->visitors));
-	event_free(home->ev);
-	event_free(home->again);
-	unlink(home->path);
-	close(home->fd);
-	free(home);
+	while (!TAILQ_EMPTY(&reconnect->visitors))
+		visitor_free(TAILQ_FIRST(&reconnect->visitors));
+	event_free(reconnect->ev);
+	event_free(reconnect->again);
+	unlink(reconnect->path);
+	close(reconnect->fd);
+	free(reconnect);
 }
