@@ -9,7 +9,7 @@
 #include "daemon/notify.h"
 #include "daemon/recover.h"
 #include "daemon/spawn.h"
-#include "daemon/steer.h"
+#include "daemon/commands.h"
 #include "daemon/timer.h"
 #include "daemon/vmm.h"
 
@@ -182,6 +182,6 @@ bool adopt_back(struct restore *l, struct worker *w, int *listen_fd, size_t npee
 	slot_event(&l->slot, SLOT_BACK);
 	restore_known(l);
 	restore_changed(l, "adopted", NULL);
-	steer_go_on(l);
+	commands_resume_stop(l);
 	return true;
 }

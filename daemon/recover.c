@@ -11,7 +11,7 @@
 #include "daemon/fetch.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
-#include "daemon/steer.h"
+#include "daemon/commands.h"
 #include "daemon/timer.h"
 #include "daemon/vmm.h"
 
@@ -293,7 +293,7 @@ void recover_done(struct restore *l)
 	restore_served(l);
 	assign_presence(l);
 	restore_changed(l, "recovered", NULL);
-	steer_go_on(l);
+	commands_resume_stop(l);
 }
 
 int recover_replace(struct restore *l, struct err *err)

@@ -5,7 +5,7 @@
 
 #include "daemon/restore_wset.h"
 #include "daemon/recover.h"
-#include "daemon/steer.h"
+#include "daemon/commands.h"
 #include "daemon/supervisor.h"
 #include "daemon/view.h"
 #include "daemon/waits.h"
@@ -269,7 +269,7 @@ int restores_delete(struct call *c, struct restore *l, struct err *err)
 	bool kill = false;
 
 	if (call_query_ms(c, "grace", GRACE_MAX_MS, &grace, err) ||
-	    call_query_bool(c, "kill", &kill, err) || steer_stop(l, grace, kill, err))
+	    call_query_bool(c, "kill", &kill, err) || commands_stop(l, grace, kill, err))
 		return -1;
 	return waits_hold(c->waits, c->req, l, grace + STOP_MS, &stopped, err);
 }
@@ -306,7 +306,7 @@ int restores_prefetch(struct call *c, struct restore *l, struct err *err)
 {
 	struct chan_prefetch p;
 
-	if (read_prefetch(c, l, &p, err) || steer_prefetch(l, &p, err))
+	if (read_prefetch(c, l, &p, err) || commands_prefetch(l, &p, err))
 		return -1;
 	return reply(c, l);
 }
@@ -332,14 +332,14 @@ int restores_pause(struct call *c, struct restore *l, struct err *err)
 {
 	static const struct wait_goal paused = {paused_or_over, 0, answer_paused};
 
-	if (steer_pause(l, err))
+	if (commands_pause(l, err))
 		return -1;
 	return waits_hold(c->waits, c->req, l, PAUSE_MS, &paused, err);
 }
 
 int restores_resume(struct call *c, struct restore *l, struct err *err)
 {
-	return steer_resume(l, err) ? -1 : reply(c, l);
+	return commands_resume(l, err) ? -1 : reply(c, l);
 }
 
 /* ---- another worker ---- */

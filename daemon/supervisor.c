@@ -13,7 +13,7 @@
 #include "daemon/reconnect.h"
 #include "daemon/log.h"
 #include "daemon/run_dir.h"
-#include "daemon/steer.h"
+#include "daemon/commands.h"
 #include "daemon/timer.h"
 #include "daemon/vmm.h"
 
@@ -84,7 +84,7 @@ static void on_stillborn(void *arg, struct restore *restore)
 static void on_found(void *arg, struct restore *restore)
 {
 	(void)arg;
-	steer_go_on(restore);
+	commands_resume_stop(restore);
 }
 
 static bool has_room(void *arg)

@@ -1,4 +1,4 @@
-#include "daemon/steer.h"
+#include "daemon/commands.h"
 
 #include <event2/event.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static int tell_worker(struct restore *l, enum chan_type type, struct chan_msg *
 
 /*
  * The guest goes on without us, by the worker's hand. One that is not there, or dies over
- * it, has a successor, and steer_go_on() tells that one.
+ * it, has a successor, and commands_resume_stop() tells that one.
  */
 static int stop_by_worker(struct restore *l)
 {
@@ -159,7 +159,7 @@ static int stop_guest(struct restore *l, uint64_t grace_ms, bool kill, struct er
 	return 0;
 }
 
-void steer_go_on(struct restore *l)
+void commands_resume_stop(struct restore *l)
 {
 	uint64_t now = now_us();
 	struct err err;
@@ -172,7 +172,7 @@ void steer_go_on(struct restore *l)
 		carry_out(l, &err);
 }
 
-int steer_stop(struct restore *l, uint64_t grace_ms, bool kill, struct err *err)
+int commands_stop(struct restore *l, uint64_t grace_ms, bool kill, struct err *err)
 {
 	if (slot_is_released(&l->slot))
 		return 0;
@@ -206,7 +206,7 @@ static int check_serving(const struct restore *l, struct err *err)
 		       proto_state_name(l->rec.state));
 }
 
-int steer_prefetch(struct restore *l, const struct chan_prefetch *want, struct err *err)
+int commands_prefetch(struct restore *l, const struct chan_prefetch *want, struct err *err)
 {
 	struct chan_msg msg = {.prefetch = *want};
 	struct json_object *data;
@@ -231,7 +231,7 @@ int steer_prefetch(struct restore *l, const struct chan_prefetch *want, struct e
 	return 0;
 }
 
-int steer_pause(struct restore *l, struct err *err)
+int commands_pause(struct restore *l, struct err *err)
 {
 	struct chan_msg msg = {0};
 
@@ -242,7 +242,7 @@ int steer_pause(struct restore *l, struct err *err)
 	return l->rec.paused ? 0 : tell_worker(l, CHAN_PAUSE, &msg, err);
 }
 
-int steer_resume(struct restore *l, struct err *err)
+int commands_resume(struct restore *l, struct err *err)
 {
 	struct chan_msg msg = {0};
 
