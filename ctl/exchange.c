@@ -21,7 +21,7 @@
 #define ASK_FIRST_MS 10000L /* then it is sent in any case */
 #define TOO_LARGE_CODE 100 /* CURLE_TOO_LARGE, which libcurl has since 8.6 */
 
-struct call {
+struct api_request {
 	const struct exchange_request *req;
 	struct exchange_reply *reply;
 	struct err *err;
@@ -38,7 +38,7 @@ struct call {
 /* libcurl's own would outlive an exec. */
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *addr)
 {
-	struct call *c = arg;
+	struct api_request *c = arg;
 	int fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
 
 	(void)purpose;
@@ -46,7 +46,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 	return fd;
 }
 
-static int cannot_reach(struct call *c, int cause)
+static int cannot_reach(struct api_request *c, int cause)
 {
 	if (cause == EACCES || cause == EPERM)
 		return err_set(c->err, ERR_DENIED,
@@ -94,7 +94,7 @@ static int too_long(struct err *err)
 }
 
 /* "HTTP/1.1 200 OK"; libcurl takes other numbers of digits, too. */
-static int status_line(struct call *c, const char *line)
+static int status_line(struct api_request *c, const char *line)
 {
 	static const char magic[] = "HTTP/1.", digits[] = "0123456789";
 
@@ -117,7 +117,7 @@ static bool header_is(const char *line, const char *name, const char **ret_value
 }
 
 /* libcurl does not mind what stands behind the digits. */
-static int length_header(struct call *c, const char *value)
+static int length_header(struct api_request *c, const char *value)
 {
 	char *end;
 
@@ -136,7 +136,7 @@ static int unknown_encoding(struct err *err)
 }
 
 /* libcurl would unpack "gzip", which nobody has asked for. */
-static int encoding_header(struct call *c, const char *value)
+static int encoding_header(struct api_request *c, const char *value)
 {
 	static const char chunked[] = "chunked";
 	size_t len = strlen(chunked);
@@ -152,13 +152,13 @@ static bool asks_first(const struct exchange_request *req)
 	return req->body && strlen(req->body) > ASK_FIRST_BYTES;
 }
 
-static void forget_head(struct call *c)
+static void forget_head(struct api_request *c)
 {
 	c->reply->status = c->status = 0;
 	c->reply->head.len = 0;
 }
 
-static int end_of_head(struct call *c)
+static int end_of_head(struct api_request *c)
 {
 	c->reply->status = c->status;
 	if (c->status == 100 && asks_first(c->req))
@@ -169,7 +169,7 @@ static int end_of_head(struct call *c)
 }
 
 /* @line: of the head, with its line end */
-static int head_line(struct call *c, const char *line)
+static int head_line(struct api_request *c, const char *line)
 {
 	const char *value;
 
@@ -191,7 +191,7 @@ static bool is_interim(int status)
 
 static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 {
-	struct call *c = arg;
+	struct api_request *c = arg;
 	struct text *head = &c->reply->head;
 	size_t before;
 
@@ -211,7 +211,7 @@ static bool is_good(int status)
 	return status >= 200 && status < 300;
 }
 
-static int take_body(struct call *c, const char *bytes, size_t len)
+static int take_body(struct api_request *c, const char *bytes, size_t len)
 {
 	struct text *body = &c->reply->body;
 
@@ -225,7 +225,7 @@ static int take_body(struct call *c, const char *bytes, size_t len)
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
-	struct call *c = arg;
+	struct api_request *c = arg;
 
 	c->told = take_body(c, bytes, size * n) < 0;
 	return c->told ? 0 : size * n;
@@ -233,7 +233,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 
 /* ---- the request ---- */
 
-static bool set_transport(CURL *easy, struct call *c)
+static bool set_transport(CURL *easy, struct api_request *c)
 {
 	bool ok = true;
 
@@ -309,7 +309,7 @@ static int no_memory(struct err *err)
 	return err_set(err, ERR_SYSTEM, "no memory for libcurl");
 }
 
-static int hung_up(struct call *c)
+static int hung_up(struct api_request *c)
 {
 	if (c->reply->head.len > 0)
 		return err_set(c->err, ERR_UNREADY,
@@ -317,7 +317,7 @@ static int hung_up(struct call *c)
 	return err_set(c->err, ERR_UNREADY, "uffdd hung up without an answer; try again");
 }
 
-static int bad_reply(struct call *c)
+static int bad_reply(struct api_request *c)
 {
 	return c->reply->head.len == 0
 		       ? not_http(c->err)
@@ -326,7 +326,7 @@ static int bad_reply(struct call *c)
 }
 
 /* @cause: the system's error if the connection broke; 0: libcurl does not like its bytes */
-static int broken(struct call *c, int cause)
+static int broken(struct api_request *c, int cause)
 {
 	if (cause)
 		return hung_up(c);
@@ -335,7 +335,7 @@ static int broken(struct call *c, int cause)
 	return too_many_headers(c->err);
 }
 
-static int explain(struct call *c, CURLcode code, int cause)
+static int explain(struct api_request *c, CURLcode code, int cause)
 {
 	if (c->told)
 		return -1;
@@ -365,7 +365,7 @@ static int explain(struct call *c, CURLcode code, int cause)
 }
 
 /* Late is only what is not there: a busy host may have kept us from looking. */
-static int drive(struct call *c, CURLM *multi)
+static int drive(struct api_request *c, CURLM *multi)
 {
 	int running, ready;
 
@@ -386,7 +386,7 @@ static int drive(struct call *c, CURLM *multi)
 	}
 }
 
-static int run_once(struct call *c, CURLM *multi, CURL *easy, CURLcode *ret_code)
+static int run_once(struct api_request *c, CURLM *multi, CURL *easy, CURLcode *ret_code)
 {
 	int rc = curl_multi_add_handle(multi, easy) == CURLM_OK ? drive(c, multi)
 								: no_memory(c->err);
@@ -406,12 +406,12 @@ static int run_once(struct call *c, CURLM *multi, CURL *easy, CURLcode *ret_code
  * A full backlog of the socket: libcurl, which does not block, gives up without a cause. A busy
  * daemon is no dead one.
  */
-static bool is_busy(const struct call *c, CURLcode code, int cause)
+static bool is_busy(const struct api_request *c, CURLcode code, int cause)
 {
 	return code == CURLE_COULDNT_CONNECT && !c->told && (cause == 0 || cause == EAGAIN);
 }
 
-static int run(struct call *c, CURLM *multi, CURL *easy)
+static int run(struct api_request *c, CURLM *multi, CURL *easy)
 {
 	CURLcode code;
 	long cause;
@@ -442,7 +442,7 @@ static void start_libcurl(void)
 int exchange_run(const struct exchange_request *req, struct exchange_reply *ret, struct err *err)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct call c = {.req = req, .reply = ret, .err = err};
+	struct api_request c = {.req = req, .reply = ret, .err = err};
 	size_t len = strlen(req->socket);
 	struct curl_slist *headers;
 	CURLM *multi;

@@ -5,24 +5,24 @@
 #include <sys/socket.h>
 
 #include "daemon/descriptors.h"
-#include "daemon/feed.h"
+#include "daemon/event_stream.h"
 #include "daemon/log.h"
 #include "daemon/routes.h"
 #include "daemon/supervisor.h"
-#include "daemon/waits.h"
+#include "daemon/long_poll.h"
 
 struct api {
 	struct supervisor *sup; /* borrowed */
 	struct http *http;
 	char socket[PROTO_SUN_MAX + 1];
-	struct waits waits;
-	struct feeds feeds;
+	struct long_polls polls;
+	struct event_streams streams;
 };
 
 static void on_request(struct http_request *req, void *arg)
 {
 	struct api *api = arg;
-	struct call c = {.req = req, .sup = api->sup, .waits = &api->waits, .feeds = &api->feeds};
+	struct api_request c = {.req = req, .sup = api->sup, .polls = &api->polls, .streams = &api->streams};
 
 	routes_answer(&c);
 }
@@ -33,14 +33,14 @@ static void on_changed(void *arg, struct restore *restore)
 {
 	struct api *api = arg;
 
-	waits_look(&api->waits, restore);
+	long_poll_look(&api->polls, restore);
 }
 
 static void on_events(void *arg)
 {
 	struct api *api = arg;
 
-	feed_wake(&api->feeds);
+	event_stream_wake(&api->streams);
 }
 
 /* ---- start and stop ---- */
@@ -99,8 +99,8 @@ int api_new(const struct api_parts *parts, struct api **ret, struct err *err)
 	struct api *api = xcalloc(1, sizeof(*api));
 
 	api->sup = parts->sup;
-	waits_init(&api->waits, parts->base);
-	feeds_init(&api->feeds, parts->base, parts->store);
+	long_poll_init(&api->polls, parts->base);
+	event_streams_init(&api->streams, parts->base, parts->store);
 	snprintf(api->socket, sizeof(api->socket), "%s/control.sock", parts->conf->run_dir);
 	if (open_http(api, parts, err)) {
 		free(api);

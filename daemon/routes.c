@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "daemon/feed.h"
-#include "daemon/restores.h"
+#include "daemon/event_stream.h"
+#include "daemon/api_restores.h"
 #include "daemon/status.h"
 #include "daemon/supervisor.h"
 #include "daemon/tenant.h"
@@ -24,23 +24,23 @@ static const struct route routes[] = {
 	{"GET", "/healthz", ANYBODY(status_healthz), NO_QUERY, false},
 	{"GET", "/readyz", ANYBODY(status_readyz), NO_QUERY, false},
 	{"GET", "/version", ANYBODY(status_version), NO_QUERY, false},
-	{"GET", "/v1/events", OWN_TENANT(feed_get), QUERY("after", "follow", "restore"), false},
+	{"GET", "/v1/events", OWN_TENANT(event_stream_get), QUERY("after", "follow", "restore"), false},
 	{"GET", "/v1/status", ADMIN(status_get), NO_QUERY, false},
-	{"GET", "/v1/restores", OWN_TENANT(restores_list),
+	{"GET", "/v1/restores", OWN_TENANT(api_restores_list),
 	 QUERY("tenant", "state", "limit", "page_token"), false},
-	{"POST", "/v1/restores", NEW_RESTORE(restores_post), NO_QUERY, true},
-	{"PUT", "/v1/restores/{id}", NEW_RESTORE(restores_put), NO_QUERY, true},
-	{"GET", "/v1/restores/{id}", OWN_RESTORE(restores_get), QUERY("for", "wait"), false},
-	{"DELETE", "/v1/restores/{id}", OWN_RESTORE(restores_delete), QUERY("grace", "kill"),
+	{"POST", "/v1/restores", NEW_RESTORE(api_restores_post), NO_QUERY, true},
+	{"PUT", "/v1/restores/{id}", NEW_RESTORE(api_restores_put), NO_QUERY, true},
+	{"GET", "/v1/restores/{id}", OWN_RESTORE(api_restores_get), QUERY("for", "wait"), false},
+	{"DELETE", "/v1/restores/{id}", OWN_RESTORE(api_restores_delete), QUERY("grace", "kill"),
 	 false},
-	{"PUT", "/v1/restores/{id}/prefetch", OWN_RESTORE(restores_prefetch), NO_QUERY, true},
-	{"GET", "/v1/restores/{id}/pages", OWN_RESTORE(restores_pages), QUERY("offset", "limit"),
+	{"PUT", "/v1/restores/{id}/prefetch", OWN_RESTORE(api_restores_prefetch), NO_QUERY, true},
+	{"GET", "/v1/restores/{id}/pages", OWN_RESTORE(api_restores_pages), QUERY("offset", "limit"),
 	 false},
-	{"GET", "/v1/restores/{id}/working-set", OWN_RESTORE(restores_working_set), NO_QUERY,
+	{"GET", "/v1/restores/{id}/working-set", OWN_RESTORE(api_restores_working_set), NO_QUERY,
 	 false},
-	{"POST", "/v1/restores/{id}/pause", OWN_RESTORE(restores_pause), NO_QUERY, false},
-	{"POST", "/v1/restores/{id}/resume", OWN_RESTORE(restores_resume), NO_QUERY, false},
-	{"POST", "/v1/restores/{id}/restart-worker", OWN_RESTORE(restores_restart_worker),
+	{"POST", "/v1/restores/{id}/pause", OWN_RESTORE(api_restores_pause), NO_QUERY, false},
+	{"POST", "/v1/restores/{id}/resume", OWN_RESTORE(api_restores_resume), NO_QUERY, false},
+	{"POST", "/v1/restores/{id}/restart-worker", OWN_RESTORE(api_restores_restart_worker),
 	 NO_QUERY, false},
 };
 
@@ -114,7 +114,7 @@ static int check_query(const struct route *r, struct http_request *req, struct e
 	return 0;
 }
 
-static int read_body(const struct route *r, struct call *c, struct err *err)
+static int read_body(const struct route *r, struct api_request *c, struct err *err)
 {
 	size_t len;
 	const void *text = http_body(c->req, &len);
@@ -138,7 +138,7 @@ static int check_admin(const struct tenant_caller *caller, struct err *err)
 }
 
 /* Another tenant's looks like none. */
-static struct restore *own_restore(const struct call *c, const struct tenant_caller *caller,
+static struct restore *own_restore(const struct api_request *c, const struct tenant_caller *caller,
 				struct err *err)
 {
 	struct restore *l = supervisor_find(c->sup, c->id);
@@ -149,7 +149,7 @@ static struct restore *own_restore(const struct call *c, const struct tenant_cal
 	return NULL;
 }
 
-int routes_call(const struct route *r, const struct tenant_caller *caller, struct call *c,
+int routes_call(const struct route *r, const struct tenant_caller *caller, struct api_request *c,
 		struct err *err)
 {
 	struct restore *l;
@@ -173,7 +173,7 @@ int routes_call(const struct route *r, const struct tenant_caller *caller, struc
 
 /* ---- a request ---- */
 
-static int dispatch(struct call *c, struct err *err)
+static int dispatch(struct api_request *c, struct err *err)
 {
 	char allow[128], id[PROTO_ID_MAX + 2];
 	const struct route *r = find_route(http_method(c->req), http_path(c->req), id, allow,
@@ -192,11 +192,11 @@ static int dispatch(struct call *c, struct err *err)
 	return routes_call(r, &caller, c, err);
 }
 
-void routes_answer(struct call *c)
+void routes_answer(struct api_request *c)
 {
 	struct err err;
 
 	if (dispatch(c, &err))
-		call_problem(c->req, &err);
+		api_problem(c->req, &err);
 	json_object_put(c->body);
 }

@@ -8,7 +8,7 @@
 #ifndef UFFDD_ROUTES_H
 #define UFFDD_ROUTES_H
 
-#include "daemon/call.h"
+#include "daemon/api_request.h"
 
 struct tenant_caller;
 
@@ -26,11 +26,11 @@ struct route {
 	enum route_right right;
 	union {
 		/* RIGHT_OWN_RESTORE */
-		int (*of_restore)(struct call *c, struct restore *l, struct err *err);
+		int (*of_restore)(struct api_request *c, struct restore *l, struct err *err);
 		/* RIGHT_OWN_TENANT; @tenant: NULL for an admin, who has a right to all */
-		int (*of_tenant)(struct call *c, const char *tenant, struct err *err);
+		int (*of_tenant)(struct api_request *c, const char *tenant, struct err *err);
 		/* every other right */
-		int (*plain)(struct call *c, struct err *err);
+		int (*plain)(struct api_request *c, struct err *err);
 	} handle;
 	const char *const *query;  /* parameters that there are, NULL at the end */
 	bool body;                 /* it takes one, a JSON object */
@@ -44,9 +44,9 @@ const struct route *routes_at(size_t i);
  *
  * Returns what the handler does (call.h), or -1 and it was not called.
  */
-int routes_call(const struct route *r, const struct tenant_caller *caller, struct call *c,
+int routes_call(const struct route *r, const struct tenant_caller *caller, struct api_request *c,
 		struct err *err);
 /* Settles the request of @c (call.h); id and body of @c are filled in here. */
-void routes_answer(struct call *c);
+void routes_answer(struct api_request *c);
 
 #endif

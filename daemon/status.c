@@ -8,17 +8,17 @@
 #include "daemon/store.h"
 #include "daemon/supervisor.h"
 
-int status_healthz(struct call *c, struct err *err)
+int status_healthz(struct api_request *c, struct err *err)
 {
 	struct json_object *o = json_object_new_object();
 
 	(void)err;
 	js_add_string(o, "status", "ok");
-	call_reply(c->req, 200, o);
+	api_reply(c->req, 200, o);
 	return 0;
 }
 
-int status_readyz(struct call *c, struct err *err)
+int status_readyz(struct api_request *c, struct err *err)
 {
 	struct json_object *o;
 
@@ -26,11 +26,11 @@ int status_readyz(struct call *c, struct err *err)
 		return -1;
 	o = json_object_new_object();
 	js_add_string(o, "status", "ready");
-	call_reply(c->req, 200, o);
+	api_reply(c->req, 200, o);
 	return 0;
 }
 
-int status_version(struct call *c, struct err *err)
+int status_version(struct api_request *c, struct err *err)
 {
 	struct json_object *o = json_object_new_object(), *api = json_object_new_array();
 	struct utsname un;
@@ -43,7 +43,7 @@ int status_version(struct call *c, struct err *err)
 	js_add_string(o, "libevent", event_get_version());
 	js_add_string(o, "sqlite", store_engine());
 	js_add_string(o, "kernel", un.release);
-	call_reply(c->req, 200, o);
+	api_reply(c->req, 200, o);
 	return 0;
 }
 
@@ -88,7 +88,7 @@ static struct json_object *strays(struct strays *s)
 	return list;
 }
 
-int status_get(struct call *c, struct err *err)
+int status_get(struct api_request *c, struct err *err)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -98,6 +98,6 @@ int status_get(struct call *c, struct err *err)
 	json_object_object_add(o, "descriptors", descriptors(c->sup));
 	js_add_u64(o, "strays_count", c->sup->strays.n);
 	json_object_object_add(o, "strays", strays(&c->sup->strays));
-	call_reply(c->req, 200, o);
+	api_reply(c->req, 200, o);
 	return 0;
 }

@@ -5,11 +5,11 @@
 #ifndef UFFDD_STATUS_H
 #define UFFDD_STATUS_H
 
-#include "daemon/call.h"
+#include "daemon/api_request.h"
 
-int status_healthz(struct call *c, struct err *err);
-int status_readyz(struct call *c, struct err *err);
-int status_version(struct call *c, struct err *err);
-int status_get(struct call *c, struct err *err);
+int status_healthz(struct api_request *c, struct err *err);
+int status_readyz(struct api_request *c, struct err *err);
+int status_version(struct api_request *c, struct err *err);
+int status_get(struct api_request *c, struct err *err);
 
 #endif

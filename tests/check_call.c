@@ -1,5 +1,5 @@
 /* check_call - what handlers read of a request, and how an error is answered */
-#include "daemon/call.h"
+#include "daemon/api_request.h"
 
 #include <string.h>
 
@@ -7,34 +7,34 @@
 
 #define ABSENT 77
 
-static int read_u64(struct call *c, uint64_t *ret, struct err *err)
+static int read_u64(struct api_request *c, uint64_t *ret, struct err *err)
 {
-	return call_query_u64(c, "v", 3, 1000, ret, err);
+	return api_query_u64(c, "v", 3, 1000, ret, err);
 }
 
-static int read_any_u64(struct call *c, uint64_t *ret, struct err *err)
+static int read_any_u64(struct api_request *c, uint64_t *ret, struct err *err)
 {
-	return call_query_u64(c, "v", 0, UINT64_MAX, ret, err);
+	return api_query_u64(c, "v", 0, UINT64_MAX, ret, err);
 }
 
-static int read_bool(struct call *c, uint64_t *ret, struct err *err)
+static int read_bool(struct api_request *c, uint64_t *ret, struct err *err)
 {
 	bool v = true;
 
 	/* Both ways round, so that an absent one is told from either. */
-	if (call_query_bool(c, "v", &v, err))
+	if (api_query_bool(c, "v", &v, err))
 		return -1;
 	*ret = v;
 	v = false;
-	return call_query_bool(c, "v", &v, err) ? -1 : (*ret += v, 0);
+	return api_query_bool(c, "v", &v, err) ? -1 : (*ret += v, 0);
 }
 
-static int read_ms(struct call *c, uint64_t *ret, struct err *err)
+static int read_ms(struct api_request *c, uint64_t *ret, struct err *err)
 {
-	return call_query_ms(c, "v", 60000, ret, err);
+	return api_query_ms(c, "v", 60000, ret, err);
 }
 
-static int read_error(struct call *c, uint64_t *ret, struct err *err)
+static int read_error(struct api_request *c, uint64_t *ret, struct err *err)
 {
 	(void)ret;
 	return err_set(err, err_from_name(http_query(c->req, "v")), "because");
@@ -42,7 +42,7 @@ static int read_error(struct call *c, uint64_t *ret, struct err *err)
 
 static const struct reader {
 	const char *path;
-	int (*read)(struct call *c, uint64_t *ret, struct err *err);
+	int (*read)(struct api_request *c, uint64_t *ret, struct err *err);
 } readers[] = {
 	{"/u64", read_u64},
 	{"/any", read_any_u64},
@@ -54,7 +54,7 @@ static const struct reader {
 static void handler(struct http_request *req, void *arg)
 {
 	struct json_object *o = json_object_new_object();
-	struct call c = {.req = req};
+	struct api_request c = {.req = req};
 	uint64_t v = ABSENT;
 	struct err err;
 	size_t i = 0;
@@ -64,13 +64,13 @@ static void handler(struct http_request *req, void *arg)
 		ck_assert_uint_lt(++i, ARRAY_LEN(readers));
 	if (readers[i].read(&c, &v, &err)) {
 		json_object_put(o);
-		call_problem(req, &err);
+		api_problem(req, &err);
 		return;
 	}
 	js_add_u64(o, "v", v);
 	/* Plain, and no slash is escaped. */
 	js_add_string(o, "path", "/");
-	call_reply(req, 200, o);
+	api_reply(req, 200, o);
 }
 
 static struct reply *ask(const char *target)

@@ -1,5 +1,5 @@
 /* check_feed - the event stream: what is in it, for whom, and readers that are slow or leave */
-#include "daemon/feed.h"
+#include "daemon/event_stream.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -7,18 +7,18 @@
 #include "tests/httpd.h"
 #include "tests/storekit.h"
 
-static struct feeds feeds;
+static struct event_streams streams;
 static struct store *store;
 static const char *tenant; /* of who asks; NULL: an admin */
 
 static void handler(struct http_request *req, void *arg)
 {
-	struct call c = {.req = req, .feeds = &feeds};
+	struct api_request c = {.req = req, .streams = &streams};
 	struct err err;
 
 	(void)arg;
-	if (feed_get(&c, tenant, &err))
-		call_problem(req, &err);
+	if (event_stream_get(&c, tenant, &err))
+		api_problem(req, &err);
 }
 
 static void start(const struct http_limits *limits)
@@ -27,7 +27,7 @@ static void start(const struct http_limits *limits)
 	watch_opening();
 	store = must_open();
 	httpd_serve(limits, handler, NULL);
-	feeds_init(&feeds, srv.base, store);
+	event_streams_init(&streams, srv.base, store);
 }
 
 static void start_default(void)
@@ -40,7 +40,7 @@ static void start_default(void)
 static void stop(void)
 {
 	httpd_stop();
-	ck_assert(TAILQ_EMPTY(&feeds.open));
+	ck_assert(TAILQ_EMPTY(&streams.open));
 	store_close(store);
 }
 
@@ -121,7 +121,7 @@ static void expect_refused(const char *query, int status, const char *detail)
 
 	ck_assert_msg(strtol(reply + strlen("HTTP/1.1 "), NULL, 10) == status &&
 		      strstr(reply, detail), "%s: %s", query, reply);
-	ck_assert(TAILQ_EMPTY(&feeds.open));
+	ck_assert(TAILQ_EMPTY(&streams.open));
 }
 
 START_TEST(test_what_is_told)
@@ -257,20 +257,20 @@ START_TEST(test_follow)
 	red = ask("?follow=true", "1.1");
 	WAIT_FOR(hears(red, "{\"seq\":1,"));
 	add("red", "a", 2);
-	feed_wake(&feeds);
+	event_stream_wake(&streams);
 	WAIT_FOR(hears(red, "{\"seq\":2,"));
 	add("blue", "a", 3);
 	add("red", "a", 4);
-	feed_wake(&feeds);
-	feed_wake(&feeds);
+	event_stream_wake(&streams);
+	event_stream_wake(&streams);
 	WAIT_FOR(hears(red, "{\"seq\":4,"));
 	ck_assert_msg(!strstr(heard, "{\"seq\":3,"), "%s", heard);
 	nheard = 0;
 	WAIT_FOR(hears(blue, "{\"seq\":3,"));
 	ck_assert_msg(!strstr(heard, "red"), "%s", heard);
 	close(red);
-	WAIT_FOR(TAILQ_FIRST(&feeds.open) == TAILQ_LAST(&feeds.open, open_feeds));
-	feed_wake(&feeds);
+	WAIT_FOR(TAILQ_FIRST(&streams.open) == TAILQ_LAST(&streams.open, open_streams));
+	event_stream_wake(&streams);
 	stop();
 	close(blue);
 }
@@ -299,7 +299,7 @@ START_TEST(test_store_fails)
 	fd = ask("?follow=true", "1.1");
 	WAIT_FOR(hears(fd, "{\"seq\":1,"));
 	ck_assert_int_eq(sqlite3_exec(store_db, "DROP TABLE events", NULL, NULL, NULL), SQLITE_OK);
-	feed_wake(&feeds);
+	event_stream_wake(&streams);
 	rest = read_to_end(fd);
 	ck_assert_str_eq(rest, "");
 	ck_assert_msg(!strstr(heard, "\r\n0\r\n"), "%s", heard);
@@ -316,12 +316,12 @@ START_TEST(test_too_many)
 	limits.held = 1;
 	start(&limits);
 	fd = ask("?follow=true", "1.1");
-	WAIT_FOR(!TAILQ_EMPTY(&feeds.open));
+	WAIT_FOR(!TAILQ_EMPTY(&streams.open));
 	reply = read_to_end(ask("", "1.1"));
 	ck_assert_msg(strncmp(reply, "HTTP/1.1 429 ", 13) == 0 &&
 		      strstr(reply, "too many streams are open already"), "%s", reply);
 	close(fd);
-	WAIT_FOR(TAILQ_EMPTY(&feeds.open));
+	WAIT_FOR(TAILQ_EMPTY(&streams.open));
 	expect_numbers("", "");
 	stop();
 }

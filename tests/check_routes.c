@@ -233,7 +233,7 @@ END_TEST
 static size_t called;
 static const void *given;
 
-static int note_plain(struct call *c, struct err *err)
+static int note_plain(struct api_request *c, struct err *err)
 {
 	(void)c;
 	(void)err;
@@ -241,13 +241,13 @@ static int note_plain(struct call *c, struct err *err)
 	return 0;
 }
 
-static int note_tenant(struct call *c, const char *tenant, struct err *err)
+static int note_tenant(struct api_request *c, const char *tenant, struct err *err)
 {
 	given = tenant;
 	return note_plain(c, err);
 }
 
-static int note_restore(struct call *c, struct restore *l, struct err *err)
+static int note_restore(struct api_request *c, struct restore *l, struct err *err)
 {
 	given = l;
 	return note_plain(c, err);
@@ -267,7 +267,7 @@ static struct tenant_caller caller_of(uid_t uid)
 static int try_right(const struct route *r, struct apikit *k, uid_t uid, const char *id)
 {
 	const struct tenant_caller caller = caller_of(uid);
-	struct call c = {.sup = k->sup};
+	struct api_request c = {.sup = k->sup};
 	struct err err = {.msg = ""};
 	size_t before = called;
 	int rc;

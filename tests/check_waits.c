@@ -1,17 +1,17 @@
 /* check_waits - long polls: at once, at a change, too late, refused, and by clients that leave */
-#include "daemon/waits.h"
+#include "daemon/long_poll.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "daemon/call.h"
+#include "daemon/api_request.h"
 #include "daemon/restore.h"
 #include "tests/httpd.h"
 
 #define HOUR_MS "3600000"
 
-static struct waits waits;
+static struct long_polls polls;
 /* Only their addresses count. */
 static struct restore here, there;
 static int stage_of_here, stage_of_there;
@@ -27,7 +27,7 @@ static int answer(struct http_request *req, const struct restore *restore, bool 
 {
 	char text[64];
 
-	snprintf(text, sizeof(text), "%s %s", live == &here ? "here" : "there",
+	snprintf(text, sizeof(text), "%s %s", restore == &here ? "here" : "there",
 		 late ? "late" : "reached");
 	if (refusing)
 		return err_set(err, ERR_STATE, "not %s", text);
@@ -47,9 +47,9 @@ static void handler(struct http_request *req, void *arg)
 	const struct restore *restore = strcmp(http_path(req), "/here") == 0 ? &here : &there;
 	struct err err;
 
-	ck_assert_ptr_eq(arg, &waits);
-	if (waits_hold(&waits, req, restore, number(req, "ms"), &goal, &err))
-		call_problem(req, &err);
+	ck_assert_ptr_eq(arg, &polls);
+	if (long_poll_hold(&polls, req, restore, number(req, "ms"), &goal, &err))
+		api_problem(req, &err);
 	asked++;
 }
 
@@ -58,14 +58,14 @@ static void start(size_t held)
 	struct http_limits limits = http_limits_default();
 
 	limits.held = held;
-	httpd_serve(&limits, handler, &waits);
-	waits_init(&waits, srv.base);
+	httpd_serve(&limits, handler, &polls);
+	long_poll_init(&polls, srv.base);
 }
 
 static void stop(void)
 {
 	httpd_stop();
-	ck_assert(TAILQ_EMPTY(&waits.held));
+	ck_assert(TAILQ_EMPTY(&polls.held));
 }
 
 static int ask(const char *path, int target, const char *ms)
@@ -108,7 +108,7 @@ START_TEST(test_at_once)
 	expect(ask("/here", 2, "0"), 200, "here reached");
 	expect(ask("/here", 3, "0"), 200, "here late");
 	expect(ask("/there", 0, HOUR_MS), 200, "there reached");
-	ck_assert(TAILQ_EMPTY(&waits.held));
+	ck_assert(TAILQ_EMPTY(&polls.held));
 	stop();
 }
 END_TEST
@@ -120,13 +120,13 @@ START_TEST(test_at_a_change)
 	start(1);
 	fd = ask("/here", 2, HOUR_MS);
 	stage_of_here = 1;
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect_silence(fd);
 	stage_of_here = 2;
 	expect_silence(fd);
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect(fd, 200, "here reached");
-	ck_assert(TAILQ_EMPTY(&waits.held));
+	ck_assert(TAILQ_EMPTY(&polls.held));
 	/* Its place is free again. */
 	fd = ask("/here", 3, HOUR_MS);
 	stop();
@@ -145,15 +145,15 @@ START_TEST(test_whose_change)
 	fds[2] = ask("/here", 2, HOUR_MS);
 	fds[3] = ask("/here", 1, HOUR_MS);
 	stage_of_here = stage_of_there = 1;
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect(fds[0], 200, "here reached");
 	expect(fds[3], 200, "here reached");
 	expect_silence(fds[1]);
 	expect_silence(fds[2]);
-	waits_look(&waits, &there);
+	long_poll_look(&polls, &there);
 	expect(fds[1], 200, "there reached");
 	stage_of_here = 2;
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect(fds[2], 200, "here reached");
 	stop();
 }
@@ -169,7 +169,7 @@ START_TEST(test_too_late)
 	expect_silence(patient);
 	/* Of the one that was late nothing is left to be answered. */
 	stage_of_here = 1;
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect(patient, 200, "here reached");
 	stop();
 }
@@ -188,7 +188,7 @@ START_TEST(test_refused)
 	expect(ask("/here", 2, "1"), 409, "not here late");
 	fd = ask("/here", 2, HOUR_MS);
 	stage_of_here = 2;
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect(fd, 409, "not here reached");
 	stop();
 }
@@ -203,7 +203,7 @@ START_TEST(test_too_many)
 	expect(ask("/here", 1, HOUR_MS), 429, "too many requests wait already");
 	expect(ask("/there", 0, HOUR_MS), 200, "there reached");
 	stage_of_here = 1;
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect(fd, 200, "here reached");
 	stop();
 }
@@ -213,9 +213,9 @@ START_TEST(test_client_leaves)
 {
 	start(1);
 	close(ask("/here", 1, HOUR_MS));
-	WAIT_FOR(TAILQ_EMPTY(&waits.held));
+	WAIT_FOR(TAILQ_EMPTY(&polls.held));
 	stage_of_here = 1;
-	waits_look(&waits, &here);
+	long_poll_look(&polls, &here);
 	expect(ask("/here", 1, HOUR_MS), 200, "here reached");
 	stop();
 }
@@ -223,7 +223,7 @@ END_TEST
 
 Suite *test_suite(void)
 {
-	Suite *suite = suite_create("waits");
+	Suite *suite = suite_create("polls");
 	TCase *tc = tcase_create("long polls");
 
 	tcase_add_test(tc, test_at_once);

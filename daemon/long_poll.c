@@ -1,19 +1,19 @@
-#include "daemon/waits.h"
+#include "daemon/long_poll.h"
 
 #include <event2/event.h>
 
-#include "daemon/call.h"
+#include "daemon/api_request.h"
 
 struct wait {
 	TAILQ_ENTRY(wait) link;
-	struct waits *waits;
+	struct long_polls *polls;
 	struct http_request *req;
 	const struct restore *restore;
 	struct event *deadline;
 	struct wait_goal goal;
 };
 
-void waits_init(struct waits *waits, struct event_base *base)
+void long_poll_init(struct long_polls *waits, struct event_base *base)
 {
 	waits->base = base;
 	TAILQ_INIT(&waits->held);
@@ -21,7 +21,7 @@ void waits_init(struct waits *waits, struct event_base *base)
 
 static void wait_free(struct wait *w)
 {
-	TAILQ_REMOVE(&w->waits->held, w, link);
+	TAILQ_REMOVE(&w->polls->held, w, link);
 	event_free(w->deadline);
 	free(w);
 }
@@ -33,7 +33,7 @@ static void finish(struct wait *w, bool late)
 
 	wait_free(w);
 	if (done.goal.answer(done.req, done.restore, late, &err))
-		call_problem(done.req, &err);
+		api_problem(done.req, &err);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -54,7 +54,7 @@ static bool has_reached(const struct wait_goal *goal, const struct restore *rest
 	return goal->reached(restore, goal->target);
 }
 
-int waits_hold(struct waits *waits, struct http_request *req, const struct restore *restore,
+int long_poll_hold(struct long_polls *waits, struct http_request *req, const struct restore *restore,
 	       uint64_t ms, const struct wait_goal *goal, struct err *err)
 {
 	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
@@ -69,7 +69,7 @@ int waits_hold(struct waits *waits, struct http_request *req, const struct resto
 			       "too many requests wait already: try again, or poll");
 	}
 	*w = (struct wait){
-		.waits = waits,
+		.polls = waits,
 		.req = req,
 		.restore = restore,
 		.deadline = evtimer_new(waits->base, on_deadline, w),
@@ -80,7 +80,7 @@ int waits_hold(struct waits *waits, struct http_request *req, const struct resto
 	return 0;
 }
 
-void waits_look(struct waits *waits, const struct restore *restore)
+void long_poll_look(struct long_polls *waits, const struct restore *restore)
 {
 	struct wait *w, *next;
 

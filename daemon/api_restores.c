@@ -1,4 +1,4 @@
-#include "daemon/restores.h"
+#include "daemon/api_restores.h"
 
 #include <string.h>
 #include <uuid/uuid.h>
@@ -7,8 +7,8 @@
 #include "daemon/recover.h"
 #include "daemon/commands.h"
 #include "daemon/supervisor.h"
-#include "daemon/view.h"
-#include "daemon/waits.h"
+#include "daemon/json_view.h"
+#include "daemon/long_poll.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 1000
@@ -31,7 +31,7 @@ struct filter {
 	const char *after;
 };
 
-static int read_filter(struct call *c, struct filter *f, struct err *err)
+static int read_filter(struct api_request *c, struct filter *f, struct err *err)
 {
 	const char *state = http_query(c->req, "state");
 	const char *token = http_query(c->req, "page_token");
@@ -46,7 +46,7 @@ static int read_filter(struct call *c, struct filter *f, struct err *err)
 		return err_set(err, ERR_INVALID, "tenant: is not a tenant's name");
 	if (token && !proto_id_valid(token))
 		return err_set(err, ERR_INVALID, "page_token: is not one of ours");
-	return call_query_u64(c, "limit", 1, LIST_MAX, &f->limit, err);
+	return api_query_u64(c, "limit", 1, LIST_MAX, &f->limit, err);
 }
 
 static bool is_of(const struct restore *l, const char *tenant)
@@ -73,12 +73,12 @@ static const char *add_items(struct supervisor *sup, const struct filter *f,
 			continue;
 		if (n++ == f->limit)
 			return after;
-		json_object_array_add(items, view_restore(l));
+		json_object_array_add(items, json_view_restore(l));
 	}
 	return NULL;
 }
 
-int restores_list(struct call *c, const char *tenant, struct err *err)
+int api_restores_list(struct api_request *c, const char *tenant, struct err *err)
 {
 	struct filter f = {.only = tenant};
 	struct json_object *o, *items;
@@ -91,7 +91,7 @@ int restores_list(struct call *c, const char *tenant, struct err *err)
 	o = json_object_new_object();
 	json_object_object_add(o, "items", items);
 	js_add_string(o, "next_page_token", token);
-	call_reply(c->req, 200, o);
+	api_reply(c->req, 200, o);
 	return 0;
 }
 
@@ -108,9 +108,9 @@ static void on_created(struct creator *creator, struct restore *restore, const s
 	struct pending *p = creator->arg;
 
 	if (why)
-		call_problem(p->req, why);
+		api_problem(p->req, why);
 	else
-		call_reply_restore(p->req, creator->made ? 201 : 200, restore);
+		api_reply_restore(p->req, creator->made ? 201 : 200, restore);
 	p->answered = true;
 	if (p->held)
 		free(p);
@@ -125,7 +125,7 @@ static void on_creator_gone(struct http_request *req, void *arg)
 	free(p);
 }
 
-static int parse_spec(struct call *c, struct spec *ret, struct err *err)
+static int parse_spec(struct api_request *c, struct spec *ret, struct err *err)
 {
 	memset(ret, 0, sizeof(*ret));
 	if (spec_parse(c->body, ret, err)) {
@@ -152,7 +152,7 @@ static int await_created(struct pending *p, const char *id, struct err *err)
 	return 0;
 }
 
-static int create(struct call *c, const char *id, struct err *err)
+static int create(struct api_request *c, const char *id, struct err *err)
 {
 	struct pending *p;
 	struct spec spec;
@@ -169,12 +169,12 @@ static int create(struct call *c, const char *id, struct err *err)
 	return await_created(p, id, err);
 }
 
-int restores_put(struct call *c, struct err *err)
+int api_restores_put(struct api_request *c, struct err *err)
 {
 	return create(c, c->id, err);
 }
 
-int restores_post(struct call *c, struct err *err)
+int api_restores_post(struct api_request *c, struct err *err)
 {
 	char id[UUID_STR_LEN];
 	uuid_t uuid;
@@ -186,9 +186,9 @@ int restores_post(struct call *c, struct err *err)
 
 /* ---- one ---- */
 
-static int reply(struct call *c, const struct restore *l)
+static int reply(struct api_request *c, const struct restore *l)
 {
-	call_reply_restore(c->req, 200, l);
+	api_reply_restore(c->req, 200, l);
 	return 0;
 }
 
@@ -197,7 +197,7 @@ static int answer_object(struct http_request *req, const struct restore *restore
 {
 	(void)late;
 	(void)err;
-	call_reply_restore(req, 200, restore);
+	api_reply_restore(req, 200, restore);
 	return 0;
 }
 
@@ -228,19 +228,19 @@ static int read_goal(const char *target, struct wait_goal *ret, struct err *err)
 	return 0;
 }
 
-int restores_get(struct call *c, struct restore *l, struct err *err)
+int api_restores_get(struct api_request *c, struct restore *l, struct err *err)
 {
 	const char *target = http_query(c->req, "for");
 	struct wait_goal goal;
 	uint64_t ms = 0;
 
-	if (call_query_ms(c, "wait", WAIT_MAX_MS, &ms, err))
+	if (api_query_ms(c, "wait", WAIT_MAX_MS, &ms, err))
 		return -1;
 	if (!target)
 		return reply(c, l);
 	if (read_goal(target, &goal, err))
 		return -1;
-	return waits_hold(c->waits, c->req, l, ms, &goal, err);
+	return long_poll_hold(c->polls, c->req, l, ms, &goal, err);
 }
 
 /* Or nobody is stopping it any more: its grace is over, and it had to be refused. */
@@ -258,25 +258,25 @@ static int answer_stopped(struct http_request *req, const struct restore *restor
 		return err_set(err, ERR_STATE, "restore %s: the VMM (pid %u) lives%s; end it "
 			       "first, or stop with kill", restore->rec.id, restore->rec.vmm_pid,
 			       late ? "" : " and its guest still needs pages");
-	call_reply_restore(req, 200, restore);
+	api_reply_restore(req, 200, restore);
 	return 0;
 }
 
-int restores_delete(struct call *c, struct restore *l, struct err *err)
+int api_restores_delete(struct api_request *c, struct restore *l, struct err *err)
 {
 	static const struct wait_goal stopped = {released_or_refused, 0, answer_stopped};
 	uint64_t grace = 0;
 	bool kill = false;
 
-	if (call_query_ms(c, "grace", GRACE_MAX_MS, &grace, err) ||
-	    call_query_bool(c, "kill", &kill, err) || commands_stop(l, grace, kill, err))
+	if (api_query_ms(c, "grace", GRACE_MAX_MS, &grace, err) ||
+	    api_query_bool(c, "kill", &kill, err) || commands_stop(l, grace, kill, err))
 		return -1;
-	return waits_hold(c->waits, c->req, l, grace + STOP_MS, &stopped, err);
+	return long_poll_hold(c->polls, c->req, l, grace + STOP_MS, &stopped, err);
 }
 
 /* ---- prefetch, pause ---- */
 
-static int read_prefetch(struct call *c, const struct restore *l, struct chan_prefetch *ret,
+static int read_prefetch(struct api_request *c, const struct restore *l, struct chan_prefetch *ret,
 			 struct err *err)
 {
 	static const char *const keys[] = {"mode", "rate_bytes_per_s", "paused",
@@ -302,7 +302,7 @@ static int read_prefetch(struct call *c, const struct restore *l, struct chan_pr
 	return 0;
 }
 
-int restores_prefetch(struct call *c, struct restore *l, struct err *err)
+int api_restores_prefetch(struct api_request *c, struct restore *l, struct err *err)
 {
 	struct chan_prefetch p;
 
@@ -324,20 +324,20 @@ static int answer_paused(struct http_request *req, const struct restore *restore
 		return err_set(err, late ? ERR_TIMEOUT : ERR_STATE,
 			       "restore %s is %s and did not pause", restore->rec.id,
 			       proto_state_name(restore->rec.state));
-	call_reply_restore(req, 200, restore);
+	api_reply_restore(req, 200, restore);
 	return 0;
 }
 
-int restores_pause(struct call *c, struct restore *l, struct err *err)
+int api_restores_pause(struct api_request *c, struct restore *l, struct err *err)
 {
 	static const struct wait_goal paused = {paused_or_over, 0, answer_paused};
 
 	if (commands_pause(l, err))
 		return -1;
-	return waits_hold(c->waits, c->req, l, PAUSE_MS, &paused, err);
+	return long_poll_hold(c->polls, c->req, l, PAUSE_MS, &paused, err);
 }
 
-int restores_resume(struct call *c, struct restore *l, struct err *err)
+int api_restores_resume(struct api_request *c, struct restore *l, struct err *err)
 {
 	return commands_resume(l, err) ? -1 : reply(c, l);
 }
@@ -350,14 +350,14 @@ static bool restarted_or_over(const struct restore *l, int target)
 	       (l->slot.state == SLOT_READY && l->rec.worker_restarts != (uint32_t)target);
 }
 
-int restores_restart_worker(struct call *c, struct restore *l, struct err *err)
+int api_restores_restart_worker(struct api_request *c, struct restore *l, struct err *err)
 {
 	struct wait_goal restarted = {restarted_or_over, (int)l->rec.worker_restarts,
 				      answer_object};
 
 	if (recover_replace(l, err))
 		return -1;
-	return waits_hold(c->waits, c->req, l, RESTART_MS, &restarted, err);
+	return long_poll_hold(c->polls, c->req, l, RESTART_MS, &restarted, err);
 }
 
 /* ---- pages ---- */
@@ -409,7 +409,7 @@ static struct json_object *pages_json(const struct restore *l, const struct page
 	return o;
 }
 
-int restores_pages(struct call *c, struct restore *l, struct err *err)
+int api_restores_pages(struct api_request *c, struct restore *l, struct err *err)
 {
 	uint64_t offset = 0, max = RUNS_DEFAULT, next = UINT64_MAX;
 	cleanup_free struct pagemap_run *runs = NULL;
@@ -417,8 +417,8 @@ int restores_pages(struct call *c, struct restore *l, struct err *err)
 	struct pagemap_view view;
 	size_t n = 0;
 
-	if (call_query_u64(c, "offset", 0, INT64_MAX, &offset, err) ||
-	    call_query_u64(c, "limit", 1, RUNS_MAX, &max, err))
+	if (api_query_u64(c, "offset", 0, INT64_MAX, &offset, err) ||
+	    api_query_u64(c, "limit", 1, RUNS_MAX, &max, err))
 		return -1;
 	if (slot_is_released(&l->slot) || !l->rec.page_bytes)
 		return err_set(err, ERR_STATE, "restore %s is %s: there are page states while a "
@@ -427,13 +427,13 @@ int restores_pages(struct call *c, struct restore *l, struct err *err)
 	if (restore_open_map(l, &map, err) || pagemap_view(map, &view, err) ||
 	    pagemap_runs(map, &view, offset, runs, max, &n, &next, err))
 		return -1;
-	call_reply(c->req, 200, pages_json(l, &view, runs, n, next));
+	api_reply(c->req, 200, pages_json(l, &view, runs, n, next));
 	return 0;
 }
 
 /* ---- working set ---- */
 
-int restores_working_set(struct call *c, struct restore *l, struct err *err)
+int api_restores_working_set(struct api_request *c, struct restore *l, struct err *err)
 {
 	cleanup_free void *bytes = NULL;
 	size_t len = 0;

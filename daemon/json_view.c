@@ -1,4 +1,4 @@
-#include "daemon/view.h"
+#include "daemon/json_view.h"
 
 #include <string.h>
 
@@ -173,7 +173,7 @@ static void add_policies(struct json_object *o, const struct restore *l)
 	js_add_string(o, "on_failure", spec_failure_names[l->spec.on_failure]);
 }
 
-struct json_object *view_restore(const struct restore *l)
+struct json_object *json_view_restore(const struct restore *l)
 {
 	struct json_object *o = json_object_new_object();
 	struct pagemap_view view;
@@ -203,7 +203,7 @@ struct json_object *view_restore(const struct restore *l)
 	return o;
 }
 
-struct json_object *view_event(const struct store_event *e)
+struct json_object *json_view_event(const struct store_event *e)
 {
 	struct json_object *o = json_object_new_object();
 	struct err err;

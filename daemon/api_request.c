@@ -1,9 +1,9 @@
-#include "daemon/call.h"
+#include "daemon/api_request.h"
 
 #include <string.h>
 
 #include "common/parse.h"
-#include "daemon/view.h"
+#include "daemon/json_view.h"
 
 static void reply_as(struct http_request *req, int status, const char *content_type,
 		     struct json_object *o)
@@ -16,24 +16,24 @@ static void reply_as(struct http_request *req, int status, const char *content_t
 	json_object_put(o);
 }
 
-void call_reply(struct http_request *req, int status, struct json_object *o)
+void api_reply(struct http_request *req, int status, struct json_object *o)
 {
 	reply_as(req, status, "application/json", o);
 }
 
-void call_problem(struct http_request *req, const struct err *err)
+void api_problem(struct http_request *req, const struct err *err)
 {
 	if (err->code == ERR_QUOTA || err->code == ERR_UNREADY)
 		http_reply_header(req, "Retry-After", "1");
 	reply_as(req, err_http(err->code), "application/problem+json", js_problem(err));
 }
 
-void call_reply_restore(struct http_request *req, int status, const struct restore *restore)
+void api_reply_restore(struct http_request *req, int status, const struct restore *restore)
 {
-	call_reply(req, status, view_restore(restore));
+	api_reply(req, status, json_view_restore(restore));
 }
 
-int call_query_u64(struct call *c, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
+int api_query_u64(struct api_request *c, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
 		   struct err *err)
 {
 	const char *text = http_query(c->req, key);
@@ -44,7 +44,7 @@ int call_query_u64(struct call *c, const char *key, uint64_t min, uint64_t max, 
 	return 0;
 }
 
-int call_query_bool(struct call *c, const char *key, bool *ret, struct err *err)
+int api_query_bool(struct api_request *c, const char *key, bool *ret, struct err *err)
 {
 	static const struct {
 		const char *text;
@@ -62,7 +62,7 @@ int call_query_bool(struct call *c, const char *key, bool *ret, struct err *err)
 	return err_set(err, ERR_INVALID, "%s: must be true or false", key);
 }
 
-int call_query_ms(struct call *c, const char *key, uint64_t max_ms, uint64_t *ret,
+int api_query_ms(struct api_request *c, const char *key, uint64_t max_ms, uint64_t *ret,
 		  struct err *err)
 {
 	const char *text = http_query(c->req, key);

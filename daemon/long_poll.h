@@ -1,11 +1,11 @@
 /*
- * waits - long polls: requests that are answered once a restore has got somewhere
+ * long_poll - long polls: requests that are answered once a restore has got somewhere
  *
  * Each is bounded in time. What it waits for is looked at when the restore
  * changes, never by polling. A restore is only compared here; the goal looks into it.
  */
-#ifndef UFFDD_WAITS_H
-#define UFFDD_WAITS_H
+#ifndef UFFDD_LONG_POLL_H
+#define UFFDD_LONG_POLL_H
 
 #include <sys/queue.h>
 
@@ -17,7 +17,7 @@ struct http_request;
 struct restore;
 struct wait;
 
-struct waits {
+struct long_polls {
 	struct event_base *base; /* borrowed */
 	TAILQ_HEAD(, wait) held;
 };
@@ -35,19 +35,19 @@ struct wait_goal {
 };
 
 /* What is held ends with its HTTP server, so there is nothing to be freed. */
-void waits_init(struct waits *waits, struct event_base *base);
+void long_poll_init(struct long_polls *waits, struct event_base *base);
 
 /*
- * waits_hold - answer when @goal is reached, at once if it is, or after @ms
+ * long_poll_hold - answer when @goal is reached, at once if it is, or after @ms
  * @live: there as long as anything waits for it
  * @goal: copied
  *
  * Like a handler (call.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
  * where too many are held.
  */
-int waits_hold(struct waits *waits, struct http_request *req, const struct restore *restore,
+int long_poll_hold(struct long_polls *waits, struct http_request *req, const struct restore *restore,
 	       uint64_t ms, const struct wait_goal *goal, struct err *err);
 /* @live has changed: look at those that wait for it. */
-void waits_look(struct waits *waits, const struct restore *restore);
+void long_poll_look(struct long_polls *waits, const struct restore *restore);
 
 #endif

@@ -1,19 +1,19 @@
-#include "daemon/feed.h"
+#include "daemon/event_stream.h"
 
 #include <event2/event.h>
 #include <string.h>
 
 #include "daemon/store.h"
-#include "daemon/view.h"
+#include "daemon/json_view.h"
 
 #define BATCH 256
 #define HEARTBEAT_S 10
 /* A reader whose queue is full gets its next try after this. */
 #define FULL_MS 20
 
-struct feed {
-	TAILQ_ENTRY(feed) link;
-	struct feeds *feeds;
+struct event_stream {
+	TAILQ_ENTRY(event_stream) link;
+	struct event_streams *streams;
 	struct http_request *req;
 	struct event *more, *heartbeat;
 	uint64_t after;
@@ -22,16 +22,16 @@ struct feed {
 	size_t sent; /* in this batch */
 };
 
-void feeds_init(struct feeds *feeds, struct event_base *base, struct store *store)
+void event_streams_init(struct event_streams *streams, struct event_base *base, struct store *store)
 {
-	feeds->base = base;
-	feeds->store = store;
-	TAILQ_INIT(&feeds->open);
+	streams->base = base;
+	streams->store = store;
+	TAILQ_INIT(&streams->open);
 }
 
-static void feed_free(struct feed *f)
+static void event_stream_free(struct event_stream *f)
 {
-	TAILQ_REMOVE(&f->feeds->open, f, link);
+	TAILQ_REMOVE(&f->streams->open, f, link);
 	event_free(f->more);
 	event_free(f->heartbeat);
 	free(f);
@@ -40,13 +40,13 @@ static void feed_free(struct feed *f)
 static void on_gone(struct http_request *req, void *arg)
 {
 	(void)req;
-	feed_free(arg);
+	event_stream_free(arg);
 }
 
 static int send_event(void *arg, const struct store_event *event, struct err *err)
 {
-	struct feed *f = arg;
-	cleanup_json struct json_object *o = view_event(event);
+	struct event_stream *f = arg;
+	cleanup_json struct json_object *o = json_view_event(event);
 	const char *text = json_object_to_json_string_ext(
 		o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	size_t len = strlen(text);
@@ -63,7 +63,7 @@ static int send_event(void *arg, const struct store_event *event, struct err *er
 	return 0;
 }
 
-static void again_in(struct feed *f, unsigned ms)
+static void again_in(struct event_stream *f, unsigned ms)
 {
 	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
 
@@ -72,7 +72,7 @@ static void again_in(struct feed *f, unsigned ms)
 
 static void on_more(evutil_socket_t fd, short what, void *arg)
 {
-	struct feed *f = arg;
+	struct event_stream *f = arg;
 	const struct store_filter filter = {f->tenant, f->restore};
 	struct err err;
 	int rc;
@@ -81,24 +81,24 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	f->full = false;
 	f->sent = 0;
-	rc = store_events(f->feeds->store, f->after, &filter, BATCH, send_event, f, &err);
+	rc = store_events(f->streams->store, f->after, &filter, BATCH, send_event, f, &err);
 	if (f->full) {
 		again_in(f, FULL_MS);
 	} else if (rc) {
 		/* Cut off, so that the reader does not take it for the end. */
 		http_stream_drop(f->req);
-		feed_free(f);
+		event_stream_free(f);
 	} else if (f->sent == BATCH) {
 		again_in(f, 0);
 	} else if (!f->follow) {
 		http_stream_end(f->req);
-		feed_free(f);
+		event_stream_free(f);
 	}
 }
 
 static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
-	struct feed *f = arg;
+	struct event_stream *f = arg;
 
 	(void)fd;
 	(void)what;
@@ -106,23 +106,23 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 	http_stream_write(f->req, "{}\n", 3);
 }
 
-void feed_wake(struct feeds *feeds)
+void event_stream_wake(struct event_streams *streams)
 {
-	struct feed *f;
+	struct event_stream *f;
 
-	TAILQ_FOREACH(f, &feeds->open, link)
+	TAILQ_FOREACH(f, &streams->open, link)
 		if (!evtimer_pending(f->more, NULL))
 			again_in(f, 0);
 }
 
 /* An asker who names a place must hear it if what followed is gone. */
-static int check_after(struct call *c, uint64_t *after, struct err *err)
+static int check_after(struct api_request *c, uint64_t *after, struct err *err)
 {
 	uint64_t oldest, newest;
 	bool named = http_query(c->req, "after") != NULL;
 
-	if (call_query_u64(c, "after", 0, INT64_MAX, after, err) ||
-	    store_event_range(c->feeds->store, &oldest, &newest, err))
+	if (api_query_u64(c, "after", 0, INT64_MAX, after, err) ||
+	    store_event_range(c->streams->store, &oldest, &newest, err))
 		return -1;
 	if (named && *after + 1 < oldest)
 		return err_set(err, ERR_TRIMMED, "events up to %llu are no longer kept: list the "
@@ -131,12 +131,12 @@ static int check_after(struct call *c, uint64_t *after, struct err *err)
 	return 0;
 }
 
-static int read_query(struct call *c, struct feed *f, struct err *err)
+static int read_query(struct api_request *c, struct event_stream *f, struct err *err)
 {
 	const char *restore = http_query(c->req, "restore");
 
 	if (check_after(c, &f->after, err) ||
-	    call_query_bool(c, "follow", &f->follow, err))
+	    api_query_bool(c, "follow", &f->follow, err))
 		return -1;
 	if (restore && !proto_id_valid(restore))
 		return err_set(err, ERR_INVALID, "restore: is not an id");
@@ -144,23 +144,23 @@ static int read_query(struct call *c, struct feed *f, struct err *err)
 	return 0;
 }
 
-static void start(struct feed *f)
+static void start(struct event_stream *f)
 {
 	const struct timeval beat = {HEARTBEAT_S, 0};
 
-	f->more = evtimer_new(f->feeds->base, on_more, f);
-	f->heartbeat = event_new(f->feeds->base, -1, EV_PERSIST, on_heartbeat, f);
-	TAILQ_INSERT_TAIL(&f->feeds->open, f, link);
+	f->more = evtimer_new(f->streams->base, on_more, f);
+	f->heartbeat = event_new(f->streams->base, -1, EV_PERSIST, on_heartbeat, f);
+	TAILQ_INSERT_TAIL(&f->streams->open, f, link);
 	event_add(f->heartbeat, &beat);
 	again_in(f, 0);
 }
 
-int feed_get(struct call *c, const char *tenant, struct err *err)
+int event_stream_get(struct api_request *c, const char *tenant, struct err *err)
 {
-	struct feed *f = xcalloc(1, sizeof(*f));
+	struct event_stream *f = xcalloc(1, sizeof(*f));
 	int rc;
 
-	f->feeds = c->feeds;
+	f->streams = c->streams;
 	f->req = c->req;
 	snprintf(f->tenant, sizeof(f->tenant), "%s", tenant ? tenant : "");
 	rc = read_query(c, f, err);
