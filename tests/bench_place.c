@@ -15,7 +15,7 @@
 #define READ_BYTES ((size_t)1 << 20)
 #define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 #define MORE_BYTES (256 * MIB)
-#define WARM_TRIES 5
+#define READAHEAD_TRIES 5
 #define COLD_TRIES 100
 #define COLD_WAIT_MS 20
 #define HUGE_2M (21 << 26) /* log2 of the size, at MAP_HUGE_SHIFT */
@@ -228,7 +228,7 @@ int bench_place_memory(uint64_t bytes, uint64_t page_bytes, struct err *err)
 
 	if (page_bytes == PAGE_4K)
 		bytes += min_u64(bytes, MORE_BYTES);
-	for (int i = 0; i < WARM_TRIES; i++) {
+	for (int i = 0; i < READAHEAD_TRIES; i++) {
 		uint64_t start = bench_now_ns(), ns;
 
 		if (touch_and_free(bytes, page_bytes, err))

@@ -1,5 +1,5 @@
 /* The order of prefetch against page maps of every layout. */
-#include "worker/order.h"
+#include "worker/prefetch_order.h"
 
 #include "tests/mapkit.h"
 
@@ -36,22 +36,22 @@ static void change_some(struct fixture *f)
 START_TEST(test_all_once_in_order_of_offset)
 {
 	struct fixture f;
-	struct order o;
+	struct prefetch_order o;
 	uint64_t page, n, max, after = 0, sum = 0;
 
 	setup(&f, _i);
 	change_some(&f);
-	order_init(&o, true);
-	while ((n = order_next(&o, &f.pm, max = 1 + rnd(300), &page))) {
+	prefetch_order_init(&o, true);
+	while ((n = prefetch_order_next(&o, &f.pm, max = 1 + rnd(300), &page))) {
 		check_run(&f, page, n, max);
 		ck_assert_uint_ge(page, after);
 		after = page + n;
 		sum += n;
 	}
 	ck_assert_uint_eq(sum, count_absent(&f));
-	ck_assert_uint_eq(order_next(&o, &f.pm, 1, &page), 0);
-	order_restart(&o, true);
-	ck_assert_uint_eq(order_next(&o, &f.pm, 1, &page), sum > 0);
+	ck_assert_uint_eq(prefetch_order_next(&o, &f.pm, 1, &page), 0);
+	prefetch_order_restart(&o, true);
+	ck_assert_uint_eq(prefetch_order_next(&o, &f.pm, 1, &page), sum > 0);
 	teardown(&f);
 }
 END_TEST
@@ -60,12 +60,12 @@ END_TEST
 START_TEST(test_all_while_it_changes)
 {
 	struct fixture f;
-	struct order o;
+	struct prefetch_order o;
 	uint64_t page, n, max;
 
 	setup(&f, _i);
-	order_init(&o, true);
-	while ((n = order_next(&o, &f.pm, max = 1 + rnd(40), &page))) {
+	prefetch_order_init(&o, true);
+	while ((n = prefetch_order_next(&o, &f.pm, max = 1 + rnd(40), &page))) {
 		check_run(&f, page, n, max);
 		change(&f);
 	}
@@ -128,20 +128,20 @@ static unsigned pass_of(const struct known *k, uint64_t page, uint64_t of)
  * Asks for everything ahead, and checks the order; what the first pass gives are
  * members by group, and each absent page of the passes that are due comes once.
  */
-static void check_order(struct fixture *f, const struct known *k, struct order *o,
+static void check_order(struct fixture *f, const struct known *k, struct prefetch_order *o,
 			uint64_t of, unsigned passes)
 {
 	cleanup_free uint8_t *seen = xcalloc(f->pm.npages, 1);
 	uint64_t page, n, max, place = 0;
 	unsigned pass = 0;
 
-	while ((n = order_next(o, &f->pm, max = 1 + rnd(60), &page))) {
+	while ((n = prefetch_order_next(o, &f->pm, max = 1 + rnd(60), &page))) {
 		check_run(f, page, n, max);
 		if (pass_of(k, page, of) != pass)
 			place = 0;
 		ck_assert_uint_ge(pass_of(k, page, of), pass);
 		pass = pass_of(k, page, of);
-		ck_assert_int_eq(order_at_sample(o), pass == 2);
+		ck_assert_int_eq(prefetch_order_at_sample(o), pass == 2);
 		for (uint64_t i = page; i < page + n; i++) {
 			uint64_t at = (uint64_t)(pass ? 0 : k->group[i]) << 32 | i;
 
@@ -164,14 +164,14 @@ static void check_with(int layout, uint64_t of, bool all)
 {
 	struct fixture f;
 	struct known k;
-	struct order o;
+	struct prefetch_order o;
 
 	setup(&f, layout);
 	known_setup(&k, &f);
 	for (int i = 0; i < 6; i++)
 		change(&f);
-	order_init(&o, all);
-	order_use(&o, &k.set, of);
+	prefetch_order_init(&o, all);
+	prefetch_order_use(&o, &k.set, of);
 	check_order(&f, &k, &o, of, all ? 3 : 1);
 	known_teardown(&k);
 	teardown(&f);
@@ -201,18 +201,18 @@ START_TEST(test_set_comes_late)
 	struct wset none = {0};
 	struct fixture f;
 	struct known k;
-	struct order o;
+	struct prefetch_order o;
 	uint64_t page, n;
 
 	setup(&f, _i);
 	known_setup(&k, &f);
-	order_init(&o, true);
-	order_use(&o, &none, SEED);
-	for (int i = 0; i < 3 && (n = order_next(&o, &f.pm, 7, &page)); i++) {
+	prefetch_order_init(&o, true);
+	prefetch_order_use(&o, &none, SEED);
+	for (int i = 0; i < 3 && (n = prefetch_order_next(&o, &f.pm, 7, &page)); i++) {
 		pagemap_set(&f.pm, page, n, PAGE_PRESENT);
 		memset(f.model + page, PAGE_PRESENT, n);
 	}
-	order_use(&o, &k.set, SEED);
+	prefetch_order_use(&o, &k.set, SEED);
 	check_order(&f, &k, &o, SEED, 3);
 	known_teardown(&k);
 	teardown(&f);
@@ -236,7 +236,7 @@ START_TEST(test_again)
 		end = page + rnd(f.pm.npages - page + 1);
 		for (uint64_t i = page; i < end; i++)
 			absent += f.model[i] == PAGE_ABSENT;
-		for (; (n = order_again(&f.pm, page, end - page, max = 1 + rnd(90), &first));
+		for (; (n = prefetch_order_again(&f.pm, page, end - page, max = 1 + rnd(90), &first));
 		     page = first + n, sum += n) {
 			check_run(&f, first, n, max);
 			ck_assert_uint_ge(first, page);
@@ -258,11 +258,11 @@ START_TEST(test_again_after_a_move)
 	setup(&f, 0);
 	ck_assert_int_eq(regions_move(f.pm.regions, 0x7f0000000000 + 8 * PAGE_4K, 0x10000,
 				      4 * PAGE_4K, &err), 0);
-	ck_assert_uint_eq(order_again(&f.pm, 0, 64, 64, &page), 8);
+	ck_assert_uint_eq(prefetch_order_again(&f.pm, 0, 64, 64, &page), 8);
 	ck_assert_uint_eq(page, 0);
-	ck_assert_uint_eq(order_again(&f.pm, 8, 56, 64, &page), 4);
+	ck_assert_uint_eq(prefetch_order_again(&f.pm, 8, 56, 64, &page), 4);
 	ck_assert_uint_eq(page, 8);
-	ck_assert_uint_eq(order_again(&f.pm, 12, 52, 64, &page), 52);
+	ck_assert_uint_eq(prefetch_order_again(&f.pm, 12, 52, 64, &page), 52);
 	teardown(&f);
 }
 END_TEST

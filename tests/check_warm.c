@@ -7,7 +7,7 @@
 
 #include "tests/harness.h"
 #include "tests/runner.h"
-#include "worker/warm.h"
+#include "worker/readahead.h"
 
 #define PAGES 1024
 #define BYTES (PAGES * PAGE_4K)
@@ -18,7 +18,7 @@ static struct {
 	char *dir, *path; /* owned */
 	int fd;
 	struct source *src;
-	struct warm *w;
+	struct readahead *w;
 	unsigned threads; /* that are not its own */
 } fx;
 
@@ -53,12 +53,12 @@ static void setup(void)
 	ck_assert_int_eq(fsync(fx.fd), 0);
 	file.path = fx.path;
 	ck_assert_msg(source_load(&spec, NULL, &fx.src, &err) == 0, "%s", err.msg);
-	ck_assert_msg(warm_new(fx.src, &fx.w, &err) == 0, "%s", err.msg);
+	ck_assert_msg(readahead_new(fx.src, &fx.w, &err) == 0, "%s", err.msg);
 }
 
 static void teardown(void)
 {
-	ck_assert(warm_free(fx.w));
+	ck_assert(readahead_free(fx.w));
 	source_free(fx.src);
 	close(fx.fd);
 	harness_rmtree(fx.dir);
@@ -87,17 +87,17 @@ static bool make_cold(void)
 	return false;
 }
 
-static struct warm_range await_one(void)
+static struct readahead_range await_one(void)
 {
-	struct pollfd p = {.fd = warm_fd(fx.w), .events = POLLIN};
-	struct warm_range range;
+	struct pollfd p = {.fd = readahead_fd(fx.w), .events = POLLIN};
+	struct readahead_range range;
 
 	ck_assert_int_eq(poll(&p, 1, harness_scale_ms(HARNESS_MS)), 1);
-	ck_assert_uint_eq(warm_take(fx.w, &range, 1), 1);
+	ck_assert_uint_eq(readahead_take(fx.w, &range, 1), 1);
 	return range;
 }
 
-static enum heat_answer look(uint64_t page, void *buf)
+static enum residency_answer look(uint64_t page, void *buf)
 {
 	struct source_run run = source_at(fx.src, page * PAGE_4K, PAGE_4K);
 
@@ -110,11 +110,11 @@ static enum heat_answer look(uint64_t page, void *buf)
  */
 static bool is_told_cold(uint64_t page, void *buf)
 {
-	enum heat_answer answer = HEAT_READ;
+	enum residency_answer answer = RESIDENCY_READ;
 
-	for (int i = 0; i < TRIES && answer != HEAT_COLD && make_cold(); i++)
+	for (int i = 0; i < TRIES && answer != RESIDENCY_COLD && make_cold(); i++)
 		answer = look(page, buf);
-	return answer == HEAT_COLD;
+	return answer == RESIDENCY_COLD;
 }
 
 START_TEST(test_cold_pages_become_warm)
@@ -129,16 +129,16 @@ START_TEST(test_cold_pages_become_warm)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t last = rows[i].page + rows[i].n - 1;
-		struct warm_range range;
+		struct readahead_range range;
 
 		ck_assert_msg(is_told_cold(last, buf), "%s", rows[i].name);
-		ck_assert(warm_ask(fx.w, rows[i].page * PAGE_4K, rows[i].n * PAGE_4K,
-				   WARM_DEMAND));
+		ck_assert(readahead_ask(fx.w, rows[i].page * PAGE_4K, rows[i].n * PAGE_4K,
+				   READAHEAD_DEMAND));
 		range = await_one();
 		ck_assert_uint_eq(range.off, rows[i].page * PAGE_4K);
 		ck_assert_uint_eq(range.len, rows[i].n * PAGE_4K);
-		ck_assert_int_eq(range.why, WARM_DEMAND);
-		ck_assert_msg(look(last, buf) == HEAT_READ, "%s", rows[i].name);
+		ck_assert_int_eq(range.why, READAHEAD_DEMAND);
+		ck_assert_msg(look(last, buf) == RESIDENCY_READ, "%s", rows[i].name);
 		memset(want, (int)last, sizeof(want));
 		ck_assert_mem_eq(buf, want, sizeof(want));
 	}
@@ -149,12 +149,12 @@ END_TEST
 START_TEST(test_warm_chunks_are_not_read)
 {
 	static char buf[PAGE_4K];
-	enum heat_answer answer = HEAT_COLD;
+	enum residency_answer answer = RESIDENCY_COLD;
 	int reads = 0;
 
-	while (reads < PAGES && (answer = look((uint64_t)reads * 7 % PAGES, buf)) == HEAT_READ)
+	while (reads < PAGES && (answer = look((uint64_t)reads * 7 % PAGES, buf)) == RESIDENCY_READ)
 		reads++;
-	ck_assert_int_eq(answer, HEAT_WARM);
+	ck_assert_int_eq(answer, RESIDENCY_WARM);
 	ck_assert_int_lt(reads, 32);
 }
 END_TEST
@@ -173,11 +173,11 @@ static bool has_no_threads(void *arg)
 START_TEST(test_threads_come_and_go)
 {
 	ck_assert_uint_eq(warm_threads(), 0);
-	ck_assert(warm_ask(fx.w, 0, PAGE_4K, WARM_AHEAD));
+	ck_assert(readahead_ask(fx.w, 0, PAGE_4K, READAHEAD_AHEAD));
 	ck_assert_uint_ge(warm_threads(), 1);
-	ck_assert_int_eq(await_one().why, WARM_AHEAD);
+	ck_assert_int_eq(await_one().why, READAHEAD_AHEAD);
 	ck_assert(harness_wait(has_no_threads, NULL, HARNESS_MS));
-	ck_assert(warm_ask(fx.w, 0, PAGE_4K, WARM_DEMAND));
+	ck_assert(readahead_ask(fx.w, 0, PAGE_4K, READAHEAD_DEMAND));
 	await_one();
 }
 END_TEST
@@ -185,30 +185,30 @@ END_TEST
 /* Everything that was asked for is told once, however many there are. */
 START_TEST(test_all_is_told_once)
 {
-	static bool told[WARM_DEMAND_MAX];
+	static bool told[READAHEAD_DEMAND_MAX];
 	size_t asked = 0, taken = 0;
 
 	make_cold();
-	while (asked < WARM_DEMAND_MAX) {
-		ck_assert(warm_ask(fx.w, asked % STARTS * PAGE_4K,
-				   (asked / STARTS + 1) * PAGE_4K, WARM_DEMAND));
+	while (asked < READAHEAD_DEMAND_MAX) {
+		ck_assert(readahead_ask(fx.w, asked % STARTS * PAGE_4K,
+				   (asked / STARTS + 1) * PAGE_4K, READAHEAD_DEMAND));
 		asked++;
-		ck_assert_uint_le(warm_threads(), WARM_THREADS_MAX);
+		ck_assert_uint_le(warm_threads(), READAHEAD_THREADS_MAX);
 	}
 	/* As many as there may be, until one is taken. */
-	ck_assert(!warm_ask(fx.w, 0, PAGE_4K, WARM_DEMAND));
-	ck_assert(warm_ask(fx.w, 0, PAGE_4K, WARM_AHEAD));
+	ck_assert(!readahead_ask(fx.w, 0, PAGE_4K, READAHEAD_DEMAND));
+	ck_assert(readahead_ask(fx.w, 0, PAGE_4K, READAHEAD_AHEAD));
 	while (taken < asked) {
-		struct warm_range range = await_one();
+		struct readahead_range range = await_one();
 		size_t i = (range.len / PAGE_4K - 1) * STARTS + range.off / PAGE_4K;
 
-		if (range.why == WARM_AHEAD)
+		if (range.why == READAHEAD_AHEAD)
 			continue;
 		ck_assert(i < asked && !told[i]);
 		told[i] = true;
 		taken++;
 	}
-	ck_assert(warm_ask(fx.w, 0, PAGE_4K, WARM_DEMAND));
+	ck_assert(readahead_ask(fx.w, 0, PAGE_4K, READAHEAD_DEMAND));
 	await_one();
 }
 END_TEST
@@ -219,9 +219,9 @@ START_TEST(test_ends_in_the_middle)
 
 	make_cold();
 	for (int i = 0; i < 100; i++)
-		warm_ask(fx.w, (uint64_t)i * PAGE_4K, PAGE_4K, WARM_DEMAND);
-	ck_assert(warm_free(fx.w));
-	ck_assert_int_eq(warm_new(fx.src, &fx.w, &err), 0);
+		readahead_ask(fx.w, (uint64_t)i * PAGE_4K, PAGE_4K, READAHEAD_DEMAND);
+	ck_assert(readahead_free(fx.w));
+	ck_assert_int_eq(readahead_new(fx.src, &fx.w, &err), 0);
 }
 END_TEST
 

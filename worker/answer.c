@@ -14,7 +14,7 @@
 static void have_warmed(struct loop *l, struct fault *f)
 {
 	const uint64_t page_bytes = l->guest->page_bytes;
-	bool asked = warm_ask(l->warm, f->page * page_bytes, page_bytes, WARM_DEMAND);
+	bool asked = readahead_ask(l->readahead, f->page * page_bytes, page_bytes, READAHEAD_DEMAND);
 
 	/* Nobody can: then this one must. */
 	f->stage = asked ? FAULT_WARMING : FAULT_WARMED;
@@ -118,13 +118,13 @@ void answer_watch_shortage(struct loop *l)
 void answer_take_warmed(struct loop *l)
 {
 	const uint64_t page_bytes = l->guest->page_bytes;
-	struct warm_range done[WARMED_MAX];
-	size_t n = warm_take(l->warm, done, WARMED_MAX);
+	struct readahead_range done[WARMED_MAX];
+	size_t n = readahead_take(l->readahead, done, WARMED_MAX);
 
 	for (size_t i = 0; i < n; i++) {
 		if (done[i].bytes)
 			install_lend(l->guest, done[i].off / page_bytes, done[i].bytes);
-		if (done[i].why == WARM_DEMAND)
+		if (done[i].why == READAHEAD_DEMAND)
 			faults_warmed(&l->faults, done[i].off / page_bytes, 1);
 		else
 			prefetch_warmed(&l->prefetch, l->guest, done[i].off);
@@ -136,5 +136,5 @@ void answer_give_back(struct loop *l)
 	void *bytes;
 
 	while (l->guest->nlent && (bytes = install_unlend(l->guest)))
-		warm_give_back(l->warm, bytes);
+		readahead_give_back(l->readahead, bytes);
 }

@@ -9,7 +9,7 @@
 #include "common/uffd.h"
 #include "worker/shortage.h"
 #include "worker/source.h"
-#include "worker/warm.h"
+#include "worker/readahead.h"
 
 /* Bytes of a page that somebody else has put together. */
 struct guest_lent {
@@ -28,7 +28,7 @@ struct guest {
 	uint64_t zeros_bytes;
 	struct presence presence; /* owned */
 	enum uf_tracking tracks;
-	struct guest_lent lent[WARM_BUFFERS];
+	struct guest_lent lent[READAHEAD_BUFFERS];
 	size_t nlent;
 	uint32_t unproven;   /* layer that was copied from after its last check, or EXTENT_ZERO */
 	uint64_t checked_us; /* when that was */

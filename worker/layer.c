@@ -23,7 +23,7 @@ void layer_close(struct layer *f)
 	if (f->map)
 		munmap((void *)(uintptr_t)f->map, f->map_bytes);
 	f->map = NULL;
-	heat_fini(&f->heat);
+	residency_fini(&f->residency);
 	close_fd(&f->fd);
 	free(f->path);
 	f->path = NULL;
@@ -144,7 +144,7 @@ int layer_map(struct layer *f, uint64_t need, struct err *err)
 	madvise(map, need, MADV_DONTDUMP);
 	f->map = map;
 	f->map_bytes = need;
-	if (heat_init(&f->heat, f->fd, f->id.st_uid, f->map, need))
+	if (residency_init(&f->residency, f->fd, f->id.st_uid, f->map, need))
 		return err_sys(err, "%s: cannot keep track of %" PRIu64 " bytes",
 			       layer_shown(f->path), need);
 	return 0;

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "common/err.h"
-#include "worker/heat.h"
+#include "worker/residency.h"
 
 struct layer {
 	char *path;           /* owned; for error texts */
@@ -16,7 +16,7 @@ struct layer {
 	uint64_t size_bytes;  /* st_size of that */
 	const uint8_t *map;   /* owned; NULL: no byte of it is used */
 	uint64_t map_bytes;   /* everything that extents refer to */
-	struct heat heat;     /* of the map; what of it is in memory */
+	struct residency residency;     /* of the map; what of it is in memory */
 };
 
 /*

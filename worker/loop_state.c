@@ -20,7 +20,7 @@ static int set_wakes(struct loop *l, struct err *err)
 	return wait_set(w, WAKES_UFFD, l->guest->uffd, err) ||
 	       wait_set(w, WAKES_VMM, l->vmm, err) ||
 	       wait_set(w, WAKES_LINK, link_fd(&l->job->link), err) ||
-	       wait_set(w, WAKES_WARM, warm_fd(l->warm), err) ||
+	       wait_set(w, WAKES_WARM, readahead_fd(l->readahead), err) ||
 	       wait_set(w, WAKES_PROOF, l->wakes.proof, err) ||
 	       wait_set(w, WAKES_WINDOW, l->wakes.window, err) ? -1 : 0;
 }
@@ -47,11 +47,11 @@ int loop_init(struct loop *l, struct job *j, struct guest *guest, int vmm, struc
 	l->vmm = vmm;
 	l->when_complete = spec->when_complete;
 	l->failure.policy = spec->on_failure;
-	if (open_wakes(l, err) || warm_new(guest->src, &l->warm, err) || set_wakes(l, err)) {
+	if (open_wakes(l, err) || readahead_new(guest->src, &l->readahead, err) || set_wakes(l, err)) {
 		loop_fini(l);
 		return -1;
 	}
-	prefetch_init(&l->prefetch, l->warm, spec->prefetch, spec->rate_bytes_per_s, now_us());
+	prefetch_init(&l->prefetch, l->readahead, spec->prefetch, spec->rate_bytes_per_s, now_us());
 	room_bound(&l->prefetch.room, spec->max_resident_bytes);
 	as_assigned(l);
 	/* What limited a predecessor has to be found again. */
@@ -70,5 +70,5 @@ bool loop_fini(struct loop *l)
 	close_fd(&l->wakes.proof);
 	close_fd(&l->wakes.window);
 	prefetch_fini(&l->prefetch);
-	return warm_free(l->warm);
+	return readahead_free(l->readahead);
 }

@@ -47,7 +47,7 @@ struct loop {
 	int vmm;                   /* borrowed pidfd of the peer; -1: ended before */
 	struct handshake *said;    /* borrowed: its message, until CONNECTED was sent; or NULL */
 	struct loop_wakes wakes;
-	struct warm *warm;         /* owned */
+	struct readahead *readahead;         /* owned */
 
 	struct faults faults;
 	uint64_t backoff_us;       /* while faults are deferred */
@@ -70,7 +70,7 @@ struct loop {
 
 /* As the job's spec and assignment want it. */
 int loop_init(struct loop *l, struct job *j, struct guest *guest, int vmm, struct err *err);
-/* False: a read is under way, and only the end of the process is left; see warm_free(). */
+/* False: a read is under way, and only the end of the process is left; see readahead_free(). */
 bool loop_fini(struct loop *l);
 
 #endif

@@ -16,17 +16,17 @@
 /* Zero pages are installed as fast as so many times fewer bytes of data. */
 #define ZERO_CHEAPER 8
 
-void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mode,
+void prefetch_init(struct prefetch *p, struct readahead *warm, enum spec_prefetch mode,
 		   uint64_t rate_bytes_per_s, uint64_t now)
 {
 	*p = (struct prefetch){
 		.mode = mode,
-		.warm = warm,
+		.readahead = warm,
 		.step_bytes = PREFETCH_STEP_MIN,
 		.rate_bytes_per_s = rate_bytes_per_s,
 		.credited_us = now,
 	};
-	order_init(&p->order, mode == PREFETCH_ALL);
+	prefetch_order_init(&p->order, mode == PREFETCH_ALL);
 }
 
 void prefetch_fini(struct prefetch *p)
@@ -38,13 +38,13 @@ void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 		  uint64_t rate_bytes_per_s, uint64_t now)
 {
 	if (mode != p->mode || rate_bytes_per_s != p->rate_bytes_per_s) {
-		struct order order = p->order;
+		struct prefetch_order order = p->order;
 		struct room room = p->room;
 
-		prefetch_init(p, p->warm, mode, rate_bytes_per_s, now);
+		prefetch_init(p, p->readahead, mode, rate_bytes_per_s, now);
 		p->order = order;
 		p->room = room;
-		order_restart(&p->order, mode == PREFETCH_ALL);
+		prefetch_order_restart(&p->order, mode == PREFETCH_ALL);
 	}
 	p->held = held;
 	p->stopped = false;
@@ -52,7 +52,7 @@ void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 
 void prefetch_use(struct prefetch *p, const struct wset *set, uint64_t seed)
 {
-	order_use(&p->order, set, seed);
+	prefetch_order_use(&p->order, set, seed);
 	p->done = p->asked = false;
 }
 
@@ -100,8 +100,8 @@ static bool begin_warming(struct prefetch *p, struct guest *g, const struct pref
 {
 	uint64_t off = r->page * g->page_bytes, len = r->pages * g->page_bytes;
 
-	return p->warm && source_may_be_cold(g->src, off, len) &&
-	       warm_ask(p->warm, off, len, WARM_AHEAD);
+	return p->readahead && source_may_be_cold(g->src, off, len) &&
+	       readahead_ask(p->readahead, off, len, READAHEAD_AHEAD);
 }
 
 /* False: not now. */
@@ -119,7 +119,7 @@ static void ask_ahead(struct prefetch *p, struct guest *g)
 	for (unsigned passed = 0; wants_more(p, g) && passed < PREFETCH_PASSED_MAX;) {
 		struct prefetch_run *r = run_at(p, p->n);
 
-		r->pages = order_next(&p->order, &g->map, max, &r->page);
+		r->pages = prefetch_order_next(&p->order, &g->map, max, &r->page);
 		p->asked = r->pages == 0;
 		if (p->asked)
 			return;
@@ -212,7 +212,7 @@ static enum guest_answer install_some(struct prefetch *p, struct guest *g, uint6
 	enum guest_answer a;
 
 	*ret_cost = 0;
-	n = order_again(&g->map, r->page, r->pages, max, &page);
+	n = prefetch_order_again(&g->map, r->page, r->pages, max, &page);
 	if (!n) {
 		advance(p, r->page + r->pages);
 		return GUEST_DONE;

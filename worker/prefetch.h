@@ -24,9 +24,9 @@
 
 #include "common/spec.h"
 #include "worker/guest.h"
-#include "worker/order.h"
+#include "worker/prefetch_order.h"
 #include "worker/room.h"
-#include "worker/warm.h"
+#include "worker/readahead.h"
 
 #define PREFETCH_STEP_MIN ((uint64_t)32 << 10)
 #define PREFETCH_STEP_MAX ((uint64_t)1 << 20)
@@ -48,8 +48,8 @@ struct prefetch {
 	bool stopped;          /* the source failed; demand goes on */
 	bool done;             /* everything was looked at */
 	struct room room;      /* owned; what it may take */
-	struct warm *warm;     /* borrowed; NULL: the source is read as it comes */
-	struct order order;    /* which run comes next */
+	struct readahead *readahead;     /* borrowed; NULL: the source is read as it comes */
+	struct prefetch_order order;    /* which run comes next */
 	bool asked;            /* nothing is left in it */
 	struct prefetch_run ahead[PREFETCH_AHEAD]; /* a ring, from @first on */
 	unsigned first, n;
@@ -65,7 +65,7 @@ struct prefetch {
 	uint64_t not_before_us;
 };
 
-void prefetch_init(struct prefetch *p, struct warm *warm, enum spec_prefetch mode,
+void prefetch_init(struct prefetch *p, struct readahead *warm, enum spec_prefetch mode,
 		   uint64_t rate_bytes_per_s, uint64_t now);
 void prefetch_fini(struct prefetch *p);
 /*
@@ -75,7 +75,7 @@ void prefetch_fini(struct prefetch *p);
 void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
 		  uint64_t rate_bytes_per_s, uint64_t now);
 
-/* The set first, without its sample: see order_use(). */
+/* The set first, without its sample: see prefetch_order_use(). */
 void prefetch_use(struct prefetch *p, const struct wset *set, uint64_t seed);
 
 /* The guest faulted, and may again at once: keep steps short, and wait a moment. */

@@ -293,11 +293,11 @@ struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len)
 	return ret;
 }
 
-enum heat_answer source_look(struct source *src, const struct source_run *run, void *buf)
+enum residency_answer source_look(struct source *src, const struct source_run *run, void *buf)
 {
 	struct layer *f = &src->files[run->layer];
 
-	return heat_look(&f->heat, (uint64_t)((const uint8_t *)run->data - f->map), run->len, buf);
+	return residency_look(&f->residency, (uint64_t)((const uint8_t *)run->data - f->map), run->len, buf);
 }
 
 bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len)
@@ -305,7 +305,7 @@ bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len)
 	for (uint64_t done = 0; done < len;) {
 		struct source_run run = source_at(src, off + done, len - done);
 
-		if (run.data && !src->files[run.layer].heat.in_memory)
+		if (run.data && !src->files[run.layer].residency.in_memory)
 			return true;
 		done += run.len;
 	}
@@ -319,9 +319,9 @@ bool source_whole(const struct source *src, uint64_t off, uint64_t len)
 	return find(src, off, len, &cursor).pages * PAGE_4K >= len;
 }
 
-typedef void (*heat_visit)(const struct heat *h, uint64_t off, uint64_t len);
+typedef void (*residency_visit)(const struct residency *h, uint64_t off, uint64_t len);
 
-static void visit_heat(const struct source *src, uint64_t off, uint64_t len, heat_visit visit)
+static void visit_heat(const struct source *src, uint64_t off, uint64_t len, residency_visit visit)
 {
 	size_t cursor = 0;
 
@@ -330,24 +330,24 @@ static void visit_heat(const struct source *src, uint64_t off, uint64_t len, hea
 		uint64_t n = run.pages * PAGE_4K;
 
 		if (run.layer != EXTENT_ZERO)
-			visit(&src->files[run.layer].heat, run.store * PAGE_4K, n);
+			visit(&src->files[run.layer].residency, run.store * PAGE_4K, n);
 		done += n;
 	}
 }
 
 void source_announce(const struct source *src, uint64_t off, uint64_t len)
 {
-	visit_heat(src, off, len, heat_announce);
+	visit_heat(src, off, len, residency_announce);
 }
 
 void source_fill(const struct source *src, uint64_t off, uint64_t len)
 {
-	visit_heat(src, off, len, heat_fill);
+	visit_heat(src, off, len, residency_fill);
 }
 
 void source_read_in(const struct source *src, uint64_t off, uint64_t len)
 {
-	visit_heat(src, off, len, heat_read);
+	visit_heat(src, off, len, residency_read);
 }
 
 int source_check(const struct source *src, uint32_t layer, struct err *err)

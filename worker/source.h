@@ -16,7 +16,7 @@
 
 #include "common/extents.h"
 #include "common/spec.h"
-#include "worker/heat.h"
+#include "worker/residency.h"
 #include "worker/layers.h"
 
 struct source;
@@ -58,11 +58,11 @@ struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len);
 /*
  * source_look - are the bytes of a run in memory? Does not wait for the disk
  * @run: not a zero run
- * @buf: room for the run, if it has at most HEAT_READ_MAX bytes
+ * @buf: room for the run, if it has at most RESIDENCY_READ_MAX bytes
  *
- * The owner's alone. HEAT_COLD: have it warmed first.
+ * The owner's alone. RESIDENCY_COLD: have it warmed first.
  */
-enum heat_answer source_look(struct source *src, const struct source_run *run, void *buf);
+enum residency_answer source_look(struct source *src, const struct source_run *run, void *buf);
 /* Is there anything in the range that may have to be waited for? The owner's alone. */
 bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len);
 /* Is the range one run? Any thread. */

@@ -207,7 +207,7 @@ void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_
 
 void working_set_stepped(struct working_set *h, uint64_t now)
 {
-	if (order_at_sample(&h->prefetch->order))
+	if (prefetch_order_at_sample(&h->prefetch->order))
 		touch_log_sample_begins(&h->touch_log, now);
 }
 

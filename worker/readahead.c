@@ -1,4 +1,4 @@
-#include "worker/warm.h"
+#include "worker/readahead.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -10,26 +10,26 @@
 
 /* A queue of fixed size; whoever puts in has made sure that there is room. */
 struct ring {
-	struct warm_range *v; /* owned */
+	struct readahead_range *v; /* owned */
 	size_t max, first, n;
 };
 
-struct warm {
+struct readahead {
 	const struct source *src; /* borrowed */
 	int fd;                   /* owned eventfd */
 	pthread_mutex_t lock;     /* of everything below */
 	pthread_cond_t work, gone;
-	struct ring asked[WARM_WHYS], done;
-	size_t open[WARM_WHYS];   /* asked for, and not yet taken */
-	void *buffers[WARM_BUFFERS]; /* owned; of a huge page each, those that nobody uses first */
+	struct ring asked[READAHEAD_WHYS], done;
+	size_t open[READAHEAD_WHYS];   /* asked for, and not yet taken */
+	void *buffers[READAHEAD_BUFFERS]; /* owned; of a huge page each, those that nobody uses first */
 	size_t unused, mapped;
 	unsigned threads, idle, ahead;
 	bool ending;
 };
 
-static const size_t limits[WARM_WHYS] = {
-	[WARM_DEMAND] = WARM_DEMAND_MAX,
-	[WARM_AHEAD] = WARM_AHEAD_MAX,
+static const size_t limits[READAHEAD_WHYS] = {
+	[READAHEAD_DEMAND] = READAHEAD_DEMAND_MAX,
+	[READAHEAD_AHEAD] = READAHEAD_AHEAD_MAX,
 };
 
 /* ---- rings ---- */
@@ -40,15 +40,15 @@ static int ring_init(struct ring *r, size_t max)
 	return r->v ? 0 : -1;
 }
 
-static void ring_put(struct ring *r, struct warm_range range)
+static void ring_put(struct ring *r, struct readahead_range range)
 {
 	assert(r->n < r->max);
 	r->v[(r->first + r->n++) % r->max] = range;
 }
 
-static struct warm_range ring_get(struct ring *r)
+static struct readahead_range ring_get(struct ring *r)
 {
-	struct warm_range range = r->v[r->first];
+	struct readahead_range range = r->v[r->first];
 
 	assert(r->n > 0);
 	r->first = (r->first + 1) % r->max;
@@ -59,19 +59,19 @@ static struct warm_range ring_get(struct ring *r)
 /* ---- the threads ---- */
 
 struct batch {
-	struct warm_range v[WARM_BATCH];
+	struct readahead_range v[READAHEAD_BATCH];
 	size_t n;
 };
 
 /* Somebody's page first; prefetch must leave threads for the next one, and a share for the other. */
-static bool next_batch(struct warm *w, struct batch *b)
+static bool next_batch(struct readahead *w, struct batch *b)
 {
-	enum warm_why why = w->asked[WARM_DEMAND].n ? WARM_DEMAND : WARM_AHEAD;
+	enum readahead_why why = w->asked[READAHEAD_DEMAND].n ? READAHEAD_DEMAND : READAHEAD_AHEAD;
 	struct ring *asked = &w->asked[why];
-	size_t n = min_u64(asked->n, WARM_TOGETHER);
+	size_t n = min_u64(asked->n, READAHEAD_TOGETHER);
 
-	if (why == WARM_AHEAD)
-		n = w->ahead < WARM_AHEAD_THREADS_MAX ? min_u64((asked->n + 1) / 2, WARM_BATCH) : 0;
+	if (why == READAHEAD_AHEAD)
+		n = w->ahead < READAHEAD_AHEAD_THREADS_MAX ? min_u64((asked->n + 1) / 2, READAHEAD_BATCH) : 0;
 	for (b->n = 0; b->n < n; b->n++)
 		b->v[b->n] = ring_get(asked);
 	return n > 0;
@@ -85,9 +85,9 @@ static struct timespec in_ms(uint64_t ms)
 }
 
 /* False: there was nothing to do for a while, or it is over. */
-static bool await_batch(struct warm *w, struct batch *b)
+static bool await_batch(struct readahead *w, struct batch *b)
 {
-	const struct timespec by = in_ms(WARM_IDLE_S * 1000);
+	const struct timespec by = in_ms(READAHEAD_IDLE_S * 1000);
 
 	while (!w->ending && !next_batch(w, b)) {
 		int timed_out;
@@ -102,14 +102,14 @@ static bool await_batch(struct warm *w, struct batch *b)
 }
 
 /* NULL: all are in use. */
-static void *take_buffer(struct warm *w)
+static void *take_buffer(struct readahead *w)
 {
 	void *buffer = NULL;
 
 	pthread_mutex_lock(&w->lock);
 	if (w->unused) {
 		buffer = w->buffers[--w->unused];
-	} else if (w->mapped < WARM_BUFFERS) {
+	} else if (w->mapped < READAHEAD_BUFFERS) {
 		buffer = mmap(NULL, PAGE_2M, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			      0);
 		if (buffer == MAP_FAILED)
@@ -122,7 +122,7 @@ static void *take_buffer(struct warm *w)
 	return buffer;
 }
 
-void warm_give_back(struct warm *w, void *bytes)
+void readahead_give_back(struct readahead *w, void *bytes)
 {
 	pthread_mutex_lock(&w->lock);
 	w->buffers[w->unused++] = bytes;
@@ -130,7 +130,7 @@ void warm_give_back(struct warm *w, void *bytes)
 }
 
 /* They cost memory, and are wanted for a while only. */
-static void free_buffers(struct warm *w)
+static void free_buffers(struct readahead *w)
 {
 	while (w->unused) {
 		munmap(w->buffers[--w->unused], PAGE_2M);
@@ -139,7 +139,7 @@ static void free_buffers(struct warm *w)
 }
 
 /* What cannot be read, or has changed, is found out by the owner, who can tell. */
-static bool put_together(struct warm *w, struct warm_range *range)
+static bool put_together(struct readahead *w, struct readahead_range *range)
 {
 	void *buffer;
 	struct err err;
@@ -150,20 +150,20 @@ static bool put_together(struct warm *w, struct warm_range *range)
 	if (!buffer)
 		return false;
 	if (source_read(w->src, range->off, range->len, buffer, &err)) {
-		warm_give_back(w, buffer);
+		readahead_give_back(w, buffer);
 		return false;
 	}
 	range->bytes = buffer;
 	return true;
 }
 
-static void fill(struct warm *w, struct warm_range *range)
+static void fill(struct readahead *w, struct readahead_range *range)
 {
-	if (range->len <= HEAT_READ_MAX || !put_together(w, range))
+	if (range->len <= RESIDENCY_READ_MAX || !put_together(w, range))
 		source_fill(w->src, range->off, range->len);
 }
 
-static void tell_done(struct warm *w, struct warm_range range)
+static void tell_done(struct readahead *w, struct readahead_range range)
 {
 	pthread_mutex_lock(&w->lock);
 	ring_put(&w->done, range);
@@ -173,16 +173,16 @@ static void tell_done(struct warm *w, struct warm_range range)
 }
 
 /* A page that is wanted alone is read alone; of more than that the disk has all at once. */
-static void warm_batch(struct warm *w, struct batch *b)
+static void readahead_batch(struct readahead *w, struct batch *b)
 {
-	bool alone = b->n == 1 && b->v[0].len <= HEAT_READ_MAX;
+	bool alone = b->n == 1 && b->v[0].len <= RESIDENCY_READ_MAX;
 
 	for (size_t i = 0; i < b->n && !alone; i++)
 		source_announce(w->src, b->v[i].off, b->v[i].len);
 	for (size_t i = 0; i < b->n; i++) {
-		struct warm_range *r = &b->v[i];
+		struct readahead_range *r = &b->v[i];
 
-		if (r->why == WARM_DEMAND && r->len <= HEAT_READ_MAX)
+		if (r->why == READAHEAD_DEMAND && r->len <= RESIDENCY_READ_MAX)
 			source_read_in(w->src, r->off, r->len);
 		else
 			fill(w, r);
@@ -192,16 +192,16 @@ static void warm_batch(struct warm *w, struct batch *b)
 
 static void *run(void *arg)
 {
-	struct warm *w = arg;
+	struct readahead *w = arg;
 	struct batch b;
 
 	pthread_mutex_lock(&w->lock);
 	while (await_batch(w, &b)) {
-		bool ahead = b.v[0].why == WARM_AHEAD;
+		bool ahead = b.v[0].why == READAHEAD_AHEAD;
 
 		w->ahead += ahead;
 		pthread_mutex_unlock(&w->lock);
-		warm_batch(w, &b);
+		readahead_batch(w, &b);
 		pthread_mutex_lock(&w->lock);
 		w->ahead -= ahead;
 	}
@@ -212,7 +212,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static bool start_thread(struct warm *w)
+static bool start_thread(struct readahead *w)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -229,24 +229,24 @@ static bool start_thread(struct warm *w)
 }
 
 /* One for each range that waits, as far as there may be so many. */
-static bool enough_threads(struct warm *w)
+static bool enough_threads(struct readahead *w)
 {
-	size_t ahead = min_u64(w->asked[WARM_AHEAD].n, WARM_AHEAD_THREADS_MAX - w->ahead);
+	size_t ahead = min_u64(w->asked[READAHEAD_AHEAD].n, READAHEAD_AHEAD_THREADS_MAX - w->ahead);
 
-	if (w->idle < w->asked[WARM_DEMAND].n + ahead && w->threads < WARM_THREADS_MAX)
+	if (w->idle < w->asked[READAHEAD_DEMAND].n + ahead && w->threads < READAHEAD_THREADS_MAX)
 		start_thread(w);
 	return w->threads > 0;
 }
 
 /* ---- the owner ---- */
 
-bool warm_ask(struct warm *w, uint64_t off, uint64_t len, enum warm_why why)
+bool readahead_ask(struct readahead *w, uint64_t off, uint64_t len, enum readahead_why why)
 {
 	bool asked = false;
 
 	pthread_mutex_lock(&w->lock);
 	if (w->open[why] < limits[why]) {
-		ring_put(&w->asked[why], (struct warm_range){off, len, why, NULL});
+		ring_put(&w->asked[why], (struct readahead_range){off, len, why, NULL});
 		asked = enough_threads(w);
 		if (asked)
 			w->open[why]++;
@@ -258,12 +258,12 @@ bool warm_ask(struct warm *w, uint64_t off, uint64_t len, enum warm_why why)
 	return asked;
 }
 
-int warm_fd(const struct warm *w)
+int readahead_fd(const struct readahead *w)
 {
 	return w->fd;
 }
 
-size_t warm_take(struct warm *w, struct warm_range *ret, size_t max)
+size_t readahead_take(struct readahead *w, struct readahead_range *ret, size_t max)
 {
 	size_t n = 0;
 
@@ -281,7 +281,7 @@ size_t warm_take(struct warm *w, struct warm_range *ret, size_t max)
 	return n;
 }
 
-static void init_sync(struct warm *w)
+static void init_sync(struct readahead *w)
 {
 	pthread_condattr_t attr;
 
@@ -293,27 +293,27 @@ static void init_sync(struct warm *w)
 	pthread_condattr_destroy(&attr);
 }
 
-int warm_new(const struct source *src, struct warm **ret, struct err *err)
+int readahead_new(const struct source *src, struct readahead **ret, struct err *err)
 {
-	struct warm *w = xcalloc(1, sizeof(*w));
+	struct readahead *w = xcalloc(1, sizeof(*w));
 
 	w->src = src;
 	init_sync(w);
 	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (w->fd < 0 || ring_init(&w->asked[WARM_DEMAND], WARM_DEMAND_MAX) ||
-	    ring_init(&w->asked[WARM_AHEAD], WARM_AHEAD_MAX) ||
-	    ring_init(&w->done, WARM_DEMAND_MAX + WARM_AHEAD_MAX)) {
+	if (w->fd < 0 || ring_init(&w->asked[READAHEAD_DEMAND], READAHEAD_DEMAND_MAX) ||
+	    ring_init(&w->asked[READAHEAD_AHEAD], READAHEAD_AHEAD_MAX) ||
+	    ring_init(&w->done, READAHEAD_DEMAND_MAX + READAHEAD_AHEAD_MAX)) {
 		err_sys(err, "prepare for reading the snapshot");
-		warm_free(w);
+		readahead_free(w);
 		return -1;
 	}
 	*ret = w;
 	return 0;
 }
 
-static bool end_threads(struct warm *w)
+static bool end_threads(struct readahead *w)
 {
-	const struct timespec by = in_ms(WARM_END_MS);
+	const struct timespec by = in_ms(READAHEAD_END_MS);
 	bool ended;
 
 	pthread_mutex_lock(&w->lock);
@@ -326,7 +326,7 @@ static bool end_threads(struct warm *w)
 	return ended;
 }
 
-bool warm_free(struct warm *w)
+bool readahead_free(struct readahead *w)
 {
 	if (!w)
 		return true;
@@ -336,7 +336,7 @@ bool warm_free(struct warm *w)
 	pthread_cond_destroy(&w->work);
 	pthread_cond_destroy(&w->gone);
 	pthread_mutex_destroy(&w->lock);
-	for (size_t i = 0; i < WARM_WHYS; i++)
+	for (size_t i = 0; i < READAHEAD_WHYS; i++)
 		free(w->asked[i].v);
 	free(w->done.v);
 	close_fd(&w->fd);

@@ -1,4 +1,4 @@
-#include "worker/heat.h"
+#include "worker/residency.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +29,9 @@ static bool is_in_memory(int fd)
 	return false;
 }
 
-int heat_init(struct heat *h, int fd, uid_t uid, const uint8_t *map, uint64_t bytes)
+int residency_init(struct residency *h, int fd, uid_t uid, const uint8_t *map, uint64_t bytes)
 {
-	*h = (struct heat){
+	*h = (struct residency){
 		.fd = fd,
 		.map = map,
 		.bytes = bytes,
@@ -41,14 +41,14 @@ int heat_init(struct heat *h, int fd, uid_t uid, const uint8_t *map, uint64_t by
 	};
 	if (h->in_memory)
 		return 0;
-	h->chunks = calloc(align_up(bytes, HEAT_CHUNK) / HEAT_CHUNK, sizeof(*h->chunks));
+	h->chunks = calloc(align_up(bytes, RESIDENCY_CHUNK) / RESIDENCY_CHUNK, sizeof(*h->chunks));
 	return h->chunks ? 0 : -1;
 }
 
-void heat_fini(struct heat *h)
+void residency_fini(struct residency *h)
 {
 	free(h->chunks);
-	*h = (struct heat){.fd = -1};
+	*h = (struct residency){.fd = -1};
 }
 
 static uint32_t now_s(void)
@@ -60,13 +60,13 @@ static uint32_t now_s(void)
 }
 
 /* All pages of the range, as the kernel tells. */
-static bool resident(const struct heat *h, uint64_t off, uint64_t len)
+static bool resident(const struct residency *h, uint64_t off, uint64_t len)
 {
-	unsigned char pages[HEAT_CHUNK / PAGE_4K];
+	unsigned char pages[RESIDENCY_CHUNK / PAGE_4K];
 	uint64_t end = min_u64(off + len, h->bytes);
 
-	for (; off < end; off += HEAT_CHUNK) {
-		uint64_t n = min_u64(HEAT_CHUNK, end - off);
+	for (; off < end; off += RESIDENCY_CHUNK) {
+		uint64_t n = min_u64(RESIDENCY_CHUNK, end - off);
 
 		if (mincore((void *)(uintptr_t)(h->map + off), n, pages))
 			return false;
@@ -78,23 +78,23 @@ static bool resident(const struct heat *h, uint64_t off, uint64_t len)
 }
 
 /* All at once what copying out of it would otherwise do page by page; nothing is read for it. */
-static void map_in(const struct heat *h, uint64_t off)
+static void map_in(const struct residency *h, uint64_t off)
 {
-	madvise((void *)(uintptr_t)(h->map + off), min_u64(HEAT_CHUNK, h->bytes - off),
+	madvise((void *)(uintptr_t)(h->map + off), min_u64(RESIDENCY_CHUNK, h->bytes - off),
 		MADV_POPULATE_READ);
 }
 
 /* Asking costs as much as some ten reads: seldom, and more and more seldom in vain. */
-static void count_hit(struct heat *h, uint64_t off)
+static void count_hit(struct residency *h, uint64_t off)
 {
-	struct heat_chunk *c = &h->chunks[off / HEAT_CHUNK];
+	struct residency_chunk *c = &h->chunks[off / RESIDENCY_CHUNK];
 
 	if (!h->told || ++c->hits < (c->enough ? c->enough : ENOUGH_FIRST))
 		return;
 	c->hits = 0;
-	if (resident(h, align_down(off, HEAT_CHUNK), HEAT_CHUNK)) {
-		map_in(h, align_down(off, HEAT_CHUNK));
-		c->warm_until_s = now_s() + HEAT_BELIEVED_S;
+	if (resident(h, align_down(off, RESIDENCY_CHUNK), RESIDENCY_CHUNK)) {
+		map_in(h, align_down(off, RESIDENCY_CHUNK));
+		c->warm_until_s = now_s() + RESIDENCY_BELIEVED_S;
 		c->enough = 0;
 	} else {
 		c->enough = (uint16_t)min_u64((c->enough ? c->enough : ENOUGH_FIRST) * 4u,
@@ -102,45 +102,45 @@ static void count_hit(struct heat *h, uint64_t off)
 	}
 }
 
-static bool believed(const struct heat *h, uint64_t off)
+static bool believed(const struct residency *h, uint64_t off)
 {
-	uint32_t until = h->chunks[off / HEAT_CHUNK].warm_until_s;
+	uint32_t until = h->chunks[off / RESIDENCY_CHUNK].warm_until_s;
 
 	return until && now_s() < until;
 }
 
-static enum heat_answer try_read(struct heat *h, uint64_t off, uint64_t len, void *buf)
+static enum residency_answer try_read(struct residency *h, uint64_t off, uint64_t len, void *buf)
 {
 	struct iovec iov = {buf, len};
 	ssize_t n = preadv2(h->fd, &iov, 1, (off_t)off, RWF_NOWAIT);
 
 	if (n == (ssize_t)len) {
 		count_hit(h, off);
-		return HEAT_READ;
+		return RESIDENCY_READ;
 	}
 	if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
 		h->nowait = false;
-	h->chunks[off / HEAT_CHUNK].hits = 0;
-	return HEAT_COLD;
+	h->chunks[off / RESIDENCY_CHUNK].hits = 0;
+	return RESIDENCY_COLD;
 }
 
-enum heat_answer heat_look(struct heat *h, uint64_t off, uint64_t len, void *buf)
+enum residency_answer residency_look(struct residency *h, uint64_t off, uint64_t len, void *buf)
 {
 	if (h->in_memory)
-		return HEAT_WARM;
-	if (len > HEAT_READ_MAX)
-		return h->told && resident(h, off, len) ? HEAT_WARM : HEAT_COLD;
+		return RESIDENCY_WARM;
+	if (len > RESIDENCY_READ_MAX)
+		return h->told && resident(h, off, len) ? RESIDENCY_WARM : RESIDENCY_COLD;
 	if (believed(h, off))
-		return HEAT_WARM;
-	return h->nowait ? try_read(h, off, len, buf) : HEAT_COLD;
+		return RESIDENCY_WARM;
+	return h->nowait ? try_read(h, off, len, buf) : RESIDENCY_COLD;
 }
 
-void heat_announce(const struct heat *h, uint64_t off, uint64_t len)
+void residency_announce(const struct residency *h, uint64_t off, uint64_t len)
 {
 	posix_fadvise(h->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
 }
 
-void heat_read(const struct heat *h, uint64_t off, uint64_t len)
+void residency_read(const struct residency *h, uint64_t off, uint64_t len)
 {
 	char piece[PIECE_BYTES];
 
@@ -155,10 +155,10 @@ void heat_read(const struct heat *h, uint64_t off, uint64_t len)
 	}
 }
 
-void heat_fill(const struct heat *h, uint64_t off, uint64_t len)
+void residency_fill(const struct residency *h, uint64_t off, uint64_t len)
 {
 	/* Older kernels (below 5.14) cannot. */
 	if (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) &&
 	    errno == EINVAL)
-		heat_read(h, off, len);
+		residency_read(h, off, len);
 }

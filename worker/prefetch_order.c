@@ -1,26 +1,26 @@
-#include "worker/order.h"
+#include "worker/prefetch_order.h"
 
 #define NO_PAGE UINT64_MAX
 
-void order_restart(struct order *o, bool all)
+void prefetch_order_restart(struct prefetch_order *o, bool all)
 {
-	*o = (struct order){.set = o->set, .seed = o->seed, .all = all};
+	*o = (struct prefetch_order){.set = o->set, .seed = o->seed, .all = all};
 	if (!o->set)
 		o->pass = ORDER_REST;
 }
 
-void order_init(struct order *o, bool all)
+void prefetch_order_init(struct prefetch_order *o, bool all)
 {
 	o->set = NULL;
 	o->seed = 0;
-	order_restart(o, all);
+	prefetch_order_restart(o, all);
 }
 
-void order_use(struct order *o, const struct wset *set, uint64_t seed)
+void prefetch_order_use(struct prefetch_order *o, const struct wset *set, uint64_t seed)
 {
 	o->set = set;
 	o->seed = seed;
-	order_restart(o, o->all);
+	prefetch_order_restart(o, o->all);
 }
 
 /* The region that holds page @from, or the next one in order of offset. */
@@ -32,7 +32,7 @@ static const struct region *region_from(const struct pagemap *map, uint64_t from
 	return r ? r : regions_next_offset(map->regions, off, true);
 }
 
-uint64_t order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint64_t max,
+uint64_t prefetch_order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint64_t max,
 		     uint64_t *ret_page)
 {
 	const uint64_t page_bytes = map->regions->page_bytes, end = page + n;
@@ -51,7 +51,7 @@ uint64_t order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint6
 }
 
 /* The longest part of the set from where it stands that the sample leaves whole; false: none. */
-static bool next_part(struct order *o, uint64_t *ret_end)
+static bool next_part(struct prefetch_order *o, uint64_t *ret_end)
 {
 	struct wset_run r;
 
@@ -71,13 +71,13 @@ static bool next_part(struct order *o, uint64_t *ret_end)
 	return true;
 }
 
-static uint64_t next_of_set(struct order *o, const struct pagemap *map, uint64_t max,
+static uint64_t next_of_set(struct prefetch_order *o, const struct pagemap *map, uint64_t max,
 			    uint64_t *ret_page)
 {
 	uint64_t end;
 
 	while (next_part(o, &end)) {
-		uint64_t n = order_again(map, o->page, end - o->page, max, ret_page);
+		uint64_t n = prefetch_order_again(map, o->page, end - o->page, max, ret_page);
 
 		o->page = n ? *ret_page + n : end;
 		if (n)
@@ -87,7 +87,7 @@ static uint64_t next_of_set(struct order *o, const struct pagemap *map, uint64_t
 }
 
 /* The first sampled page from @page on; NO_PAGE: none. @page only ever grows. */
-static uint64_t next_sampled(struct order *o, uint64_t page)
+static uint64_t next_sampled(struct prefetch_order *o, uint64_t page)
 {
 	if (!o->set || !o->seed)
 		return NO_PAGE;
@@ -105,12 +105,12 @@ static uint64_t next_sampled(struct order *o, uint64_t page)
 	return NO_PAGE;
 }
 
-static uint64_t next_of_rest(struct order *o, const struct pagemap *map, uint64_t max,
+static uint64_t next_of_rest(struct prefetch_order *o, const struct pagemap *map, uint64_t max,
 			     uint64_t *ret_page)
 {
 	while (o->next < map->npages) {
 		uint64_t end = min_u64(next_sampled(o, o->next), map->npages);
-		uint64_t n = order_again(map, o->next, end - o->next, max, ret_page);
+		uint64_t n = prefetch_order_again(map, o->next, end - o->next, max, ret_page);
 
 		o->next = n ? *ret_page + n : end + 1;
 		if (n)
@@ -119,19 +119,19 @@ static uint64_t next_of_rest(struct order *o, const struct pagemap *map, uint64_
 	return 0;
 }
 
-static uint64_t next_of_sample(struct order *o, const struct pagemap *map, uint64_t *ret_page)
+static uint64_t next_of_sample(struct prefetch_order *o, const struct pagemap *map, uint64_t *ret_page)
 {
 	uint64_t page;
 
 	while ((page = next_sampled(o, o->next)) != NO_PAGE) {
 		o->next = page + 1;
-		if (order_again(map, page, 1, 1, ret_page))
+		if (prefetch_order_again(map, page, 1, 1, ret_page))
 			return 1;
 	}
 	return 0;
 }
 
-uint64_t order_next(struct order *o, const struct pagemap *map, uint64_t max, uint64_t *ret_page)
+uint64_t prefetch_order_next(struct prefetch_order *o, const struct pagemap *map, uint64_t max, uint64_t *ret_page)
 {
 	uint64_t n;
 

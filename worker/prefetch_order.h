@@ -1,5 +1,5 @@
 /*
- * order - which absent pages are to be prefetched next
+ * prefetch_order - which absent pages are to be prefetched next
  *
  *   the set     members of the working set, group by group, without the sample
  *   the rest    everything else in order of snapshot offset, without the sample
@@ -10,13 +10,13 @@
  * page is handed out twice, except that the rest begins with whatever of the set is
  * still absent then.
  */
-#ifndef UFFDD_ORDER_H
-#define UFFDD_ORDER_H
+#ifndef UFFDD_PREFETCH_ORDER_H
+#define UFFDD_PREFETCH_ORDER_H
 
 #include "common/pagemap.h"
 #include "common/wset.h"
 
-struct order {
+struct prefetch_order {
 	const struct wset *set; /* borrowed; NULL: none */
 	uint64_t seed;          /* of the sample; 0: none */
 	bool all;               /* not the set alone */
@@ -29,36 +29,36 @@ struct order {
 };
 
 /* Without a set. @all: not the set alone. */
-void order_init(struct order *o, bool all);
+void prefetch_order_init(struct prefetch_order *o, bool all);
 /* From the beginning: the page map knows what is there. */
-void order_restart(struct order *o, bool all);
+void prefetch_order_restart(struct prefetch_order *o, bool all);
 /*
  * The set from now on, and from the beginning
  * @set: of the guest's page size and the snapshot's span; stays where it is
  */
-void order_use(struct order *o, const struct wset *set, uint64_t seed);
+void prefetch_order_use(struct prefetch_order *o, const struct wset *set, uint64_t seed);
 
 /*
- * order_next - the next run, at most @max pages
+ * prefetch_order_next - the next run, at most @max pages
  *
  * It lies in one region and is absent at this moment. Returns its length, 0 when
  * nothing is left. Over a whole pass O(pages / 32 + pages of the set).
  */
-uint64_t order_next(struct order *o, const struct pagemap *map, uint64_t max, uint64_t *ret_page);
+uint64_t prefetch_order_next(struct prefetch_order *o, const struct pagemap *map, uint64_t max, uint64_t *ret_page);
 
 /* Nothing but the sample is left: what of it is absent now, the guest has not needed yet. */
-static inline bool order_at_sample(const struct order *o)
+static inline bool prefetch_order_at_sample(const struct prefetch_order *o)
 {
 	return o->pass == ORDER_SAMPLE;
 }
 
 /*
- * order_again - what of a run that was handed out is still to be done
+ * prefetch_order_again - what of a run that was handed out is still to be done
  *
  * Meanwhile the guest may have touched, given back or moved parts of it. Returns
- * the first run inside [page, page + n), as order_next() does; 0: nothing.
+ * the first run inside [page, page + n), as prefetch_order_next() does; 0: nothing.
  */
-uint64_t order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint64_t max,
+uint64_t prefetch_order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint64_t max,
 		     uint64_t *ret_page);
 
 #endif
