@@ -15,7 +15,7 @@
 #define SEED 1
 
 /* Shared with the guest's process. */
-struct faults {
+struct fault_set {
 	struct bench_touches touches;
 	size_t room;    /* of touches.ns */
 	bool many;      /* bench_extents() */
@@ -25,9 +25,9 @@ struct faults {
 	double rate;    /* of prefetch meanwhile, bytes per second */
 };
 
-static struct faults *faults_new(const struct bench_run *r, const uint32_t *pages)
+static struct fault_set *faults_new(const struct bench_run *r, const uint32_t *pages)
 {
-	struct faults *f = bench_shared(sizeof(*f));
+	struct fault_set *f = bench_shared(sizeof(*f));
 
 	f->touches = (struct bench_touches){.pages = pages, .n = r->rounds, .threads = 1,
 					    .ns = bench_shared(r->rounds * sizeof(uint64_t))};
@@ -35,7 +35,7 @@ static struct faults *faults_new(const struct bench_run *r, const uint32_t *page
 	return f;
 }
 
-static void faults_free(struct faults *f)
+static void faults_free(struct fault_set *f)
 {
 	bench_unshare(f->touches.ns, f->room * sizeof(uint64_t));
 	bench_unshare(f, sizeof(*f));
@@ -43,7 +43,7 @@ static void faults_free(struct faults *f)
 
 static void take_percentiles(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
 {
-	const struct faults *f = s->plan.arg;
+	const struct fault_set *f = s->plan.arg;
 
 	ret[0] = bench_percentile(f->touches.ns, f->touches.n, 50);
 	ret[1] = bench_percentile(f->touches.ns, f->touches.n, 99);
@@ -51,14 +51,14 @@ static void take_percentiles(const struct bench_side *s, double ret[BENCH_FIGURE
 
 static void take_throughput(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
 {
-	const struct faults *f = s->plan.arg;
+	const struct fault_set *f = s->plan.arg;
 
 	ret[0] = (double)f->touches.n * 1e9 / (double)f->touches.wall_ns;
 }
 
 static int touch_and_verify(struct bench_guest *g, void *arg, struct err *err)
 {
-	struct faults *f = arg;
+	struct fault_set *f = arg;
 
 	return bench_guest_connect(g, err) || bench_guest_touch(g, &f->touches, err) ||
 	       bench_guest_verify(g, err) ? -1 : 0;
@@ -70,7 +70,7 @@ int bench_fault(struct bench_run *r, struct err *err)
 {
 	uint64_t bytes = r->rounds * PAGE_4K;
 	cleanup_free uint32_t *pages = bench_order(r->rounds, r->rounds, SEED);
-	struct faults *f = faults_new(r, pages);
+	struct fault_set *f = faults_new(r, pages);
 	char image[PATH_MAX];
 	struct bench_plan plan = {.bytes = bytes, .install_bytes = bytes, .image = image,
 				  .act = touch_and_verify, .arg = f};
@@ -93,7 +93,7 @@ int bench_fault(struct bench_run *r, struct err *err)
 
 static int touch_extents(struct bench_guest *g, void *arg, struct err *err)
 {
-	struct faults *f = arg;
+	struct fault_set *f = arg;
 	uint8_t want[PAGE_4K];
 
 	if (bench_guest_connect(g, err) || bench_guest_touch(g, &f->touches, err))
@@ -113,7 +113,7 @@ int bench_extents(struct bench_run *r, struct err *err)
 	size_t n = min_u64(r->rounds, BENCH_EXTENTS / BENCH_STRIDE);
 	cleanup_free uint32_t *pages = bench_order(n, BENCH_EXTENTS / BENCH_STRIDE, SEED);
 	char snapshot[2][PATH_MAX];
-	struct faults *f[2];
+	struct fault_set *f[2];
 	struct bench_side side[2];
 	int rc = 0;
 
@@ -169,7 +169,7 @@ static int await_page(struct bench_guest *g, uint64_t page, struct err *err)
 }
 
 /* As long as prefetch has not come to what is touched. More of the idle ones is no harm. */
-static int touch_chunks(struct bench_guest *g, struct faults *f, struct err *err)
+static int touch_chunks(struct bench_guest *g, struct fault_set *f, struct err *err)
 {
 	size_t before = bench_guest_count(g, f->begin);
 	struct bench_touches all = f->touches;
@@ -202,7 +202,7 @@ static int touch_chunks(struct bench_guest *g, struct faults *f, struct err *err
 
 static int touch_busy(struct bench_guest *g, void *arg, struct err *err)
 {
-	struct faults *f = arg;
+	struct fault_set *f = arg;
 
 	return bench_guest_connect(g, err) || (f->busy && await_page(g, 0, err)) ||
 	       touch_chunks(g, f, err) || bench_guest_verify(g, err) ? -1 : 0;
@@ -210,13 +210,13 @@ static int touch_busy(struct bench_guest *g, void *arg, struct err *err)
 
 static void take_done(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
 {
-	const struct faults *f = s->plan.arg;
+	const struct fault_set *f = s->plan.arg;
 
 	ret[0] = bench_percentile(f->touches.ns, f->done, 50);
 	ret[1] = f->rate;
 }
 
-static int run_busy(struct bench_run *r, struct bench_side side[2], struct faults *f[2],
+static int run_busy(struct bench_run *r, struct bench_side side[2], struct fault_set *f[2],
 		    struct err *err)
 {
 	size_t n = f[0]->touches.n;
@@ -236,7 +236,7 @@ int bench_busy(struct bench_run *r, struct err *err)
 	size_t n = min_u64(r->rounds, BUSY_ZONE_PAGES - 1);
 	cleanup_free uint32_t *pages = bench_order(n, BUSY_ZONE_PAGES - 1, SEED);
 	char image[PATH_MAX];
-	struct faults *f[2];
+	struct fault_set *f[2];
 	struct bench_side side[2];
 	int rc = -1;
 
@@ -276,7 +276,7 @@ int bench_threads(struct bench_run *r, struct err *err)
 {
 	cleanup_free uint32_t *pages = bench_order(r->rounds, COLD_BYTES / PAGE_4K, SEED);
 	char image[PATH_MAX];
-	struct faults *f[2];
+	struct fault_set *f[2];
 	struct bench_side side[2];
 	int rc = -1;
 

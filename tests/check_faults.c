@@ -1,5 +1,5 @@
 #include "tests/runner.h"
-#include "worker/faults.h"
+#include "worker/fault_set.h"
 
 #include <string.h>
 
@@ -20,11 +20,11 @@ static bool answer(void *arg, struct fault *fault)
 
 START_TEST(test_many_threads_on_one_page_are_one_fault)
 {
-	static struct faults f;
+	static struct fault_set f;
 
 	memset(&f, 0, sizeof(f));
 	for (int i = 0; i < 10; i++)
-		faults_add(&f, 7);
+		fault_set_add(&f, 7);
 	ck_assert_uint_eq(f.n, 1);
 }
 END_TEST
@@ -33,14 +33,14 @@ START_TEST(test_handed_out_in_order)
 {
 	static const uint64_t in[] = {9, 3, 7, 3, 1, 9, 0};
 	static const uint64_t out[] = {0, 1, 3, 7, 9};
-	static struct faults f;
+	static struct fault_set f;
 	static struct seen s;
 
 	memset(&f, 0, sizeof(f));
 	memset(&s, 0, sizeof(s));
 	for (size_t i = 0; i < ARRAY_LEN(in); i++)
-		faults_add(&f, in[i]);
-	ck_assert_uint_eq(faults_each(&f, answer, &s), ARRAY_LEN(out));
+		fault_set_add(&f, in[i]);
+	ck_assert_uint_eq(fault_set_each(&f, answer, &s), ARRAY_LEN(out));
 	ck_assert_uint_eq(s.n, ARRAY_LEN(out));
 	ck_assert_mem_eq(s.page, out, sizeof(out));
 	ck_assert_uint_eq(f.n, 0);
@@ -49,35 +49,35 @@ END_TEST
 
 START_TEST(test_deferred_ones_stay)
 {
-	static struct faults f;
+	static struct fault_set f;
 	static struct seen s;
 
 	memset(&f, 0, sizeof(f));
 	memset(&s, 0, sizeof(s));
 	s.keep = 2;
 	for (uint64_t page = 0; page < 10; page++)
-		faults_add(&f, page);
-	ck_assert_uint_eq(faults_each(&f, answer, &s), 5);
+		fault_set_add(&f, page);
+	ck_assert_uint_eq(fault_set_each(&f, answer, &s), 5);
 	ck_assert_uint_eq(f.n, 5);
 	for (size_t i = 0; i < f.n; i++)
 		ck_assert_uint_eq(f.v[i].page, 2 * i);
-	faults_add(&f, 4);
+	fault_set_add(&f, 4);
 	ck_assert_uint_eq(f.n, 5);
 }
 END_TEST
 
 START_TEST(test_overflow_is_remembered)
 {
-	static struct faults f;
+	static struct fault_set f;
 
 	memset(&f, 0, sizeof(f));
 	for (uint64_t page = FAULTS_MAX; page > 0; page--)
-		faults_add(&f, page);
+		fault_set_add(&f, page);
 	ck_assert_uint_eq(f.n, FAULTS_MAX);
 	ck_assert(!f.overflow);
-	faults_add(&f, 5);
+	fault_set_add(&f, 5);
 	ck_assert(!f.overflow);
-	faults_add(&f, FAULTS_MAX + 1);
+	fault_set_add(&f, FAULTS_MAX + 1);
 	ck_assert(f.overflow);
 	ck_assert_uint_eq(f.n, FAULTS_MAX);
 }
@@ -99,32 +99,32 @@ static bool send_to_disk(void *arg, struct fault *fault)
 START_TEST(test_warming_ones_are_left_alone)
 {
 	static const uint64_t first[] = {0, 1, 2, 3, 4, 5}, then[] = {3};
-	static struct faults f;
+	static struct fault_set f;
 	static struct seen s;
 
 	memset(&f, 0, sizeof(f));
 	memset(&s, 0, sizeof(s));
 	for (uint64_t page = 0; page < 6; page++)
-		faults_add(&f, page);
-	ck_assert(faults_ready(&f));
-	ck_assert_uint_eq(faults_each(&f, send_to_disk, &s), 3);
+		fault_set_add(&f, page);
+	ck_assert(fault_set_ready(&f));
+	ck_assert_uint_eq(fault_set_each(&f, send_to_disk, &s), 3);
 	ck_assert_mem_eq(s.page, first, sizeof(first));
 	ck_assert_uint_eq(f.warming, 3);
-	ck_assert(!faults_ready(&f));
+	ck_assert(!fault_set_ready(&f));
 	s.n = 0;
-	ck_assert_uint_eq(faults_each(&f, send_to_disk, &s), 0);
+	ck_assert_uint_eq(fault_set_each(&f, send_to_disk, &s), 0);
 	ck_assert_uint_eq(s.n, 0);
 
-	faults_warmed(&f, 2, 2);
-	ck_assert(faults_ready(&f));
-	ck_assert_uint_eq(faults_each(&f, send_to_disk, &s), 1);
+	fault_set_warmed(&f, 2, 2);
+	ck_assert(fault_set_ready(&f));
+	ck_assert_uint_eq(fault_set_each(&f, send_to_disk, &s), 1);
 	ck_assert_mem_eq(s.page, then, sizeof(then));
 	ck_assert_uint_eq(f.n, 2);
 	ck_assert_uint_eq(f.warming, 2);
 	/* One that is there already keeps its stage. */
-	faults_add(&f, 1);
+	fault_set_add(&f, 1);
 	ck_assert_uint_eq(f.n, 2);
-	ck_assert(!faults_ready(&f));
+	ck_assert(!fault_set_ready(&f));
 }
 END_TEST
 

@@ -1,7 +1,7 @@
 #include "worker/answer.h"
 
 #include "worker/failure.h"
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 #include "worker/install.h"
 
 #define BACKOFF_MIN_US 20
@@ -57,9 +57,9 @@ void answer_faults(struct loop *l)
 {
 	size_t answered;
 
-	if (!faults_ready(&l->faults))
+	if (!fault_set_ready(&l->faults))
 		return;
-	answered = faults_each(&l->faults, answer, l);
+	answered = fault_set_each(&l->faults, answer, l);
 	if (answered || !l->backoff_us)
 		l->backoff_us = BACKOFF_MIN_US;
 	else
@@ -73,7 +73,7 @@ void answer_faults(struct loop *l)
 
 bool answer_soon(const struct loop *l)
 {
-	return faults_ready(&l->faults) && !(l->failure.on && l->failure.policy != FAILURE_POISON);
+	return fault_set_ready(&l->faults) && !(l->failure.on && l->failure.policy != FAILURE_POISON);
 }
 
 uint64_t answer_soon_us(const struct loop *l)
@@ -125,7 +125,7 @@ void answer_take_warmed(struct loop *l)
 		if (done[i].bytes)
 			install_lend(l->guest, done[i].off / page_bytes, done[i].bytes);
 		if (done[i].why == READAHEAD_DEMAND)
-			faults_warmed(&l->faults, done[i].off / page_bytes, 1);
+			fault_set_warmed(&l->faults, done[i].off / page_bytes, 1);
 		else
 			prefetch_warmed(&l->prefetch, l->guest, done[i].off);
 	}

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 #include "worker/install.h"
 
 /* So much of each region is looked at to know a process by its pages. */

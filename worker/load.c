@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/sock.h"
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 #include "worker/holder.h"
 #include "worker/identity.h"
 #include "worker/lockin.h"

@@ -4,7 +4,7 @@
 
 #include "worker/answer.h"
 #include "worker/failure.h"
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 #include "worker/install.h"
 #include "worker/messages.h"
 #include "worker/orders.h"

@@ -9,7 +9,7 @@
 
 #include "common/handshake.h"
 #include "common/life.h"
-#include "worker/faults.h"
+#include "worker/fault_set.h"
 #include "worker/guest.h"
 #include "worker/job_state.h"
 #include "worker/lease.h"
@@ -49,7 +49,7 @@ struct loop {
 	struct loop_wakes wakes;
 	struct readahead *readahead;         /* owned */
 
-	struct faults faults;
+	struct fault_set faults;
 	uint64_t backoff_us;       /* while faults are deferred */
 	struct prefetch prefetch;
 	struct lease lease;        /* to prefetch */

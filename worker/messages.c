@@ -3,7 +3,7 @@
 #include <poll.h>
 
 #include "worker/failure.h"
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 
 static void on_fault(struct loop *l, const struct uf_msg *m)
 {
@@ -14,7 +14,7 @@ static void on_fault(struct loop *l, const struct uf_msg *m)
 	stats->faults++;
 	stats->faults_written += m->write;
 	if (guest_page(l->guest, m->start, &page)) {
-		faults_add(&l->faults, page);
+		fault_set_add(&l->faults, page);
 		return;
 	}
 	err_set(&err, ERR_PEER, "a fault at %#llx, which is in no region of the handshake",
@@ -131,7 +131,7 @@ static void ask_again(struct loop *l)
 	uint64_t page = map->head->answered - 1;
 
 	if (map->head->answered && page < map->npages && pagemap_get(map, page) == PAGE_ABSENT)
-		faults_add(&l->faults, page);
+		fault_set_add(&l->faults, page);
 }
 
 void messages_take_over(struct loop *l)

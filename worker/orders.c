@@ -1,7 +1,7 @@
 #include "worker/orders.h"
 
 #include "worker/failure.h"
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 #include "worker/holder.h"
 #include "worker/peers.h"
 #include "worker/messages.h"

@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 
 static void peer_clear(struct peer *p)
 {

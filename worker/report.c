@@ -3,7 +3,7 @@
 #include <config.h>
 #include <string.h>
 
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 #include "worker/holder.h"
 
 void report_hello(struct job *j)

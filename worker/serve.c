@@ -1,6 +1,6 @@
 #include "worker/serve.h"
 
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 #include "worker/holder.h"
 #include "worker/loop.h"
 #include "worker/messages.h"

@@ -1,5 +1,5 @@
 /*
- * fault - places at which a test stops or kills a worker
+ * fault_injection - places at which a test stops or kills a worker
  *
  * Only tests/uffdd-worker-faulty is built with FAULT_POINTS; in every other
  * program nothing of this is left.
@@ -9,8 +9,8 @@
  *
  *   NAME:COUNT:ACTION   at the COUNT-th passage of the point NAME "stop" or "kill"
  */
-#ifndef UFFDD_FAULT_H
-#define UFFDD_FAULT_H
+#ifndef UFFDD_FAULT_INJECTION_H
+#define UFFDD_FAULT_INJECTION_H
 
 /*        point                   name                where */
 #define FAULT_TABLE(X)                                                                      \

@@ -1,9 +1,9 @@
-#include "worker/faults.h"
+#include "worker/fault_set.h"
 
 #include <string.h>
 
 /* First index whose page is >= @page. */
-static size_t position(const struct faults *f, uint64_t page)
+static size_t position(const struct fault_set *f, uint64_t page)
 {
 	size_t lo = 0, hi = f->n;
 
@@ -18,7 +18,7 @@ static size_t position(const struct faults *f, uint64_t page)
 	return lo;
 }
 
-void faults_add(struct faults *f, uint64_t page)
+void fault_set_add(struct fault_set *f, uint64_t page)
 {
 	size_t at = position(f, page);
 
@@ -34,7 +34,7 @@ void faults_add(struct faults *f, uint64_t page)
 	f->n++;
 }
 
-size_t faults_each(struct faults *f, bool (*answer)(void *arg, struct fault *fault), void *arg)
+size_t fault_set_each(struct fault_set *f, bool (*answer)(void *arg, struct fault *fault), void *arg)
 {
 	size_t before = f->n, kept = 0;
 
@@ -51,7 +51,7 @@ size_t faults_each(struct faults *f, bool (*answer)(void *arg, struct fault *fau
 	return before - kept;
 }
 
-void faults_warmed(struct faults *f, uint64_t page, uint64_t n)
+void fault_set_warmed(struct fault_set *f, uint64_t page, uint64_t n)
 {
 	for (size_t i = position(f, page); i < f->n && f->v[i].page < page + n; i++)
 		if (f->v[i].stage == FAULT_WARMING) {

@@ -1,4 +1,4 @@
-#include "worker/fault.h"
+#include "worker/fault_injection.h"
 
 #include <limits.h>
 #include <signal.h>
