@@ -60,7 +60,7 @@
 #define CHAN_VERSION_MIN 1
 #define CHAN_FD 3
 /* argv[0] of the worker program, which says what it is to be; the second is no longer. */
-#define CHAN_NURSERY "uffdd-nursery"
+#define CHAN_ZYGOTE "uffdd-zygote"
 #define CHAN_WORKER "uffdd-worker"
 #define CHAN_FDS_MAX 32
 #define CHAN_GROUPS_MAX 64
@@ -247,8 +247,8 @@ struct chan_empty {
 	X(CHAN_LEASE_BACK,   empty,   worker)            \
 	X(CHAN_LEASE_GRANT,  lease,   supervisor)        \
 	X(CHAN_LEASE_REVOKE, empty,   supervisor)        \
-	X(CHAN_FORK,         empty,   supervisor) /* fds: a worker's channel; to the nursery */ \
-	X(CHAN_FORKED,       forked,  nursery)           \
+	X(CHAN_FORK,         empty,   supervisor) /* fds: a worker's channel; to the zygote */ \
+	X(CHAN_FORKED,       forked,  zygote)           \
 	X(CHAN_WSET_GIVEN, empty,     supervisor)        \
 	X(CHAN_WSET_MADE,  empty,     worker)         \
 	X(CHAN_PEER,       empty,     both)           \

@@ -18,7 +18,7 @@ struct pool {
 	size_t size, idle;
 	struct worker_list list;
 	struct event *refill;
-	struct event *on_nursery; /* it has died */
+	struct event *on_zygote; /* it has died */
 };
 
 static void worker_free(struct worker *w)
@@ -194,32 +194,32 @@ static void listen_to(struct worker *w)
 	event_add(w->on_chan, NULL);
 }
 
-static void unwatch_nursery(struct pool *pool)
+static void unwatch_zygote(struct pool *pool)
 {
-	timer_drop(&pool->on_nursery);
+	timer_drop(&pool->on_zygote);
 }
 
-static void on_nursery_exit(evutil_socket_t fd, short what, void *arg)
+static void on_zygote_exit(evutil_socket_t fd, short what, void *arg)
 {
 	struct pool *pool = arg;
 	char how[64];
 
 	(void)fd;
 	(void)what;
-	spawn_reap(pool->spawn.nursery_pidfd, how, sizeof(how));
-	log_warning("the nursery died, another one takes its place", "how=%s", how);
-	unwatch_nursery(pool);
+	spawn_reap(pool->spawn.zygote_pidfd, how, sizeof(how));
+	log_warning("the zygote died, another one takes its place", "how=%s", how);
+	unwatch_zygote(pool);
 	spawn_bury(&pool->spawn);
 }
 
-static void watch_nursery(struct pool *pool)
+static void watch_zygote(struct pool *pool)
 {
-	int pidfd = pool->spawn.nursery_pidfd;
+	int pidfd = pool->spawn.zygote_pidfd;
 
 	if (pidfd < 0)
 		return;
-	pool->on_nursery = event_new(pool->base, pidfd, EV_READ, on_nursery_exit, pool);
-	event_add(pool->on_nursery, NULL);
+	pool->on_zygote = event_new(pool->base, pidfd, EV_READ, on_zygote_exit, pool);
+	event_add(pool->on_zygote, NULL);
 }
 
 static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
@@ -230,9 +230,9 @@ static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
 	w->pool = pool;
 	w->pidfd = w->chan = -1;
 	/* It may be another one afterwards. */
-	unwatch_nursery(pool);
+	unwatch_zygote(pool);
 	rc = spawn_worker(&pool->spawn, &w->pid, &w->pidfd, &w->chan, err);
-	watch_nursery(pool);
+	watch_zygote(pool);
 	if (rc) {
 		worker_free(w);
 		return -1;
@@ -312,7 +312,7 @@ void pool_free(struct pool *pool)
 		worker_free(w);
 	}
 	event_free(pool->refill);
-	unwatch_nursery(pool);
+	unwatch_zygote(pool);
 	spawn_close(&pool->spawn);
 	free(pool);
 }
@@ -325,7 +325,7 @@ void pool_tidy(struct pool *pool)
 size_t pool_wanting(const struct pool *pool)
 {
 	/* Channel and pidfd each. */
-	return 2 * (pool->size - pool->idle) + 2 * (pool->spawn.nursery < 0);
+	return 2 * (pool->size - pool->idle) + 2 * (pool->spawn.zygote < 0);
 }
 
 /* One that has died a moment ago, or is about to, is left to on_exit_cb. */

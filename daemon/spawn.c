@@ -16,9 +16,9 @@
 
 /* Sanitizers keep book of threads and processes, and miss those made by a bare clone(). */
 #ifdef BUILD_SANITIZED
-#define HAVE_NURSERY false
+#define HAVE_ZYGOTE false
 #else
-#define HAVE_NURSERY true
+#define HAVE_ZYGOTE true
 #endif
 /*
  * A fork takes some 100 us. One that does not answer is stopped, or hangs; it is waited for in
@@ -38,7 +38,7 @@ int spawn_open(const char *path, struct spawn *ret, struct err *err)
 		return err_set(err, ERR_PATH, "the worker program %s cannot be executed (%s): "
 			       "install it, or say where it is with --worker", path, strerror(sys));
 	}
-	*ret = (struct spawn){.exec_fd = fd, .nursery = -1, .nursery_pidfd = -1};
+	*ret = (struct spawn){.exec_fd = fd, .zygote = -1, .zygote_pidfd = -1};
 	return 0;
 }
 
@@ -110,33 +110,33 @@ static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_
 	return 0;
 }
 
-/* ---- the nursery ---- */
+/* ---- the zygote ---- */
 
 /*
  * What it has said is still in its channel. It leaves when that is closed, so that it is
  * not waited for in vain where no signal may be sent.
  */
-static void end_nursery(struct spawn *s)
+static void end_zygote(struct spawn *s)
 {
 	struct err err;
 
-	if (s->nursery_pidfd < 0)
+	if (s->zygote_pidfd < 0)
 		return;
-	shutdown(s->nursery, SHUT_WR);
-	proc_kill(s->nursery_pidfd, &err);
-	waitid(P_PIDFD, (id_t)s->nursery_pidfd, &(siginfo_t){0}, WEXITED);
-	close_fd(&s->nursery_pidfd);
+	shutdown(s->zygote, SHUT_WR);
+	proc_kill(s->zygote_pidfd, &err);
+	waitid(P_PIDFD, (id_t)s->zygote_pidfd, &(siginfo_t){0}, WEXITED);
+	close_fd(&s->zygote_pidfd);
 }
 
 void spawn_bury(struct spawn *s)
 {
-	end_nursery(s);
-	close_fd(&s->nursery);
+	end_zygote(s);
+	close_fd(&s->zygote);
 }
 
 static bool answers(const struct spawn *s)
 {
-	struct pollfd p = {.fd = s->nursery, .events = POLLIN};
+	struct pollfd p = {.fd = s->zygote, .events = POLLIN};
 	int n = 0;
 
 	for (int i = 0; i < FORK_SLICES && n == 0; i++)
@@ -151,8 +151,8 @@ static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_
 {
 	/* A worker that it forked at the last moment is ours: nobody else would wait for it. */
 	if (!answers(s))
-		end_nursery(s);
-	if (chan_recv(s->nursery, msg, fds, err) != CHAN_GOT)
+		end_zygote(s);
+	if (chan_recv(s->zygote, msg, fds, err) != CHAN_GOT)
 		return -1;
 	if (msg->type == CHAN_FORKED && msg->forked.pid && fds[0] >= 0)
 		return 0;
@@ -161,26 +161,26 @@ static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_
 	return -1;
 }
 
-static int fork_in_nursery(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
+static int fork_in_zygote(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
 			   struct err *err)
 {
 	int ends[2], fds[CHAN_FDS_MAX], rc;
 	struct chan_msg msg = {0};
 	pid_t pid;
 
-	if (s->nursery < 0 && exec_program(s->exec_fd, CHAN_NURSERY, &pid, &s->nursery_pidfd,
-					   &s->nursery, err))
+	if (s->zygote < 0 && exec_program(s->exec_fd, CHAN_ZYGOTE, &pid, &s->zygote_pidfd,
+					   &s->zygote, err))
 		return -1;
 	if (chan_pair(ends, err))
 		return -1;
-	rc = chan_send(s->nursery, CHAN_FORK, &msg, &ends[1], 1, err);
+	rc = chan_send(s->zygote, CHAN_FORK, &msg, &ends[1], 1, err);
 	close(ends[1]);
 	if (rc || await_forked(s, &msg, fds, err)) {
 		close(ends[0]);
 		spawn_bury(s);
 		return -1;
 	}
-	if (s->nursery_pidfd < 0)
+	if (s->zygote_pidfd < 0)
 		spawn_bury(s);
 	*ret_pid = (pid_t)msg.forked.pid;
 	*ret_pidfd = fds[0];
@@ -191,7 +191,7 @@ static int fork_in_nursery(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int 
 int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
 		 struct err *err)
 {
-	if (HAVE_NURSERY && fork_in_nursery(s, ret_pid, ret_pidfd, ret_chan, err) == 0)
+	if (HAVE_ZYGOTE && fork_in_zygote(s, ret_pid, ret_pidfd, ret_chan, err) == 0)
 		return 0;
 	return exec_program(s->exec_fd, CHAN_WORKER, ret_pid, ret_pidfd, ret_chan, err);
 }

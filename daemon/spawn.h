@@ -4,7 +4,7 @@
  * The worker program is executed from a descriptor opened at start, so that an
  * upgraded package on disk never mixes versions. The child begins with default
  * signal handlers, nothing but its channel (descriptor 3) and stderr, and no memory
- * of ours. One such child, the nursery, forks the workers (worker/nursery.h).
+ * of ours. One such child, the zygote, forks the workers (worker/zygote.h).
  */
 #ifndef UFFDD_SPAWN_H
 #define UFFDD_SPAWN_H
@@ -16,20 +16,20 @@
 
 struct spawn {
 	int exec_fd;      /* owned: the worker program */
-	int nursery;      /* owned: its channel; -1: none (any more) */
-	int nursery_pidfd; /* owned; -1: none */
+	int zygote;      /* owned: its channel; -1: none (any more) */
+	int zygote_pidfd; /* owned; -1: none */
 	pid_t unreaped;   /* a child that had ended at the last look; 0: none had */
 };
 
 /* ERR_PATH that names the program and the option that says where it is. */
 int spawn_open(const char *path, struct spawn *ret, struct err *err);
-/* The nursery ends; workers do not notice. */
+/* The zygote ends; workers do not notice. */
 void spawn_close(struct spawn *s);
-/* The nursery has died (its pidfd is readable): the next worker gets another one. */
+/* The zygote has died (its pidfd is readable): the next worker gets another one. */
 void spawn_bury(struct spawn *s);
 
 /*
- * spawn_worker - out of the nursery or, where that fails, by executing the program
+ * spawn_worker - out of the zygote or, where that fails, by executing the program
  * @ret_pidfd, @ret_chan: owned by the caller; the channel is non-blocking.
  *
  * The child must be reaped with waitid(P_PIDFD) once the pidfd is readable.
@@ -43,7 +43,7 @@ int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
  */
 bool spawn_reap(int pidfd, char *ret, size_t len);
 /*
- * A nursery that is killed between its fork and its answer leaves a worker that nobody knows.
+ * A zygote that is killed between its fork and its answer leaves a worker that nobody knows.
  * It ends by itself, and is reaped when it is found for the second time: whoever is known
  * is reaped long before. Call it now and then.
  */

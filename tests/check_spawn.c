@@ -1,4 +1,4 @@
-/* spawn: workers out of the nursery, or without it; the real program */
+/* spawn: workers out of the zygote, or without it; the real program */
 #include <config.h>
 
 #include <poll.h>
@@ -14,11 +14,11 @@
 
 #define PROGRAM TEST_BUILD "/worker/uffdd-worker"
 
-/* Sanitizers do without a nursery. */
+/* Sanitizers do without a zygote. */
 #ifdef BUILD_SANITIZED
-#define NURSERY false
+#define ZYGOTE false
 #else
-#define NURSERY true
+#define ZYGOTE true
 #endif
 
 static struct spawn spawn;
@@ -88,13 +88,13 @@ static void check_name(pid_t pid, const char *want)
 	ck_assert_str_eq(name, want);
 }
 
-START_TEST(test_many_of_one_nursery)
+START_TEST(test_many_of_one_zygote)
 {
 	struct child c[8];
 
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		c[i] = start();
-	ck_assert_int_eq(harness_count_children(getpid()), (int)ARRAY_LEN(c) + NURSERY);
+	ck_assert_int_eq(harness_count_children(getpid()), (int)ARRAY_LEN(c) + ZYGOTE);
 	ck_assert_int_eq(harness_count_workers(getpid()), (int)ARRAY_LEN(c));
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		check_name(c[i].pid, CHAN_WORKER);
@@ -107,24 +107,24 @@ START_TEST(test_many_of_one_nursery)
 }
 END_TEST
 
-/* Dead, or stopped: a worker comes all the same, and then another nursery. */
-START_TEST(test_nursery_dies)
+/* Dead, or stopped: a worker comes all the same, and then another zygote. */
+START_TEST(test_zygote_dies)
 {
 	static const int signals[] = {SIGKILL, SIGSTOP};
 	struct child first, second, third;
-	int nursery;
+	int zygote;
 
-	if (!NURSERY)
+	if (!ZYGOTE)
 		return;
 	first = start();
-	nursery = spawn.nursery;
-	ck_assert_int_ge(nursery, 0);
-	ck_assert_int_eq(syscall(SYS_pidfd_send_signal, spawn.nursery_pidfd, signals[_i], NULL, 0), 0);
+	zygote = spawn.zygote;
+	ck_assert_int_ge(zygote, 0);
+	ck_assert_int_eq(syscall(SYS_pidfd_send_signal, spawn.zygote_pidfd, signals[_i], NULL, 0), 0);
 	second = start();
 	check_name(second.pid, CHAN_WORKER);
-	ck_assert_int_eq(spawn.nursery, -1);
+	ck_assert_int_eq(spawn.zygote, -1);
 	third = start();
-	ck_assert_int_ge(spawn.nursery, 0);
+	ck_assert_int_ge(spawn.zygote, 0);
 	ck_assert_int_eq(harness_count_children(getpid()), 4);
 	end(&first);
 	end(&second);
@@ -185,8 +185,8 @@ Suite *test_suite(void)
 	TCase *t = tcase_create("children");
 
 	tcase_add_checked_fixture(t, setup, NULL);
-	tcase_add_test(t, test_many_of_one_nursery);
-	tcase_add_loop_test(t, test_nursery_dies, 0, 2);
+	tcase_add_test(t, test_many_of_one_zygote);
+	tcase_add_loop_test(t, test_zygote_dies, 0, 2);
 	tcase_add_test(t, test_how_it_ended);
 	tcase_add_test(t, test_no_program);
 	tcase_add_test(t, a_child_that_nobody_knows);

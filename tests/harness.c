@@ -229,7 +229,7 @@ int harness_count_children(pid_t pid)
 
 int harness_count_workers(pid_t pid)
 {
-	return count_children(pid, CHAN_NURSERY);
+	return count_children(pid, CHAN_ZYGOTE);
 }
 
 /* Forks and executes; output goes to the two descriptors. A dead test takes it along. */

@@ -45,7 +45,7 @@ int harness_count_fds(pid_t pid);
 struct rlimit harness_limit_fds(int spare);
 /* Children of a process, those not yet waited for included. */
 int harness_count_children(pid_t pid);
-/* Of a supervisor, without its nursery. */
+/* Of a supervisor, without its zygote. */
 int harness_count_workers(pid_t pid);
 
 /*

@@ -23,7 +23,7 @@
 #define PROBLEM_MEMBERS 5
 #define ARGS_MAX 32
 #define REQUESTS_MAX 4096
-#define NURSERY_FDS 2 /* its channel and its pidfd */
+#define ZYGOTE_FDS 2 /* its channel and its pidfd */
 #define LONG_POLL_MAX_MS 300000
 
 char *scene_format(const char *fmt, ...)
@@ -143,7 +143,7 @@ static bool is_request(const struct requests *r, const char *link)
 
 /*
  * A connection closes a moment after its reply, the database opens some of its files when it
- * is first written to, and a nursery that does not answer is ended: none of it is counted.
+ * is first written to, and a zygote that does not answer is ended: none of it is counted.
  */
 int scene_count_fds(const struct scene *s)
 {
@@ -151,7 +151,7 @@ int scene_count_fds(const struct scene *s)
 	struct requests requests;
 	DIR *dir = opendir(path);
 	int nurseries = harness_count_children(s->d.pid) - harness_count_workers(s->d.pid);
-	int n = -nurseries * NURSERY_FDS;
+	int n = -nurseries * ZYGOTE_FDS;
 
 	ck_assert_msg(dir != NULL, "cannot look into %s: %s", path, strerror(errno));
 	find_requests(s, &requests);

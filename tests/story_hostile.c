@@ -404,7 +404,7 @@ static bool are_replaced(void *arg)
 	return harness_count_workers(idle->s->d.pid) == SCENE_POOL;
 }
 
-/* And the nursery with them. */
+/* And the zygote with them. */
 START_TEST(test_idle_workers_die)
 {
 	struct scene s = {0};

@@ -13,7 +13,7 @@
 #include "worker/holder.h"
 #include "worker/job.h"
 #include "worker/job_state.h"
-#include "worker/nursery.h"
+#include "worker/zygote.h"
 
 /* A snapshot may have as many layers as there are; root may raise its limit for that. */
 static void raise_fd_limit(void)
@@ -49,9 +49,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	if (strcmp(argv[0], CHAN_NURSERY) == 0) {
-		prctl(PR_SET_NAME, CHAN_NURSERY);
-		nursery_run(CHAN_FD);
+	if (strcmp(argv[0], CHAN_ZYGOTE) == 0) {
+		prctl(PR_SET_NAME, CHAN_ZYGOTE);
+		zygote_run(CHAN_FD);
 		/* As ps shows it: it is none any more. */
 		memcpy(argv[0], CHAN_WORKER, sizeof(CHAN_WORKER));
 		prctl(PR_SET_NAME, CHAN_WORKER);

@@ -1,4 +1,4 @@
-#include "worker/nursery.h"
+#include "worker/zygote.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -50,7 +50,7 @@ static void answer(int chan, pid_t pid, int pidfd)
 		_exit(0);
 }
 
-void nursery_run(int chan)
+void zygote_run(int chan)
 {
 	for (;;) {
 		int worker, pidfd = -1;

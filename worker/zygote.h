@@ -1,23 +1,23 @@
 /*
- * nursery - a process that has been executed once and is forked for each worker
+ * zygote - a process that has been executed once and is forked for each worker
  *
  * To execute and link a program costs many times what a fork of so small a process
  * does. It knows nothing but how to fork: it holds no descriptor but its channel, and
  * never sees a restore, so that every worker begins as if it had just been executed.
  * Workers are children of the supervisor all the same (CLONE_PARENT).
  *
- *   supervisor ──FORK (a worker's channel)──► nursery ──fork──► worker
+ *   supervisor ──FORK (a worker's channel)──► zygote ──fork──► worker
  *              ◄──FORKED (pid, pidfd)────────
  */
-#ifndef UFFDD_NURSERY_H
-#define UFFDD_NURSERY_H
+#ifndef UFFDD_ZYGOTE_H
+#define UFFDD_ZYGOTE_H
 
 /*
- * nursery_run - fork workers until @chan, the supervisor's, is closed
+ * zygote_run - fork workers until @chan, the supervisor's, is closed
  *
  * Returns in each worker with its own channel at the same number; does not return
- * in the nursery.
+ * in the zygote.
  */
-void nursery_run(int chan);
+void zygote_run(int chan);
 
 #endif
