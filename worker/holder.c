@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include "worker/lockin.h"
+#include "worker/sandbox.h"
 
 #define NAME "uffdd-holder"
 #define BACKLOG 4
@@ -40,10 +40,10 @@ static bool on_assign(struct holder *h, const struct chan_msg *msg, int *fds)
 		return false;
 	h->listen = steal_fd(&fds[0]);
 	h->until_us = now_us() + a->connect_ms * 1000 + ALONE_US;
-	if (a->become && lockin_become(a->uid, a->gid, a->groups, a->ngroups, &err))
+	if (a->become && sandbox_become(a->uid, a->gid, a->groups, a->ngroups, &err))
 		return false;
 	/* By listening it says who it is: the kernel tells whoever connects (SO_PEERCRED). */
-	return lockin_holder(&err) == 0 && listen(h->listen, BACKLOG) == 0;
+	return sandbox_holder(&err) == 0 && listen(h->listen, BACKLOG) == 0;
 }
 
 static bool has_all(const struct holder *h)

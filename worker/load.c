@@ -9,7 +9,7 @@
 #include "worker/fault_injection.h"
 #include "worker/holder.h"
 #include "worker/identity.h"
-#include "worker/lockin.h"
+#include "worker/sandbox.h"
 
 #define SPEC_TEXT_MAX ((size_t)32 << 20)
 
@@ -186,12 +186,12 @@ int load(struct job *j, struct err *err)
 	if (read_request(j, err))
 		return -1;
 	apply_changes(j);
-	if (a->become && lockin_become(a->uid, a->gid, a->groups, a->ngroups, err))
+	if (a->become && sandbox_become(a->uid, a->gid, a->groups, a->ngroups, err))
 		return -1;
-	if (open_listener(j, err) || lockin_begin(err) || load_snapshot(j, err))
+	if (open_listener(j, err) || sandbox_begin(err) || load_snapshot(j, err))
 		return -1;
 	load_working_set(j);
-	if (lockin_finish(err))
+	if (sandbox_finish(err))
 		return -1;
 	if (a->holder == CHAN_HOLDER_NEW)
 		holder_settle(&j->holder);

@@ -1,4 +1,4 @@
-#include "worker/lockin.h"
+#include "worker/sandbox.h"
 
 #include <config.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-int lockin_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err)
+int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err)
 {
 	if (setgroups(ngroups, groups))
 		return err_sys(err, "take on the caller's %zu groups", ngroups);
@@ -174,17 +174,17 @@ static int drop_capabilities(struct err *err)
 	return 0;
 }
 
-int lockin_begin(struct err *err)
+int sandbox_begin(struct err *err)
 {
 	return hide(err) ? -1 : filter(true, &when_serving, &when_loading, err);
 }
 
-int lockin_finish(struct err *err)
+int sandbox_finish(struct err *err)
 {
 	return drop_capabilities(err) ? -1 : filter(true, &when_serving, &none, err);
 }
 
-int lockin_holder(struct err *err)
+int sandbox_holder(struct err *err)
 {
 	return hide(err) || drop_capabilities(err) ? -1 : filter(false, &when_keeping, &none, err);
 }
