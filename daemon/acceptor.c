@@ -9,7 +9,7 @@
 
 #include "common/pagemap.h"
 #include "common/sock.h"
-#include "daemon/fetch.h"
+#include "daemon/uffd_recover.h"
 #include "daemon/timer.h"
 
 /* So many at once, then one each time. */
@@ -234,7 +234,7 @@ bool acceptor_find(const struct acceptor *d, uid_t uid, int map_fd, const struct
 		close_fd(ret_pidfd);
 		if (sock_peer_pidfd(sock, who.pid, ret_pidfd, &err))
 			*ret_pidfd = -1;
-		if (fetch_sent(sock, map_fd, view, ret_uffd, &err))
+		if (uffd_recover_sent(sock, map_fd, view, ret_uffd, &err))
 			*ret_uffd = -1;
 	}
 	return *ret_pidfd >= 0 || *ret_uffd >= 0;

@@ -68,7 +68,7 @@ static void wait_for_worker(struct restore *l, int *pidfd)
 static void forget_channel(struct restore *l)
 {
 	l->worker = NULL;
-	lessor_back(l->host->lessor, &l->claim);
+	lease_scheduler_back(l->host->leases, &l->claim);
 	acceptor_forget_told(&l->hold.acceptor);
 }
 

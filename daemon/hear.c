@@ -210,7 +210,7 @@ static const char *on_lease_ask(struct restore *l, const struct chan_msg *msg, i
 {
 	(void)fds;
 	if (l->rec.state == STATE_SERVING && limits_tell(l) == 0)
-		lessor_ask(l->host->lessor, &l->claim, l->rec.tenant, msg->lease.ask);
+		lease_scheduler_ask(l->host->leases, &l->claim, l->rec.tenant, msg->lease.ask);
 	return NULL;
 }
 
@@ -218,7 +218,7 @@ static const char *on_lease_back(struct restore *l, const struct chan_msg *msg, 
 {
 	(void)msg;
 	(void)fds;
-	lessor_back(l->host->lessor, &l->claim);
+	lease_scheduler_back(l->host->leases, &l->claim);
 	return NULL;
 }
 
@@ -431,7 +431,7 @@ static void on_end(void *arg, const char *how)
 	struct err err;
 
 	l->worker = NULL;
-	lessor_back(l->host->lessor, &l->claim);
+	lease_scheduler_back(l->host->leases, &l->claim);
 	l->limits_told_us = 0;
 	switch (slot_event(&l->slot, SLOT_EXITED)) {
 	case SLOT_FAIL_CREATION:

@@ -9,7 +9,7 @@
 
 #include "daemon/conf.h"
 #include "daemon/journal.h"
-#include "daemon/lessor.h"
+#include "daemon/lease_scheduler.h"
 #include "daemon/pool.h"
 #include "daemon/run_dir.h"
 #include "daemon/wset_store.h"
@@ -37,7 +37,7 @@ struct host {
 	struct journal *journal;
 	struct pool *pool;
 	struct reconnect *reconnect;
-	struct lessor *lessor;
+	struct lease_scheduler *leases;
 	struct wset_store *wset_store;
 	char boot_id[BOOT_ID_LEN + 1];
 	const struct worker_hooks *worker_hooks; /* of every restore's worker; @arg: the restore */

@@ -8,7 +8,7 @@
 #include "common/js.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
-#include "daemon/fetch.h"
+#include "daemon/uffd_recover.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/commands.h"
@@ -34,7 +34,7 @@ static int find_uffd(struct restore *l, bool *ret_left_alone, struct err *err)
 	*ret_left_alone = view.head.releasing;
 	if (l->hold.vmm < 0)
 		return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known");
-	if (fetch_uffd(l->hold.vmm, (pid_t)l->rec.vmm_pid, map, &view, &l->hold.uffd, err))
+	if (uffd_recover_uffd(l->hold.vmm, (pid_t)l->rec.vmm_pid, map, &view, &l->hold.uffd, err))
 		return -1;
 	notify_keep(l->rec.id, l->hold.uffd);
 	return 0;
@@ -95,7 +95,7 @@ bool recover_is_over(const struct restore *l, int worker)
 	if (l->hold.uffd >= 0 || l->hold.vmm >= 0)
 		return vmm_has_ended(l);
 	if (worker >= 0)
-		return fetch_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
+		return uffd_recover_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
 	return l->rec.vmm_pid || l->rec.state == STATE_FAILED;
 }
 

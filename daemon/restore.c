@@ -64,7 +64,7 @@ void restore_release(struct restore *l)
 	struct chan_msg stop = {.stop.how = CHAN_STOP_WAITING};
 	struct err err;
 
-	lessor_back(l->host->lessor, &l->claim);
+	lease_scheduler_back(l->host->leases, &l->claim);
 	holdings_release(&l->hold, l->host, l->rec.id, l->spec.socket_path);
 	slot_event(&l->slot, l->worker ? SLOT_RELEASE : SLOT_RELEASE_ALONE);
 	if (l->worker) {
@@ -123,7 +123,7 @@ bool restore_fail(struct restore *l, const char *reason)
 	record_move(&l->rec, STATE_FAILED, reason, wall_ms());
 	l->rec.released = !restore_has_vmm(l);
 	holdings_close_socket(&l->hold, l->spec.socket_path);
-	lessor_back(l->host->lessor, &l->claim);
+	lease_scheduler_back(l->host->leases, &l->claim);
 	restore_changed(l, "failed", reason_data(l));
 	if (!restore_has_vmm(l)) {
 		restore_release(l);
@@ -181,7 +181,7 @@ static void tell_lease(struct claim *c, enum chan_type type, struct chan_msg *ms
 		worker_send(l->worker, type, msg, NULL, 0, &err);
 }
 
-const struct lessor_hooks restore_lessor_hooks = {tell_lease};
+const struct lease_scheduler_hooks restore_lease_hooks = {tell_lease};
 
 /* ---- begin ---- */
 
@@ -219,7 +219,7 @@ void restore_begin(struct restore *l, const char *id, const struct sock_peer *ca
 
 void restore_free(struct restore *l)
 {
-	lessor_back(l->host->lessor, &l->claim);
+	lease_scheduler_back(l->host->leases, &l->claim);
 	if (l->worker)
 		worker_leave(l->worker);
 	holdings_fini(&l->hold);

@@ -54,7 +54,7 @@ void restore_free(struct restore *l);
 void restore_begin(struct restore *l, const char *id, const struct sock_peer *caller);
 /* Of a restore that is all zero: no descriptors, no creators. */
 void restore_init(struct restore *l, struct host *host);
-extern const struct lessor_hooks restore_lessor_hooks;
+extern const struct lease_scheduler_hooks restore_lease_hooks;
 
 /* By its row: of this boot, and it still holds a VMM, or waits for one, or is being created. */
 bool restore_stands(const struct restore *l);

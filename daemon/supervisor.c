@@ -8,7 +8,7 @@
 #include "daemon/adopt.h"
 #include "daemon/creation.h"
 #include "daemon/descriptors.h"
-#include "daemon/foundling.h"
+#include "daemon/orphan.h"
 #include "daemon/hear.h"
 #include "daemon/reconnect.h"
 #include "daemon/log.h"
@@ -341,11 +341,11 @@ static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnec
 	}
 	if (capacity_left(&sup->capacity) < DESCRIPTORS_PER_RESTORE)
 		return RECONNECT_LATER;
-	l = foundling_new(&sup->host, g, err);
+	l = orphan_new(&sup->host, g, err);
 	if (!l)
 		return RECONNECT_STRANGE;
 	table_insert(&sup->table, l);
-	foundling_tell(l);
+	orphan_tell(l);
 	return RECONNECT_TAKEN;
 }
 
@@ -407,7 +407,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (store_open(path, &sup->store, err))
 		return -1;
-	sup->host.lessor = lessor_new(sup->host.base, &sup->host.conf, &restore_lessor_hooks);
+	sup->host.leases = lease_scheduler_new(sup->host.base, &sup->host.conf, &restore_lease_hooks);
 	if (wset_store_open(sup->host.conf.state_dir, sup->host.conf.working_set_bytes,
 		       sup->host.conf.working_set_bytes_per_tenant, &sup->host.wset_store, err))
 		return -1;
@@ -461,7 +461,7 @@ void supervisor_free(struct supervisor *sup)
 	sweep_stop(&sup->sweep);
 	strays_fini(&sup->strays);
 	reconnect_close(sup->host.reconnect);
-	lessor_free(sup->host.lessor);
+	lease_scheduler_free(sup->host.leases);
 	pool_free(sup->host.pool);
 	journal_free(sup->host.journal);
 	wset_store_close(sup->host.wset_store);

@@ -5,7 +5,7 @@
 #include "common/js.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
-#include "daemon/fetch.h"
+#include "daemon/uffd_recover.h"
 #include "daemon/log.h"
 #include "daemon/timer.h"
 
@@ -50,7 +50,7 @@ static bool find_owner(struct restore *l, int *ret_pidfd)
 
 	if (l->hold.uffd < 0 || restore_view(l, &view, &err))
 		return false;
-	pidfd = fetch_owner(l->hold.uffd, &view.regions, &pid);
+	pidfd = uffd_recover_owner(l->hold.uffd, &view.regions, &pid);
 	if (pidfd < 0 || !vmm_may_be(l, pidfd, (uint32_t)pid) ||
 	    proc_behind(pidfd, &pid, &real, &saved) || pid == 0)
 		return false;
@@ -171,7 +171,7 @@ static bool is_other(const struct restore *l)
 	struct err err;
 
 	return restore_view(l, &view, &err) == 0 && view.head.connected &&
-	       fetch_is_other((pid_t)l->rec.vmm_pid, &view.regions);
+	       uffd_recover_is_other((pid_t)l->rec.vmm_pid, &view.regions);
 }
 
 int vmm_kill(struct restore *l, struct err *err)

@@ -1,5 +1,5 @@
 /* fetch: the right userfaultfd out of another process */
-#include "daemon/fetch.h"
+#include "daemon/uffd_recover.h"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -276,7 +276,7 @@ static void make_map(struct vmm *v, unsigned removed)
 
 static int fetch(struct vmm *v, int *ret_uffd, struct err *err)
 {
-	return fetch_uffd(v->pidfd, v->pid, v->map_fd, &v->view, ret_uffd, err);
+	return uffd_recover_uffd(v->pidfd, v->pid, v->map_fd, &v->view, ret_uffd, err);
 }
 
 static void be_protecting(int in, int out) __attribute__((noreturn));
@@ -484,16 +484,16 @@ START_TEST(out_of_its_message)
 	vmm_start(&v, &cases[_i]);
 	before = harness_count_fds(getpid());
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	ck_assert_int_eq(fetch_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
+	ck_assert_int_eq(uffd_recover_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
 	ck_assert_int_eq(uffd_open(0, &other, &err), 0);
 	/* Not a userfaultfd; one of somebody else. */
 	send_fds(pair[1], &v.map_fd, 1);
-	ck_assert_int_eq(fetch_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
+	ck_assert_int_eq(uffd_recover_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
 	close(pair[0]);
 	close(pair[1]);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	send_fds(pair[1], &other, 1);
-	ck_assert_int_eq(fetch_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
+	ck_assert_int_eq(uffd_recover_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
 	close(pair[0]);
 	close(pair[1]);
 	/* Ours, in the second part, and another one behind it. */
@@ -503,7 +503,7 @@ START_TEST(out_of_its_message)
 	send_fds(pair[1], (int[]){uffd, other}, 2);
 	close(uffd);
 	for (int i = 0; i < 2; i++) {
-		ck_assert_msg(fetch_sent(pair[0], v.map_fd, &v.view, &got, &err) == 0, "%s",
+		ck_assert_msg(uffd_recover_sent(pair[0], v.map_fd, &v.view, &got, &err) == 0, "%s",
 			      err.msg);
 		ck_assert_int_eq(fcntl(got, F_GETFD), FD_CLOEXEC);
 		p.fd = pair[0];

@@ -10,7 +10,7 @@
 
 #include "common/handshake.h"
 #include "common/proc.h"
-#include "daemon/fetch.h"
+#include "daemon/uffd_recover.h"
 #include "tests/harness.h"
 #include "tests/runner.h"
 #include "tests/vmmside.h"
@@ -171,16 +171,16 @@ START_TEST(finds_the_owner)
 	if (casts[_i].holder)
 		close(start(&holder, HOLDER, uffd));
 	ck_assert_int_ge(uffd, 0);
-	pidfd = fetch_owner(uffd, &r, &pid);
+	pidfd = uffd_recover_owner(uffd, &r, &pid);
 	ck_assert_msg((pidfd >= 0) == casts[_i].found, "%s: %d", casts[_i].what, pid);
 	if (casts[_i].found)
 		ck_assert_msg(pid == owner.pid, "%s: %d", casts[_i].what, pid);
 	close_fd(&pidfd);
-	ck_assert_msg(!fetch_is_other(owner.pid, &r), "%s", casts[_i].what);
-	ck_assert(!casts[_i].holder || fetch_is_other(holder.pid, &r));
+	ck_assert_msg(!uffd_recover_is_other(owner.pid, &r), "%s", casts[_i].what);
+	ck_assert(!casts[_i].holder || uffd_recover_is_other(holder.pid, &r));
 	finish(&owner);
-	ck_assert(!fetch_is_other(owner.pid, &r));
-	ck_assert_int_eq(fetch_owner(uffd, &r, &pid), -1);
+	ck_assert(!uffd_recover_is_other(owner.pid, &r));
+	ck_assert_int_eq(uffd_recover_owner(uffd, &r, &pid), -1);
 	if (casts[_i].holder)
 		finish(&holder);
 	if (casts[_i].twin)
@@ -199,11 +199,11 @@ START_TEST(life_by_a_worker)
 
 	close_fd(&got);
 	close(uffd);
-	ck_assert_int_eq(fetch_life(worker.pidfd, worker.pid), UF_LIVES);
+	ck_assert_int_eq(uffd_recover_life(worker.pidfd, worker.pid), UF_LIVES);
 	/* This one has none. */
-	ck_assert_int_eq(fetch_life(vmm.pidfd, vmm.pid), UF_BUSY);
+	ck_assert_int_eq(uffd_recover_life(vmm.pidfd, vmm.pid), UF_BUSY);
 	finish(&vmm);
-	ck_assert_int_eq(fetch_life(worker.pidfd, worker.pid), UF_ENDED);
+	ck_assert_int_eq(uffd_recover_life(worker.pidfd, worker.pid), UF_ENDED);
 	finish(&worker);
 }
 END_TEST

@@ -1,4 +1,4 @@
-#include "daemon/lessor.h"
+#include "daemon/lease_scheduler.h"
 
 #include <event2/event.h>
 
@@ -9,8 +9,8 @@
 /* The largest step: what it took must be paid at the lease's rate before the lease comes back. */
 #define STEP_BYTES PAGE_2M
 
-struct lessor {
-	const struct lessor_hooks *hooks;
+struct lease_scheduler {
+	const struct lease_scheduler_hooks *hooks;
 	struct leases leases;
 	uint64_t rate_bytes_per_s; /* of each lease; 0: no limit */
 	struct event *turn;
@@ -25,14 +25,14 @@ static uint64_t count_leases(const struct conf *conf)
 	return cpus > 2 ? (uint64_t)cpus / 2 : 1;
 }
 
-static void tell_granted(struct lessor *lr, struct claim *c)
+static void tell_granted(struct lease_scheduler *lr, struct claim *c)
 {
 	struct chan_msg msg = {.lease = {.rate_bytes_per_s = lr->rate_bytes_per_s, .ask = c->ask}};
 
 	lr->hooks->tell(c, CHAN_LEASE_GRANT, &msg);
 }
 
-static void tell_revoked(struct lessor *lr, struct claim *c)
+static void tell_revoked(struct lease_scheduler *lr, struct claim *c)
 {
 	struct chan_msg msg = {0};
 
@@ -41,7 +41,7 @@ static void tell_revoked(struct lessor *lr, struct claim *c)
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
-	struct lessor *lr = arg;
+	struct lease_scheduler *lr = arg;
 	uint64_t now = now_us(), wait;
 	struct claim *c;
 
@@ -57,15 +57,15 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void turn_soon(struct lessor *lr)
+static void turn_soon(struct lease_scheduler *lr)
 {
 	timer_add(lr->turn, 0);
 }
 
-struct lessor *lessor_new(struct event_base *base, const struct conf *conf,
-			  const struct lessor_hooks *hooks)
+struct lease_scheduler *lease_scheduler_new(struct event_base *base, const struct conf *conf,
+			  const struct lease_scheduler_hooks *hooks)
 {
-	struct lessor *lr = xcalloc(1, sizeof(*lr));
+	struct lease_scheduler *lr = xcalloc(1, sizeof(*lr));
 	uint64_t n = count_leases(conf), answer_us = ANSWER_US;
 
 	lr->hooks = hooks;
@@ -78,7 +78,7 @@ struct lessor *lessor_new(struct event_base *base, const struct conf *conf,
 	return lr;
 }
 
-void lessor_free(struct lessor *lr)
+void lease_scheduler_free(struct lease_scheduler *lr)
 {
 	if (!lr)
 		return;
@@ -86,13 +86,13 @@ void lessor_free(struct lessor *lr)
 	free(lr);
 }
 
-void lessor_ask(struct lessor *lr, struct claim *c, const char *tenant, uint32_t ask)
+void lease_scheduler_ask(struct lease_scheduler *lr, struct claim *c, const char *tenant, uint32_t ask)
 {
 	leases_ask(&lr->leases, c, tenant, ask);
 	turn_soon(lr);
 }
 
-void lessor_back(struct lessor *lr, struct claim *c)
+void lease_scheduler_back(struct lease_scheduler *lr, struct claim *c)
 {
 	if (c->state == CLAIM_NONE)
 		return;

@@ -1,5 +1,5 @@
 /*
- * foundling - a restore that came back with its worker, and that no row knows
+ * orphan - a restore that came back with its worker, and that no row knows
  *
  * The store was lost or moved away, its guests were served on. What the worker says is
  * believed as far as somebody else confirms it:
@@ -12,21 +12,21 @@
  *
  * A worker that was taken over can lie about its own restore, and about nobody else's.
  */
-#ifndef UFFDD_FOUNDLING_H
-#define UFFDD_FOUNDLING_H
+#ifndef UFFDD_ORPHAN_H
+#define UFFDD_ORPHAN_H
 
 #include "daemon/reconnect.h"
 #include "daemon/restore.h"
 
 /*
- * foundling_new - with its worker, not yet in the table
+ * orphan_new - with its worker, not yet in the table
  * @guest: has a proof
  *
  * Owned by the caller. NULL with what keeps it from being adopted; then the worker stays
  * the caller's.
  */
-struct restore *foundling_new(struct host *host, const struct reconnect_guest *guest, struct err *err);
+struct restore *orphan_new(struct host *host, const struct reconnect_guest *guest, struct err *err);
 /* It is in the table: say so, and what is not known of it. */
-void foundling_tell(struct restore *l);
+void orphan_tell(struct restore *l);
 
 #endif

@@ -1,4 +1,4 @@
-#include "daemon/fetch.h"
+#include "daemon/uffd_recover.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -247,7 +247,7 @@ static enum owns owns_regions(pid_t pid, const struct regions *r, bool registere
 
 /* ---- the right one ---- */
 
-int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
+int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
 	       struct err *err)
 {
 	struct samples samples;
@@ -278,7 +278,7 @@ int fetch_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, 
 
 /* ---- who has it ---- */
 
-bool fetch_is_other(pid_t pid, const struct regions *r)
+bool uffd_recover_is_other(pid_t pid, const struct regions *r)
 {
 	return owns_regions(pid, r, false) == OWNS_NOT;
 }
@@ -318,7 +318,7 @@ static int open_owner(pid_t pid, int uffd, const struct regions *r)
 	return steal_fd(&pidfd);
 }
 
-int fetch_owner(int uffd, const struct regions *r, pid_t *ret_pid)
+int uffd_recover_owner(int uffd, const struct regions *r, pid_t *ret_pid)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *e;
@@ -333,7 +333,7 @@ int fetch_owner(int uffd, const struct regions *r, pid_t *ret_pid)
 	return pidfd;
 }
 
-enum uf_life fetch_life(int pidfd, pid_t pid)
+enum uf_life uffd_recover_life(int pidfd, pid_t pid)
 {
 	enum uf_life life = UF_BUSY;
 	struct holdings h;
@@ -349,7 +349,7 @@ enum uf_life fetch_life(int pidfd, pid_t pid)
 	return h.refused ? UF_BUSY : life;
 }
 
-int fetch_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
+int uffd_recover_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
 	       struct err *err)
 {
 	cleanup_fd int fd = handshake_first_fd(sock);

@@ -1,4 +1,4 @@
-#include "daemon/foundling.h"
+#include "daemon/orphan.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -159,7 +159,7 @@ static int believe(struct restore *l, const struct reconnect_guest *g, struct er
 	return 0;
 }
 
-struct restore *foundling_new(struct host *host, const struct reconnect_guest *guest, struct err *err)
+struct restore *orphan_new(struct host *host, const struct reconnect_guest *guest, struct err *err)
 {
 	struct restore *l = xcalloc(1, sizeof(*l));
 
@@ -177,7 +177,7 @@ struct restore *foundling_new(struct host *host, const struct reconnect_guest *g
 	return l;
 }
 
-void foundling_tell(struct restore *l)
+void orphan_tell(struct restore *l)
 {
 	static const char *const names[] = {"created_at", "connected_at", "worker.restarts",
 					    "working_set", "stop"};
