@@ -37,7 +37,7 @@ void creation_failed(struct restore *l, const struct err *why)
 	log_info("restore refused", "id=%s tenant=%s why=%s", l->rec.id, l->rec.tenant, why->msg);
 	answer(l, why);
 	undo(l);
-	l->host->hooks->stillborn(l->host->arg, l);
+	l->host->hooks->create_failed(l->host->arg, l);
 }
 
 static void on_load_by(evutil_socket_t fd, short what, void *arg)

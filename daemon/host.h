@@ -24,7 +24,7 @@ struct host_hooks {
 	/* It was released: keep its record for the retention time. */
 	void (*ended)(void *arg, struct restore *restore);
 	/* It could not be created: remove and free it. */
-	void (*stillborn)(void *arg, struct restore *restore);
+	void (*create_failed)(void *arg, struct restore *restore);
 	/* Its VMM is another process than was thought: what was wanted of it may be done now. */
 	void (*found)(void *arg, struct restore *restore);
 	/* Are there descriptors for whoever just comes? */

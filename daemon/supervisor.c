@@ -75,7 +75,7 @@ static void remove_restore(struct supervisor *sup, struct restore *restore)
 	restore_free(restore);
 }
 
-static void on_stillborn(void *arg, struct restore *restore)
+static void on_create_failed(void *arg, struct restore *restore)
 {
 	remove_restore(arg, restore);
 }
@@ -94,7 +94,7 @@ static bool has_room(void *arg)
 	return capacity_any(&sup->capacity);
 }
 
-static const struct host_hooks host_hooks = {on_changed, on_ended, on_stillborn, on_found,
+static const struct host_hooks host_hooks = {on_changed, on_ended, on_create_failed, on_found,
 					    has_room};
 
 /* Only the oldest are looked at: they are in order of their end. */
