@@ -150,7 +150,7 @@ void acceptor_close(struct acceptor *d)
 }
 
 /*
- * What is accepted has the name of the listener. But so has what was bound to that name before it
+ * What is accepted has the name of the socket that listens. But so has what was bound to that name before it
  * connected to somebody else: only where nobody but us can bind does it tell.
  */
 static bool came_to(const char *own_path, int sock)

@@ -31,7 +31,7 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	/*
-	 * It may stand at our door: it may have died with its BACK, the socket and the uffd on the
+	 * It may wait to be let in: it may have died with its BACK, the socket and the uffd on the
 	 * way to us, and who was kept waiting may be we.
 	 */
 	reconnect_hear_all(l->host->reconnect);

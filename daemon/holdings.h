@@ -33,7 +33,7 @@ struct holdings {
 	struct pagemap_view last; /* the page map as it was in the end */
 };
 
-/* @hooks, @arg: of the door. */
+/* @hooks, @arg: of the acceptor. */
 void holdings_init(struct holdings *h, struct event_base *base, const struct acceptor_hooks *hooks,
 		   void *arg);
 /* No VMM is to come any more. Safe to repeat. */

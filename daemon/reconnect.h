@@ -45,7 +45,7 @@ int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
  * Everybody who has come by now is let in, and what each said first is heard: after a
  * worker's death there is nothing more of it to wait for.
  */
-void reconnect_hear_all(struct reconnect *home);
-void reconnect_close(struct reconnect *home);
+void reconnect_hear_all(struct reconnect *reconnect);
+void reconnect_close(struct reconnect *reconnect);
 
 #endif

@@ -3,7 +3,7 @@
  *
  * It has two states: what the API shows of it (restore.h), and how it stands with its worker
  * (slot.h). Nobody but this room changes the first, and writes it down: those who recover,
- * steer, record or assign do it through here. When the restore ends, all that is held goes at
+ * command, record or assign do it through here. When the restore ends, all that is held goes at
  * once (holdings.h); what stays is the record, until the retention time is over.
  */
 #ifndef UFFDD_RESTORE_H

@@ -3,7 +3,7 @@
  *
  * Files that no row knows go, and holders with them. But the store may be lost: then a
  * worker that has its page map open comes back within SWEEP_MS, and is adopted by it
- * (foundling.h). Until then its files stay, and nobody else gets its id.
+ * (orphan.h). Until then its files stay, and nobody else gets its id.
  */
 #ifndef UFFDD_SWEEP_H
 #define UFFDD_SWEEP_H

@@ -183,7 +183,7 @@ START_TEST(test_end)
 	ck_assert_msg(end == ends[_i].end, "row %d ends in %d: %s", _i, end, err.msg);
 	if (end == HANDSHAKE_NOBODY || end == HANDSHAKE_BAD_VMM)
 		ck_assert_msg(strstr(err.msg, ends[_i].why) != NULL, "%s", err.msg);
-	ck_assert_ptr_null(s.job.listener);
+	ck_assert_ptr_null(s.job.peers);
 	ck_assert_msg(access(s.job.spec.socket_path, F_OK) != 0, "the path is not free");
 	ck_assert_uint_eq(count_refused(&s), ends[_i].refused);
 	if (end == HANDSHAKE_VMM) {

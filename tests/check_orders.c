@@ -112,7 +112,7 @@ static unsigned effects(struct scene *s, const struct loop *before)
 		[KNOWN] = j->known,
 		[TOLD_HOLDER] = holder_knows(s),
 		[STOPPED] = j->stop,
-		[HAS_PEER] = j->listener && j->listener->peers[0].hs.sock >= 0,
+		[HAS_PEER] = j->peers && j->peers->peers[0].hs.sock >= 0,
 		[WISHED] = j->spec.prefetch != PREFETCH_NONE,
 		[PREFETCHES] = l->prefetch.mode != before->prefetch.mode,
 		[SEES_PAGES] = j->loop && s->guest.presence.pagemap >= 0,

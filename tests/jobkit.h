@@ -93,7 +93,7 @@ static inline void begin_waiting(struct scene *s)
 	struct err err;
 
 	ck_assert_int_eq(peers_init(&s->listener, -1, getuid(), &err), 0);
-	s->job.listener = &s->listener;
+	s->job.peers = &s->listener;
 }
 
 static inline void begin_refused(struct scene *s)
@@ -124,7 +124,7 @@ static inline void scene_close(struct scene *s)
 		ck_assert(loop_fini(&s->loop));
 		guest_fini(&s->guest);
 	}
-	if (s->job.listener)
+	if (s->job.peers)
 		peers_fini(&s->listener);
 	job_fini(&s->job);
 	close_fd(&s->sup);

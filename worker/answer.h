@@ -2,7 +2,7 @@
  * answer - what threads of the guest get that wait for a page
  *
  * What can be answered now is; what a removal defers, or what there is no memory for, is tried
- * again; and what is on the disk is read by other threads first (warm.h).
+ * again; and what is on the disk is read by other threads first (readahead.h).
  */
 #ifndef UFFDD_ANSWER_H
 #define UFFDD_ANSWER_H

@@ -210,13 +210,13 @@ static enum guest_answer fault_absent(struct guest *g, struct install *in, bool 
 {
 	uint64_t off = in->page * g->page_bytes;
 	struct source_run run = source_at(g->src, off, g->page_bytes);
-	enum residency_answer heat = RESIDENCY_COLD;
+	enum residency_answer where = RESIDENCY_COLD;
 	enum uf_outcome o;
 
 	if (run.data && run.len == g->page_bytes)
-		heat = source_look(g->src, &run, g->bounce);
-	if (heat != RESIDENCY_COLD)
-		o = install_faulted(g, in, &run, heat == RESIDENCY_READ, err);
+		where = source_look(g->src, &run, g->bounce);
+	if (where != RESIDENCY_COLD)
+		o = install_faulted(g, in, &run, where == RESIDENCY_READ, err);
 	else if (warmed || !source_may_be_cold(g->src, off, g->page_bytes))
 		o = install_snapshot(g, in, err);
 	else

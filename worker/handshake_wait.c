@@ -13,9 +13,9 @@ static void on_refused(void *arg, const struct peer *p, const char *why)
 static void doze(const struct job *j, uint64_t until_us)
 {
 	struct pollfd p[1 + PEERS_POLL_MAX] = {{.fd = link_fd(&j->link), .events = POLLIN}};
-	size_t n = 1 + peers_poll(j->listener, p + 1);
+	size_t n = 1 + peers_poll(j->peers, p + 1);
 	uint64_t now = now_us();
-	uint64_t by = min_u64(until_us, peers_deadline_us(j->listener));
+	uint64_t by = min_u64(until_us, peers_deadline_us(j->peers));
 	uint64_t wait = min_u64(by > now ? by - now : 0, link_wait_us(&j->link, now));
 
 	poll(p, n, (int)(wait / 1000 + 1));
@@ -40,8 +40,8 @@ static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm,
 		if (j->stop)
 			return HANDSHAKE_STOPPED;
 		/* Else the supervisor does, and keeps a duplicate. */
-		j->listener->accepts = link_away(&j->link);
-		switch (peers_step(j->listener, now_us(), ret_vmm, ret_regions, err)) {
+		j->peers->accepts = link_away(&j->link);
+		switch (peers_step(j->peers, now_us(), ret_vmm, ret_regions, err)) {
 		case PEERS_VMM:
 			return HANDSHAKE_VMM;
 		case PEERS_BAD:
@@ -57,19 +57,19 @@ static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm,
 enum handshake_end lobby_wait(struct job *j, struct peer *ret_vmm,
 			  struct regions *ret_regions, struct err *err)
 {
-	struct peers listener;
+	struct peers peers;
 	enum handshake_end end = HANDSHAKE_NOBODY;
 
-	if (peers_init(&listener, steal_fd(&j->listen_fd), j->spec.peer_uid, err) == 0) {
-		listener.refused = on_refused;
-		listener.arg = j;
-		j->listener = &listener;
+	if (peers_init(&peers, steal_fd(&j->listen_fd), j->spec.peer_uid, err) == 0) {
+		peers.refused = on_refused;
+		peers.arg = j;
+		j->peers = &peers;
 		j->phase = JOB_WAITING;
 		end = wait_vmm(j, ret_vmm, ret_regions, err);
-		j->listener = NULL;
+		j->peers = NULL;
 	}
 	/* Before anybody hears that it is over: the path is free again then. */
 	job_unlink_socket(j);
-	peers_fini(&listener);
+	peers_fini(&peers);
 	return end;
 }

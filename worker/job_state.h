@@ -55,13 +55,13 @@ struct job {
 	struct pagemap map;   /* owned until the guest takes it */
 	struct source *src;   /* owned */
 	struct working_set working_set;   /* owned */
-	int listen_fd;        /* owned until the listener takes it */
+	int listen_fd;        /* owned until the peers are let in by it */
 	int uffd, vmm;        /* owned, to take over; else -1; vmm also when its peer has ended */
 	int holder;           /* owned: channel to who keeps the files; -1: nobody does */
 	int holder_given;     /* owned: what came with assign.holder; -1: nothing, or used */
 	uint64_t fds_max;     /* that this process may have */
 	/* Borrowed; each is there in its phase, and NULL in any other. */
-	struct peers *listener; /* JOB_WAITING */
+	struct peers *peers;    /* JOB_WAITING */
 	struct loop *loop;         /* JOB_SERVING */
 	struct refusal *refusal;   /* JOB_REFUSED */
 };

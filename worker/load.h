@@ -1,7 +1,7 @@
 /*
  * load - from the assignment to a snapshot that can be served
  *
- * On the way the worker becomes its caller and is locked in (lockin.h). Everything is
+ * On the way the worker becomes its caller and is locked in (sandbox.h). Everything is
  * checked here: afterwards a page can fail only because a file changed or cannot be read.
  */
 #ifndef UFFDD_LOAD_H

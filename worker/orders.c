@@ -23,7 +23,7 @@ static void on_assign(struct job *j, struct heard *h)
 static void on_peer(struct job *j, struct heard *h)
 {
 	if (h->fds[0] >= 0)
-		peers_add(j->listener, steal_fd(&h->fds[0]), now_us());
+		peers_add(j->peers, steal_fd(&h->fds[0]), now_us());
 }
 
 static void on_prefetch_wish(struct job *j, struct heard *h)

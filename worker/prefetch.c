@@ -16,12 +16,12 @@
 /* Zero pages are installed as fast as so many times fewer bytes of data. */
 #define ZERO_CHEAPER 8
 
-void prefetch_init(struct prefetch *p, struct readahead *warm, enum spec_prefetch mode,
+void prefetch_init(struct prefetch *p, struct readahead *readahead, enum spec_prefetch mode,
 		   uint64_t rate_bytes_per_s, uint64_t now)
 {
 	*p = (struct prefetch){
 		.mode = mode,
-		.readahead = warm,
+		.readahead = readahead,
 		.step_bytes = PREFETCH_STEP_MIN,
 		.rate_bytes_per_s = rate_bytes_per_s,
 		.credited_us = now,

@@ -65,7 +65,7 @@ struct prefetch {
 	uint64_t not_before_us;
 };
 
-void prefetch_init(struct prefetch *p, struct readahead *warm, enum spec_prefetch mode,
+void prefetch_init(struct prefetch *p, struct readahead *readahead, enum spec_prefetch mode,
 		   uint64_t rate_bytes_per_s, uint64_t now);
 void prefetch_fini(struct prefetch *p);
 /*

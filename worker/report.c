@@ -118,15 +118,15 @@ static size_t peers(const struct job *j, int ret_socks[CHAN_PEERS_MAX])
 {
 	size_t n = 0;
 
-	for (size_t i = 0; j->listener && i < CHAN_PEERS_MAX; i++)
-		if (j->listener->peers[i].hs.sock >= 0)
-			ret_socks[n++] = j->listener->peers[i].hs.sock;
+	for (size_t i = 0; j->peers && i < CHAN_PEERS_MAX; i++)
+		if (j->peers->peers[i].hs.sock >= 0)
+			ret_socks[n++] = j->peers->peers[i].hs.sock;
 	return n;
 }
 
 static void say_back(struct job *j)
 {
-	int fd = j->listener ? j->listener->fd : -1, socks[CHAN_PEERS_MAX];
+	int fd = j->peers ? j->peers->fd : -1, socks[CHAN_PEERS_MAX];
 	struct chan_msg msg = {0};
 
 	memcpy(msg.back.id, j->assign.id, sizeof(msg.back.id));

@@ -28,7 +28,7 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, st
 #elif defined(__aarch64__)
 #define ARCH AUDIT_ARCH_AARCH64
 #else
-#error "lockin.c: say which AUDIT_ARCH this machine is"
+#error "sandbox.c: say which AUDIT_ARCH this machine is"
 #endif
 
 /* Sanitizers need system calls of their own. */

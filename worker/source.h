@@ -67,7 +67,7 @@ enum residency_answer source_look(struct source *src, const struct source_run *r
 bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len);
 /* Is the range one run? Any thread. */
 bool source_whole(const struct source *src, uint64_t off, uint64_t len);
-/* Over all pieces of a range, as heat.h says. Any thread. */
+/* Over all pieces of a range, as residency.h says. Any thread. */
 void source_announce(const struct source *src, uint64_t off, uint64_t len);
 void source_fill(const struct source *src, uint64_t off, uint64_t len);
 void source_read_in(const struct source *src, uint64_t off, uint64_t len);
