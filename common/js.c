@@ -20,10 +20,10 @@ static struct json_object *parse(const char *text, size_t len, char open, enum j
 	size_t end = 0;
 
 	/* json-c counts the values in the innermost container as one more level. */
+	/* Strict is the scanner alone. json-c takes overlong forms of UTF-8, and calls half a
+	 * character at the end wrong, though the rest may be on its way; told to be strict, its
+	 * release 0.18 refuses every character beyond ASCII. */
 	tok = jscan_need(json_tokener_new_ex(JS_DEPTH_MAX + 1));
-	/* UTF-8 is the scanner's: json-c takes overlong forms, and calls half a character
-	 * at the end wrong, though the rest may be on its way. */
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT);
 	*ret = jscan_text(text, len, open, tok, &end, err);
 	if (*ret != JSCAN_BAD && len > 0) {
 		json_tokener_reset(tok);

@@ -13,6 +13,7 @@ struct scanner {
 	const char *text;
 	size_t len, pos;
 	bool key_next; /* a string here is the key of a member */
+	bool comma;    /* was the token before this one */
 	size_t depth;
 	struct json_object *seen[JS_DEPTH_MAX]; /* owned; keys of each open object, NULL: array */
 	struct json_tokener *tok;               /* borrowed; for keys */
@@ -265,6 +266,7 @@ static enum jscan scan_open(struct scanner *sc)
 		return bad(sc, sc->pos, "nested deeper than %d levels", JS_DEPTH_MAX);
 	sc->seen[sc->depth++] = object ? jscan_need(json_object_new_object()) : NULL;
 	sc->key_next = object;
+	sc->comma = false;
 	sc->pos++;
 	return JSCAN_OK;
 }
@@ -275,6 +277,8 @@ static enum jscan scan_close(struct scanner *sc)
 
 	if (object != (sc->text[sc->pos] == '}'))
 		return bad(sc, sc->pos, "expected '%c'", object ? '}' : ']');
+	if (sc->comma)
+		return bad(sc, sc->pos, "nothing follows the last comma");
 	json_object_put(sc->seen[--sc->depth]);
 	sc->key_next = false;
 	sc->pos++;
@@ -290,6 +294,7 @@ static enum jscan scan_token(struct scanner *sc)
 		return scan_open(sc);
 	if (c == '}' || c == ']')
 		return scan_close(sc);
+	sc->comma = c == ',';
 	if (c == '"') {
 		sc->key_next = false;
 		return key ? scan_key(sc) : scan_string(sc);

@@ -2,8 +2,8 @@
  * jscan - the tokens of a JSON text, before json-c sees it
  *
  * Refuses what json-c would let pass: duplicate keys, NUL in keys, single quotes,
- * NaN, numbers that do not fit, raw control characters, half characters. The
- * order of tokens (grammar) is left to json-c. For js.c only.
+ * NaN, numbers that do not fit, raw control characters, half characters, a comma
+ * before the end. The order of tokens (grammar) is left to json-c otherwise. For js.c only.
  */
 #ifndef UFFDD_JSCAN_H
 #define UFFDD_JSCAN_H
