@@ -24,7 +24,7 @@ const char *jscan_shown(char buf[JSCAN_SHOWN_MAX], const char *s)
 {
 	size_t n = 0;
 
-	for (; s[n] && n < JSCAN_SHOWN_MAX - 1; n++)
+	for (; n < JSCAN_SHOWN_MAX - 1 && s[n]; n++)
 		buf[n] = s[n] >= 0x20 && s[n] <= 0x7e ? s[n] : '?';
 	buf[n] = '\0';
 	return buf;
