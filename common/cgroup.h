@@ -18,8 +18,8 @@
 
 #include <sys/types.h>
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
 /* Of a deeper hierarchy the outermost ones are left out. */
 #define CGROUP_LEVELS_MAX 8

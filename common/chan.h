@@ -50,9 +50,9 @@
 
 #include <uuid/uuid.h>
 
-#include "proto.h"
-#include "err.h"
-#include "wset.h"
+#include "common/proto.h"
+#include "common/err.h"
+#include "common/wset.h"
 
 #ifndef CHAN_VERSION /* a test builds the next release's supervisor */
 #define CHAN_VERSION 2

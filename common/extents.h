@@ -18,8 +18,8 @@
 #ifndef UFFDD_EXTENTS_H
 #define UFFDD_EXTENTS_H
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
 #define EXTENT_ZERO UINT32_MAX        /* layer index of a zero run */
 #define EXTENT_PAGES_MAX UINT32_MAX   /* 16 TiB of 4 KiB pages */

@@ -14,7 +14,7 @@
 #ifndef UFFDD_HANDSHAKE_H
 #define UFFDD_HANDSHAKE_H
 
-#include "region.h"
+#include "common/region.h"
 
 #define HANDSHAKE_BYTES_MAX (64 << 10)
 #define HANDSHAKE_FDS_MAX 16

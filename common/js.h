@@ -12,10 +12,9 @@
 
 #include <json-c/json.h>
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
-#define JS_DEPTH_MAX 16
 #define JS_TEXT_MAX (32 << 20) /* bytes; callers bound their own input much lower */
 
 /*

@@ -166,22 +166,12 @@ static enum jscan scan_string(struct scanner *sc)
 	return JSCAN_OK;
 }
 
-static enum jscan scan_key(struct scanner *sc)
+static enum jscan check_key(struct scanner *sc, size_t start, struct json_object *key)
 {
 	struct json_object *seen = sc->seen[sc->depth - 1];
-	size_t start = sc->pos;
-	enum jscan rc = scan_string(sc);
-	cleanup_json struct json_object *key = NULL;
+	const char *name = json_object_get_string(key);
 	char buf[JSCAN_SHOWN_MAX];
-	const char *name;
 
-	if (rc != JSCAN_OK)
-		return rc;
-	json_tokener_reset(sc->tok);
-	key = json_tokener_parse_ex(sc->tok, sc->text + start, (int)(sc->pos - start));
-	if (!key)
-		return bad(sc, start, "malformed key");
-	name = json_object_get_string(key);
 	if (strlen(name) != (size_t)json_object_get_string_len(key))
 		return bad(sc, start, "key \"%s\" contains a NUL", jscan_shown(buf, name));
 	if (json_object_object_get_ex(seen, name, NULL))
@@ -189,6 +179,23 @@ static enum jscan scan_key(struct scanner *sc)
 	if (json_object_object_add(seen, name, NULL) < 0)
 		jscan_need(NULL);
 	return JSCAN_OK;
+}
+
+static enum jscan scan_key(struct scanner *sc)
+{
+	size_t start = sc->pos;
+	enum jscan rc = scan_string(sc);
+	struct json_object *key;
+
+	if (rc != JSCAN_OK)
+		return rc;
+	json_tokener_reset(sc->tok);
+	key = json_tokener_parse_ex(sc->tok, sc->text + start, (int)(sc->pos - start));
+	if (!key)
+		return bad(sc, start, "malformed key");
+	rc = check_key(sc, start, key);
+	json_object_put(key);
+	return rc;
 }
 
 static bool word_is_number(const char *w, bool *ret_integer)

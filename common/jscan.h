@@ -8,7 +8,13 @@
 #ifndef UFFDD_JSCAN_H
 #define UFFDD_JSCAN_H
 
-#include "js.h"
+#include <json-c/json.h>
+
+#include "common/base.h"
+#include "common/err.h"
+
+/* Arrays and objects within each other. */
+#define JS_DEPTH_MAX 16
 
 enum jscan {
 	JSCAN_OK,

@@ -12,7 +12,7 @@
 #ifndef UFFDD_LIFE_H
 #define UFFDD_LIFE_H
 
-#include "base.h"
+#include "common/base.h"
 
 /* A VMM that is just ending may be held for a moment by who looks at it. */
 #define LIFE_ELSEWHERE_US ((uint64_t)1000 * 1000)

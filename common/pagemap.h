@@ -29,8 +29,8 @@
 #include <sys/types.h>
 #include <uuid/uuid.h>
 
-#include "region.h"
-#include "uffd.h"
+#include "common/region.h"
+#include "common/uffd.h"
 
 #define PAGEMAP_MAGIC 0x70616d6464666675ull /* "uffddmap" */
 #define PAGEMAP_VERSION 1

@@ -11,9 +11,9 @@
 
 #include <sys/types.h>
 
-#include "base.h"
-#include "err.h"
-#include "uffd.h"
+#include "common/base.h"
+#include "common/err.h"
+#include "common/uffd.h"
 
 struct presence {
 	int pagemap; /* owned; -1: it cannot be asked */

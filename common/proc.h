@@ -6,8 +6,8 @@
 
 #include <sys/types.h>
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
 /* Field 22 of /proc/PID/stat, clock ticks since boot; 0 if there is no such process. */
 uint64_t proc_start_time(pid_t pid);

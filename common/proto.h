@@ -6,7 +6,7 @@
 #ifndef UFFDD_PROTO_H
 #define UFFDD_PROTO_H
 
-#include "base.h"
+#include "common/base.h"
 
 #define PROTO_DEFAULT_SOCKET "/run/uffdd/control.sock"
 #define PROTO_SOCKET_ENV "UFFDD_SOCKET"

@@ -12,8 +12,8 @@
 #ifndef UFFDD_REGION_H
 #define UFFDD_REGION_H
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
 #define REGIONS_MAX 128
 

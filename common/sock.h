@@ -6,8 +6,8 @@
 
 #include <sys/types.h>
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
 #define SOCK_GROUPS_MAX 64
 

@@ -10,8 +10,8 @@
 
 #include <uuid/uuid.h>
 
-#include "proto.h"
-#include "js.h"
+#include "common/proto.h"
+#include "common/js.h"
 
 #define SPEC_PATH_MAX 4095
 #define SPEC_LAYERS_MAX 4096

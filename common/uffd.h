@@ -8,8 +8,8 @@
 #ifndef UFFDD_UFFD_H
 #define UFFDD_UFFD_H
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
 enum uf_outcome {
 	UF_DONE,   /* all of it */

@@ -22,8 +22,8 @@
 #ifndef UFFDD_WSET_H
 #define UFFDD_WSET_H
 
-#include "base.h"
-#include "err.h"
+#include "common/base.h"
+#include "common/err.h"
 
 #define WSET_SPAN_MAX ((uint64_t)1 << 44) /* as many pages as 32 bits count */
 #define WSET_CANDIDATE 1

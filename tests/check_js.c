@@ -1,4 +1,5 @@
 #include "common/js.h"
+#include "common/jscan.h"
 
 #include <stdio.h>
 #include <string.h>
