@@ -22,7 +22,7 @@
 
 #define STR_(x) #x
 #define STR(x) STR_(x)
-#define OR_STATE(state, name, restore) " OR state = '" name "'"
+#define OR_STATE(state, name, live) " OR state = '" name "'"
 #define FLAG_COLUMN(name) name " INTEGER NOT NULL CHECK (" name " IN (0, 1)),"
 
 /*

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/store.h"
+#include "daemon/timer.h"
 #include "daemon/json_view.h"
 
 #define BATCH 256
@@ -32,8 +33,8 @@ void event_streams_init(struct event_streams *streams, struct event_base *base, 
 static void event_stream_free(struct event_stream *f)
 {
 	TAILQ_REMOVE(&f->streams->open, f, link);
-	event_free(f->more);
-	event_free(f->heartbeat);
+	timer_drop(&f->more);
+	timer_drop(&f->heartbeat);
 	free(f);
 }
 
@@ -65,9 +66,7 @@ static int send_event(void *arg, const struct store_event *event, struct err *er
 
 static void again_in(struct event_stream *f, unsigned ms)
 {
-	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-
-	evtimer_add(f->more, &tv);
+	timer_add(f->more, ms * TIMER_MS);
 }
 
 static void on_more(evutil_socket_t fd, short what, void *arg)
@@ -146,12 +145,10 @@ static int read_query(struct api_request *c, struct event_stream *f, struct err 
 
 static void start(struct event_stream *f)
 {
-	const struct timeval beat = {HEARTBEAT_S, 0};
-
 	f->more = evtimer_new(f->streams->base, on_more, f);
 	f->heartbeat = event_new(f->streams->base, -1, EV_PERSIST, on_heartbeat, f);
 	TAILQ_INSERT_TAIL(&f->streams->open, f, link);
-	event_add(f->heartbeat, &beat);
+	timer_add(f->heartbeat, HEARTBEAT_S * TIMER_S);
 	again_in(f, 0);
 }
 

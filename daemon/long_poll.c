@@ -3,6 +3,7 @@
 #include <event2/event.h>
 
 #include "daemon/api_request.h"
+#include "daemon/timer.h"
 
 struct wait {
 	TAILQ_ENTRY(wait) link;
@@ -22,7 +23,7 @@ void long_poll_init(struct long_polls *waits, struct event_base *base)
 static void wait_free(struct wait *w)
 {
 	TAILQ_REMOVE(&w->polls->held, w, link);
-	event_free(w->deadline);
+	timer_drop(&w->deadline);
 	free(w);
 }
 
@@ -57,7 +58,6 @@ static bool has_reached(const struct wait_goal *goal, const struct restore *rest
 int long_poll_hold(struct long_polls *waits, struct http_request *req, const struct restore *restore,
 	       uint64_t ms, const struct wait_goal *goal, struct err *err)
 {
-	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
 	struct wait *w;
 
 	if (ms == 0 || has_reached(goal, restore))
@@ -75,7 +75,7 @@ int long_poll_hold(struct long_polls *waits, struct http_request *req, const str
 		.deadline = evtimer_new(waits->base, on_deadline, w),
 		.goal = *goal,
 	};
-	evtimer_add(w->deadline, &tv);
+	timer_add(w->deadline, ms * TIMER_MS);
 	TAILQ_INSERT_TAIL(&waits->held, w, link);
 	return 0;
 }
