@@ -280,10 +280,11 @@ static bool set_request(CURL *easy, const struct exchange_request *req, struct c
 /* Owned by the caller; NULL: no memory. */
 static struct curl_slist *headers_of(const struct exchange_request *req)
 {
+	static const char agent[] = {"User-Agent: uffdctl/" PACKAGE_VERSION};
 	/* A name alone keeps libcurl from sending a header of its own. */
 	const char *const headers[] = {
 		"Connection: close",
-		"User-Agent: uffdctl/" PACKAGE_VERSION,
+		agent,
 		"Accept:",
 		asks_first(req) ? "Expect: 100-continue" : "Expect:",
 		req->body ? "Content-Type: application/json" : "Content-Type:",

@@ -57,7 +57,7 @@ void identity_write(const struct source *src, struct pagemap_head *head)
 
 bool identity_same(const struct source *src, const struct pagemap_head *head)
 {
-	uuid_t name;
+	uuid_t name = {0};
 
 	if (head->span_bytes != source_span_bytes(src))
 		return false;
