@@ -1,0 +1,126 @@
+#include "tests/support/apikit.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "common/js.h"
+#include "daemon/conf.h"
+#include "daemon/store.h"
+
+static void parse(const struct apikit *k, const char *id, const char *tenant, uid_t uid,
+		  struct spec *ret)
+{
+	struct err err = {.msg = ""};
+	cleanup_json struct json_object *body = js_parse(APIKIT_BODY, strlen(APIKIT_BODY), false,
+							 &err);
+
+	ck_assert_msg(body && spec_parse(body, ret, &err) == 0, "%s", err.msg);
+	spec_resolve(ret, tenant, uid, uid);
+	snprintf(ret->socket_path, sizeof(ret->socket_path), "%s/uffd/%s", k->conf.run_dir, id);
+}
+
+/* As it stands in the store when it was stopped before a VMM came. */
+static void write_ended(const struct apikit *k, struct store *store, const char *id,
+			const char *tenant, uid_t uid)
+{
+	struct sock_peer peer = {.uid = uid, .gid = uid};
+	struct store_event event = {
+		.time_ms = wall_ms(), .type = "created", .tenant = tenant, .restore = id};
+	struct restore_record rec = {.released = true};
+	struct spec spec = {0};
+	struct err err = {.msg = ""};
+	uint64_t seq;
+
+	parse(k, id, tenant, uid, &spec);
+	record_begin(&rec, id, &spec, &peer, wall_ms());
+	record_move(&rec, STATE_ENDED, "stopped", wall_ms());
+	ck_assert_msg(store_write(store, &rec, &event, &seq, &err) == 0, "%s", err.msg);
+	record_fini(&rec);
+	spec_fini(&spec);
+}
+
+void apikit_prepare(struct apikit *k, const char *dir)
+{
+	char path[CONF_PATH_MAX + 16];
+	struct store *store = NULL;
+	struct err err = {.msg = ""};
+
+	memset(k, 0, sizeof(*k));
+	conf_defaults(&k->conf);
+	snprintf(k->conf.run_dir, sizeof(k->conf.run_dir), "%s/run", dir);
+	snprintf(k->conf.state_dir, sizeof(k->conf.state_dir), "%s/state", dir);
+	snprintf(k->conf.worker, sizeof(k->conf.worker), "%s/worker/uffdd-worker", TEST_BUILD);
+	k->conf.pool_workers = 0;
+	k->conf.socket_mode = 0666;
+	/* Other users have to reach the socket. */
+	ck_assert_int_eq(chmod(dir, 0755), 0);
+	ck_assert_int_eq(mkdir(k->conf.state_dir, 0700), 0);
+	snprintf(path, sizeof(path), "%s/uffdd.db", k->conf.state_dir);
+	ck_assert_msg(store_open(path, &store, &err) == 0, "%s", err.msg);
+	write_ended(k, store, "mine", APIKIT_TENANT, APIKIT_OWNER);
+	write_ended(k, store, "roots", TENANT_DEFAULT, 0);
+	store_close(store);
+}
+
+int apikit_try(struct apikit *k, struct err *err)
+{
+	struct api_parts parts = {.conf = &k->conf};
+
+	signal(SIGPIPE, SIG_IGN);
+	parts.base = k->base = event_base_new();
+	ck_assert_msg(supervisor_new(k->base, &k->conf, &k->sup, err) == 0, "%s", err->msg);
+	parts.sup = k->sup;
+	parts.store = k->sup->store;
+	return api_new(&parts, &k->api, err);
+}
+
+void apikit_start(struct apikit *k)
+{
+	struct err err = {.msg = ""};
+
+	ck_assert_msg(apikit_try(k, &err) == 0, "%s", err.msg);
+	memset(&srv, 0, sizeof(srv));
+	srv.base = k->base;
+	srv.addr.sun_family = AF_UNIX;
+	srv.addr_len = sizeof(srv.addr);
+	snprintf(srv.addr.sun_path, sizeof(srv.addr.sun_path), "%s/control.sock", k->conf.run_dir);
+}
+
+void apikit_stop(struct apikit *k)
+{
+	api_free(k->api);
+	supervisor_free(k->sup);
+	event_base_free(k->base);
+}
+
+/* The kernel notes the effective user when a socket is connected. */
+int apikit_dial(uid_t uid)
+{
+	int fd;
+
+	if (uid == geteuid())
+		return client_dial();
+	ck_assert_int_eq(setegid(uid), 0);
+	ck_assert_int_eq(seteuid(uid), 0);
+	fd = client_dial();
+	ck_assert_int_eq(seteuid(0), 0);
+	ck_assert_int_eq(setegid(0), 0);
+	prctl(PR_SET_DUMPABLE, 1); /* what seteuid took, and LeakSanitizer needs */
+	return fd;
+}
+
+struct reply *apikit_ask(uid_t uid, const char *method, const char *target, const char *body)
+{
+	char text[1024];
+	struct reply *r;
+	int fd = apikit_dial(uid);
+
+	snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nContent-Length: %zu\r\n\r\n%s", method,
+		 target, body ? strlen(body) : 0, body ? body : "");
+	client_say(fd, text);
+	r = client_hear(fd);
+	close(fd);
+	return r;
+}

@@ -1,0 +1,150 @@
+/* descriptors: how many there are, and how many there may be; and strays, who are listed */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "daemon/descriptors.h"
+#include "daemon/strays.h"
+#include "tests/support/harness.h"
+#include "tests/support/runner.h"
+
+#define MANY 500
+
+static void set_limit(rlim_t soft, rlim_t hard)
+{
+	const struct rlimit l = {soft, hard};
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
+}
+
+static void check_used(void)
+{
+	ck_assert_uint_eq(descriptors_used(), (uint64_t)harness_count_fds(getpid()));
+}
+
+START_TEST(used_is_what_is_open)
+{
+	int fds[MANY];
+
+	check_used();
+	for (int i = 0; i < MANY; i++) {
+		fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (i % 50 == 0)
+			check_used();
+	}
+	/* Holes do not count. */
+	for (int i = 0; i < MANY; i += 2)
+		close(fds[i]);
+	check_used();
+}
+END_TEST
+
+START_TEST(soft_becomes_hard)
+{
+	struct rlimit l;
+	struct err err;
+
+	set_limit(200, 600);
+	ck_assert_msg(descriptors_raise(&err) == 0, "%s", err.msg);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &l), 0);
+	ck_assert_uint_eq(l.rlim_cur, 600);
+	ck_assert_uint_eq(descriptors_limit(), 600);
+	ck_assert_uint_eq(descriptors_for_http(256), 37);
+	ck_assert_uint_eq(descriptors_for_http(8), 8);
+}
+END_TEST
+
+START_TEST(too_few)
+{
+	struct err err;
+
+	set_limit(DESCRIPTORS_MIN, DESCRIPTORS_MIN);
+	ck_assert_int_eq(descriptors_raise(&err), 0);
+	set_limit(DESCRIPTORS_MIN - 1, DESCRIPTORS_MIN - 1);
+	ck_assert_int_eq(descriptors_raise(&err), -1);
+	ck_assert_msg(strstr(err.msg, "127 open files are allowed"), "%s", err.msg);
+	ck_assert_msg(strstr(err.msg, "LimitNOFILE"), "%s", err.msg);
+}
+END_TEST
+
+/* --- strays --- */
+
+static pid_t start(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+
+START_TEST(strays_are_listed_once)
+{
+	struct sock_peer a = {.pid = start(), .uid = 5}, b = {.pid = start(), .uid = 6};
+	struct strays s = {0};
+
+	for (int i = 0; i < 100; i++)
+		strays_note(&s, "one", &a, "first");
+	strays_note(&s, "two", &b, "then");
+	strays_note(&s, "three", &a, "last");
+	ck_assert_uint_eq(s.n, 2);
+	ck_assert_str_eq(s.v[0].id, "three");
+	ck_assert_str_eq(s.v[0].why, "last");
+	ck_assert_uint_eq(s.v[0].uid, 5);
+	strays_drop_ended(&s);
+	ck_assert_uint_eq(s.n, 2);
+	end(a.pid);
+	strays_drop_ended(&s);
+	ck_assert_uint_eq(s.n, 1);
+	ck_assert_int_eq(s.v[0].pid, b.pid);
+	strays_forget(&s, a.pid);
+	ck_assert_uint_eq(s.n, 1);
+	strays_forget(&s, b.pid);
+	ck_assert_uint_eq(s.n, 0);
+	end(b.pid);
+	strays_fini(&s);
+}
+END_TEST
+
+/* Whoever comes and goes cannot fill it; whoever stays cannot make it grow. */
+START_TEST(strays_are_bounded)
+{
+	struct sock_peer alive = {.pid = getpid()}, ended = {.pid = 0};
+	struct strays s = {0};
+
+	strays_note(&s, "alive", &alive, "");
+	for (int i = 1; i <= 2 * STRAYS_MAX; i++) {
+		/* No such process. */
+		ended.pid = (1 << 22) + i;
+		strays_note(&s, "ended", &ended, "");
+		ck_assert_uint_le(s.n, STRAYS_MAX);
+	}
+	strays_drop_ended(&s);
+	ck_assert_uint_eq(s.n, 1);
+	ck_assert_str_eq(s.v[0].id, "alive");
+	strays_fini(&s);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("descriptors");
+	TCase *tc = tcase_create("descriptors");
+
+	tcase_add_test(tc, used_is_what_is_open);
+	tcase_add_test(tc, soft_becomes_hard);
+	tcase_add_test(tc, too_few);
+	tcase_add_test(tc, strays_are_listed_once);
+	tcase_add_test(tc, strays_are_bounded);
+	suite_add_tcase(suite, tc);
+	return suite;
+}

@@ -1,0 +1,391 @@
+/* test_routes - each row of the API by each kind of caller, and what rights are worth */
+#include "daemon/routes.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/tenant.h"
+#include "tests/support/apikit.h"
+
+static char *dir;
+
+static void make_dir(void)
+{
+	dir = harness_tmpdir();
+}
+
+static void remove_dir(void)
+{
+	harness_rmtree(dir);
+	free(dir);
+}
+
+static void start(struct apikit *k)
+{
+	harness_rmtree(dir);
+	ck_assert_int_eq(mkdir(dir, 0755), 0);
+	apikit_prepare(k, dir);
+	apikit_start(k);
+}
+
+/* ---- every row ---- */
+
+#define MINE "/v1/restores/mine"
+/* A reply without a length, so that it is read in another way. */
+#define STREAM (-200)
+
+/*
+ * By an admin, the restore's owner and another user. What is 404 for the owner is so for
+ * its own reason: there is no recording.
+ */
+static const struct {
+	const char *method, *target, *body;
+	enum route_right right;
+	int admin, own, other;
+} rows[] = {
+	{"GET", "/healthz", NULL, RIGHT_ANYBODY, 200, 200, 200},
+	{"GET", "/readyz", NULL, RIGHT_ANYBODY, 200, 200, 200},
+	{"GET", "/version", NULL, RIGHT_ANYBODY, 200, 200, 200},
+	{"GET", "/v1/events", NULL, RIGHT_OWN_TENANT, STREAM, STREAM, STREAM},
+	{"GET", "/v1/status", NULL, RIGHT_ADMIN, 200, 403, 403},
+	{"GET", "/v1/restores", NULL, RIGHT_OWN_TENANT, 200, 200, 200},
+	{"POST", "/v1/restores", "{}", RIGHT_NEW_RESTORE, 400, 400, 400},
+	{"PUT", MINE, APIKIT_BODY, RIGHT_NEW_RESTORE, 409, 200, 409},
+	{"GET", MINE, NULL, RIGHT_OWN_RESTORE, 200, 200, 404},
+	{"DELETE", MINE, NULL, RIGHT_OWN_RESTORE, 200, 200, 404},
+	{"PUT", MINE "/prefetch", "{}", RIGHT_OWN_RESTORE, 409, 409, 404},
+	{"GET", MINE "/pages", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
+	{"GET", MINE "/working-set", NULL, RIGHT_OWN_RESTORE, 404, 404, 404},
+	{"POST", MINE "/pause", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
+	{"POST", MINE "/resume", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
+	{"POST", MINE "/restart-worker", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
+};
+
+/* A row of the table is a row here, in the same order: whoever adds one says what it is worth. */
+START_TEST(test_rows_are_all_here)
+{
+	const struct route *r;
+	size_t i = 0;
+
+	for (; (r = routes_at(i)); i++) {
+		bool names_one = strstr(r->path, "{id}") != NULL;
+		char target[64];
+
+		ck_assert_msg(i < ARRAY_LEN(rows), "%s %s has no row here", r->method, r->path);
+		snprintf(target, sizeof(target), "%.*s%s%s",
+			 (int)(names_one ? strstr(r->path, "{id}") - r->path : 64), r->path,
+			 names_one ? "mine" : "",
+			 names_one ? strstr(r->path, "{id}") + strlen("{id}") : "");
+		ck_assert_str_eq(rows[i].method, r->method);
+		ck_assert_str_eq(rows[i].target, target);
+		ck_assert_msg(rows[i].right == r->right, "%s %s: right %d, not %d", r->method,
+			      target, r->right, rows[i].right);
+		ck_assert_msg(r->right != RIGHT_OWN_RESTORE || names_one, "%s", r->path);
+		ck_assert_int_eq(!!rows[i].body, r->body);
+	}
+	ck_assert_uint_eq(i, ARRAY_LEN(rows));
+}
+END_TEST
+
+static void expect_row(size_t i, uid_t uid, int status)
+{
+	struct reply *r;
+
+	if (status == STREAM)
+		return;
+	r = apikit_ask(uid, rows[i].method, rows[i].target, rows[i].body);
+	ck_assert_msg(r->status == status, "%s %s by uid %u: %s", rows[i].method, rows[i].target,
+		      uid, r->text);
+	/* That of a caller who may see it has another reason. */
+	ck_assert_msg(uid == APIKIT_OTHER || !strstr(r->body, "there is no restore"), "%s",
+		      r->text);
+	/* Who may not see a restore gets nothing of it. */
+	ck_assert_msg(uid != APIKIT_OTHER || !strstr(r->body, APIKIT_TENANT), "%s", r->text);
+}
+
+START_TEST(test_row)
+{
+	struct apikit k;
+
+	start(&k);
+	expect_row(_i, 0, rows[_i].admin);
+	expect_row(_i, APIKIT_OWNER, rows[_i].own);
+	expect_row(_i, APIKIT_OTHER, rows[_i].other);
+	apikit_stop(&k);
+}
+END_TEST
+
+/* With one name for all restores, and without the head: that has the time. */
+static char *anonymous(const struct reply *r, const char *id)
+{
+	char *text = strdup(r->body), *at;
+
+	ck_assert_ptr_nonnull(text);
+	while ((at = strstr(text, id)))
+		memset(at, '*', strlen(id));
+	return text;
+}
+
+/* Another tenant's restore is answered as one that does not exist: to the byte. */
+START_TEST(test_row_of_unknown_id)
+{
+	cleanup_free char *other = NULL, *unknown = NULL;
+	char target[64];
+	struct reply *r;
+	struct apikit k;
+
+	if (rows[_i].right != RIGHT_OWN_RESTORE)
+		return;
+	start(&k);
+	r = apikit_ask(APIKIT_OTHER, rows[_i].method, rows[_i].target, rows[_i].body);
+	other = anonymous(r, "mine");
+	snprintf(target, sizeof(target), "/v1/restores/none%s", rows[_i].target + strlen(MINE));
+	for (int admin = 0; admin < 2; admin++) {
+		free(unknown);
+		r = apikit_ask(admin ? 0 : APIKIT_OTHER, rows[_i].method, target, rows[_i].body);
+		unknown = anonymous(r, "none");
+		ck_assert_int_eq(r->status, 404);
+		ck_assert_str_eq(unknown, other);
+	}
+	ck_assert_ptr_nonnull(strstr(unknown, "\"detail\":\"there is no restore ****\""));
+	apikit_stop(&k);
+}
+END_TEST
+
+/* ---- lists and streams ---- */
+
+static size_t count(const char *text, const char *what)
+{
+	size_t n = 0;
+
+	for (; (text = strstr(text, what)); text++)
+		n++;
+	return n;
+}
+
+static void expect_listed(uid_t uid, const char *query, size_t mine, size_t roots)
+{
+	char target[128];
+	struct reply *r;
+
+	snprintf(target, sizeof(target), "/v1/restores%s", query);
+	r = apikit_ask(uid, "GET", target, NULL);
+	ck_assert_int_eq(r->status, 200);
+	ck_assert_msg(count(r->body, "\"id\":\"mine\"") == mine &&
+		      count(r->body, "\"id\":\"roots\"") == roots &&
+		      count(r->body, "\"id\":") == mine + roots, "uid %u: %s", uid, r->body);
+}
+
+START_TEST(test_list)
+{
+	struct apikit k;
+
+	start(&k);
+	expect_listed(0, "", 1, 1);
+	expect_listed(0, "?tenant=" APIKIT_TENANT, 1, 0);
+	expect_listed(0, "?tenant=" TENANT_DEFAULT, 0, 1);
+	expect_listed(APIKIT_OWNER, "", 1, 0);
+	expect_listed(APIKIT_OWNER, "?tenant=" APIKIT_TENANT, 1, 0);
+	expect_listed(APIKIT_OWNER, "?tenant=" TENANT_DEFAULT, 0, 0);
+	expect_listed(APIKIT_OTHER, "", 0, 0);
+	expect_listed(APIKIT_OTHER, "?tenant=" APIKIT_TENANT, 0, 0);
+	/* What one may not see ends no page. */
+	expect_listed(APIKIT_OWNER, "?limit=1", 1, 0);
+	ck_assert_ptr_nonnull(strstr(apikit_ask(APIKIT_OWNER, "GET", "/v1/restores?limit=1",
+						NULL)->body, "\"next_page_token\":null"));
+	ck_assert_ptr_nonnull(strstr(apikit_ask(0, "GET", "/v1/restores?limit=1", NULL)->body,
+				     "\"next_page_token\":\"mine\""));
+	apikit_stop(&k);
+}
+END_TEST
+
+static void expect_events(uid_t uid, const char *query, size_t mine, size_t roots)
+{
+	char text[128];
+	const char *all;
+	int fd = apikit_dial(uid);
+
+	snprintf(text, sizeof(text), "GET /v1/events%s HTTP/1.0\r\n\r\n", query);
+	client_say(fd, text);
+	all = client_hear_all(fd);
+	ck_assert_msg(count(all, "\"restore\":\"mine\"") == mine &&
+		      count(all, "\"restore\":\"roots\"") == roots &&
+		      count(all, "\"seq\":") == mine + roots, "uid %u: %s", uid, all);
+}
+
+START_TEST(test_events)
+{
+	struct apikit k;
+
+	start(&k);
+	expect_events(0, "", 1, 1);
+	expect_events(0, "?restore=mine", 1, 0);
+	expect_events(APIKIT_OWNER, "", 1, 0);
+	expect_events(APIKIT_OWNER, "?restore=roots", 0, 0);
+	expect_events(APIKIT_OTHER, "", 0, 0);
+	expect_events(APIKIT_OTHER, "?restore=mine", 0, 0);
+	apikit_stop(&k);
+}
+END_TEST
+
+/* ---- what a right is worth, by rows that are not in the table ---- */
+
+static size_t called;
+static const void *given;
+
+static int note_plain(struct api_request *c, struct err *err)
+{
+	(void)c;
+	(void)err;
+	called++;
+	return 0;
+}
+
+static int note_tenant(struct api_request *c, const char *tenant, struct err *err)
+{
+	given = tenant;
+	return note_plain(c, err);
+}
+
+static int note_restore(struct api_request *c, struct restore *l, struct err *err)
+{
+	given = l;
+	return note_plain(c, err);
+}
+
+/* Whom the kernel would name; no other users are needed for these. */
+static struct tenant_caller caller_of(uid_t uid)
+{
+	struct sock_peer peer = {.uid = uid, .gid = uid};
+	struct tenant_caller caller;
+
+	tenant_resolve(&peer, &caller);
+	return caller;
+}
+
+/* 0, or the code of the error, negative; then the handler was not called. */
+static int try_right(const struct route *r, struct apikit *k, uid_t uid, const char *id)
+{
+	const struct tenant_caller caller = caller_of(uid);
+	struct api_request c = {.sup = k->sup};
+	struct err err = {.msg = ""};
+	size_t before = called;
+	int rc;
+
+	given = NULL;
+	snprintf(c.id, sizeof(c.id), "%s", id);
+	rc = routes_call(r, &caller, &c, &err);
+	ck_assert_uint_eq(called, before + (rc == 0));
+	ck_assert_int_eq(rc != 0, err.msg[0] != '\0');
+	/* The tenant that is given lives as long as the caller does. */
+	if (given && r->right == RIGHT_OWN_TENANT)
+		ck_assert_ptr_eq(given, caller.tenant);
+	return rc ? -(int)err.code : 0;
+}
+
+START_TEST(test_right_to_own_restore)
+{
+	static const struct route r = {"GET", "/{id}", RIGHT_OWN_RESTORE,
+				       {.of_restore = note_restore}, NULL, false};
+	struct apikit k;
+
+	start(&k);
+	ck_assert_int_eq(try_right(&r, &k, 0, "mine"), 0);
+	ck_assert_ptr_eq(given, supervisor_find(k.sup, "mine"));
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, "mine"), 0);
+	ck_assert_ptr_eq(given, supervisor_find(k.sup, "mine"));
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, "mine"), -ERR_NOTFOUND);
+	ck_assert_int_eq(try_right(&r, &k, 0, "none"), -ERR_NOTFOUND);
+	ck_assert_int_eq(try_right(&r, &k, 0, ""), -ERR_NOTFOUND);
+	ck_assert_int_eq(try_right(&r, &k, 0, "roots"), 0);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, "roots"), -ERR_NOTFOUND);
+	apikit_stop(&k);
+}
+END_TEST
+
+START_TEST(test_other_rights)
+{
+	static const struct route forgotten = {.method = "GET", .path = "/",
+					       .handle.plain = note_plain};
+	struct route r = {"GET", "/", RIGHT_ADMIN, {.plain = note_plain}, NULL, false};
+	struct apikit k;
+
+	start(&k);
+	ck_assert_int_eq(try_right(&r, &k, 0, ""), 0);
+	ck_assert_int_eq(try_right(&r, &k, geteuid(), ""), 0);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, ""), -ERR_DENIED);
+	r.right = RIGHT_ANYBODY;
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, ""), 0);
+	r.right = RIGHT_NEW_RESTORE;
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, "mine"), 0);
+	r.right = RIGHT_OWN_TENANT;
+	r.handle.of_tenant = note_tenant;
+	ck_assert_int_eq(try_right(&r, &k, 0, ""), 0);
+	ck_assert_ptr_null(given);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, ""), 0);
+	ck_assert_ptr_nonnull(given);
+	/* Not even an admin. */
+	ck_assert_int_eq(try_right(&forgotten, &k, 0, ""), -ERR_DENIED);
+	apikit_stop(&k);
+}
+END_TEST
+
+/* ---- before the right ---- */
+
+/* In this order, whatever else is wrong: route, id, parameters, body, right. */
+START_TEST(test_order_of_checks)
+{
+	static const struct {
+		const char *method, *target, *body, *want;
+		int status;
+	} cases[] = {
+		{"GET", "/v1/nothing?colour=red", "{}", "there is nothing at /v1/nothing", 404},
+		{"BREW", "/v1/status", NULL, "", 501},
+		{"PATCH", "/v1/restores/-?colour=red", "{}",
+		 "PATCH is not a method of /v1/restores/-, these are: PUT, GET, DELETE", 405},
+		{"GET", "/v1/restores/-?colour=red", "{}", "id: must be 1 to 63 of", 400},
+		{"GET", "/v1/restores/none?colour=red", "{}",
+		 "colour: is not a parameter of /v1/restores/{id}", 400},
+		{"GET", "/v1/restores/none", "{}", "GET /v1/restores/{id} takes no body", 400},
+		{"PUT", "/v1/restores/none/prefetch", "{", "body: ", 400},
+		{"PUT", "/v1/restores/none/prefetch", "{\"mode\":7}", "no restore none", 404},
+		{"GET", "/v1/restores/none?wait=x", NULL, "there is no restore none", 404},
+		{"GET", "/v1/restores/roots?wait=x&for=x", NULL, "wait: must be", 400},
+		{"GET", "/v1/restores/roots?for=x", NULL, "for: must be a state", 400},
+	};
+	struct apikit k;
+
+	start(&k);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct reply *r = apikit_ask(geteuid(), cases[i].method, cases[i].target,
+					     cases[i].body);
+
+		ck_assert_msg(r->status == cases[i].status && strstr(r->body, cases[i].want),
+			      "%s %s: %s", cases[i].method, cases[i].target, r->text);
+		if (r->status == 405)
+			ck_assert_ptr_nonnull(strstr(r->text, "\r\nAllow: PUT, GET, DELETE\r\n"));
+	}
+	apikit_stop(&k);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("routes");
+	TCase *tc = tcase_create("rights");
+
+	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
+	tcase_add_test(tc, test_rows_are_all_here);
+	tcase_add_test(tc, test_right_to_own_restore);
+	tcase_add_test(tc, test_other_rights);
+	tcase_add_test(tc, test_order_of_checks);
+	/* Only root can ask as somebody else. */
+	if (geteuid() == 0) {
+		tcase_add_loop_test(tc, test_row, 0, ARRAY_LEN(rows));
+		tcase_add_loop_test(tc, test_row_of_unknown_id, 0, ARRAY_LEN(rows));
+		tcase_add_test(tc, test_list);
+		tcase_add_test(tc, test_events);
+	}
+	suite_add_tcase(suite, tc);
+	return suite;
+}

@@ -1,0 +1,512 @@
+/* test_store - what was written is there, whole */
+#include "daemon/store.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "tests/support/runner.h"
+#include "tests/support/storekit.h"
+
+/* ---- random records ---- */
+
+/* Anything but NUL, invalid UTF-8 included, up to what fits. */
+static void random_text(char *to, size_t size)
+{
+	size_t len = rnd() % size;
+
+	for (size_t i = 0; i < len; i++)
+		to[i] = (char)(rnd() % 255 + 1);
+	to[len] = '\0';
+}
+
+static uint64_t random_u64(void)
+{
+	static const uint64_t edge[] = {0, 1, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX};
+	uint64_t v = rnd();
+
+	return v % 3 ? v : edge[v / 3 % ARRAY_LEN(edge)];
+}
+
+static void random_record(struct restore_record *r, int i)
+{
+	static const uint32_t edge[] = {0, 1, INT32_MAX, (uint32_t)INT32_MAX + 1, UINT32_MAX};
+	char spec[3000];
+
+	memset(r, 0, sizeof(*r));
+	snprintf(r->id, sizeof(r->id), "r%03d", i);
+	random_text(r->tenant, sizeof(r->tenant));
+	r->state = (enum restore_state)(i % STATE_COUNT);
+	random_text(r->reason, sizeof(r->reason));
+	r->revision = random_u64();
+	random_text(r->boot_id, sizeof(r->boot_id));
+	random_text(spec, sizeof(spec));
+	r->spec = strdup(spec);
+	random_text(r->socket_path, sizeof(r->socket_path));
+	r->caller_uid = edge[rnd() % ARRAY_LEN(edge)];
+	r->caller_gid = (uint32_t)rnd();
+	r->vmm_pid = (uint32_t)rnd();
+	r->vmm_uid = edge[rnd() % ARRAY_LEN(edge)];
+	r->vmm_start = random_u64();
+	r->worker_pid = (uint32_t)rnd();
+	r->worker_restarts = (uint32_t)rnd();
+	r->worker_start = random_u64();
+	r->size_bytes = random_u64();
+	r->page_bytes = random_u64();
+	r->memory_bytes = random_u64();
+	r->complete = rnd() & 1;
+	r->paused = rnd() & 1;
+	r->released = rnd() & 1;
+	r->prefetch = (enum spec_prefetch)(rnd() % PREFETCH_COUNT);
+	r->prefetch_held = rnd() & 1;
+	r->rate_bytes_per_s = random_u64();
+	r->max_resident_bytes = random_u64();
+	random_text(r->wset_key, sizeof(r->wset_key));
+	r->recording = rnd() & 1;
+	r->wset_pages = random_u64();
+	random_text(r->stop_reason, sizeof(r->stop_reason));
+	r->stop_by_us = random_u64();
+	r->created_ms = (int64_t)random_u64();
+	r->connected_ms = (int64_t)random_u64();
+	r->ended_ms = (int64_t)random_u64();
+}
+
+/* Text behind the NUL does not count; everything else of the struct does. */
+static void wipe(char *text, size_t size)
+{
+	size_t len = strlen(text);
+
+	memset(text + len, 0, size - len);
+}
+
+static void must_equal(const struct restore_record *a, const struct restore_record *b)
+{
+	struct restore_record x = *a, y = *b;
+	struct restore_record *both[] = {&x, &y};
+
+	ck_assert_str_eq(a->id, b->id);
+	ck_assert_str_eq(a->spec, b->spec);
+	for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+		wipe(both[i]->id, sizeof(both[i]->id));
+		wipe(both[i]->tenant, sizeof(both[i]->tenant));
+		wipe(both[i]->reason, sizeof(both[i]->reason));
+		wipe(both[i]->boot_id, sizeof(both[i]->boot_id));
+		wipe(both[i]->socket_path, sizeof(both[i]->socket_path));
+		wipe(both[i]->wset_key, sizeof(both[i]->wset_key));
+		wipe(both[i]->stop_reason, sizeof(both[i]->stop_reason));
+		both[i]->spec = NULL;
+	}
+	ck_assert_msg(memcmp(&x, &y, sizeof(x)) == 0, "%s differs", a->id);
+}
+
+/* ---- what is kept ---- */
+
+START_TEST(test_reopen)
+{
+	static struct restore_record want[RECORDS];
+	struct store *s;
+	struct all *got;
+
+	empty_dir();
+	seed = 0x9e3779b97f4a7c15u + (uint64_t)_i;
+	s = must_open();
+	for (int i = RECORDS - 1; i >= 0; i--) {
+		random_record(&want[i], i);
+		must_write(s, &want[i], NULL, 0);
+	}
+	/* Replace some: same id, everything else new. */
+	for (int i = 0; i < RECORDS; i += 3) {
+		free(want[i].spec);
+		random_record(&want[i], i);
+		must_write(s, &want[i], NULL, 0);
+	}
+	store_close(s);
+	ck_assert_msg(!exists("-wal") && !exists("-shm"), "a clean close leaves one file");
+	s = must_open();
+	got = read_all(s);
+	ck_assert_uint_eq(got->n, RECORDS);
+	for (int i = 0; i < RECORDS; i++) {
+		must_equal(&want[i], &got->v[i]);
+		free(want[i].spec);
+	}
+	free_all(got);
+	store_close(s);
+}
+END_TEST
+
+static int compare_event(void *arg, const struct store_event *e, struct err *err)
+{
+	const struct store_event **want = arg;
+
+	(void)err;
+	ck_assert_uint_eq(e->seq, (*want)->seq);
+	ck_assert_int_eq(e->time_ms, (*want)->time_ms);
+	ck_assert_str_eq(e->type, (*want)->type);
+	ck_assert_str_eq(e->tenant, (*want)->tenant);
+	ck_assert_str_eq(e->restore, (*want)->restore);
+	ck_assert_str_eq(e->data, (*want)->data ? (*want)->data : "{}");
+	(*want)++;
+	return 0;
+}
+
+START_TEST(test_events_reopen)
+{
+	static const struct store_event rows[] = {
+		{1, -5, "created", "t", "a", "{\"x\":\"ü\"}"},
+		{2, INT64_MAX, "connected", "t", "b", NULL},
+		{3, 0, "started", "", "", "{}"},
+	};
+	const struct store_event *want = rows;
+	struct store *s;
+	struct err err;
+
+	empty_dir();
+	s = must_open();
+	must_range(s, 0, 0);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		must_write(s, NULL, &rows[i], rows[i].seq);
+	ck_assert_int_eq(store_write(s, NULL, &rows[0], NULL, &err), 0);
+	store_close(s);
+	s = must_open();
+	ck_assert_int_eq(store_events(s, 0, NULL, 3, compare_event, &want, &err), 0);
+	ck_assert_ptr_eq(want, rows + ARRAY_LEN(rows));
+	must_range(s, 1, 4);
+	store_close(s);
+}
+END_TEST
+
+START_TEST(test_private)
+{
+	static const char *const files[] = {"", "-wal", "-shm", ".lock"};
+	struct store_event e = event_at(1, "t", "a");
+	struct store *s;
+
+	empty_dir();
+	umask(0);
+	s = must_open();
+	must_write(s, NULL, &e, 1);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		cleanup_free char *name = beside(files[i]);
+		struct stat st;
+
+		ck_assert_msg(stat(name, &st) == 0, "%s", name);
+		ck_assert_msg((st.st_mode & 0777) == 0600, "%s: %o", name, st.st_mode);
+	}
+	store_close(s);
+}
+END_TEST
+
+START_TEST(test_forget)
+{
+	static const int64_t ended[] = {0, 100, 199, 200, 201, 0};
+	static const char *const left[] = {"r0", "r3", "r4", "r5"};
+	struct restore_record r;
+	struct store *s;
+	struct all *got;
+	struct err err;
+
+	empty_dir();
+	s = must_open();
+	for (size_t i = 0; i < ARRAY_LEN(ended); i++) {
+		char id[8];
+
+		snprintf(id, sizeof(id), "r%zu", i);
+		r = plain(id, 1);
+		r.ended_ms = ended[i];
+		must_write(s, &r, NULL, 0);
+	}
+	ck_assert_int_eq(store_forget(s, 200, &err), 0);
+	got = read_all(s);
+	ck_assert_uint_eq(got->n, ARRAY_LEN(left));
+	for (size_t i = 0; i < ARRAY_LEN(left); i++)
+		ck_assert_str_eq(got->v[i].id, left[i]);
+	free_all(got);
+	store_close(s);
+}
+END_TEST
+
+static int refuse_restore(void *arg, struct restore_record *rec, struct err *err)
+{
+	(void)rec;
+	(*(int *)arg)++;
+	return err_set(err, ERR_TIMEOUT, "enough");
+}
+
+static int refuse_event(void *arg, const struct store_event *e, struct err *err)
+{
+	(void)e;
+	(*(int *)arg)++;
+	return err_set(err, ERR_TIMEOUT, "enough");
+}
+
+/* A visitor may also write: the daemon does when it closes rows of another boot. */
+static int write_within(void *arg, struct restore_record *rec, struct err *err)
+{
+	struct store_event e = event_at(1, rec->tenant, rec->id);
+
+	return store_write(arg, NULL, &e, NULL, err);
+}
+
+START_TEST(test_visitors)
+{
+	struct restore_record a = plain("a", 1), b = plain("b", 1);
+	struct store_event e = event_at(1, "t", "a");
+	struct store *s;
+	struct err err;
+	int calls = 0;
+
+	empty_dir();
+	s = must_open();
+	must_write(s, &a, &e, 1);
+	must_write(s, &b, &e, 2);
+	ck_assert_int_lt(store_restores(s, refuse_restore, &calls, &err), 0);
+	ck_assert_int_eq(calls, 1);
+	ck_assert_int_eq(err.code, ERR_TIMEOUT);
+	ck_assert_int_lt(store_events(s, 0, NULL, 10, refuse_event, &calls, &err), 0);
+	ck_assert_int_eq(calls, 2);
+	ck_assert_int_eq(err.code, ERR_TIMEOUT);
+	ck_assert_int_eq(store_restores(s, write_within, s, &err), 0);
+	must_range(s, 1, 4);
+	store_close(s);
+}
+END_TEST
+
+/* ---- events ---- */
+
+struct seqs {
+	char text[256];
+};
+
+static int list_seq(void *arg, const struct store_event *e, struct err *err)
+{
+	struct seqs *q = arg;
+	size_t len = strlen(q->text);
+
+	(void)err;
+	snprintf(q->text + len, sizeof(q->text) - len, "%" PRIu64 " ", e->seq);
+	return 0;
+}
+
+START_TEST(test_filters)
+{
+	static const struct store_event events[] = {
+		{.type = "x", .tenant = "t", .restore = "a"},  /* 1 */
+		{.type = "x", .tenant = "t", .restore = "b"},  /* 2 */
+		{.type = "x", .tenant = "u", .restore = "a"},  /* 3 */
+		{.type = "x", .tenant = "", .restore = ""},    /* 4 */
+		{.type = "x", .tenant = "t", .restore = "a"},  /* 5 */
+		{.type = "x", .tenant = "tt", .restore = "a"}, /* 6 */
+	};
+	static const struct {
+		const char *tenant, *restore;
+		uint64_t after;
+		size_t max;
+		const char *want;
+	} rows[] = {
+		{NULL, NULL, 0, 100, "1 2 3 4 5 6 "},
+		{"", "", 0, SIZE_MAX, "1 2 3 4 5 6 "},
+		{NULL, NULL, 4, 100, "5 6 "},
+		{NULL, NULL, 1, 2, "2 3 "},
+		{NULL, NULL, 0, 0, ""},
+		{NULL, NULL, 6, 100, ""},
+		{NULL, NULL, UINT64_MAX, 100, ""},
+		{"t", NULL, 0, 100, "1 2 5 "},
+		{"t", "", 1, 100, "2 5 "},
+		{NULL, "a", 0, 100, "1 3 5 6 "},
+		{"", "a", 2, 2, "3 5 "},
+		{"t", "a", 0, 100, "1 5 "},
+		{"t", "a", 1, 100, "5 "},
+		{"u", "b", 0, 100, ""},
+		{"none", NULL, 0, 100, ""},
+		{"' OR 1 --", NULL, 0, 100, ""},
+	};
+	struct store *s;
+
+	empty_dir();
+	s = must_open();
+	for (size_t i = 0; i < ARRAY_LEN(events); i++)
+		must_write(s, NULL, &events[i], i + 1);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct store_filter f = {rows[i].tenant, rows[i].restore};
+		struct seqs q = {""};
+		struct err err = {.msg = ""};
+
+		ck_assert_msg(store_events(s, rows[i].after, &f, rows[i].max, list_seq, &q,
+					   &err) == 0,
+			      "row %zu: %s", i, err.msg);
+		ck_assert_msg(strcmp(q.text, rows[i].want) == 0, "row %zu: %s", i, q.text);
+	}
+	store_close(s);
+}
+END_TEST
+
+START_TEST(test_trim)
+{
+	/* The clock was set back between 5 and 6. */
+	static const int64_t times[] = {10, 20, 30, 40, 50, 25, 60};
+	static const struct {
+		int64_t before;
+		uint64_t keep, oldest;
+	} rows[] = {
+		{0, 100, 1},  {10, 100, 1}, {11, 100, 2}, {21, 100, 3},
+		{30, 100, 3}, {31, 100, 4}, {41, 100, 5}, {41, UINT64_MAX, 5},
+		{51, 100, 7}, {0, 7, 1},    {0, 6, 2},    {31, 2, 6},
+		{51, 5, 7},   {0, 1, 7},    {0, 0, 8},    {61, 100, 8},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct store_event e = event_at(70, "t", "a");
+		struct err err = {.msg = ""};
+		struct store *s;
+
+		empty_dir();
+		s = must_open();
+		for (size_t k = 0; k < ARRAY_LEN(times); k++) {
+			struct store_event old = event_at(times[k], "t", "a");
+
+			must_write(s, NULL, &old, k + 1);
+		}
+		ck_assert_msg(store_trim_events(s, rows[i].before, rows[i].keep, &err) == 0,
+			      "row %zu: %s", i, err.msg);
+		must_range(s, rows[i].oldest, 7);
+		/* Numbers are never used again, not even after all were dropped. */
+		if (rows[i].oldest == 8) {
+			store_close(s);
+			s = must_open();
+			must_range(s, 8, 7);
+		}
+		must_write(s, NULL, &e, 8);
+		must_range(s, rows[i].oldest, 8);
+		store_close(s);
+	}
+}
+END_TEST
+
+#define MANY 10000
+
+static int ignore_event(void *arg, const struct store_event *e, struct err *err)
+{
+	(void)e;
+	(void)err;
+	(*(int *)arg)++;
+	return 0;
+}
+
+static int count_step(void *arg)
+{
+	(*(uint64_t *)arg)++;
+	return 0;
+}
+
+/* In steps of SQLite's machine, which are the same whatever else the host does. */
+static uint64_t cost_of(struct store *s, const struct store_filter *filter, int want)
+{
+	uint64_t steps = 0;
+	struct err err;
+	int found = 0;
+
+	sqlite3_progress_handler(store_db, 1, count_step, &steps);
+	ck_assert_int_eq(store_events(s, 0, filter, SIZE_MAX, ignore_event, &found, &err), 0);
+	sqlite3_progress_handler(store_db, 0, NULL, NULL);
+	ck_assert_int_eq(found, want);
+	return steps;
+}
+
+static uint64_t cost_of_range(struct store *s)
+{
+	uint64_t steps = 0;
+
+	sqlite3_progress_handler(store_db, 1, count_step, &steps);
+	must_range(s, 1, MANY);
+	sqlite3_progress_handler(store_db, 0, NULL, NULL);
+	return steps;
+}
+
+START_TEST(test_many_events)
+{
+	static const struct store_filter filters[] = {{NULL, "r1"}, {"t1", NULL}, {"t1", "r1"}};
+	struct store *s;
+	struct err err;
+	uint64_t all;
+
+	empty_dir();
+	watch_opening();
+	s = must_open();
+	for (uint64_t i = 0; i < MANY; i++) {
+		struct restore_record r = plain("r", i);
+		struct store_event e = event_at((int64_t)i, "t", "r");
+
+		if (i == MANY - 1)
+			e = event_at((int64_t)i, "t1", "r1");
+		must_write(s, &r, &e, i + 1);
+	}
+	/* One out of many is found, not searched for; nor is the range counted. */
+	all = cost_of(s, NULL, MANY);
+	for (size_t i = 0; i < ARRAY_LEN(filters); i++)
+		ck_assert_msg(cost_of(s, &filters[i], 1) * 20 < all, "filter %zu scans", i);
+	ck_assert_msg(cost_of_range(s) * 20 < all, "the range is counted");
+	ck_assert_int_eq(store_trim_events(s, 0, 10, &err), 0);
+	must_range(s, MANY - 9, MANY);
+	store_close(s);
+}
+END_TEST
+
+/* ---- rows that somebody else wrote ---- */
+
+static const struct {
+	const char *assignment, *complaint;
+} bad_rows[] = {
+	{"state = 'zombie'", "damaged"},
+	{"complete = 2", "damaged"},
+	{"prefetch = 'some'", "bad prefetch"},
+	{"caller_uid = -1", "bad caller_uid"},
+	{"vmm_pid = 4294967296", "bad vmm_pid"},
+	{"tenant = printf('%064d', 0)", "bad tenant"},
+	{"reason = printf('%0512d', 0)", "bad reason"},
+	{"boot_id = CAST(x'610062' AS TEXT)", "bad boot_id"},
+	{"spec = CAST(x'7b007d' AS TEXT)", "bad spec"},
+};
+
+START_TEST(test_bad_row)
+{
+	struct restore_record r = plain("a", 1);
+	struct store *s;
+	struct err err = {.msg = ""};
+	struct all all = {.n = 0};
+	char text[200];
+
+	empty_dir();
+	s = must_open();
+	must_write(s, &r, NULL, 0);
+	store_close(s);
+	snprintf(text, sizeof(text), "PRAGMA ignore_check_constraints = ON; UPDATE restores SET %s",
+		 bad_rows[_i].assignment);
+	in_shell(text);
+	if (store_open(path, &s, &err) == 0) {
+		ck_assert_msg(store_restores(s, collect, &all, &err) < 0, "%s",
+			      bad_rows[_i].assignment);
+		store_close(s);
+	}
+	ck_assert_msg(strstr(err.msg, bad_rows[_i].complaint) != NULL, "%s: %s",
+		      bad_rows[_i].assignment, err.msg);
+	ck_assert_uint_eq(all.n, 0);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("store");
+	TCase *t = tcase_create("kept");
+
+	tcase_add_unchecked_fixture(t, make_dir, remove_dir);
+	tcase_add_loop_test(t, test_reopen, 0, 3);
+	tcase_add_test(t, test_events_reopen);
+	tcase_add_test(t, test_private);
+	tcase_add_test(t, test_forget);
+	tcase_add_test(t, test_visitors);
+	tcase_add_test(t, test_filters);
+	tcase_add_test(t, test_trim);
+	tcase_add_test(t, test_many_events);
+	tcase_add_loop_test(t, test_bad_row, 0, ARRAY_LEN(bad_rows));
+	suite_add_tcase(s, t);
+	return s;
+}

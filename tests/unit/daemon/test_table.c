@@ -1,0 +1,72 @@
+/* test_table - restores by id */
+#include "daemon/table.h"
+
+#include <check.h>
+#include <string.h>
+
+#include "tests/support/runner.h"
+
+#define MANY 200
+
+static struct restore restores[MANY];
+
+/* In an order that is not theirs. */
+static void fill(struct table *t)
+{
+	for (size_t i = 0; i < MANY; i++) {
+		struct restore *l = &restores[i * 77 % MANY];
+
+		snprintf(l->rec.id, sizeof(l->rec.id), "r-%03zu", i * 77 % MANY);
+		table_insert(t, l);
+	}
+}
+
+START_TEST(test_in_order)
+{
+	struct table t = {0};
+	const char *after = "";
+	size_t n = 0;
+
+	ck_assert_ptr_null(table_next(&t, ""));
+	fill(&t);
+	ck_assert_uint_eq(t.n, MANY);
+	for (struct restore *l; (l = table_next(&t, after)); after = l->rec.id)
+		ck_assert_ptr_eq(l, &restores[n++]);
+	ck_assert_uint_eq(n, MANY);
+	/* Also behind one that is not there. */
+	ck_assert_ptr_eq(table_next(&t, "r-0040"), &restores[5]);
+	table_fini(&t);
+}
+END_TEST
+
+START_TEST(test_find_and_remove)
+{
+	struct restore other = {.rec.id = "r-007"};
+	struct table t = {0};
+
+	fill(&t);
+	ck_assert_ptr_eq(table_find(&t, "r-007"), &restores[7]);
+	ck_assert_ptr_null(table_find(&t, "r-"));
+	/* Another restore of the same id is not in it. */
+	table_remove(&t, &other);
+	ck_assert_ptr_eq(table_find(&t, "r-007"), &restores[7]);
+	for (size_t i = 0; i < MANY; i += 2)
+		table_remove(&t, &restores[i]);
+	table_remove(&t, &restores[0]);
+	ck_assert_uint_eq(t.n, MANY / 2);
+	for (size_t i = 0; i < MANY; i++)
+		ck_assert_ptr_eq(table_find(&t, restores[i].rec.id), i % 2 ? &restores[i] : NULL);
+	table_fini(&t);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("table");
+	TCase *tc = tcase_create("table");
+
+	tcase_add_test(tc, test_in_order);
+	tcase_add_test(tc, test_find_and_remove);
+	suite_add_tcase(suite, tc);
+	return suite;
+}

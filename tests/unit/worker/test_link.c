@@ -1,0 +1,532 @@
+/* link: the way back to a supervisor, against a listening socket of our own */
+#include "worker/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "common/sock.h"
+#include "tests/support/harness.h"
+#include "tests/support/runner.h"
+
+#define NOBODY 65534
+#define FIRST_US 20000
+#define LONGEST_US 1000000
+#define SENDS_MAX 100000
+#define JUST_NOW (UINT64_MAX / 2) /* it came back, however late we are */
+
+static char *dir; /* of the test case */
+
+/* Unchecked: they run in the runner, so that a failed test leaves nothing behind. */
+static void make_dir(void)
+{
+	dir = harness_tmpdir();
+}
+
+static void remove_dir(void)
+{
+	harness_rmtree(dir);
+	free(dir);
+}
+
+struct scene {
+	struct link l;
+	int sup;     /* the supervisor's end of its first channel */
+	int returns; /* to a supervisor */
+};
+
+static void turn(struct scene *s, uint64_t now)
+{
+	bool found = link_turn(&s->l, now);
+
+	s->returns += found;
+	ck_assert(!found || !link_away(&s->l));
+}
+
+/* @home: a name in the directory, or NULL. */
+static void setup(struct scene *s, const char *home)
+{
+	int pair[2];
+	struct err err;
+
+	ck_assert_int_eq(chan_pair(pair, &err), 0);
+	s->sup = pair[0];
+	s->returns = 0;
+	link_init(&s->l, pair[1]);
+	if (home)
+		snprintf(s->l.home, sizeof(s->l.home), "%.80s/%s", dir, home);
+}
+
+static void lose(struct scene *s)
+{
+	struct chan_msg msg = {0};
+
+	close_fd(&s->sup);
+	link_send(&s->l, CHAN_GONE, &msg, NULL, 0);
+	ck_assert_int_eq(s->l.chan, -1);
+}
+
+static void teardown(struct scene *s)
+{
+	link_fini(&s->l);
+	ck_assert_int_eq(s->l.chan, -1);
+	ck_assert_uint_eq(link_wait_us(&s->l, now_us()), UINT64_MAX);
+	close_fd(&s->sup);
+}
+
+static int listen_at(const char *name)
+{
+	cleanup_free char *path = NULL;
+	struct err err;
+	int fd;
+
+	ck_assert_int_gt(asprintf(&path, "%s/%s", dir, name), 0);
+	ck_assert_msg(sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
+				  &fd, &err) == 0, "%s", err.msg);
+	return fd;
+}
+
+/* The next attempt, as soon as it is due. */
+static void try_now(struct scene *s)
+{
+	ck_assert_uint_ne(link_wait_us(&s->l, s->l.try_us), UINT64_MAX);
+	turn(s, s->l.try_us);
+}
+
+static void check_pause(uint64_t got, uint64_t pause)
+{
+	ck_assert_msg(got >= pause / 2 && got < pause / 2 + pause, "%ju us beside %ju",
+		      (uintmax_t)got, (uintmax_t)pause);
+}
+
+/* ---- lost ---- */
+
+static void close_it(struct scene *s)
+{
+	close_fd(&s->sup);
+}
+
+static void send_rubbish(struct scene *s)
+{
+	ck_assert_int_eq(send(s->sup, "rubbish", 7, 0), 7);
+}
+
+static void send_old(struct scene *s)
+{
+	const uint32_t old[4] = {CHAN_PAUSE, CHAN_VERSION_MIN - 1};
+
+	ck_assert_int_eq(send(s->sup, old, sizeof(old), 0), sizeof(old));
+}
+
+START_TEST(lost_when_nothing_can_be_read)
+{
+	void (*const how[])(struct scene *s) = {close_it, send_rubbish, send_old};
+	int fds[CHAN_FDS_MAX], before = harness_count_fds(getpid());
+	struct chan_msg msg = {0};
+	struct scene s;
+	uint64_t now;
+
+	setup(&s, "nobody");
+	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_ge(s.l.chan, 0);
+	ck_assert_uint_eq(link_wait_us(&s.l, now_us()), UINT64_MAX);
+	how[_i](&s);
+	now = now_us();
+	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(s.l.chan, -1);
+	ck_assert_uint_ge(s.l.try_us, now + FIRST_US / 2);
+	ck_assert_uint_le(s.l.try_us, now_us() + FIRST_US + FIRST_US / 2);
+	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(s.returns, 0);
+	teardown(&s);
+	ck_assert_int_eq(harness_count_fds(getpid()), before);
+}
+END_TEST
+
+/* What was said before the end is heard; what cannot be sent stays the caller's. */
+START_TEST(lost_when_nothing_can_be_sent)
+{
+	int fds[CHAN_FDS_MAX], own = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct chan_msg msg = {0};
+	struct scene s;
+	struct err err;
+
+	setup(&s, "nobody");
+	ck_assert_int_eq(chan_send(s.sup, CHAN_PAUSE, &msg, NULL, 0, &err), 0);
+	close_fd(&s.sup);
+	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_GOT);
+	ck_assert_uint_eq(msg.type, CHAN_PAUSE);
+	for (int i = 0; i < 3; i++) {
+		link_send(&s.l, CHAN_CONNECTED, &msg, &own, 1);
+		ck_assert_int_eq(s.l.chan, -1);
+	}
+	ck_assert_int_eq(fcntl(own, F_GETFD), FD_CLOEXEC);
+	close(own);
+	teardown(&s);
+}
+END_TEST
+
+/* It had handed something over before it died, and we spoke before we listened. */
+START_TEST(last_words_are_heard)
+{
+	int fds[CHAN_FDS_MAX], own = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct chan_msg msg = {0};
+	int home = listen_at("home");
+	struct scene s;
+	struct err err;
+
+	setup(&s, "home");
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(chan_send(s.sup, CHAN_PEER, &msg, &own, 1, &err), 0);
+	lose(&s);
+	for (int i = 0; i < 3; i++) {
+		struct pollfd p = {.fd = link_fd(&s.l), .events = POLLIN};
+
+		/* First of all. */
+		ck_assert_uint_eq(link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
+		ck_assert_int_eq(poll(&p, 1, 0), 1);
+		ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_GOT);
+		ck_assert_uint_eq(msg.type, CHAN_PEER);
+		ck_assert_int_ge(fds[0], 0);
+		close(fds[0]);
+	}
+	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(link_fd(&s.l), -1);
+	try_now(&s);
+	ck_assert_int_eq(s.returns, 1);
+	ck_assert_int_eq(link_fd(&s.l), s.l.chan);
+	close(own);
+	close(home);
+	teardown(&s);
+}
+END_TEST
+
+/* The guest's thread does not wait for one that does not read. */
+START_TEST(lost_when_it_does_not_read)
+{
+	struct chan_msg msg = {0};
+	int sent = 0, home = listen_at("home");
+	struct scene s;
+
+	setup(&s, "home");
+	for (; s.l.chan >= 0 && sent < SENDS_MAX; sent++)
+		link_send(&s.l, CHAN_NOTE, &msg, NULL, 0);
+	ck_assert_int_eq(s.l.chan, -1);
+	ck_assert_int_gt(sent, 3);
+	try_now(&s);
+	ck_assert_int_eq(s.returns, 1);
+	teardown(&s);
+	close(home);
+}
+END_TEST
+
+START_TEST(without_a_home)
+{
+	struct scene s;
+
+	setup(&s, NULL);
+	lose(&s);
+	ck_assert_uint_eq(link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
+	turn(&s, UINT64_MAX - 1);
+	ck_assert_int_eq(s.l.chan, -1);
+	teardown(&s);
+}
+END_TEST
+
+/* ---- the way back ---- */
+
+static void make_nothing(const char *path)
+{
+	(void)path;
+}
+
+static void make_file(const char *path)
+{
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+}
+
+static void make_stale(const char *path)
+{
+	struct err err;
+	int fd;
+
+	ck_assert_int_eq(sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
+				     &fd, &err), 0);
+	close(fd);
+}
+
+static void make_stream(const char *path)
+{
+	struct err err;
+	int fd; /* open to the end of the test */
+
+	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
+				     &fd, &err), 0);
+}
+
+static void (*const not_homes[])(const char *path) = {make_nothing, make_file, make_stale,
+						      make_stream};
+
+START_TEST(pauses_grow)
+{
+	uint64_t pause = FIRST_US, before;
+	struct scene s;
+	int fds;
+
+	setup(&s, "no-home");
+	unlink(s.l.home);
+	not_homes[_i](s.l.home);
+	lose(&s);
+	fds = harness_count_fds(getpid());
+	for (int i = 0; i < 12; i++) {
+		before = s.l.try_us;
+		turn(&s, before - 1);
+		ck_assert_msg(s.l.try_us == before, "tried before it was time");
+		ck_assert_uint_eq(link_wait_us(&s.l, before - 7), 7);
+		try_now(&s);
+		pause = min_u64(2 * pause, LONGEST_US);
+		check_pause(s.l.try_us - before, pause);
+		ck_assert_int_eq(s.l.chan, -1);
+	}
+	ck_assert_uint_eq(pause, LONGEST_US);
+	ck_assert_int_eq(s.returns, 0);
+	ck_assert_int_eq(harness_count_fds(getpid()), fds);
+	teardown(&s);
+}
+END_TEST
+
+/* Not all in one moment: neither one worker's attempts nor those of many. */
+START_TEST(pauses_are_jittered)
+{
+	enum { TRIES = 64 };
+	uint64_t least = UINT64_MAX, most = 0, sum = 0;
+	struct scene s;
+
+	setup(&s, "home");
+	lose(&s);
+	for (int i = 0; i < 10 + TRIES; i++) {
+		uint64_t at = s.l.try_us, got;
+
+		try_now(&s);
+		got = s.l.try_us - at;
+		if (i < 10)
+			continue;
+		least = min_u64(least, got);
+		most = max_u64(most, got);
+		sum += got;
+	}
+	ck_assert_msg(most - least > LONGEST_US / 2, "%ju to %ju us", (uintmax_t)least,
+		      (uintmax_t)most);
+	ck_assert_msg(sum / TRIES > LONGEST_US * 3 / 4 && sum / TRIES < LONGEST_US * 5 / 4,
+		      "%ju us on average", (uintmax_t)(sum / TRIES));
+	teardown(&s);
+}
+END_TEST
+
+static int accept_one(int listener)
+{
+	return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+START_TEST(comes_back)
+{
+	int fds[CHAN_FDS_MAX], home = -1, sup;
+	struct chan_msg msg = {0};
+	struct scene s;
+	struct err err;
+
+	setup(&s, "home");
+	for (int round = 1; round <= 3; round++) {
+		lose(&s);
+		ck_assert_uint_eq(s.l.pause_us, FIRST_US);
+		try_now(&s);
+		ck_assert_int_eq(s.l.chan, -1);
+		home = listen_at("home");
+		try_now(&s);
+		ck_assert_int_eq(s.returns, round);
+		ck_assert_int_eq(fcntl(s.l.chan, F_GETFD), FD_CLOEXEC);
+		ck_assert_uint_eq(link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
+		turn(&s, UINT64_MAX - 1);
+		ck_assert_msg(s.returns == round, "said twice");
+		sup = accept_one(home);
+		ck_assert_int_ge(sup, 0);
+		ck_assert_int_eq(accept_one(home), -1);
+		msg.prefetch.rate_bytes_per_s = (uint64_t)round;
+		link_send(&s.l, CHAN_COMPLETE, &msg, NULL, 0);
+		ck_assert_int_eq(chan_recv(sup, &msg, fds, &err), CHAN_GOT);
+		ck_assert_uint_eq(msg.type, CHAN_COMPLETE);
+		ck_assert_int_eq(chan_send(sup, CHAN_RESUME, &msg, NULL, 0, &err), 0);
+		ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_GOT);
+		ck_assert_uint_eq(msg.type, CHAN_RESUME);
+		close(home);
+		s.sup = sup;
+	}
+	teardown(&s);
+}
+END_TEST
+
+/* As the loop of a worker does it. */
+static void wait_and_try(struct scene *s)
+{
+	uint64_t wait;
+
+	while ((wait = link_wait_us(&s->l, now_us())))
+		poll(NULL, 0, (int)(wait / 1000 + 1));
+	turn(s, now_us());
+	ck_assert_int_ge(s->l.chan, 0);
+}
+
+static void hang_up(struct scene *s, int home, bool say_something)
+{
+	int fds[CHAN_FDS_MAX], sup = accept_one(home);
+	struct chan_msg msg = {0};
+	struct err err;
+
+	if (say_something) {
+		ck_assert_int_eq(chan_send(sup, CHAN_RESUME, &msg, NULL, 0, &err), 0);
+		ck_assert_int_eq(link_recv(&s->l, &msg, fds), CHAN_GOT);
+	}
+	close(sup);
+	s->l.since_us = JUST_NOW;
+	ck_assert_int_eq(link_recv(&s->l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(s->l.chan, -1);
+}
+
+/* One that wants us not is asked ever more seldom, until another is there. */
+START_TEST(turned_away)
+{
+	int home = listen_at("home");
+	struct scene s;
+
+	setup(&s, "home");
+	lose(&s);
+	for (int round = 1; round <= 4; round++) {
+		wait_and_try(&s);
+		hang_up(&s, home, false);
+		ck_assert_uint_eq(s.l.pause_us, FIRST_US << round);
+	}
+	wait_and_try(&s);
+	hang_up(&s, home, true);
+	ck_assert_uint_eq(s.l.pause_us, FIRST_US);
+	ck_assert_int_eq(s.returns, 5);
+	teardown(&s);
+	close(home);
+}
+END_TEST
+
+/* Anybody could bind the path while the supervisor is away, if he may write there. */
+START_TEST(refuses_a_home_of_somebody_else)
+{
+	struct scene s;
+	int ready[2], stay[2], status;
+	char byte;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		return; /* needs another user */
+	ck_assert_int_eq(chmod(dir, 0777), 0);
+	setup(&s, "strange");
+	lose(&s);
+	ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(stay, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct err err;
+		int fd;
+
+		close(stay[1]);
+		if (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY) ||
+		    sock_listen(s.l.home, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
+				&fd, &err) || write(ready[1], "x", 1) != 1)
+			_exit(1);
+		/* Somebody did come, but stayed for nothing and left without a word. */
+		_exit(read(stay[0], &byte, 1) == 0 && (fd = accept_one(fd)) >= 0 &&
+		      recv(fd, &byte, 1, 0) == 0 ? 0 : 2);
+	}
+	close(ready[1]);
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	try_now(&s);
+	ck_assert_int_eq(s.l.chan, -1);
+	ck_assert_int_eq(s.returns, 0);
+	ck_assert_uint_eq(s.l.pause_us, 2 * FIRST_US);
+	close(stay[1]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	teardown(&s);
+}
+END_TEST
+
+static int fill_backlog(const char *path, int *ret, int max)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int n = 0;
+
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	for (; n < max; n++) {
+		ret[n] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (connect(ret[n], (struct sockaddr *)&addr, sizeof(addr)) == 0)
+			continue;
+		ck_assert_int_eq(errno, EAGAIN);
+		close(ret[n]);
+		return n;
+	}
+	return n;
+}
+
+START_TEST(full_backlog)
+{
+	int home = listen_at("home"), others[16], n;
+	struct scene s;
+
+	ck_assert_int_eq(listen(home, 2), 0);
+	setup(&s, "home");
+	lose(&s);
+	n = fill_backlog(s.l.home, others, ARRAY_LEN(others));
+	ck_assert_int_lt(n, (int)ARRAY_LEN(others));
+	/* Nobody takes any of them: one that waited would do so for ever. */
+	for (int i = 0; i < 5; i++) {
+		try_now(&s);
+		ck_assert_int_eq(s.l.chan, -1);
+	}
+	ck_assert_uint_eq(s.l.pause_us, FIRST_US << 5);
+	ck_assert_int_eq(s.returns, 0);
+	close(accept_one(home));
+	try_now(&s);
+	ck_assert_int_ge(s.l.chan, 0);
+	ck_assert_int_eq(s.returns, 1);
+	for (int i = 0; i < n; i++)
+		close(others[i]);
+	teardown(&s);
+	close(home);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("link");
+	TCase *tc = tcase_create("lost");
+
+	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
+	tcase_add_loop_test(tc, lost_when_nothing_can_be_read, 0, 3);
+	tcase_add_test(tc, lost_when_nothing_can_be_sent);
+	tcase_add_test(tc, last_words_are_heard);
+	tcase_add_test(tc, lost_when_it_does_not_read);
+	tcase_add_test(tc, without_a_home);
+	suite_add_tcase(suite, tc);
+
+	tc = tcase_create("back");
+	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
+	tcase_add_loop_test(tc, pauses_grow, 0, ARRAY_LEN(not_homes));
+	tcase_add_test(tc, pauses_are_jittered);
+	tcase_add_test(tc, comes_back);
+	tcase_add_test(tc, turned_away);
+	tcase_add_test(tc, refuses_a_home_of_somebody_else);
+	tcase_add_test(tc, full_backlog);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
