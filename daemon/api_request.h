@@ -3,7 +3,7 @@
  *
  * A handler is called with what its caller has a right to (routes.h), and returns
  *
- *    0   the request is settled: answered, or left to a long poll (waits.h), a create or
+ *    0   the request is settled: answered, or left to a long poll (long_poll.h), a create or
  *        a stream, which answers it later; @c is over when the handler returns
  *   -1   it has done neither; the dispatcher answers with @err
  */

@@ -42,7 +42,7 @@ void long_poll_init(struct long_polls *waits, struct event_base *base);
  * @live: there as long as anything waits for it
  * @goal: copied
  *
- * Like a handler (call.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
+ * Like a handler (api_request.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
  * where too many are held.
  */
 int long_poll_hold(struct long_polls *waits, struct http_request *req, const struct restore *restore,

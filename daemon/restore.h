@@ -1,7 +1,7 @@
 /*
  * restore - one restore at work: its record, what is held for it, and its worker's slot
  *
- * It has two states: what the API shows of it (restore.h), and how it stands with its worker
+ * It has two states: what the API shows of it (record.h), and how it stands with its worker
  * (slot.h). Nobody but this room changes the first, and writes it down: those who recover,
  * command, record or assign do it through here. When the restore ends, all that is held goes at
  * once (holdings.h); what stays is the record, until the retention time is over.

@@ -42,11 +42,11 @@ const struct route *routes_at(size_t i);
 /*
  * routes_call - the handler of @r, if @caller has the right to it
  *
- * Returns what the handler does (call.h), or -1 and it was not called.
+ * Returns what the handler does (api_request.h), or -1 and it was not called.
  */
 int routes_call(const struct route *r, const struct tenant_caller *caller, struct api_request *c,
 		struct err *err);
-/* Settles the request of @c (call.h); id and body of @c are filled in here. */
+/* Settles the request of @c (api_request.h); id and body of @c are filled in here. */
 void routes_answer(struct api_request *c);
 
 #endif

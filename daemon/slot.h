@@ -2,8 +2,8 @@
  * slot - the place of a restore's worker: is one there, and what is expected of it
  *
  * Pure: an event goes in, what is to be done comes out; the process, its channel and its
- * deadlines are the restore's (live.h). The other state of a restore, the one that the API
- * shows, is in restore.h; what a worker may say follows from both (phase.h).
+ * deadlines are the restore's (restore.h). The other state of a restore, the one that the API
+ * shows, is in record.h; what a worker may say follows from both (phase.h).
  *
  *              LOADED                  REPLACE
  *   creating ─────────► ready ──────────────────────► replacing ──┐

@@ -54,7 +54,7 @@ static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm,
 	}
 }
 
-enum handshake_end lobby_wait(struct job *j, struct peer *ret_vmm,
+enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm,
 			  struct regions *ret_regions, struct err *err)
 {
 	struct peers peers;

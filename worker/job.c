@@ -57,7 +57,7 @@ static void wait_and_serve(struct job *j)
 	enum handshake_end end;
 	struct err err;
 
-	end = lobby_wait(j, &vmm, &regions, &err);
+	end = handshake_wait(j, &vmm, &regions, &err);
 	if (end == HANDSHAKE_STOPPED)
 		return;
 	if (end == HANDSHAKE_NOBODY) {

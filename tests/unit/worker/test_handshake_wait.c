@@ -179,7 +179,7 @@ START_TEST(test_end)
 
 	open_door(&s);
 	ends[_i].happens(&s);
-	end = lobby_wait(&s.job, &vmm, &regions, &err);
+	end = handshake_wait(&s.job, &vmm, &regions, &err);
 	ck_assert_msg(end == ends[_i].end, "row %d ends in %d: %s", _i, end, err.msg);
 	if (end == HANDSHAKE_NOBODY || end == HANDSHAKE_BAD_VMM)
 		ck_assert_msg(strstr(err.msg, ends[_i].why) != NULL, "%s", err.msg);
@@ -217,7 +217,7 @@ START_TEST(test_wishes)
 	msg.prefetch.rate_bytes_per_s = 1;
 	say(&s, CHAN_PREFETCH, &msg, NULL, 0);
 	stop(&s);
-	ck_assert_int_eq(lobby_wait(&s.job, &vmm, &regions, &err), HANDSHAKE_STOPPED);
+	ck_assert_int_eq(handshake_wait(&s.job, &vmm, &regions, &err), HANDSHAKE_STOPPED);
 	ck_assert_int_eq(s.job.spec.prefetch, PREFETCH_ALL);
 	ck_assert(s.job.prefetch_held);
 	ck_assert_uint_eq(s.job.spec.rate_bytes_per_s, 77);
@@ -228,7 +228,7 @@ END_TEST
 
 Suite *test_suite(void)
 {
-	Suite *s = suite_create("lobby");
+	Suite *s = suite_create("handshake_wait");
 	TCase *t = tcase_create("waiting");
 
 	tcase_add_unchecked_fixture(t, make_dir, remove_dir);

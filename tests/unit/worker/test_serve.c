@@ -24,7 +24,7 @@ static void check_said(struct scene *s, const enum chan_type *types, size_t n)
 	ck_assert_int_eq(hear(s->sup, &msg, &nfds), CHAN_NONE);
 }
 
-/* As the lobby hands it over. */
+/* As the wait for the handshake hands it over. */
 static void make_peer(struct scene *s, struct peer *ret, int uffd)
 {
 	int pair[2];
