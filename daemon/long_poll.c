@@ -11,6 +11,7 @@ struct wait {
 	struct http_request *req;
 	const struct restore *restore;
 	struct event *deadline;
+	uint64_t until_us; /* that is */
 	struct wait_goal goal;
 };
 
@@ -39,9 +40,16 @@ static void finish(struct wait *w, bool late)
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
+	struct wait *w = arg;
+	uint64_t now = now_us();
+
 	(void)fd;
 	(void)what;
-	finish(arg, true);
+	/* The loop's clock is that of its last turn: its timers may be some milliseconds early. */
+	if (now < w->until_us)
+		timer_add(w->deadline, w->until_us - now);
+	else
+		finish(w, true);
 }
 
 static void on_gone(struct http_request *req, void *arg)
@@ -73,6 +81,7 @@ int long_poll_hold(struct long_polls *waits, struct http_request *req, const str
 		.req = req,
 		.restore = restore,
 		.deadline = evtimer_new(waits->base, on_deadline, w),
+		.until_us = now_us() + ms * TIMER_MS,
 		.goal = *goal,
 	};
 	timer_add(w->deadline, ms * TIMER_MS);
