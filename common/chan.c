@@ -183,7 +183,7 @@ static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, str
 	return 0;
 }
 
-static void close_all(int fds[CHAN_FDS_MAX])
+void chan_close_fds(int fds[CHAN_FDS_MAX])
 {
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		close_fd(&fds[i]);
@@ -196,7 +196,7 @@ static void ignore(struct chan_msg *msg, int fds[CHAN_FDS_MAX])
 
 	memset(msg, 0, sizeof(*msg));
 	msg->version = version;
-	close_all(fds);
+	chan_close_fds(fds);
 }
 
 static void end_texts(struct chan_msg *msg)
@@ -263,6 +263,6 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 	if (n > 0)
 		step = judge(msg, (size_t)n, hdr.msg_flags & MSG_TRUNC, taken, fds, err);
 	if (step != CHAN_GOT)
-		close_all(fds);
+		chan_close_fds(fds);
 	return step;
 }

@@ -317,5 +317,7 @@ enum chan_step {
  * CHAN_LOST the message is gone, @msg tells its type.
  */
 enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err);
+/* Those that nobody has taken: -1 from then on. */
+void chan_close_fds(int fds[CHAN_FDS_MAX]);
 
 #endif

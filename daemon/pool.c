@@ -70,8 +70,7 @@ static bool read_message(struct worker *w, enum chan_step *ret_step, struct err 
 		w->hooks->message(w->arg, &msg, fds);
 	else
 		tell_lie(w, "it speaks before it is asked");
-	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-		close_fd(&fds[i]);
+	chan_close_fds(fds);
 	return true;
 }
 

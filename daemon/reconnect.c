@@ -130,8 +130,7 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	hear(v, &msg, fds);
-	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-		close_fd(&fds[i]);
+	chan_close_fds(fds);
 }
 
 static void admit(struct reconnect *reconnect, int chan)

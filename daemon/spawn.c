@@ -156,8 +156,7 @@ static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_
 		return -1;
 	if (msg->type == CHAN_FORKED && msg->forked.pid && fds[0] >= 0)
 		return 0;
-	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-		close_fd(&fds[i]);
+	chan_close_fds(fds);
 	return -1;
 }
 

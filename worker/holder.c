@@ -118,8 +118,7 @@ static bool hear(struct holder *h)
 	switch (chan_recv(h->worker, &msg, fds, &err)) {
 	case CHAN_GOT:
 		on = obey(h, &msg, fds);
-		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-			close_fd(&fds[i]);
+		chan_close_fds(fds);
 		return on;
 	case CHAN_AGAIN:
 		return true;
@@ -245,8 +244,7 @@ static bool await(int *holder, enum chan_type type, struct chan_msg *msg, int *f
 	}
 	if (step == CHAN_GOT && msg->type == type)
 		return true;
-	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-		close_fd(&fds[i]);
+	chan_close_fds(fds);
 	close_fd(holder);
 	return false;
 }
@@ -338,8 +336,7 @@ void holder_take(int *holder, struct source_given *ret)
 		}
 		more = take_some(ret, &msg.files, fds);
 		total = msg.files.total;
-		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-			close_fd(&fds[i]);
+		chan_close_fds(fds);
 	}
 	if (ret->n != total)
 		holder_given_fini(ret);

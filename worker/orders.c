@@ -192,8 +192,7 @@ enum orders_step orders_hear(struct job *j)
 	row = find(h.msg.type, j->phase);
 	if (row)
 		row->handle(j, &h);
-	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-		close_fd(&h.fds[i]);
+	chan_close_fds(h.fds);
 	return row || h.msg.type == CHAN_NONE ? ORDERS_DONE : ORDERS_IGNORED;
 }
 

@@ -27,8 +27,7 @@ static void await_request(int chan, int *ret_worker)
 			_exit(0);
 		}
 		*ret_worker = msg.type == CHAN_FORK ? steal_fd(&fds[0]) : -1;
-		for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-			close_fd(&fds[i]);
+		chan_close_fds(fds);
 		if (*ret_worker >= 0)
 			return;
 	}
