@@ -265,7 +265,8 @@ int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view 
 		errno = EPERM;
 		return denied(pid, err);
 	}
-	if (fd < 0 && owns_regions(pid, &view->regions, false) == OWNS_UNSEEN) {
+	/* With none of its regions it has no guest that could wait for us: it is ending. */
+	if (fd < 0 && owns_regions(pid, &view->regions, false) != OWNS) {
 		errno = ESRCH;
 		return err_sys(err, "the VMM (pid %d) has no memory any more", (int)pid);
 	}

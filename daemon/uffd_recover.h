@@ -20,8 +20,8 @@
  *
  * Needs the right to trace the VMM (CAP_SYS_PTRACE, or the same user and a tracing policy
  * that allows it). Returns 0, or -1 with ERR_DENIED or ERR_SYSTEM that says what was not
- * possible; its sys is ESRCH when the VMM has no memory any more: it is ending, or its main
- * thread alone has ended.
+ * possible; its sys is ESRCH when the VMM has none of the regions any more: it is ending, or
+ * its main thread alone has ended.
  */
 int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
 	       struct err *err);

@@ -228,11 +228,20 @@ END_TEST
 
 /* --- a VMM without memory: it is ending, or its main thread alone has --- */
 
-static void loses_memory(struct killing *k, const char *name)
+#define MAIN_ENDS TOUCHES " --main-ends"
+
+static const char *const losing[] = {MAIN_ENDS, "--hold-before --no-touch --ends-slowly"};
+
+static void loses_memory(struct killing *k, const char *name, const char *vmm)
 {
-	begin(k, name, NULL, POLICY("kill"), TOUCHES " --main-ends");
+	begin(k, name, NULL, POLICY("kill"), vmm);
 	/* What is seen of it from outside is its main thread. */
-	killing_await_death(k, k->s.vmm.pid);
+	if (strstr(vmm, "--main-ends")) {
+		killing_await_death(k, k->s.vmm.pid);
+	} else {
+		scene_vmm_go(&k->s.vmm);
+		ck_assert(stage_hears(&k->s, "holding"));
+	}
 	killing_end(k, DIES_BOTH);
 	killing_revive(k, DIES_BOTH);
 	killing_bury(k);
@@ -247,7 +256,7 @@ START_TEST(memory_is_lost)
 
 	if (!killing_survivable(DIES_BOTH))
 		return;
-	loses_memory(&k, "memory-is-lost");
+	loses_memory(&k, "memory-is-lost", MAIN_ENDS);
 	failed(&k, &failing[0], "does not end");
 	killing_close(&k);
 }
@@ -256,12 +265,13 @@ END_TEST
 /* That is its end, and not a failure. */
 START_TEST(memory_goes_first)
 {
+	cleanup_free char *name = scene_format("memory-goes-first-%d", _i);
 	cleanup_free char *events = NULL;
 	struct killing k;
 
 	if (!killing_survivable(DIES_BOTH))
 		return;
-	loses_memory(&k, "memory-goes-first");
+	loses_memory(&k, name, losing[_i]);
 	ck_assert_int_eq(kill(k.s.vmm.pid, SIGKILL), 0);
 	ck_assert_int_eq(stage_end(&k.s), KILLED);
 	json_object_put(stage_ended(&k.s, "vmm-exited"));
@@ -438,7 +448,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, no_second_successor);
 	tcase_add_test(tc, no_second_successor_of_a_failed_one);
 	tcase_add_test(tc, memory_is_lost);
-	tcase_add_test(tc, memory_goes_first);
+	tcase_add_loop_test(tc, memory_goes_first, 0, ARRAY_LEN(losing));
 	tcase_add_loop_test(tc, snapshot_is_deleted, 0, 2);
 	tcase_add_test(tc, worker_is_replaced_under_load);
 	tcase_add_loop_test(tc, removal_is_not_lost, 0, 2);

@@ -176,7 +176,8 @@ static void choose_args(struct turn *t)
 		add_arg(t, "--offset-order");
 		add_arg(t, "rev");
 	}
-	if (chance(t, 10))
+	/* A huge page that is copied on write takes one more from the pool, or kills its VMM. */
+	if (chance(t, 10) && !t->huge)
 		add_arg(t, "--fork");
 	if (chance(t, 25))
 		add_arg(t, "--unmap");

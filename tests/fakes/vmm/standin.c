@@ -35,7 +35,7 @@ struct args {
 	uint64_t resident_s, balloon_s, timeout_s, extra_fds, linger_ms;
 	uint64_t order, style, reverse, events, helper;
 	bool no_touch, quick, hold, hold_before, split_send, split_hold, drop, no_keep;
-	bool unmap, remap, fork, kvm, pid_ns, scarce, main_ends, help;
+	bool unmap, remap, fork, kvm, pid_ns, scarce, main_ends, ends_slowly, help;
 };
 
 struct standin {
@@ -113,6 +113,8 @@ static const struct option options[] = {
 	{"--helper", CHOICE, AT(helper), .choices = helpers,
 	 .help = "another process that connects for it"},
 	{"--main-ends", FLAG, AT(main_ends), .help = "its thread, once connected; others go on"},
+	{"--ends-slowly", FLAG, AT(ends_slowly),
+	 .help = "wait as with --hold once its memory and its uffd are gone"},
 	{"--pid-ns", FLAG, AT(pid_ns), .help = "in a PID namespace of its own"},
 	{"--hostile", TEXT, AT(hostile), .help = "WAY to misbehave; see below"},
 	{"--timeout", NUMBER, AT(timeout_s), 1, 86400, .help = "seconds until everything is done"},
@@ -677,5 +679,7 @@ int main(int argc, char **argv)
 	watchdog_set(NULL, 0);
 	walker_fini(&s.seat);
 	vmm_destroy(s.v);
+	if (s.a.ends_slowly && hold(&err))
+		return fail(&err);
 	return rc;
 }

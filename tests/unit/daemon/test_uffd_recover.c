@@ -1,6 +1,7 @@
 /* fetch: the right userfaultfd out of another process */
 #include "daemon/uffd_recover.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -40,6 +41,7 @@ enum holds {
 /* What a VMM did to its memory; @uffd: its last descriptor, @other: its first. */
 typedef void (*act_fn)(char *mem, int other, int uffd);
 static void unmap_first(char *mem, int other, int uffd);
+static void unmap_all(char *mem, int other, int uffd);
 static void unmap_all_but_one(char *mem, int other, int uffd);
 static void replace_first(char *mem, int other, int uffd);
 static void replace_all(char *mem, int other, int uffd);
@@ -62,6 +64,7 @@ static const struct fetch_case {
 	unsigned removed; /* PAGE() of those that the page map knows to be given back */
 	unsigned touch;   /* the page that is looked at then */
 	bool replaced;    /* page 0 is no longer of the guest */
+	bool no_memory;   /* and that is why */
 } cases[] = {
 	{"one", {OURS}, true},
 	{"the first", {OURS, OTHER, UNUSED}, true},
@@ -86,6 +89,7 @@ static const struct fetch_case {
 	{"and others are asked first", {OTHER, UNUSED, EVENTS}, true, remove_one},
 	{"and single pages are left", {OTHER, EVENTS}, true, leave_singles_and_remove, 0, 4},
 	{"and some was replaced", {UNUSED, EVENTS}, true, replace_and_remove, 0, 3, true},
+	{"unmapped as a whole, unseen", {UNUSED, OTHER}, false, unmap_all, .no_memory = true},
 };
 
 struct vmm {
@@ -144,6 +148,13 @@ static void unmap_first(char *mem, int other, int uffd)
 	(void)uffd;
 	munmap(mem, P);
 	munmap(mem + 5 * P, P);
+}
+
+static void unmap_all(char *mem, int other, int uffd)
+{
+	(void)other;
+	(void)uffd;
+	munmap(mem, PAGES * P);
 }
 
 static void unmap_all_but_one(char *mem, int other, int uffd)
@@ -389,7 +400,9 @@ START_TEST(finds_the_right_one)
 	} else {
 		ck_assert_msg(rc == -1 && uffd == -1, "%s: found", c->what);
 		ck_assert_int_eq(err.code, ERR_SYSTEM);
-		ck_assert_msg(strstr(err.msg, "holds no userfaultfd"), "%s: %s", c->what, err.msg);
+		ck_assert_msg(strstr(err.msg, c->no_memory ? "no memory" : "holds no userfaultfd"),
+			      "%s: %s", c->what, err.msg);
+		ck_assert_int_eq(err.sys, c->no_memory ? ESRCH : 0);
 	}
 	/* What took the place of guest memory is left alone. */
 	if (c->replaced) {
