@@ -23,7 +23,7 @@ static_assert(sizeof(struct chan_stop) == 8, "wire");
 static_assert(sizeof(struct chan_note) == 512, "wire");
 static_assert(sizeof(struct chan_empty) == 8, "wire");
 static_assert(sizeof(struct chan_files) == 16, "wire");
-static_assert(sizeof(struct chan_back) == 112, "wire");
+static_assert(sizeof(struct chan_reattach) == 112, "wire");
 static_assert(sizeof(struct chan_lease) == 16, "wire");
 static_assert(sizeof(struct chan_forked) == 8, "wire");
 static_assert(sizeof(struct chan_cgroups) == 16, "wire");
@@ -48,8 +48,8 @@ static const struct {
 	TEXT(CHAN_HELLO, hello.release), TEXT(CHAN_ASSIGN, assign.id),
 	TEXT(CHAN_REFUSED, refused.why), TEXT(CHAN_FAILED, failed.msg),
 	TEXT(CHAN_NOTE, note.type),      TEXT(CHAN_NOTE, note.msg),
-	TEXT(CHAN_ASSIGN, assign.home),  TEXT(CHAN_BACK, back.id),
-	TEXT(CHAN_BACK, back.release),
+	TEXT(CHAN_ASSIGN, assign.reconnect_path),  TEXT(CHAN_REATTACH, reattach.id),
+	TEXT(CHAN_REATTACH, reattach.release),
 };
 #undef TEXT
 

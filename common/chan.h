@@ -25,7 +25,7 @@
  *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs nobody / cannot be served
  *
  * A worker that has lost its supervisor connects to the next one's workers.sock
- * and begins with BACK, PROOF and, as far as they apply, PEER, CONNECTED, PAUSED,
+ * and begins with REATTACH, PROOF and, as far as they apply, PEER, CONNECTED, PAUSED,
  * COMPLETE and FAILED: all that a new supervisor must hear.
  *
  * Between a worker and the holder of its files (worker/holder.h):
@@ -86,7 +86,7 @@ enum chan_holder { /* what the last descriptor of ASSIGN is */
 
 struct chan_assign { /* spec: memfd with JSON */
 	char id[PROTO_ID_MAX + 1];
-	char home[PROTO_SUN_MAX + 1]; /* the socket to come back to when the supervisor is gone */
+	char reconnect_path[PROTO_SUN_MAX + 1]; /* the socket to come back to when the supervisor is gone */
 	uint32_t kind;
 	uint32_t become; /* 1: take on uid, gid and groups before opening anything */
 	uint32_t uid, gid, ngroups;
@@ -112,7 +112,7 @@ struct chan_files {
 	uint32_t pad;
 };
 
-struct chan_back { /* fds: listening socket, while no VMM has connected */
+struct chan_reattach { /* fds: listening socket, while no VMM has connected */
 	char id[PROTO_ID_MAX + 1];
 	uint32_t pid, chan_version;
 	char release[32];
@@ -242,7 +242,7 @@ struct chan_empty {
 	X(CHAN_RELEASED,   empty,     worker)            \
 	X(CHAN_FAILED,     failed,    worker)            \
 	X(CHAN_FILES,      files,     worker) /* and its holder; in version 1, the supervisor */ \
-	X(CHAN_BACK,       back,      worker)            \
+	X(CHAN_REATTACH,   reattach,  worker)            \
 	X(CHAN_LEASE_ASK,    lease,   worker)            \
 	X(CHAN_LEASE_BACK,   empty,   worker)            \
 	X(CHAN_LEASE_GRANT,  lease,   supervisor)        \
@@ -281,7 +281,7 @@ struct chan_msg {
 		struct chan_stop stop;
 		struct chan_failed failed;
 		struct chan_files files;
-		struct chan_back back;
+		struct chan_reattach reattach;
 		struct chan_lease lease;
 		struct chan_forked forked;
 		struct chan_cgroups cgroups;

@@ -165,15 +165,15 @@ static enum presence_answer look(const struct presence *p, uint64_t addr, uint64
 	return run.swapped ? PRESENCE_UNKNOWN : PRESENCE_YES;
 }
 
-void presence_prove(struct presence *p, uint64_t addr, uint64_t page_bytes)
+void presence_verify(struct presence *p, uint64_t addr, uint64_t page_bytes)
 {
-	p->proven = p->proven || look(p, addr, page_bytes) == PRESENCE_YES;
+	p->verified = p->verified || look(p, addr, page_bytes) == PRESENCE_YES;
 }
 
 enum presence_answer presence_ask(const struct presence *p, int uffd, uint64_t addr,
 				  uint64_t page_bytes)
 {
-	enum presence_answer answer = p->proven ? look(p, addr, page_bytes) : PRESENCE_UNKNOWN;
+	enum presence_answer answer = p->verified ? look(p, addr, page_bytes) : PRESENCE_UNKNOWN;
 
 	if (answer != PRESENCE_NO)
 		return answer;

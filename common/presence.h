@@ -17,7 +17,7 @@
 
 struct presence {
 	int pagemap; /* owned; -1: it cannot be asked */
-	bool proven; /* it is of the memory that is served: see presence_prove() */
+	bool verified; /* it is of the memory that is served: see presence_verify() */
 };
 
 /*
@@ -45,7 +45,7 @@ int presence_runs(const struct presence *p, uint64_t start, uint64_t end,
 		  struct presence_run *runs, size_t max, uint64_t *ret_next);
 
 /* A page that we have installed is there: so it is the right process. */
-void presence_prove(struct presence *p, uint64_t addr, uint64_t page_bytes);
+void presence_verify(struct presence *p, uint64_t addr, uint64_t page_bytes);
 
 enum presence_answer {
 	PRESENCE_YES,

@@ -71,7 +71,7 @@ static bool tell(struct acceptor *d)
 	return true;
 }
 
-static void tell_or_wait(struct acceptor *d)
+static void send_or_wait(struct acceptor *d)
 {
 	bool told = tell(d);
 
@@ -84,7 +84,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	tell_or_wait(arg);
+	send_or_wait(arg);
 }
 
 static void on_peer(evutil_socket_t fd, short what, void *arg)
@@ -109,7 +109,7 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 	}
 	d->due_us += EVERY_US;
 	d->peers[d->n++] = (struct acceptor_peer){.sock = sock, .ours = true};
-	tell_or_wait(d);
+	send_or_wait(d);
 }
 
 /* It may come from a worker, which may be in somebody else's hands: nothing else may be polled. */
@@ -174,7 +174,7 @@ void acceptor_keep(struct acceptor *d, int *sock, const char *own_path)
 	arm(d);
 }
 
-void acceptor_forget_told(struct acceptor *d)
+void acceptor_forget_sent(struct acceptor *d)
 {
 	for (size_t i = 0; i < d->n;) {
 		if (!d->peers[i].told) {
@@ -197,7 +197,7 @@ void acceptor_drop(struct acceptor *d, uint64_t cookie)
 	arm(d);
 }
 
-bool acceptor_knows(const struct acceptor *d, pid_t pid, uid_t uid)
+bool acceptor_has_peer(const struct acceptor *d, pid_t pid, uid_t uid)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		struct sock_peer who;
@@ -216,7 +216,7 @@ void acceptor_hand_over(struct acceptor *d)
 	d->awaited = 0;
 	for (size_t i = 0; i < d->n; i++)
 		d->peers[i].told = false;
-	tell_or_wait(d);
+	send_or_wait(d);
 }
 
 bool acceptor_find(const struct acceptor *d, uid_t uid, int map_fd, const struct pagemap_view *view,

@@ -59,11 +59,11 @@ void acceptor_close(struct acceptor *d);
  */
 void acceptor_keep(struct acceptor *d, int *sock, const char *own_path);
 /* The worker will come back, and bring all that it has been told of. */
-void acceptor_forget_told(struct acceptor *d);
+void acceptor_forget_sent(struct acceptor *d);
 /* The worker turned it away; @cookie is what sock_cookie() says of it. */
 void acceptor_drop(struct acceptor *d, uint64_t cookie);
 /* Has that process of that user come to our socket, and is kept? The kernel says so. */
-bool acceptor_knows(const struct acceptor *d, pid_t pid, uid_t uid);
+bool acceptor_has_peer(const struct acceptor *d, pid_t pid, uid_t uid);
 /* To a new worker: all that is kept. */
 void acceptor_hand_over(struct acceptor *d);
 

@@ -18,66 +18,66 @@
 
 /* ---- a worker that is awaited ---- */
 
-static void wait_on(struct restore *l)
+static void wait_on(struct restore *r)
 {
-	timer_add(l->hold.back_by, BACK_MS * TIMER_MS);
+	timer_add(r->hold.back_by, BACK_MS * TIMER_MS);
 }
 
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 	struct err err;
 	char how[64];
 
 	(void)fd;
 	/*
-	 * It may wait to be let in: it may have died with its BACK, the socket and the uffd on the
+	 * It may wait to be let in: it may have died with its REATTACH, the socket and the uffd on the
 	 * way to us, and who was kept waiting may be we.
 	 */
-	reconnect_hear_all(l->host->reconnect);
-	if (l->worker)
+	reconnect_receive_all(r->host->reconnect);
+	if (r->worker)
 		return;
 	/* Nobody is let in: that is not its fault. */
-	if (what & EV_TIMEOUT && !l->host->hooks->room(l->host->arg)) {
-		wait_on(l);
+	if (what & EV_TIMEOUT && !r->host->hooks->room(r->host->arg)) {
+		wait_on(r);
 		return;
 	}
 	if (what & EV_TIMEOUT) {
 		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
-		proc_kill(l->hold.old_worker, &err);
-		event_add(l->hold.back_by, NULL);
+		proc_kill(r->hold.old_worker, &err);
+		event_add(r->hold.back_by, NULL);
 		return;
 	}
-	timer_drop(&l->hold.back_by);
+	timer_drop(&r->hold.back_by);
 	/* If it was our own child. */
-	spawn_reap(l->hold.old_worker, how, sizeof(how));
-	close_fd(&l->hold.old_worker);
-	slot_event(&l->slot, SLOT_EXITED);
-	recover_worker(l, "found dead after a restart", true);
+	spawn_reap(r->hold.old_worker, how, sizeof(how));
+	close_fd(&r->hold.old_worker);
+	slot_event(&r->slot, SLOT_EXITED);
+	recover_worker(r, "found dead after a restart", true);
 }
 
 /* It comes back, or ends, or is made to end. */
-static void wait_for_worker(struct restore *l, int *pidfd)
+static void wait_for_worker(struct restore *r, int *pidfd)
 {
-	slot_event(&l->slot, SLOT_AWAIT);
-	l->hold.old_worker = steal_fd(pidfd);
-	l->hold.back_by = event_new(l->host->base, l->hold.old_worker, EV_READ, on_old_worker, l);
-	wait_on(l);
+	slot_event(&r->slot, SLOT_AWAIT);
+	r->hold.old_worker = steal_fd(pidfd);
+	r->hold.back_by = event_new(r->host->base, r->hold.old_worker, EV_READ, on_old_worker, r);
+	wait_on(r);
 }
 
-static void forget_channel(struct restore *l)
+static void forget_channel(struct restore *r)
 {
-	l->worker = NULL;
-	lease_scheduler_back(l->host->leases, &l->claim);
-	acceptor_forget_told(&l->hold.acceptor);
+	r->worker = NULL;
+	lease_scheduler_back(r->host->leases, &r->claim);
+	acceptor_forget_sent(&r->hold.acceptor);
 }
 
-void adopt_cut(struct restore *l, int *pidfd)
+void adopt_cut(struct restore *r, int *pidfd)
 {
 	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
-		    l->rec.id, l->rec.worker_pid);
-	forget_channel(l);
-	wait_for_worker(l, pidfd);
+		    r->rec.id, r->rec.worker_pid);
+	forget_channel(r);
+	wait_for_worker(r, pidfd);
 }
 
 /* ---- a row of a former run ---- */
@@ -100,88 +100,88 @@ static int find_process(uint32_t pid, uint64_t start)
 	return -1;
 }
 
-static bool find_vmm(struct restore *l)
+static bool find_vmm(struct restore *r)
 {
-	int pidfd = find_process(l->rec.vmm_pid, l->rec.vmm_start);
+	int pidfd = find_process(r->rec.vmm_pid, r->rec.vmm_start);
 
 	if (pidfd < 0)
 		return false;
-	vmm_watch(l, &pidfd);
+	vmm_watch(r, &pidfd);
 	return true;
 }
 
-static bool owns_socket(const struct restore *l)
+static bool owns_socket(const struct restore *r)
 {
 	char own[CONF_PATH_MAX + 1];
 
-	host_path(l->host, "uffd", l->rec.id, own);
-	return l->rec.state == STATE_WAITING &&
-	       (strcmp(own, l->rec.socket_path) == 0 || l->rec.caller_uid == geteuid());
+	host_path(r->host, "uffd", r->rec.id, own);
+	return r->rec.state == STATE_WAITING &&
+	       (strcmp(own, r->rec.socket_path) == 0 || r->rec.caller_uid == geteuid());
 }
 
 /* What a former supervisor left, and the kernel and systemd still have. */
-static unsigned gather_row(struct restore *l, int worker, struct err *why)
+static unsigned gather_row(struct restore *r, int worker, struct err *why)
 {
-	bool connected = l->rec.vmm_pid || recover_has_begun(l), vmm = find_vmm(l);
+	bool connected = r->rec.vmm_pid || recover_has_begun(r), vmm = find_vmm(r);
 	cleanup_fd int map = -1;
 	int gone = -1;
 
 	/* Also for a worker that is still there: what nobody has taken is closed soon. */
-	if (l->hold.uffd < 0)
-		l->hold.uffd = notify_take(l->rec.id);
-	if (connected && !vmm && l->hold.uffd >= 0)
-		vmm_watch(l, &gone);
+	if (r->hold.uffd < 0)
+		r->hold.uffd = notify_take(r->rec.id);
+	if (connected && !vmm && r->hold.uffd >= 0)
+		vmm_watch(r, &gone);
 	/* Its files stay until it is released, whatever state it is in. */
-	if (restore_open_map(l, &map, why))
+	if (restore_open_map(r, &map, why))
 		return FACT(FACT_MAP_LOST) |
-		       (vmm || (l->hold.uffd >= 0 && !vmm_has_ended(l)) ? FACT(FACT_GUEST) : 0);
-	if (connected && !vmm && recover_is_over(l, worker))
+		       (vmm || (r->hold.uffd >= 0 && !vmm_has_ended(r)) ? FACT(FACT_GUEST) : 0);
+	if (connected && !vmm && recover_is_over(r, worker))
 		return FACT(FACT_OVER);
 	return worker >= 0 ? FACT(FACT_WORKER) : 0;
 }
 
-void adopt_row(struct restore *l)
+void adopt_row(struct restore *r)
 {
-	cleanup_fd int worker = find_process(l->rec.worker_pid, l->rec.worker_start);
+	cleanup_fd int worker = find_process(r->rec.worker_pid, r->rec.worker_start);
 	struct err why;
-	enum plan plan = plan_of(gather_row(l, worker, &why));
+	enum plan plan = plan_of(gather_row(r, worker, &why));
 
-	l->hold.own_socket = owns_socket(l);
+	r->hold.own_socket = owns_socket(r);
 	if (plan != PLAN_AWAIT_WORKER && plan != PLAN_SUCCEED) {
-		recover_act(l, plan, "", &why);
+		recover_act(r, plan, "", &why);
 		return;
 	}
 	/* Who failed it may have died before he did so. */
-	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
-		vmm_end(l);
+	if (r->rec.state == STATE_FAILED && r->spec.on_failure == FAILURE_KILL)
+		vmm_end(r);
 	if (plan == PLAN_AWAIT_WORKER)
-		wait_for_worker(l, &worker);
+		wait_for_worker(r, &worker);
 	else
-		recover_worker(l, "found dead after a restart", true);
+		recover_worker(r, "found dead after a restart", true);
 }
 
 /* ---- it is back ---- */
 
-bool adopt_back(struct restore *l, struct worker *w, int *listen_fd, size_t npeers)
+bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npeers)
 {
-	if (slot_is_released(&l->slot) || (uint32_t)w->pid != l->rec.worker_pid ||
-	    w->start != l->rec.worker_start || (l->worker && !l->worker->closed))
+	if (slot_is_released(&r->slot) || (uint32_t)w->pid != r->rec.worker_pid ||
+	    w->start != r->rec.worker_start || (r->worker && !r->worker->closed))
 		return false;
 	/* It has lost its channel to us, for want of descriptors, and is not missed yet. */
-	if (l->worker) {
-		slot_event(&l->slot, SLOT_CUT);
-		worker_leave(l->worker);
-		forget_channel(l);
+	if (r->worker) {
+		slot_event(&r->slot, SLOT_CUT);
+		worker_leave(r->worker);
+		forget_channel(r);
 	}
-	timer_drop(&l->hold.back_by);
-	close_fd(&l->hold.old_worker);
-	l->worker = w;
-	worker_own(w, l->host->worker_hooks, l);
-	acceptor_open(&l->hold.acceptor, listen_fd, npeers, l->rec.state == STATE_WAITING);
-	restore_served(l);
-	slot_event(&l->slot, SLOT_BACK);
-	restore_known(l);
-	restore_changed(l, "adopted", NULL);
-	commands_resume_stop(l);
+	timer_drop(&r->hold.back_by);
+	close_fd(&r->hold.old_worker);
+	r->worker = w;
+	worker_own(w, r->host->worker_hooks, r);
+	acceptor_open(&r->hold.acceptor, listen_fd, npeers, r->rec.state == STATE_WAITING);
+	restore_served(r);
+	slot_event(&r->slot, SLOT_REATTACH);
+	restore_known(r);
+	restore_changed(r, "adopted", NULL);
+	commands_resume_stop(r);
 	return true;
 }

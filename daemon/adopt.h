@@ -12,13 +12,13 @@
 #include "daemon/restore.h"
 
 /* After our own start: a row that may still stand for something. */
-void adopt_row(struct restore *l);
+void adopt_row(struct restore *r);
 /* Its worker has no channel any more. Takes @pidfd. */
-void adopt_cut(struct restore *l, int *pidfd);
+void adopt_cut(struct restore *r, int *pidfd);
 /*
- * A worker says that it serves @l; false: it is not the one of the row.
+ * A worker says that it serves @r; false: it is not the one of the row.
  * @listen_fd, @npeers: see acceptor_open()
  */
-bool adopt_back(struct restore *l, struct worker *w, int *listen_fd, size_t npeers);
+bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npeers);
 
 #endif

@@ -49,15 +49,15 @@ static int read_filter(struct api_request *c, struct filter *f, struct err *err)
 	return api_query_u64(c, "limit", 1, LIST_MAX, &f->limit, err);
 }
 
-static bool is_of(const struct restore *l, const char *tenant)
+static bool is_of(const struct restore *r, const char *tenant)
 {
-	return !tenant || strcmp(tenant, l->rec.tenant) == 0;
+	return !tenant || strcmp(tenant, r->rec.tenant) == 0;
 }
 
-static bool listed(const struct filter *f, const struct restore *l)
+static bool listed(const struct filter *f, const struct restore *r)
 {
-	return is_of(l, f->only) && is_of(l, f->tenant) &&
-	       (f->state == STATE_NONE || f->state == l->rec.state);
+	return is_of(r, f->only) && is_of(r, f->tenant) &&
+	       (f->state == STATE_NONE || f->state == r->rec.state);
 }
 
 /* NULL, or the token of the next page. */
@@ -65,15 +65,15 @@ static const char *add_items(struct supervisor *sup, const struct filter *f,
 			     struct json_object *items)
 {
 	const char *after = f->after;
-	struct restore *l;
+	struct restore *r;
 	uint64_t n = 0;
 
-	for (; (l = supervisor_next(sup, after)); after = l->rec.id) {
-		if (!listed(f, l))
+	for (; (r = supervisor_next(sup, after)); after = r->rec.id) {
+		if (!listed(f, r))
 			continue;
 		if (n++ == f->limit)
 			return after;
-		json_object_array_add(items, json_view_restore(l));
+		json_object_array_add(items, json_view_restore(r));
 	}
 	return NULL;
 }
@@ -186,9 +186,9 @@ int api_restores_post(struct api_request *c, struct err *err)
 
 /* ---- one ---- */
 
-static int reply(struct api_request *c, const struct restore *l)
+static int reply(struct api_request *c, const struct restore *r)
 {
-	api_reply_restore(c->req, 200, l);
+	api_reply_restore(c->req, 200, r);
 	return 0;
 }
 
@@ -201,17 +201,17 @@ static int answer_object(struct http_request *req, const struct restore *restore
 	return 0;
 }
 
-static bool reached(const struct restore *l, int target)
+static bool reached(const struct restore *r, int target)
 {
 	enum restore_state state = (enum restore_state)target;
 
-	return l->rec.state == state || !record_can_reach(l->rec.state, state);
+	return r->rec.state == state || !record_can_reach(r->rec.state, state);
 }
 
-static bool complete_or_over(const struct restore *l, int target)
+static bool complete_or_over(const struct restore *r, int target)
 {
 	(void)target;
-	return l->rec.complete || !proto_state_live(l->rec.state);
+	return r->rec.complete || !proto_state_live(r->rec.state);
 }
 
 static int read_goal(const char *target, struct wait_goal *ret, struct err *err)
@@ -228,7 +228,7 @@ static int read_goal(const char *target, struct wait_goal *ret, struct err *err)
 	return 0;
 }
 
-int api_restores_get(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_get(struct api_request *c, struct restore *r, struct err *err)
 {
 	const char *target = http_query(c->req, "for");
 	struct wait_goal goal;
@@ -237,18 +237,18 @@ int api_restores_get(struct api_request *c, struct restore *l, struct err *err)
 	if (api_query_ms(c, "wait", WAIT_MAX_MS, &ms, err))
 		return -1;
 	if (!target)
-		return reply(c, l);
+		return reply(c, r);
 	if (read_goal(target, &goal, err))
 		return -1;
-	return long_poll_hold(c->polls, c->req, l, ms, &goal, err);
+	return long_poll_hold(c->polls, c->req, r, ms, &goal, err);
 }
 
 /* Or nobody is stopping it any more: its grace is over, and it had to be refused. */
-static bool released_or_refused(const struct restore *l, int target)
+static bool released_or_refused(const struct restore *r, int target)
 {
 	(void)target;
-	return restore_released(l) ||
-	       (!slot_is_released(&l->slot) && !l->rec.stop_reason[0]);
+	return restore_released(r) ||
+	       (!slot_is_released(&r->slot) && !r->rec.stop_reason[0]);
 }
 
 static int answer_stopped(struct http_request *req, const struct restore *restore, bool late,
@@ -262,31 +262,31 @@ static int answer_stopped(struct http_request *req, const struct restore *restor
 	return 0;
 }
 
-int api_restores_delete(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_delete(struct api_request *c, struct restore *r, struct err *err)
 {
 	static const struct wait_goal stopped = {released_or_refused, 0, answer_stopped};
 	uint64_t grace = 0;
 	bool kill = false;
 
 	if (api_query_ms(c, "grace", GRACE_MAX_MS, &grace, err) ||
-	    api_query_bool(c, "kill", &kill, err) || commands_stop(l, grace, kill, err))
+	    api_query_bool(c, "kill", &kill, err) || commands_stop(r, grace, kill, err))
 		return -1;
-	return long_poll_hold(c->polls, c->req, l, grace + STOP_MS, &stopped, err);
+	return long_poll_hold(c->polls, c->req, r, grace + STOP_MS, &stopped, err);
 }
 
 /* ---- prefetch, pause ---- */
 
-static int read_prefetch(struct api_request *c, const struct restore *l, struct chan_prefetch *ret,
+static int read_prefetch(struct api_request *c, const struct restore *r, struct chan_prefetch *ret,
 			 struct err *err)
 {
 	static const char *const keys[] = {"mode", "rate_bytes_per_s", "paused",
 					    "max_resident_bytes", NULL};
-	enum spec_prefetch mode = l->rec.prefetch;
-	bool paused = l->rec.prefetch_held, have;
+	enum spec_prefetch mode = r->rec.prefetch;
+	bool paused = r->rec.prefetch_held, have;
 	const char *name = NULL;
 
-	ret->rate_bytes_per_s = l->rec.rate_bytes_per_s;
-	ret->max_resident_bytes = l->rec.max_resident_bytes;
+	ret->rate_bytes_per_s = r->rec.rate_bytes_per_s;
+	ret->max_resident_bytes = r->rec.max_resident_bytes;
 	if (js_known(c->body, "", keys, err) ||
 	    js_string(c->body, "", "mode", 32, &name, &have, err) ||
 	    js_u64(c->body, "", "rate_bytes_per_s", 0, INT64_MAX, &ret->rate_bytes_per_s, &have,
@@ -302,19 +302,19 @@ static int read_prefetch(struct api_request *c, const struct restore *l, struct 
 	return 0;
 }
 
-int api_restores_prefetch(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_prefetch(struct api_request *c, struct restore *r, struct err *err)
 {
 	struct chan_prefetch p;
 
-	if (read_prefetch(c, l, &p, err) || commands_prefetch(l, &p, err))
+	if (read_prefetch(c, r, &p, err) || commands_prefetch(r, &p, err))
 		return -1;
-	return reply(c, l);
+	return reply(c, r);
 }
 
-static bool paused_or_over(const struct restore *l, int target)
+static bool paused_or_over(const struct restore *r, int target)
 {
 	(void)target;
-	return l->rec.paused || l->rec.state != STATE_SERVING;
+	return r->rec.paused || r->rec.state != STATE_SERVING;
 }
 
 static int answer_paused(struct http_request *req, const struct restore *restore, bool late,
@@ -328,36 +328,36 @@ static int answer_paused(struct http_request *req, const struct restore *restore
 	return 0;
 }
 
-int api_restores_pause(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_pause(struct api_request *c, struct restore *r, struct err *err)
 {
 	static const struct wait_goal paused = {paused_or_over, 0, answer_paused};
 
-	if (commands_pause(l, err))
+	if (commands_pause(r, err))
 		return -1;
-	return long_poll_hold(c->polls, c->req, l, PAUSE_MS, &paused, err);
+	return long_poll_hold(c->polls, c->req, r, PAUSE_MS, &paused, err);
 }
 
-int api_restores_resume(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_resume(struct api_request *c, struct restore *r, struct err *err)
 {
-	return commands_resume(l, err) ? -1 : reply(c, l);
+	return commands_resume(r, err) ? -1 : reply(c, r);
 }
 
 /* ---- another worker ---- */
 
-static bool restarted_or_over(const struct restore *l, int target)
+static bool restarted_or_over(const struct restore *r, int target)
 {
-	return !proto_state_live(l->rec.state) ||
-	       (l->slot.state == SLOT_READY && l->rec.worker_restarts != (uint32_t)target);
+	return !proto_state_live(r->rec.state) ||
+	       (r->slot.state == SLOT_READY && r->rec.worker_restarts != (uint32_t)target);
 }
 
-int api_restores_restart_worker(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_restart_worker(struct api_request *c, struct restore *r, struct err *err)
 {
-	struct wait_goal restarted = {restarted_or_over, (int)l->rec.worker_restarts,
+	struct wait_goal restarted = {restarted_or_over, (int)r->rec.worker_restarts,
 				      answer_object};
 
-	if (recover_replace(l, err))
+	if (recover_replace(r, err))
 		return -1;
-	return long_poll_hold(c->polls, c->req, l, RESTART_MS, &restarted, err);
+	return long_poll_hold(c->polls, c->req, r, RESTART_MS, &restarted, err);
 }
 
 /* ---- pages ---- */
@@ -373,7 +373,7 @@ static struct json_object *run_json(const struct pagemap_run *run)
 }
 
 /* Why page states are not exact while they should be; NULL: they are, or need not be. */
-static const char *inexact(const struct restore *l, const struct pagemap_view *v)
+static const char *inexact(const struct restore *r, const struct pagemap_view *v)
 {
 	static const char *const why[] = {
 		[PAGEMAP_INEXACT] = "they are being compared with what the kernel says; ask again",
@@ -382,23 +382,23 @@ static const char *inexact(const struct restore *l, const struct pagemap_view *v
 		[PAGEMAP_FOREIGN] = "the process that connected is not the one whose memory it is",
 	};
 
-	if (!l->rec.paused)
+	if (!r->rec.paused)
 		return NULL;
-	if (!slot_is_ready(&l->slot))
+	if (!slot_is_ready(&r->slot))
 		return "another worker is taking over";
 	return why[v->head.exact < ARRAY_LEN(why) ? v->head.exact : PAGEMAP_INEXACT];
 }
 
-static struct json_object *pages_json(const struct restore *l, const struct pagemap_view *v,
+static struct json_object *pages_json(const struct restore *r, const struct pagemap_view *v,
 				      const struct pagemap_run *runs, size_t n, uint64_t next)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *array = json_object_new_array_ext((int)n);
 
-	js_add_u64(o, "page_bytes", l->rec.page_bytes);
-	js_add_u64(o, "size_bytes", l->rec.size_bytes);
-	js_add_bool(o, "exact", l->rec.paused && !inexact(l, v));
-	js_add_string(o, "inexact", inexact(l, v));
+	js_add_u64(o, "page_bytes", r->rec.page_bytes);
+	js_add_u64(o, "size_bytes", r->rec.size_bytes);
+	js_add_bool(o, "exact", r->rec.paused && !inexact(r, v));
+	js_add_string(o, "inexact", inexact(r, v));
 	for (size_t i = 0; i < n; i++)
 		json_object_array_add(array, run_json(&runs[i]));
 	json_object_object_add(o, "runs", array);
@@ -409,7 +409,7 @@ static struct json_object *pages_json(const struct restore *l, const struct page
 	return o;
 }
 
-int api_restores_pages(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_pages(struct api_request *c, struct restore *r, struct err *err)
 {
 	uint64_t offset = 0, max = RUNS_DEFAULT, next = UINT64_MAX;
 	cleanup_free struct pagemap_run *runs = NULL;
@@ -420,25 +420,25 @@ int api_restores_pages(struct api_request *c, struct restore *l, struct err *err
 	if (api_query_u64(c, "offset", 0, INT64_MAX, &offset, err) ||
 	    api_query_u64(c, "limit", 1, RUNS_MAX, &max, err))
 		return -1;
-	if (slot_is_released(&l->slot) || !l->rec.page_bytes)
+	if (slot_is_released(&r->slot) || !r->rec.page_bytes)
 		return err_set(err, ERR_STATE, "restore %s is %s: there are page states while a "
-			       "VMM is connected", l->rec.id, proto_state_name(l->rec.state));
+			       "VMM is connected", r->rec.id, proto_state_name(r->rec.state));
 	runs = xcalloc(max, sizeof(*runs));
-	if (restore_open_map(l, &map, err) || pagemap_view(map, &view, err) ||
+	if (restore_open_map(r, &map, err) || pagemap_view(map, &view, err) ||
 	    pagemap_runs(map, &view, offset, runs, max, &n, &next, err))
 		return -1;
-	api_reply(c->req, 200, pages_json(l, &view, runs, n, next));
+	api_reply(c->req, 200, pages_json(r, &view, runs, n, next));
 	return 0;
 }
 
 /* ---- working set ---- */
 
-int api_restores_working_set(struct api_request *c, struct restore *l, struct err *err)
+int api_restores_working_set(struct api_request *c, struct restore *r, struct err *err)
 {
 	cleanup_free void *bytes = NULL;
 	size_t len = 0;
 
-	if (restore_wset_read(l, &bytes, &len, err))
+	if (restore_wset_read(r, &bytes, &len, err))
 		return -1;
 	http_reply(c->req, 200, "application/octet-stream", bytes, len);
 	return 0;

@@ -14,13 +14,13 @@ int api_restores_list(struct api_request *c, const char *tenant, struct err *err
 int api_restores_post(struct api_request *c, struct err *err);
 int api_restores_put(struct api_request *c, struct err *err);
 
-int api_restores_get(struct api_request *c, struct restore *l, struct err *err);
-int api_restores_delete(struct api_request *c, struct restore *l, struct err *err);
-int api_restores_prefetch(struct api_request *c, struct restore *l, struct err *err);
-int api_restores_pages(struct api_request *c, struct restore *l, struct err *err);
-int api_restores_working_set(struct api_request *c, struct restore *l, struct err *err);
-int api_restores_pause(struct api_request *c, struct restore *l, struct err *err);
-int api_restores_resume(struct api_request *c, struct restore *l, struct err *err);
-int api_restores_restart_worker(struct api_request *c, struct restore *l, struct err *err);
+int api_restores_get(struct api_request *c, struct restore *r, struct err *err);
+int api_restores_delete(struct api_request *c, struct restore *r, struct err *err);
+int api_restores_prefetch(struct api_request *c, struct restore *r, struct err *err);
+int api_restores_pages(struct api_request *c, struct restore *r, struct err *err);
+int api_restores_working_set(struct api_request *c, struct restore *r, struct err *err);
+int api_restores_pause(struct api_request *c, struct restore *r, struct err *err);
+int api_restores_resume(struct api_request *c, struct restore *r, struct err *err);
+int api_restores_restart_worker(struct api_request *c, struct restore *r, struct err *err);
 
 #endif

@@ -13,13 +13,13 @@
 /* No restore's id; whatever the moment, a supervisor that dies leaves a map, old or new. */
 #define FRESH ".fresh"
 
-static int make_map(struct restore *l, int *ret_fd, struct err *err)
+static int make_map(struct restore *r, int *ret_fd, struct err *err)
 {
 	cleanup_fd int fd = -1;
 	char path[CONF_PATH_MAX + 1], fresh[CONF_PATH_MAX + 1];
 
-	host_path(l->host, "maps", l->rec.id, path);
-	host_path(l->host, "maps", FRESH, fresh);
+	host_path(r->host, "maps", r->rec.id, path);
+	host_path(r->host, "maps", FRESH, fresh);
 	unlink(fresh);
 	fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || rename(fresh, path))
@@ -32,22 +32,22 @@ static int make_map(struct restore *l, int *ret_fd, struct err *err)
  * Our own directory, or a path of somebody who may do anything: bound here.
  * Any other path is the worker's to bind, with its caller's rights.
  */
-static int make_socket(struct restore *l, struct err *err)
+static int make_socket(struct restore *r, struct err *err)
 {
 	char own[CONF_PATH_MAX + 1];
 	bool root = geteuid() == 0;
 
-	host_path(l->host, "uffd", l->rec.id, own);
-	if (strcmp(own, l->spec.socket_path) != 0 && l->rec.caller_uid != geteuid())
+	host_path(r->host, "uffd", r->rec.id, own);
+	if (strcmp(own, r->spec.socket_path) != 0 && r->rec.caller_uid != geteuid())
 		return 0;
 	/* A worker that nobody knows any more may still listen there. */
-	if (strcmp(own, l->spec.socket_path) == 0)
+	if (strcmp(own, r->spec.socket_path) == 0)
 		unlink(own);
-	if (sock_listen(l->spec.socket_path, SOCK_STREAM, l->spec.socket_mode,
-			root ? l->spec.socket_uid : SOCK_KEEP_OWNER,
-			root ? l->spec.socket_gid : SOCK_KEEP_OWNER, &l->hold.acceptor.fd, err))
+	if (sock_listen(r->spec.socket_path, SOCK_STREAM, r->spec.socket_mode,
+			root ? r->spec.socket_uid : SOCK_KEEP_OWNER,
+			root ? r->spec.socket_gid : SOCK_KEEP_OWNER, &r->hold.acceptor.fd, err))
 		return -1;
-	l->hold.own_socket = true;
+	r->hold.own_socket = true;
 	return 0;
 }
 
@@ -65,117 +65,117 @@ static uint32_t read_groups(const char *text, uint32_t groups[CHAN_GROUPS_MAX])
 	return n;
 }
 
-static void fill_identity(const struct restore *l, struct chan_assign *a)
+static void fill_identity(const struct restore *r, struct chan_assign *a)
 {
-	memcpy(a->id, l->rec.id, sizeof(a->id));
-	snprintf(a->home, sizeof(a->home), "%.94s/workers.sock", l->host->conf.run_dir);
+	memcpy(a->id, r->rec.id, sizeof(a->id));
+	snprintf(a->reconnect_path, sizeof(a->reconnect_path), "%.94s/workers.sock", r->host->conf.run_dir);
 	a->become = geteuid() == 0;
-	a->uid = l->rec.caller_uid;
-	a->gid = l->rec.caller_gid;
-	a->ngroups = read_groups(l->rec.caller_groups, a->groups);
+	a->uid = r->rec.caller_uid;
+	a->gid = r->rec.caller_gid;
+	a->ngroups = read_groups(r->rec.caller_groups, a->groups);
 }
 
 /* What is left of the time in which a VMM must come. */
-static uint64_t connect_ms(const struct restore *l)
+static uint64_t connect_ms(const struct restore *r)
 {
-	int64_t left = l->rec.created_ms + (int64_t)l->spec.connect_timeout_ms - wall_ms();
+	int64_t left = r->rec.created_ms + (int64_t)r->spec.connect_timeout_ms - wall_ms();
 
 	return left > 0 ? (uint64_t)left : 0;
 }
 
-static void fill_state(const struct restore *l, struct chan_assign *a)
+static void fill_state(const struct restore *r, struct chan_assign *a)
 {
-	a->prefetch = l->rec.prefetch;
-	a->prefetch_held = l->rec.prefetch_held;
-	a->rate_bytes_per_s = l->rec.rate_bytes_per_s;
-	a->paused = l->rec.paused;
-	a->failed = l->rec.state == STATE_FAILED;
-	a->unlink_socket = !l->hold.own_socket && l->hold.uffd < 0 && l->hold.acceptor.fd >= 0;
-	a->connect_ms = connect_ms(l);
-	a->record_ms = l->rec.recording ? l->host->conf.record_window_ms : 0;
-	a->wset_bytes = min_u64(l->host->conf.working_set_bytes,
-				l->host->conf.working_set_bytes_per_tenant);
-	a->prefetch_margin_bytes = l->host->conf.prefetch_margin_bytes;
-	a->max_resident_bytes = l->rec.max_resident_bytes;
+	a->prefetch = r->rec.prefetch;
+	a->prefetch_held = r->rec.prefetch_held;
+	a->rate_bytes_per_s = r->rec.rate_bytes_per_s;
+	a->paused = r->rec.paused;
+	a->failed = r->rec.state == STATE_FAILED;
+	a->unlink_socket = !r->hold.own_socket && r->hold.uffd < 0 && r->hold.acceptor.fd >= 0;
+	a->connect_ms = connect_ms(r);
+	a->record_ms = r->rec.recording ? r->host->conf.record_window_ms : 0;
+	a->wset_bytes = min_u64(r->host->conf.working_set_bytes,
+				r->host->conf.working_set_bytes_per_tenant);
+	a->prefetch_margin_bytes = r->host->conf.prefetch_margin_bytes;
+	a->max_resident_bytes = r->rec.max_resident_bytes;
 }
 
-int assign_choose(struct restore *l, struct err *err)
+int assign_choose(struct restore *r, struct err *err)
 {
-	if (pool_take(l->host->pool, l->host->worker_hooks, l, &l->worker, err))
+	if (pool_take(r->host->pool, r->host->worker_hooks, r, &r->worker, err))
 		return -1;
-	l->rec.worker_pid = (uint32_t)l->worker->pid;
-	l->rec.worker_start = l->worker->start;
+	r->rec.worker_pid = (uint32_t)r->worker->pid;
+	r->rec.worker_start = r->worker->start;
 	return 0;
 }
 
-static int assign(struct restore *l, enum chan_assign_kind kind, int map, struct err *err)
+static int assign(struct restore *r, enum chan_assign_kind kind, int map, struct err *err)
 {
 	cleanup_fd int request = -1, holder = -1;
 	struct chan_msg msg = {0};
 	int fds[5], nfds = 2;
 
-	if (io_sealed("request", l->rec.spec, strlen(l->rec.spec), &request, err) ||
-	    (!l->worker && assign_choose(l, err)))
+	if (io_sealed("request", r->rec.spec, strlen(r->rec.spec), &request, err) ||
+	    (!r->worker && assign_choose(r, err)))
 		return -1;
-	fill_identity(l, &msg.assign);
-	fill_state(l, &msg.assign);
+	fill_identity(r, &msg.assign);
+	fill_state(r, &msg.assign);
 	msg.assign.kind = kind;
-	msg.assign.holder = holders_reach(l->host, l->rec.id, l->rec.caller_uid,
-					  restore_is_creating(l), &holder);
+	msg.assign.holder = holders_reach(r->host, r->rec.id, r->rec.caller_uid,
+					  restore_is_creating(r), &holder);
 	fds[0] = request;
 	fds[1] = map;
 	if (kind == CHAN_ASSIGN_SERVE) {
-		fds[nfds++] = l->hold.uffd;
-		if (l->hold.vmm >= 0)
-			fds[nfds++] = l->hold.vmm;
-	} else if (l->hold.acceptor.fd >= 0) {
-		fds[nfds++] = l->hold.acceptor.fd;
+		fds[nfds++] = r->hold.uffd;
+		if (r->hold.vmm >= 0)
+			fds[nfds++] = r->hold.vmm;
+	} else if (r->hold.acceptor.fd >= 0) {
+		fds[nfds++] = r->hold.acceptor.fd;
 	}
 	if (holder >= 0)
 		fds[nfds++] = holder;
-	if (worker_send(l->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
+	if (worker_send(r->worker, CHAN_ASSIGN, &msg, fds, (size_t)nfds, err))
 		return -1;
-	acceptor_hand_over(&l->hold.acceptor);
+	acceptor_hand_over(&r->hold.acceptor);
 	return 0;
 }
 
-int assign_new(struct restore *l, struct err *err)
+int assign_new(struct restore *r, struct err *err)
 {
 	cleanup_fd int map = -1;
 
-	if (make_map(l, &map, err) || make_socket(l, err))
+	if (make_map(r, &map, err) || make_socket(r, err))
 		return -1;
-	return assign(l, CHAN_ASSIGN_WAIT, map, err);
+	return assign(r, CHAN_ASSIGN_WAIT, map, err);
 }
 
-int assign_successor(struct restore *l, struct err *err)
+int assign_successor(struct restore *r, struct err *err)
 {
 	cleanup_fd int map = -1;
 
-	if (l->hold.uffd >= 0)
-		return restore_open_map(l, &map, err) ||
-		       assign(l, CHAN_ASSIGN_SERVE, map, err) ? -1 : 0;
+	if (r->hold.uffd >= 0)
+		return restore_open_map(r, &map, err) ||
+		       assign(r, CHAN_ASSIGN_SERVE, map, err) ? -1 : 0;
 	/* Nothing was installed yet: begin the page map anew. */
-	if (make_map(l, &map, err) || (l->hold.acceptor.fd < 0 && make_socket(l, err)))
+	if (make_map(r, &map, err) || (r->hold.acceptor.fd < 0 && make_socket(r, err)))
 		return -1;
-	return assign(l, CHAN_ASSIGN_WAIT, map, err);
+	return assign(r, CHAN_ASSIGN_WAIT, map, err);
 }
 
-void assign_presence(struct restore *l)
+void assign_presence(struct restore *r)
 {
 	cleanup_fd int pagemap = -1;
 	struct chan_msg msg = {0};
 	struct err err;
 
-	if (!l->worker || l->hold.vmm < 0)
+	if (!r->worker || r->hold.vmm < 0)
 		return;
-	if (presence_open((pid_t)l->rec.vmm_pid, &pagemap, &err)) {
-		log_warning("page states of a restore cannot be exact", "id=%s why=%s", l->rec.id,
+	if (presence_open((pid_t)r->rec.vmm_pid, &pagemap, &err)) {
+		log_warning("page states of a restore cannot be exact", "id=%s why=%s", r->rec.id,
 			    err.msg);
 		return;
 	}
 	/* That number may be another process's by now. */
-	if (proc_ended(l->hold.vmm))
+	if (proc_ended(r->hold.vmm))
 		return;
-	worker_send(l->worker, CHAN_PRESENCE, &msg, &pagemap, 1, &err);
+	worker_send(r->worker, CHAN_PRESENCE, &msg, &pagemap, 1, &err);
 }

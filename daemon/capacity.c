@@ -14,17 +14,17 @@
 
 /* ---- how much ---- */
 
-static bool is_deferred(const struct restore *l)
+static bool is_deferred(const struct restore *r)
 {
-	return l->slot.state == SLOT_DEFERRED;
+	return r->slot.state == SLOT_DEFERRED;
 }
 
 /* What it may still have to hold. */
-static int64_t promised(const struct restore *l)
+static int64_t promised(const struct restore *r)
 {
-	int has = (l->worker ? 2 : l->hold.old_worker >= 0) + (l->hold.uffd >= 0) + (l->hold.vmm >= 0);
+	int has = (r->worker ? 2 : r->hold.old_worker >= 0) + (r->hold.uffd >= 0) + (r->hold.vmm >= 0);
 
-	return is_deferred(l) || slot_is_released(&l->slot) ? 0 : DESCRIPTORS_PER_RESTORE - has;
+	return is_deferred(r) || slot_is_released(&r->slot) ? 0 : DESCRIPTORS_PER_RESTORE - has;
 }
 
 /* Without a look at the restores. */
@@ -70,10 +70,10 @@ static bool is_there(uint32_t pid, uint64_t start)
 	return pid && proc_start_time((pid_t)pid) == start;
 }
 
-static void go_on(struct restore *l)
+static void go_on(struct restore *r)
 {
-	slot_event(&l->slot, SLOT_TAKE_UP);
-	adopt_row(l);
+	slot_event(&r->slot, SLOT_TAKE_UP);
+	adopt_row(r);
 }
 
 static bool has_share(const struct capacity *c)
@@ -85,13 +85,13 @@ static bool has_share(const struct capacity *c)
 static void look_at_orphans(struct capacity *c)
 {
 	for (size_t i = 0; i < c->table->n; i++) {
-		struct restore *l = c->table->v[i];
-		const struct restore_record *r = &l->rec;
+		struct restore *r = c->table->v[i];
+		const struct restore_record *rec = &r->rec;
 
-		if (is_deferred(l) && r->vmm_pid && !is_there(r->vmm_pid, r->vmm_start))
-			go_on(l);
-		else if (is_deferred(l) && !is_there(r->worker_pid, r->worker_start) && has_share(c))
-			go_on(l);
+		if (is_deferred(r) && rec->vmm_pid && !is_there(rec->vmm_pid, rec->vmm_start))
+			go_on(r);
+		else if (is_deferred(r) && !is_there(rec->worker_pid, rec->worker_start) && has_share(c))
+			go_on(r);
 	}
 }
 
@@ -119,28 +119,28 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	look_later(c);
 }
 
-void capacity_take_up(struct capacity *c, struct restore *l)
+void capacity_take_up(struct capacity *c, struct restore *r)
 {
 	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
 
-	if (capacity_make(c, l))
+	if (capacity_make(c, r))
 		return;
 	/* What systemd kept is here already, and would be dropped. */
-	l->hold.uffd = notify_take(l->rec.id);
+	r->hold.uffd = notify_take(r->rec.id);
 	if (log_allow(&limit, now_us()))
 		log_warning("no descriptors are left for a restore; its worker serves on alone",
-			    "id=%s limit=%llu", l->rec.id,
+			    "id=%s limit=%llu", r->rec.id,
 			    (unsigned long long)descriptors_limit());
 	if (!c->again)
 		c->again = evtimer_new(c->host->base, on_again, c);
 	look_later(c);
 }
 
-bool capacity_make(struct capacity *c, struct restore *l)
+bool capacity_make(struct capacity *c, struct restore *r)
 {
-	if (is_deferred(l) && has_share(c))
-		go_on(l);
-	return !is_deferred(l);
+	if (is_deferred(r) && has_share(c))
+		go_on(r);
+	return !is_deferred(r);
 }
 
 uint64_t capacity_waiting(const struct capacity *c)

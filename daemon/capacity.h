@@ -29,9 +29,9 @@ bool capacity_any(const struct capacity *c);
 int capacity_check(const struct capacity *c, struct err *err);
 
 /* A row that stands: adopt_row(), now or as soon as there is room. */
-void capacity_take_up(struct capacity *c, struct restore *l);
+void capacity_take_up(struct capacity *c, struct restore *r);
 /* Its worker has come: now, if there is room. */
-bool capacity_make(struct capacity *c, struct restore *l);
+bool capacity_make(struct capacity *c, struct restore *r);
 /* Rows that wait. */
 uint64_t capacity_waiting(const struct capacity *c);
 

@@ -11,12 +11,12 @@
 #define STOPPED "stopped"
 #define KILLED "killed"
 
-static int tell_worker(struct restore *l, enum chan_type type, struct chan_msg *msg,
+static int send_to_worker(struct restore *r, enum chan_type type, struct chan_msg *msg,
 		       struct err *err)
 {
-	if (!l->worker)
-		return err_set(err, ERR_STATE, "restore %s has no worker", l->rec.id);
-	return worker_send(l->worker, type, msg, NULL, 0, err);
+	if (!r->worker)
+		return err_set(err, ERR_STATE, "restore %s has no worker", r->rec.id);
+	return worker_send(r->worker, type, msg, NULL, 0, err);
 }
 
 /* ---- stop ---- */
@@ -25,235 +25,235 @@ static int tell_worker(struct restore *l, enum chan_type type, struct chan_msg *
  * The guest goes on without us, by the worker's hand. One that is not there, or dies over
  * it, has a successor, and commands_resume_stop() tells that one.
  */
-static int stop_by_worker(struct restore *l)
+static int stop_by_worker(struct restore *r)
 {
 	struct chan_msg msg = {.stop.how = CHAN_STOP_GUEST};
 	struct err err;
 
-	if (!l->worker || !slot_is_ready(&l->slot))
+	if (!r->worker || !slot_is_ready(&r->slot))
 		return 0;
-	worker_send(l->worker, CHAN_STOP, &msg, NULL, 0, &err);
-	worker_expect_exit(l->worker, RESTORE_LEAVE_MS);
+	worker_send(r->worker, CHAN_STOP, &msg, NULL, 0, &err);
+	worker_expect_exit(r->worker, RESTORE_LEAVE_MS);
 	return 0;
 }
 
 /* Nobody is there to be killed, but the memory lives: it is not to hang on us either. */
-static int stop_unknown(struct restore *l, const struct err *why)
+static int stop_unknown(struct restore *r, const struct err *why)
 {
-	vmm_kill_failed(l, why);
-	snprintf(l->rec.stop_reason, sizeof(l->rec.stop_reason), "%s", STOPPED);
-	return stop_by_worker(l);
+	vmm_kill_failed(r, why);
+	snprintf(r->rec.stop_reason, sizeof(r->rec.stop_reason), "%s", STOPPED);
+	return stop_by_worker(r);
 }
 
-static int stop_with_kill(struct restore *l, struct err *err)
+static int stop_with_kill(struct restore *r, struct err *err)
 {
-	if (vmm_kill(l, err) == 0)
+	if (vmm_kill(r, err) == 0)
 		return 0;
-	if (err->code == ERR_NOTFOUND && l->rec.memory_bytes && l->slot.state != SLOT_LOST)
-		return stop_unknown(l, err);
-	return err_wrap(err, "restore %s", l->rec.id);
+	if (err->code == ERR_NOTFOUND && r->rec.memory_bytes && r->slot.state != SLOT_LOST)
+		return stop_unknown(r, err);
+	return err_wrap(err, "restore %s", r->rec.id);
 }
 
 /* Its worker may be about to say so. */
-static bool is_complete(const struct restore *l)
+static bool is_complete(const struct restore *r)
 {
 	struct pagemap_view view;
 	struct err err;
 
-	return l->rec.complete ||
-	       (restore_view(l, &view, &err) == 0 && pagemap_view_complete(&view));
+	return r->rec.complete ||
+	       (restore_view(r, &view, &err) == 0 && pagemap_view_complete(&view));
 }
 
 /* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
-static bool leaves_by_worker(const struct restore *l)
+static bool leaves_by_worker(const struct restore *r)
 {
-	return l->slot.state != SLOT_LOST && (is_complete(l) || (l->spec.on_failure == FAILURE_POISON &&
-						   l->rec.memory_bytes));
+	return r->slot.state != SLOT_LOST && (is_complete(r) || (r->spec.on_failure == FAILURE_POISON &&
+						   r->rec.memory_bytes));
 }
 
-static int check_stop(const struct restore *l, bool kill, struct err *err)
+static int check_stop(const struct restore *r, bool kill, struct err *err)
 {
-	if (kill || l->spec.on_failure == FAILURE_KILL || leaves_by_worker(l))
+	if (kill || r->spec.on_failure == FAILURE_KILL || leaves_by_worker(r))
 		return 0;
 	return err_set(err, ERR_STATE, "restore %s: the VMM (pid %u) lives and its guest still "
-		       "needs pages; end it first, or stop with kill", l->rec.id, l->rec.vmm_pid);
+		       "needs pages; end it first, or stop with kill", r->rec.id, r->rec.vmm_pid);
 }
 
-static void forget_stop(struct restore *l, const struct err *why)
+static void forget_stop(struct restore *r, const struct err *why)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_warning("restore could not be stopped", "id=%s why=%s", l->rec.id, why->msg);
-	l->rec.stop_reason[0] = '\0';
-	l->rec.stop_by_us = 0;
-	l->rec.revision++;
+	log_warning("restore could not be stopped", "id=%s why=%s", r->rec.id, why->msg);
+	r->rec.stop_reason[0] = '\0';
+	r->rec.stop_by_us = 0;
+	r->rec.revision++;
 	js_add_string(data, "detail", why->msg);
-	restore_changed(l, "stop-refused", data);
+	restore_changed(r, "stop-refused", data);
 }
 
 /* Now, whatever time there was. */
-static int carry_out(struct restore *l, struct err *err)
+static int carry_out(struct restore *r, struct err *err)
 {
-	bool kill = strcmp(l->rec.stop_reason, KILLED) == 0;
-	int rc = check_stop(l, kill, err);
+	bool kill = strcmp(r->rec.stop_reason, KILLED) == 0;
+	int rc = check_stop(r, kill, err);
 
-	if (rc == 0 && !kill && leaves_by_worker(l))
-		rc = stop_by_worker(l);
+	if (rc == 0 && !kill && leaves_by_worker(r))
+		rc = stop_by_worker(r);
 	else if (rc == 0)
-		rc = stop_with_kill(l, err);
+		rc = stop_with_kill(r, err);
 	if (rc)
-		forget_stop(l, err);
+		forget_stop(r, err);
 	return rc;
 }
 
-static void start_grace(struct restore *l, uint64_t us);
+static void start_grace(struct restore *r, uint64_t us);
 
 static void on_grace(evutil_socket_t fd, short what, void *arg)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 	uint64_t now = now_us();
 	struct err err;
 
 	(void)fd;
 	(void)what;
 	/* The loop's clock is that of its last turn: its timers may be some milliseconds early. */
-	if (now < l->rec.stop_by_us)
-		start_grace(l, l->rec.stop_by_us - now);
+	if (now < r->rec.stop_by_us)
+		start_grace(r, r->rec.stop_by_us - now);
 	else
-		carry_out(l, &err);
+		carry_out(r, &err);
 }
 
-static void start_grace(struct restore *l, uint64_t us)
+static void start_grace(struct restore *r, uint64_t us)
 {
-	if (!l->hold.grace)
-		l->hold.grace = evtimer_new(l->host->base, on_grace, l);
-	timer_add(l->hold.grace, us);
+	if (!r->hold.grace)
+		r->hold.grace = evtimer_new(r->host->base, on_grace, r);
+	timer_add(r->hold.grace, us);
 }
 
 /* In the store before anything is done: who dies over it must do it again. */
-static void remember_stop(struct restore *l, const char *reason, uint64_t grace_ms)
+static void remember_stop(struct restore *r, const char *reason, uint64_t grace_ms)
 {
 	struct json_object *data;
 
-	if (strcmp(l->rec.stop_reason, reason) == 0 && !grace_ms && !l->rec.stop_by_us)
+	if (strcmp(r->rec.stop_reason, reason) == 0 && !grace_ms && !r->rec.stop_by_us)
 		return;
-	snprintf(l->rec.stop_reason, sizeof(l->rec.stop_reason), "%s", reason);
-	l->rec.stop_by_us = grace_ms ? now_us() + grace_ms * 1000 : 0;
-	l->rec.revision++;
+	snprintf(r->rec.stop_reason, sizeof(r->rec.stop_reason), "%s", reason);
+	r->rec.stop_by_us = grace_ms ? now_us() + grace_ms * 1000 : 0;
+	r->rec.revision++;
 	data = json_object_new_object();
 	js_add_string(data, "reason", reason);
 	js_add_u64(data, "grace_ms", grace_ms);
-	restore_changed(l, "stopping", data);
+	restore_changed(r, "stopping", data);
 }
 
-static int stop_guest(struct restore *l, uint64_t grace_ms, bool kill, struct err *err)
+static int stop_guest(struct restore *r, uint64_t grace_ms, bool kill, struct err *err)
 {
-	if (!grace_ms && check_stop(l, kill, err))
+	if (!grace_ms && check_stop(r, kill, err))
 		return -1;
-	remember_stop(l, kill ? KILLED : STOPPED, grace_ms);
-	if (l->hold.grace)
-		evtimer_del(l->hold.grace);
+	remember_stop(r, kill ? KILLED : STOPPED, grace_ms);
+	if (r->hold.grace)
+		evtimer_del(r->hold.grace);
 	if (!grace_ms)
-		return carry_out(l, err);
-	start_grace(l, grace_ms * 1000);
+		return carry_out(r, err);
+	start_grace(r, grace_ms * 1000);
 	return 0;
 }
 
-void commands_resume_stop(struct restore *l)
+void commands_resume_stop(struct restore *r)
 {
 	uint64_t now = now_us();
 	struct err err;
 
-	if (!l->rec.stop_reason[0] || slot_is_released(&l->slot))
+	if (!r->rec.stop_reason[0] || slot_is_released(&r->slot))
 		return;
-	if (l->rec.stop_by_us > now)
-		start_grace(l, l->rec.stop_by_us - now);
+	if (r->rec.stop_by_us > now)
+		start_grace(r, r->rec.stop_by_us - now);
 	else
-		carry_out(l, &err);
+		carry_out(r, &err);
 }
 
-int commands_stop(struct restore *l, uint64_t grace_ms, bool kill, struct err *err)
+int commands_stop(struct restore *r, uint64_t grace_ms, bool kill, struct err *err)
 {
-	if (slot_is_released(&l->slot))
+	if (slot_is_released(&r->slot))
 		return 0;
-	if (l->slot.state == SLOT_DEFERRED)
+	if (r->slot.state == SLOT_DEFERRED)
 		return err_set(err, ERR_UNREADY, "restore %s: the daemon has no descriptors for it "
 			       "yet, raise its limit of open files (LimitNOFILE=, ulimit -Hn)",
-			       l->rec.id);
-	switch (l->rec.state) {
+			       r->rec.id);
+	switch (r->rec.state) {
 	case STATE_WAITING:
-		restore_end(l, STOPPED);
+		restore_end(r, STOPPED);
 		return 0;
 	case STATE_FAILED:
 		/* Its VMM hangs on; there is nothing to give it time for. */
-		return stop_guest(l, 0, kill, err);
+		return stop_guest(r, 0, kill, err);
 	default:
 		/* Somebody reads page states, or the guest's memory: it must not be poisoned now. */
-		if (l->rec.paused && !kill)
+		if (r->rec.paused && !kill)
 			return err_set(err, ERR_PAUSED, "restore %s is paused: resume it first",
-				       l->rec.id);
-		return stop_guest(l, kill ? 0 : grace_ms, kill, err);
+				       r->rec.id);
+		return stop_guest(r, kill ? 0 : grace_ms, kill, err);
 	}
 }
 
 /* ---- the rest ---- */
 
-static int check_serving(const struct restore *l, struct err *err)
+static int check_serving(const struct restore *r, struct err *err)
 {
-	if (l->rec.state == STATE_SERVING)
+	if (r->rec.state == STATE_SERVING)
 		return 0;
-	return err_set(err, ERR_STATE, "restore %s is %s, not serving", l->rec.id,
-		       proto_state_name(l->rec.state));
+	return err_set(err, ERR_STATE, "restore %s is %s, not serving", r->rec.id,
+		       proto_state_name(r->rec.state));
 }
 
-int commands_prefetch(struct restore *l, const struct chan_prefetch *want, struct err *err)
+int commands_prefetch(struct restore *r, const struct chan_prefetch *want, struct err *err)
 {
 	struct chan_msg msg = {.prefetch = *want};
 	struct json_object *data;
 
-	if (l->rec.paused)
-		return err_set(err, ERR_PAUSED, "restore %s is paused: resume it first", l->rec.id);
-	if (!proto_state_live(l->rec.state))
-		return check_serving(l, err);
-	if (tell_worker(l, CHAN_PREFETCH, &msg, err))
+	if (r->rec.paused)
+		return err_set(err, ERR_PAUSED, "restore %s is paused: resume it first", r->rec.id);
+	if (!proto_state_live(r->rec.state))
+		return check_serving(r, err);
+	if (send_to_worker(r, CHAN_PREFETCH, &msg, err))
 		return -1;
-	l->rec.prefetch = (enum spec_prefetch)want->mode;
-	l->rec.prefetch_held = want->paused;
-	l->rec.rate_bytes_per_s = want->rate_bytes_per_s;
-	l->rec.max_resident_bytes = want->max_resident_bytes;
-	l->rec.revision++;
+	r->rec.prefetch = (enum spec_prefetch)want->mode;
+	r->rec.prefetch_held = want->paused;
+	r->rec.rate_bytes_per_s = want->rate_bytes_per_s;
+	r->rec.max_resident_bytes = want->max_resident_bytes;
+	r->rec.revision++;
 	data = json_object_new_object();
 	js_add_string(data, "mode", spec_prefetch_names[want->mode]);
 	js_add_bool(data, "paused", want->paused);
 	js_add_u64(data, "rate_bytes_per_s", want->rate_bytes_per_s);
 	js_add_u64(data, "max_resident_bytes", want->max_resident_bytes);
-	restore_changed(l, "prefetch", data);
+	restore_changed(r, "prefetch", data);
 	return 0;
 }
 
-int commands_pause(struct restore *l, struct err *err)
+int commands_pause(struct restore *r, struct err *err)
 {
 	struct chan_msg msg = {0};
 
-	if (check_serving(l, err))
+	if (check_serving(r, err))
 		return -1;
-	if (l->rec.stop_reason[0])
-		return err_set(err, ERR_STATE, "restore %s is being stopped", l->rec.id);
-	return l->rec.paused ? 0 : tell_worker(l, CHAN_PAUSE, &msg, err);
+	if (r->rec.stop_reason[0])
+		return err_set(err, ERR_STATE, "restore %s is being stopped", r->rec.id);
+	return r->rec.paused ? 0 : send_to_worker(r, CHAN_PAUSE, &msg, err);
 }
 
-int commands_resume(struct restore *l, struct err *err)
+int commands_resume(struct restore *r, struct err *err)
 {
 	struct chan_msg msg = {0};
 
-	if (check_serving(l, err))
+	if (check_serving(r, err))
 		return -1;
-	if (!l->rec.paused)
+	if (!r->rec.paused)
 		return 0;
-	if (tell_worker(l, CHAN_RESUME, &msg, err))
+	if (send_to_worker(r, CHAN_RESUME, &msg, err))
 		return -1;
-	l->rec.paused = false;
-	l->rec.revision++;
-	restore_changed(l, "resumed", NULL);
+	r->rec.paused = false;
+	r->rec.revision++;
+	restore_changed(r, "resumed", NULL);
 	return 0;
 }

@@ -14,13 +14,13 @@
  * A guest that still needs pages cannot be left: then on_failure decides (kill
  * it, or poison what is missing), and hold refuses: ERR_STATE. Idempotent.
  */
-int commands_stop(struct restore *l, uint64_t grace_ms, bool kill, struct err *err);
+int commands_stop(struct restore *r, uint64_t grace_ms, bool kill, struct err *err);
 /* A stop that was asked for before somebody died: its worker is there again, or we are. */
-void commands_resume_stop(struct restore *l);
+void commands_resume_stop(struct restore *r);
 
 /* -1 with ERR_PAUSED or ERR_STATE. */
-int commands_prefetch(struct restore *l, const struct chan_prefetch *want, struct err *err);
-int commands_pause(struct restore *l, struct err *err);
-int commands_resume(struct restore *l, struct err *err);
+int commands_prefetch(struct restore *r, const struct chan_prefetch *want, struct err *err);
+int commands_pause(struct restore *r, struct err *err);
+int commands_resume(struct restore *r, struct err *err);
 
 #endif

@@ -12,51 +12,51 @@
 /* Opening a tenant's paths may take as long as its file systems like. */
 #define LOAD_BY_S 30
 
-static void answer(struct restore *l, const struct err *why)
+static void answer(struct restore *r, const struct err *why)
 {
 	struct creator *c;
 
-	while ((c = TAILQ_FIRST(&l->creators))) {
-		TAILQ_REMOVE(&l->creators, c, link);
+	while ((c = TAILQ_FIRST(&r->creators))) {
+		TAILQ_REMOVE(&r->creators, c, link);
 		c->list = NULL;
-		c->done(c, why ? NULL : l, why);
+		c->done(c, why ? NULL : r, why);
 	}
 }
 
 /* Nobody has seen it yet: its worker need not leave in peace. */
-static void undo(struct restore *l)
+static void undo(struct restore *r)
 {
-	if (l->worker)
-		worker_abandon(l->worker);
-	l->worker = NULL;
-	restore_release(l);
+	if (r->worker)
+		worker_abandon(r->worker);
+	r->worker = NULL;
+	restore_release(r);
 }
 
-void creation_failed(struct restore *l, const struct err *why)
+void creation_failed(struct restore *r, const struct err *why)
 {
-	log_info("restore refused", "id=%s tenant=%s why=%s", l->rec.id, l->rec.tenant, why->msg);
-	answer(l, why);
-	undo(l);
-	l->host->hooks->create_failed(l->host->arg, l);
+	log_info("restore refused", "id=%s tenant=%s why=%s", r->rec.id, r->rec.tenant, why->msg);
+	answer(r, why);
+	undo(r);
+	r->host->hooks->create_failed(r->host->arg, r);
 }
 
 static void on_load_by(evutil_socket_t fd, short what, void *arg)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 	struct err err;
 
 	(void)fd;
 	(void)what;
 	err_set(&err, ERR_TIMEOUT, "opening the snapshot took more than %d s: is its file system "
 		"reachable?", LOAD_BY_S);
-	creation_failed(l, &err);
+	creation_failed(r, &err);
 }
 
 /* ---- loaded ---- */
 
-static int check_size(const struct restore *l, uint64_t bytes, struct err *err)
+static int check_size(const struct restore *r, uint64_t bytes, struct err *err)
 {
-	uint64_t max = l->host->conf.snapshot_bytes_max;
+	uint64_t max = r->host->conf.snapshot_bytes_max;
 
 	if (bytes <= max)
 		return 0;
@@ -66,37 +66,37 @@ static int check_size(const struct restore *l, uint64_t bytes, struct err *err)
 }
 
 /* In the store before anybody hears of it. */
-static int record_created(struct restore *l, const struct chan_ready *ready, struct err *err)
+static int record_created(struct restore *r, const struct chan_ready *ready, struct err *err)
 {
 	struct json_object *data;
 
-	if (check_size(l, ready->size_bytes, err))
+	if (check_size(r, ready->size_bytes, err))
 		return -1;
-	l->rec.size_bytes = ready->size_bytes;
+	r->rec.size_bytes = ready->size_bytes;
 	data = json_object_new_object();
 	js_add_u64(data, "size_bytes", ready->size_bytes);
 	js_add_u64(data, "layers", ready->layers);
 	js_add_u64(data, "extents", ready->extents);
-	return restore_created(l, data, err);
+	return restore_created(r, data, err);
 }
 
-void creation_done(struct restore *l, const struct chan_ready *ready, int *listen_fd)
+void creation_done(struct restore *r, const struct chan_ready *ready, int *listen_fd)
 {
 	struct err err;
 
-	timer_drop(&l->hold.load_by);
-	if (record_created(l, ready, &err)) {
-		creation_failed(l, &err);
+	timer_drop(&r->hold.load_by);
+	if (record_created(r, ready, &err)) {
+		creation_failed(r, &err);
 		return;
 	}
-	slot_event(&l->slot, SLOT_LOADED);
-	restore_known(l);
+	slot_event(&r->slot, SLOT_LOADED);
+	restore_known(r);
 	/* Before anybody can start a VMM. */
-	restore_wset_give(l);
-	acceptor_open(&l->hold.acceptor, listen_fd, 0, l->rec.state == STATE_WAITING);
-	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", l->rec.id, l->rec.tenant,
-		 (unsigned long long)l->rec.size_bytes, l->rec.worker_pid);
-	answer(l, NULL);
+	restore_wset_give(r);
+	acceptor_open(&r->hold.acceptor, listen_fd, 0, r->rec.state == STATE_WAITING);
+	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", r->rec.id, r->rec.tenant,
+		 (unsigned long long)r->rec.size_bytes, r->rec.worker_pid);
+	answer(r, NULL);
 }
 
 /* ---- begin ---- */
@@ -104,23 +104,23 @@ void creation_done(struct restore *l, const struct chan_ready *ready, int *liste
 int creation_begin(struct host *host, const char *id, struct spec *spec,
 		   const struct sock_peer *caller, struct restore **ret, struct err *err)
 {
-	struct restore *l = xcalloc(1, sizeof(*l));
+	struct restore *r = xcalloc(1, sizeof(*r));
 
-	restore_init(l, host);
-	l->slot.state = SLOT_CREATING;
-	l->spec = *spec;
-	restore_begin(l, id, caller);
-	if (assign_new(l, err)) {
+	restore_init(r, host);
+	r->slot.state = SLOT_CREATING;
+	r->spec = *spec;
+	restore_begin(r, id, caller);
+	if (assign_new(r, err)) {
 		/* Only the path: it is unlinked, the rest stays the caller's. */
-		memset(&l->spec, 0, sizeof(l->spec));
-		memcpy(l->spec.socket_path, spec->socket_path, sizeof(l->spec.socket_path));
-		undo(l);
-		restore_free(l);
+		memset(&r->spec, 0, sizeof(r->spec));
+		memcpy(r->spec.socket_path, spec->socket_path, sizeof(r->spec.socket_path));
+		undo(r);
+		restore_free(r);
 		return -1;
 	}
 	memset(spec, 0, sizeof(*spec));
-	l->hold.load_by = evtimer_new(host->base, on_load_by, l);
-	timer_add(l->hold.load_by, LOAD_BY_S * TIMER_S);
-	*ret = l;
+	r->hold.load_by = evtimer_new(host->base, on_load_by, r);
+	timer_add(r->hold.load_by, LOAD_BY_S * TIMER_S);
+	*ret = r;
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * creation - a restore from the request until its worker has loaded the snapshot, or could not
  *
- *   creation_begin ──► assigned ──READY──► (hear.c) ──► creation_done
+ *   creation_begin ──► assigned ──READY──► (conversation.c) ──► creation_done
  *          │               └── error, LOAD_BY_S over, worker died ──► creation_failed
  *          └── error: nothing was begun
  */
@@ -20,8 +20,8 @@ int creation_begin(struct host *host, const char *id, struct spec *spec,
  * Its worker has loaded the snapshot: into the store, and who waits for it is told; or it has
  * failed after all. @listen_fd: see acceptor_open()
  */
-void creation_done(struct restore *l, const struct chan_ready *ready, int *listen_fd);
-/* Nothing was created: who waits for it is told why, and @l is freed. */
-void creation_failed(struct restore *l, const struct err *why);
+void creation_done(struct restore *r, const struct chan_ready *ready, int *listen_fd);
+/* Nothing was created: who waits for it is told why, and @r is freed. */
+void creation_failed(struct restore *r, const struct err *why);
 
 #endif

@@ -251,7 +251,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 /* With the reserve: a client that waited a whole back-off in vain must not wait for ever. */
-static void turn_away(struct http_conns *c)
+static void reject(struct http_conns *c)
 {
 	int fd;
 
@@ -281,7 +281,7 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
 	if (log_allow(&limit, now))
 		log_error("cannot accept connections, raise LimitNOFILE=", "why=%s", why);
 	if (now - c->starved_us < 2 * BACKOFF_MS * 1000)
-		turn_away(c);
+		reject(c);
 	c->starved_us = now;
 	evconnlistener_disable(listener);
 	event_add(c->retry, &backoff);

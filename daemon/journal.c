@@ -92,7 +92,7 @@ static void retry_later(struct journal *j)
 	timer_add(j->retry, TIMER_S);
 }
 
-static int tell_dropped(struct journal *j, struct err *err)
+static int note_dropped(struct journal *j, struct err *err)
 {
 	struct entry e;
 	int rc;
@@ -114,7 +114,7 @@ static int flush(struct journal *j, struct err *err)
 {
 	struct entry *e;
 
-	if (tell_dropped(j, err))
+	if (note_dropped(j, err))
 		return -1;
 	while ((e = TAILQ_FIRST(&j->waiting))) {
 		const struct restore_record *rec = NULL;
@@ -125,7 +125,7 @@ static int flush(struct journal *j, struct err *err)
 			return -1;
 		drop_first(j);
 	}
-	return tell_dropped(j, err);
+	return note_dropped(j, err);
 }
 
 static void wait_for_store(struct journal *j, const struct entry *e, const struct err *err)
@@ -198,7 +198,7 @@ void journal_add(struct journal *j, const struct restore_record *rec, const char
 		return;
 	}
 	json_object_put(e.data);
-	if (tell_dropped(j, &err))
+	if (note_dropped(j, &err))
 		retry_later(j);
 	j->hooks->written(j->arg);
 }

@@ -13,42 +13,42 @@ static struct json_object *add_object(struct json_object *o, const char *key)
 	return member;
 }
 
-static void add_socket(struct json_object *o, const struct restore *l)
+static void add_socket(struct json_object *o, const struct restore *r)
 {
 	struct json_object *socket = add_object(o, "socket");
 	struct json_object *backend;
 	char mode[8];
 
-	snprintf(mode, sizeof(mode), "%04o", (unsigned)l->spec.socket_mode);
-	js_add_string(socket, "path", l->rec.socket_path);
+	snprintf(mode, sizeof(mode), "%04o", (unsigned)r->spec.socket_mode);
+	js_add_string(socket, "path", r->rec.socket_path);
 	js_add_string(socket, "mode", mode);
-	js_add_u64(socket, "uid", l->spec.socket_uid);
-	js_add_u64(socket, "gid", l->spec.socket_gid);
-	js_add_u64(add_object(o, "peer"), "uid", l->spec.peer_uid);
+	js_add_u64(socket, "uid", r->spec.socket_uid);
+	js_add_u64(socket, "gid", r->spec.socket_gid);
+	js_add_u64(add_object(o, "peer"), "uid", r->spec.peer_uid);
 	/* Ready to be sent to Firecracker as it is. */
 	backend = add_object(o, "mem_backend");
 	js_add_string(backend, "backend_type", "Uffd");
-	js_add_string(backend, "backend_path", l->rec.socket_path);
+	js_add_string(backend, "backend_path", r->rec.socket_path);
 }
 
-static void add_processes(struct json_object *o, const struct restore *l)
+static void add_processes(struct json_object *o, const struct restore *r)
 {
 	struct json_object *worker = add_object(o, "worker");
 
-	if (l->rec.vmm_pid || l->rec.connected_ms) {
+	if (r->rec.vmm_pid || r->rec.connected_ms) {
 		struct json_object *vmm = add_object(o, "vmm");
 
-		if (l->rec.vmm_pid)
-			js_add_u64(vmm, "pid", l->rec.vmm_pid);
+		if (r->rec.vmm_pid)
+			js_add_u64(vmm, "pid", r->rec.vmm_pid);
 		else
 			json_object_object_add(vmm, "pid", NULL);
-		js_add_u64(vmm, "uid", l->rec.vmm_uid);
+		js_add_u64(vmm, "uid", r->rec.vmm_uid);
 	} else {
 		json_object_object_add(o, "vmm", NULL);
 	}
-	js_add_u64(worker, "pid", l->rec.worker_pid);
-	js_add_u64(worker, "restarts", l->rec.worker_restarts);
-	js_add_string(worker, "release", l->worker ? l->worker->release : NULL);
+	js_add_u64(worker, "pid", r->rec.worker_pid);
+	js_add_u64(worker, "restarts", r->rec.worker_restarts);
+	js_add_string(worker, "release", r->worker ? r->worker->release : NULL);
 }
 
 /* By enum pagemap_short; what else a worker may have written there is nothing. */
@@ -62,19 +62,19 @@ static const char *short_of(const struct pagemap_view *v)
 	return v->head.short_of < ARRAY_LEN(names) ? names[v->head.short_of] : NULL;
 }
 
-static void add_memory(struct json_object *o, const struct restore *l, const struct pagemap_view *v)
+static void add_memory(struct json_object *o, const struct restore *r, const struct pagemap_view *v)
 {
 	struct json_object *memory = add_object(o, "memory");
 	const uint64_t *pages = v->stats.pages;
-	uint64_t page = l->rec.page_bytes;
+	uint64_t page = r->rec.page_bytes;
 
-	js_add_u64(memory, "size_bytes", l->rec.size_bytes);
+	js_add_u64(memory, "size_bytes", r->rec.size_bytes);
 	js_add_u64(memory, "page_bytes", page);
-	js_add_u64(memory, "total_bytes", l->rec.memory_bytes);
+	js_add_u64(memory, "total_bytes", r->rec.memory_bytes);
 	js_add_u64(memory, "resident_bytes", (pages[PAGE_PRESENT] + pages[PAGE_ZEROED]) * page);
 	js_add_u64(memory, "zero_bytes", pages[PAGE_ZEROED] * page);
 	js_add_u64(memory, "removed_bytes", pages[PAGE_REMOVED] * page);
-	js_add_string(memory, "short_of", proto_state_live(l->rec.state) ? short_of(v) : NULL);
+	js_add_string(memory, "short_of", proto_state_live(r->rec.state) ? short_of(v) : NULL);
 }
 
 static void add_counters(struct json_object *o, const struct pagemap_view *v)
@@ -116,90 +116,90 @@ static void add_counters(struct json_object *o, const struct pagemap_view *v)
 	}
 }
 
-static const char *prefetch_state(const struct restore *l, const struct pagemap_view *v)
+static const char *prefetch_state(const struct restore *r, const struct pagemap_view *v)
 {
-	if (l->rec.prefetch == PREFETCH_NONE)
+	if (r->rec.prefetch == PREFETCH_NONE)
 		return "off";
-	if (l->rec.complete || v->head.prefetch_done)
+	if (r->rec.complete || v->head.prefetch_done)
 		return "done";
-	if (l->rec.prefetch_held || l->rec.paused)
+	if (r->rec.prefetch_held || r->rec.paused)
 		return "paused";
-	if (l->rec.state != STATE_SERVING)
+	if (r->rec.state != STATE_SERVING)
 		return "idle";
 	if (v->head.prefetch_limit != LIMIT_NONE)
 		return "limited";
 	/* Without a lease it takes no step; and who has not asked for one waits for nobody. */
-	if (l->claim.state == CLAIM_NONE)
+	if (r->claim.state == CLAIM_NONE)
 		return "idle";
-	return l->claim.state == CLAIM_WAITING ? "queued" : "running";
+	return r->claim.state == CLAIM_WAITING ? "queued" : "running";
 }
 
-static void add_prefetch(struct json_object *o, const struct restore *l,
+static void add_prefetch(struct json_object *o, const struct restore *r,
 			 const struct pagemap_view *v)
 {
 	struct json_object *prefetch = add_object(o, "prefetch");
-	const char *state = prefetch_state(l, v);
+	const char *state = prefetch_state(r, v);
 	bool limited = strcmp(state, "limited") == 0;
 
-	js_add_string(prefetch, "mode", spec_prefetch_names[l->rec.prefetch]);
+	js_add_string(prefetch, "mode", spec_prefetch_names[r->rec.prefetch]);
 	js_add_string(prefetch, "state", state);
 	js_add_string(prefetch, "reason",
 		      limited ? pagemap_limit_texts[v->head.prefetch_limit] : NULL);
-	js_add_u64(prefetch, "rate_bytes_per_s", l->rec.rate_bytes_per_s);
-	js_add_u64(prefetch, "max_resident_bytes", l->rec.max_resident_bytes);
-	js_add_bool(prefetch, "zero_pages", l->spec.zero_pages);
+	js_add_u64(prefetch, "rate_bytes_per_s", r->rec.rate_bytes_per_s);
+	js_add_u64(prefetch, "max_resident_bytes", r->rec.max_resident_bytes);
+	js_add_bool(prefetch, "zero_pages", r->spec.zero_pages);
 	js_add_u64(prefetch, "done_bytes", v->stats.prefetch_bytes);
-	js_add_u64(prefetch, "total_bytes", l->rec.memory_bytes);
+	js_add_u64(prefetch, "total_bytes", r->rec.memory_bytes);
 }
 
-static void add_working_set(struct json_object *o, const struct restore *l)
+static void add_working_set(struct json_object *o, const struct restore *r)
 {
 	struct json_object *set = add_object(o, "working_set");
 
-	js_add_bool(set, "record", l->spec.record);
-	js_add_string(set, "path", l->spec.wset_path);
-	js_add_string(set, "state", restore_wset_state(l));
-	js_add_u64(set, "pages", l->rec.wset_pages);
+	js_add_bool(set, "record", r->spec.record);
+	js_add_string(set, "path", r->spec.wset_path);
+	js_add_string(set, "state", restore_wset_state(r));
+	js_add_u64(set, "pages", r->rec.wset_pages);
 }
 
-static void add_policies(struct json_object *o, const struct restore *l)
+static void add_policies(struct json_object *o, const struct restore *r)
 {
 	char timeout[32];
 
 	snprintf(timeout, sizeof(timeout), "%llums",
-		 (unsigned long long)l->spec.connect_timeout_ms);
+		 (unsigned long long)r->spec.connect_timeout_ms);
 	js_add_string(o, "connect_timeout", timeout);
-	js_add_string(o, "when_complete", spec_complete_names[l->spec.when_complete]);
-	js_add_string(o, "on_failure", spec_failure_names[l->spec.on_failure]);
+	js_add_string(o, "when_complete", spec_complete_names[r->spec.when_complete]);
+	js_add_string(o, "on_failure", spec_failure_names[r->spec.on_failure]);
 }
 
-struct json_object *json_view_restore(const struct restore *l)
+struct json_object *json_view_restore(const struct restore *r)
 {
 	struct json_object *o = json_object_new_object();
 	struct pagemap_view view;
 	struct err err;
 
 	/* Counters of a page map that cannot be read are shown as nothing. */
-	if (restore_view(l, &view, &err))
+	if (restore_view(r, &view, &err))
 		memset(&view, 0, sizeof(view));
-	js_add_string(o, "id", l->rec.id);
-	js_add_string(o, "tenant", l->rec.tenant);
-	js_add_string(o, "state", proto_state_name(l->rec.state));
-	js_add_string(o, "reason", l->rec.reason[0] ? l->rec.reason : NULL);
-	js_add_u64(o, "revision", l->rec.revision);
-	js_add_bool(o, "complete", l->rec.complete);
-	js_add_bool(o, "paused", l->rec.paused);
-	json_object_object_add(o, "snapshot", spec_snapshot_json(&l->spec));
-	add_socket(o, l);
-	add_processes(o, l);
-	add_memory(o, l, &view);
+	js_add_string(o, "id", r->rec.id);
+	js_add_string(o, "tenant", r->rec.tenant);
+	js_add_string(o, "state", proto_state_name(r->rec.state));
+	js_add_string(o, "reason", r->rec.reason[0] ? r->rec.reason : NULL);
+	js_add_u64(o, "revision", r->rec.revision);
+	js_add_bool(o, "complete", r->rec.complete);
+	js_add_bool(o, "paused", r->rec.paused);
+	json_object_object_add(o, "snapshot", spec_snapshot_json(&r->spec));
+	add_socket(o, r);
+	add_processes(o, r);
+	add_memory(o, r, &view);
 	add_counters(o, &view);
-	add_prefetch(o, l, &view);
-	add_working_set(o, l);
-	add_policies(o, l);
-	js_add_time(o, "created_at", l->rec.created_ms);
-	js_add_time(o, "connected_at", l->rec.connected_ms);
-	js_add_time(o, "ended_at", l->rec.ended_ms);
+	add_prefetch(o, r, &view);
+	add_working_set(o, r);
+	add_policies(o, r);
+	js_add_time(o, "created_at", r->rec.created_ms);
+	js_add_time(o, "connected_at", r->rec.connected_ms);
+	js_add_time(o, "ended_at", r->rec.ended_ms);
 	return o;
 }
 

@@ -25,14 +25,14 @@ static uint64_t count_leases(const struct conf *conf)
 	return cpus > 2 ? (uint64_t)cpus / 2 : 1;
 }
 
-static void tell_granted(struct lease_scheduler *lr, struct claim *c)
+static void send_grant(struct lease_scheduler *lr, struct claim *c)
 {
 	struct chan_msg msg = {.lease = {.rate_bytes_per_s = lr->rate_bytes_per_s, .ask = c->ask}};
 
 	lr->hooks->tell(c, CHAN_LEASE_GRANT, &msg);
 }
 
-static void tell_revoked(struct lease_scheduler *lr, struct claim *c)
+static void send_revoke(struct lease_scheduler *lr, struct claim *c)
 {
 	struct chan_msg msg = {0};
 
@@ -48,9 +48,9 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	while ((c = leases_grant(&lr->leases, now)))
-		tell_granted(lr, c);
+		send_grant(lr, c);
 	while ((c = leases_revoke(&lr->leases, now)))
-		tell_revoked(lr, c);
+		send_revoke(lr, c);
 	wait = leases_wait_us(&lr->leases, now);
 	if (wait != UINT64_MAX) {
 		timer_add(lr->turn, wait);

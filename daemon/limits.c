@@ -6,7 +6,7 @@
 /* A VMM is moved to another cgroup once, if at all. */
 #define TELL_AGAIN_US ((uint64_t)1000 * 1000)
 
-static int send_kind(struct restore *l, enum cgroup_kind kind, const struct cgroup_files *f,
+static int send_kind(struct restore *r, enum cgroup_kind kind, const struct cgroup_files *f,
 		     bool anew, struct err *err)
 {
 	struct chan_msg msg = {0};
@@ -14,11 +14,11 @@ static int send_kind(struct restore *l, enum cgroup_kind kind, const struct cgro
 	msg.cgroups.kind = kind;
 	msg.cgroups.levels = (uint32_t)f->levels;
 	msg.cgroups.anew = anew;
-	return worker_send(l->worker, CHAN_CGROUPS, &msg, f->fds, cgroup_nfds(kind, f), err);
+	return worker_send(r->worker, CHAN_CGROUPS, &msg, f->fds, cgroup_nfds(kind, f), err);
 }
 
 /* At least one message: that nothing limits it must be said, too. */
-static int send_all(struct restore *l, const struct cgroup_files files[CGROUP_KIND_COUNT],
+static int send_all(struct restore *r, const struct cgroup_files files[CGROUP_KIND_COUNT],
 		    struct err *err)
 {
 	bool anew = true;
@@ -28,32 +28,32 @@ static int send_all(struct restore *l, const struct cgroup_files files[CGROUP_KI
 
 		if (!files[kind].levels && !(anew && last))
 			continue;
-		if (send_kind(l, kind, &files[kind], anew, err))
+		if (send_kind(r, kind, &files[kind], anew, err))
 			return -1;
 		anew = false;
 	}
 	return 0;
 }
 
-int limits_tell(struct restore *l)
+int limits_send(struct restore *r)
 {
 	struct cgroup_files files[CGROUP_KIND_COUNT];
 	uint64_t now = now_us();
 	struct err err;
 	int rc;
 
-	if (l->limits_told_us && now - l->limits_told_us < TELL_AGAIN_US)
+	if (r->limits_sent_us && now - r->limits_sent_us < TELL_AGAIN_US)
 		return 0;
-	rc = cgroup_open("", (pid_t)l->rec.vmm_pid, l->rec.page_bytes, files, &err);
+	rc = cgroup_open("", (pid_t)r->rec.vmm_pid, r->rec.page_bytes, files, &err);
 	if (rc == 0) {
-		rc = send_all(l, files, &err);
+		rc = send_all(r, files, &err);
 		for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++)
 			cgroup_close(kind, &files[kind]);
 	}
 	if (rc)
 		log_warning("a worker cannot be told its VMM's cgroups, and does not prefetch",
-			    "id=%s why=%s", l->rec.id, err.msg);
+			    "id=%s why=%s", r->rec.id, err.msg);
 	else
-		l->limits_told_us = now;
+		r->limits_sent_us = now;
 	return rc;
 }

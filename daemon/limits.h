@@ -12,6 +12,6 @@
 #include "daemon/restore.h"
 
 /* Unless it was told a moment ago. -1: it could not be told now, and must not prefetch. */
-int limits_tell(struct restore *l);
+int limits_send(struct restore *r);
 
 #endif

@@ -66,9 +66,9 @@ static int serve(const struct conf *conf, struct err *err)
 	}
 	if (rc == 0) {
 		notify_close();
-		notify_say("READY=1");
+		notify_send("READY=1");
 		event_base_dispatch(base);
-		notify_say("STOPPING=1");
+		notify_send("STOPPING=1");
 	}
 	api_free(api);
 	supervisor_free(parts.sup);

@@ -85,7 +85,7 @@ static void send_text(const char *text, int fd)
 		io_send(sock, &hdr, &fd, fd >= 0, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-void notify_say(const char *line)
+void notify_send(const char *line)
 {
 	send_text(line, -1);
 }

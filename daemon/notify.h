@@ -14,7 +14,7 @@ void notify_open(void);
 /* Closes what nobody took; it need not be kept any longer. */
 void notify_close(void);
 /* A line such as "READY=1". */
-void notify_say(const char *line);
+void notify_send(const char *line);
 
 /* Keep, or forget, the uffd of a restore. */
 void notify_keep(const char *id, int uffd);

@@ -70,39 +70,39 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 }
 
 /* Its tenant is whose user the worker is, whatever the request says. */
-static int resolve(struct restore *l, const struct sock_peer *who, struct err *err)
+static int resolve(struct restore *r, const struct sock_peer *who, struct err *err)
 {
 	struct tenant_caller caller;
 
 	tenant_resolve(who, &caller);
-	l->spec.tenant[0] = '\0';
-	spec_resolve(&l->spec, caller.tenant, who->uid, who->gid);
-	if (l->spec.socket_path[0])
+	r->spec.tenant[0] = '\0';
+	spec_resolve(&r->spec, caller.tenant, who->uid, who->gid);
+	if (r->spec.socket_path[0])
 		return 0;
 	return err_set(err, ERR_PEER, "its request names no socket");
 }
 
 /* Who handed its userfaultfd over: -1 only for one that has ended. */
-static bool is_plausible(const struct restore *l, int pidfd, uint32_t pid)
+static bool is_plausible(const struct restore *r, int pidfd, uint32_t pid)
 {
 	cleanup_fd int there = -1;
 	struct err err;
 
-	return pidfd >= 0 ? vmm_may_be(l, pidfd, pid) : proc_pidfd((pid_t)pid, &there, &err) != 0;
+	return pidfd >= 0 ? vmm_may_be(r, pidfd, pid) : proc_pidfd((pid_t)pid, &there, &err) != 0;
 }
 
-static int take_vmm(struct restore *l, const struct pagemap_view *view, int *pidfd, struct err *err)
+static int take_vmm(struct restore *r, const struct pagemap_view *view, int *pidfd, struct err *err)
 {
-	struct restore_record *r = &l->rec;
+	struct restore_record *rec = &r->rec;
 
-	if (!is_plausible(l, *pidfd, view->head.vmm_pid))
+	if (!is_plausible(r, *pidfd, view->head.vmm_pid))
 		return err_set(err, ERR_PEER, "process %u need not be its VMM", view->head.vmm_pid);
-	r->state = STATE_SERVING;
-	restore_note_vmm(l, view->head.vmm_pid, view->head.vmm_uid, *pidfd);
-	r->page_bytes = view->regions.page_bytes;
-	r->memory_bytes = regions_bytes(&view->regions);
+	rec->state = STATE_SERVING;
+	restore_note_vmm(r, view->head.vmm_pid, view->head.vmm_uid, *pidfd);
+	rec->page_bytes = view->regions.page_bytes;
+	rec->memory_bytes = regions_bytes(&view->regions);
 	if (*pidfd >= 0)
-		vmm_watch(l, pidfd);
+		vmm_watch(r, pidfd);
 	return 0;
 }
 
@@ -110,74 +110,74 @@ static int take_vmm(struct restore *l, const struct pagemap_view *view, int *pid
  * Ours to unlink: in our own directory, or where an admin's socket is bound, as the kernel
  * says. Nobody listens there any more once a VMM has come, which nobody may have seen.
  */
-static void take_socket(struct restore *l, int listen_fd)
+static void take_socket(struct restore *r, int listen_fd)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof(addr) - 1;
 	char own[CONF_PATH_MAX + 1];
 
-	host_path(l->host, "uffd", l->rec.id, own);
+	host_path(r->host, "uffd", r->rec.id, own);
 	if (listen_fd < 0) {
 		unlink(own);
 		return;
 	}
-	l->hold.own_socket = strcmp(own, l->spec.socket_path) == 0 ||
-			(l->rec.caller_uid == geteuid() &&
+	r->hold.own_socket = strcmp(own, r->spec.socket_path) == 0 ||
+			(r->rec.caller_uid == geteuid() &&
 			 getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
-			 strcmp(addr.sun_path, l->spec.socket_path) == 0);
+			 strcmp(addr.sun_path, r->spec.socket_path) == 0);
 }
 
-static void fill(struct restore *l, const struct reconnect_guest *g)
+static void fill(struct restore *r, const struct reconnect_guest *g)
 {
 	const struct chan_proof *p = g->proof;
-	struct restore_record *r = &l->rec;
+	struct restore_record *rec = &r->rec;
 
-	restore_begin(l, g->back->id, g->who);
-	r->worker_pid = (uint32_t)g->worker->pid;
-	r->worker_start = g->worker->start;
-	r->size_bytes = p->size_bytes;
+	restore_begin(r, g->reattach->id, g->who);
+	rec->worker_pid = (uint32_t)g->worker->pid;
+	rec->worker_start = g->worker->start;
+	rec->size_bytes = p->size_bytes;
 	if (p->prefetch < PREFETCH_COUNT)
-		r->prefetch = (enum spec_prefetch)p->prefetch;
-	r->prefetch_held = p->prefetch_held;
-	r->rate_bytes_per_s = min_u64(p->rate_bytes_per_s, INT64_MAX);
-	r->max_resident_bytes = min_u64(p->max_resident_bytes, INT64_MAX);
+		rec->prefetch = (enum spec_prefetch)p->prefetch;
+	rec->prefetch_held = p->prefetch_held;
+	rec->rate_bytes_per_s = min_u64(p->rate_bytes_per_s, INT64_MAX);
+	rec->max_resident_bytes = min_u64(p->max_resident_bytes, INT64_MAX);
 }
 
-static int believe(struct restore *l, const struct reconnect_guest *g, struct err *err)
+static int believe(struct restore *r, const struct reconnect_guest *g, struct err *err)
 {
 	struct pagemap_view view;
 
-	if (check_map(l->host, g->back->id, g->fds[PROOF_MAP], err) ||
+	if (check_map(r->host, g->reattach->id, g->fds[PROOF_MAP], err) ||
 	    pagemap_view(g->fds[PROOF_MAP], &view, err) ||
-	    read_request(l->host, g->fds[PROOF_REQUEST], &l->spec, err) ||
-	    resolve(l, g->who, err))
+	    read_request(r->host, g->fds[PROOF_REQUEST], &r->spec, err) ||
+	    resolve(r, g->who, err))
 		return -1;
-	fill(l, g);
-	if (view.head.connected && take_vmm(l, &view, &g->fds[PROOF_VMM], err))
+	fill(r, g);
+	if (view.head.connected && take_vmm(r, &view, &g->fds[PROOF_VMM], err))
 		return -1;
-	take_socket(l, view.head.connected ? -1 : *g->listen_fd);
+	take_socket(r, view.head.connected ? -1 : *g->listen_fd);
 	return 0;
 }
 
 struct restore *orphan_new(struct host *host, const struct reconnect_guest *guest, struct err *err)
 {
-	struct restore *l = xcalloc(1, sizeof(*l));
+	struct restore *r = xcalloc(1, sizeof(*r));
 
-	restore_init(l, host);
-	if (believe(l, guest, err)) {
-		restore_free(l);
+	restore_init(r, host);
+	if (believe(r, guest, err)) {
+		restore_free(r);
 		return NULL;
 	}
-	l->worker = guest->worker;
-	worker_own(l->worker, host->worker_hooks, l);
-	slot_event(&l->slot, SLOT_BACK);
-	restore_wset_ready(l, &guest->proof->key);
-	acceptor_open(&l->hold.acceptor, guest->listen_fd, guest->back->npeers,
-		  l->rec.state == STATE_WAITING);
-	return l;
+	r->worker = guest->worker;
+	worker_own(r->worker, host->worker_hooks, r);
+	slot_event(&r->slot, SLOT_REATTACH);
+	restore_wset_ready(r, &guest->proof->key);
+	acceptor_open(&r->hold.acceptor, guest->listen_fd, guest->reattach->npeers,
+		  r->rec.state == STATE_WAITING);
+	return r;
 }
 
-void orphan_tell(struct restore *l)
+void orphan_publish(struct restore *r)
 {
 	static const char *const names[] = {"created_at", "connected_at", "worker.restarts",
 					    "working_set", "stop"};
@@ -188,7 +188,7 @@ void orphan_tell(struct restore *l)
 		json_object_array_add(unknown, json_object_new_string(names[i]));
 	json_object_object_add(data, "unknown", unknown);
 	log_notice("a restore that no row knows was adopted", "id=%s tenant=%s worker=%u",
-		   l->rec.id, l->rec.tenant, l->rec.worker_pid);
-	restore_known(l);
-	restore_changed(l, "adopted", data);
+		   r->rec.id, r->rec.tenant, r->rec.worker_pid);
+	restore_known(r);
+	restore_changed(r, "adopted", data);
 }

@@ -27,6 +27,6 @@
  */
 struct restore *orphan_new(struct host *host, const struct reconnect_guest *guest, struct err *err);
 /* It is in the table: say so, and what is not known of it. */
-void orphan_tell(struct restore *l);
+void orphan_publish(struct restore *r);
 
 #endif

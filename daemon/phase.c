@@ -11,15 +11,15 @@ const char *phase_name(enum phase phase)
 	return names[phase];
 }
 
-enum phase phase_of(const struct restore *l)
+enum phase phase_of(const struct restore *r)
 {
-	if (slot_is_released(&l->slot) || l->slot.state == SLOT_LOST)
+	if (slot_is_released(&r->slot) || r->slot.state == SLOT_LOST)
 		return PHASE_OVER;
-	if (restore_is_creating(l))
+	if (restore_is_creating(r))
 		return PHASE_CREATING;
-	if (!slot_is_ready(&l->slot))
+	if (!slot_is_ready(&r->slot))
 		return PHASE_SUCCEEDING;
-	switch (l->rec.state) {
+	switch (r->rec.state) {
 	case STATE_WAITING:
 		return PHASE_WAITING;
 	case STATE_FAILED:

@@ -1,7 +1,7 @@
 /*
  * phase - what the supervisor expects of a restore's worker now
  *
- * Each message is lawful in some phases (the table of hear.c). What comes in another
+ * Each message is lawful in some phases (the table of conversation.c). What comes in another
  * one is a lie: a worker parses a tenant's files, and may be in somebody else's hands.
  *
  *   creating ───READY──► waiting ──CONNECTED──► serving ──FAILED──► failed
@@ -29,8 +29,8 @@ enum phase {
 	PHASE_COUNT
 };
 
-/* Pure: of what @l knows, and of nothing else. */
-enum phase phase_of(const struct restore *l);
+/* Pure: of what @r knows, and of nothing else. */
+enum phase phase_of(const struct restore *r);
 const char *phase_name(enum phase phase);
 
 #endif

@@ -13,7 +13,7 @@
 	X(FACT_GUEST,      "somebody may hang on it")     /* known with a lost map */  \
 	X(FACT_OVER,       "its VMM has ended")                                        \
 	X(FACT_WORKER,     "its worker lives")            /* of a former supervisor */ \
-	X(FACT_HOPELESS,   "nobody can serve it")         /* see SLOT_LOST; or it is killed */ \
+	X(FACT_UNRECOVERABLE,   "nobody can serve it")         /* see SLOT_LOST; or it is killed */ \
 	X(FACT_BEGUN,      "a VMM has come")              /* its guest may have run */ \
 	X(FACT_UFFD,       "we have its userfaultfd")                                  \
 	X(FACT_NO_MEMORY,  "its VMM has no memory")       /* it is ending, mostly */   \

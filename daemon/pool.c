@@ -43,7 +43,7 @@ static void greet(struct worker *w, const struct chan_hello *hello)
 	w->greeted = true;
 }
 
-static void tell_lie(struct worker *w, const char *how)
+static void log_lie(struct worker *w, const char *how)
 {
 	if (w->hooks) {
 		w->hooks->lied(w->arg, how);
@@ -61,7 +61,7 @@ static bool read_message(struct worker *w, enum chan_step *ret_step, struct err 
 
 	*ret_step = chan_recv(w->chan, &msg, fds, err);
 	if (*ret_step == CHAN_BAD && err->code == ERR_PEER)
-		tell_lie(w, err->msg);
+		log_lie(w, err->msg);
 	if (*ret_step != CHAN_GOT)
 		return false;
 	if (msg.type == CHAN_HELLO && !w->greeted)
@@ -69,7 +69,7 @@ static bool read_message(struct worker *w, enum chan_step *ret_step, struct err 
 	else if (w->hooks)
 		w->hooks->message(w->arg, &msg, fds);
 	else
-		tell_lie(w, "it speaks before it is asked");
+		log_lie(w, "it speaks before it is asked");
 	chan_close_fds(fds);
 	return true;
 }
@@ -119,7 +119,7 @@ static void on_reap_again(evutil_socket_t fd, short what, void *arg)
 		reap_later(w);
 }
 
-static void tell_exit(struct worker *w, const char *how)
+static void log_exit(struct worker *w, const char *how)
 {
 	if (w->hooks) {
 		w->hooks->exited(w->arg, how);
@@ -151,7 +151,7 @@ static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 	while (!w->silenced && read_message(w, &step, &err))
 		;
 	reaped = spawn_reap(w->pidfd, how, sizeof(how));
-	tell_exit(w, reaped ? how : "killed while traced");
+	log_exit(w, reaped ? how : "killed while traced");
 	if (reaped) {
 		worker_free(w);
 		return;

@@ -42,8 +42,8 @@ struct worker {
 	struct event *on_exit, *on_chan;
 	struct event *deadline; /* NULL, or: it is killed when this fires */
 	struct allowance allowance; /* how much it may say */
-	bool greeted;           /* it has said HELLO, or BACK */
-	bool replays;           /* it has said BACK, and CONNECTED may follow once more */
+	bool greeted;           /* it has said HELLO, or REATTACH */
+	bool replays;           /* it has said REATTACH, and CONNECTED may follow once more */
 	bool silenced;          /* see worker_silence() */
 	const struct worker_hooks *hooks; /* NULL while idle */
 	void *arg;

@@ -22,7 +22,7 @@ struct visitor {
 	struct reconnect *reconnect;
 	int chan, pidfd; /* owned */
 	struct sock_peer who;
-	struct chan_back back; /* once it has said that; else the id is "" */
+	struct chan_reattach reattach; /* once it has said that; else the id is "" */
 	int listen_fd;         /* owned; that came with it, or -1 */
 	struct event *ev;
 };
@@ -50,7 +50,7 @@ static void visitor_free(struct visitor *v)
 	free(v);
 }
 
-static void turn_away(struct visitor *v, const char *why)
+static void reject(struct visitor *v, const char *why)
 {
 	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
 
@@ -72,19 +72,19 @@ static void send_away(struct worker *w)
 static void welcome(struct visitor *v, const struct chan_proof *proof, int *fds)
 {
 	struct reconnect *reconnect = v->reconnect;
-	struct reconnect_guest guest = {&v->back, proof, &v->who, NULL, &v->listen_fd, fds};
+	struct reconnect_guest guest = {&v->reattach, proof, &v->who, NULL, &v->listen_fd, fds};
 	enum reconnect_answer answer;
 	struct err err;
 
 	guest.worker = pool_adopt(reconnect->pool, v->who.pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
-				  v->back.release);
+				  v->reattach.release);
 	answer = reconnect->hooks->back(reconnect->arg, &guest, &err);
 	if (answer == RECONNECT_STRANGE && v->listen_fd >= 0 && !proof)
 		send_away(guest.worker);
 	if (answer != RECONNECT_TAKEN)
 		worker_leave(guest.worker);
 	if (answer == RECONNECT_STRANGE)
-		turn_away(v, err.msg);
+		reject(v, err.msg);
 	else
 		visitor_free(v);
 }
@@ -96,19 +96,19 @@ static void speak(struct visitor *v)
 
 static void hear(struct visitor *v, const struct chan_msg *msg, int *fds)
 {
-	bool first = !v->back.id[0];
+	bool first = !v->reattach.id[0];
 
-	if (first && msg->type == CHAN_BACK && proto_id_valid(msg->back.id)) {
-		v->back = msg->back;
+	if (first && msg->type == CHAN_REATTACH && proto_id_valid(msg->reattach.id)) {
+		v->reattach = msg->reattach;
 		v->listen_fd = steal_fd(&fds[0]);
-		if (v->back.proof && !v->reconnect->hooks->knows(v->reconnect->arg, v->back.id))
+		if (v->reattach.proof && !v->reconnect->hooks->knows(v->reconnect->arg, v->reattach.id))
 			speak(v);
 		else
 			welcome(v, NULL, fds);
 	} else if (!first && msg->type == CHAN_PROOF) {
 		welcome(v, &msg->proof, fds);
 	} else {
-		turn_away(v, "it does not say BACK");
+		reject(v, "it does not say REATTACH");
 	}
 }
 
@@ -121,12 +121,12 @@ static void on_message(evutil_socket_t fd, short what, void *arg)
 	struct err err;
 
 	if (what & EV_TIMEOUT) {
-		turn_away(v, "it says nothing");
+		reject(v, "it says nothing");
 		return;
 	}
 	step = chan_recv((int)fd, &msg, fds, &err);
 	if (step != CHAN_GOT) {
-		turn_away(v, step == CHAN_LOST ? err.msg : "it does not keep to the protocol");
+		reject(v, step == CHAN_LOST ? err.msg : "it does not keep to the protocol");
 		return;
 	}
 	hear(v, &msg, fds);
@@ -144,7 +144,7 @@ static void admit(struct reconnect *reconnect, int chan)
 	TAILQ_INSERT_TAIL(&reconnect->visitors, v, link);
 	reconnect->n++;
 	if (sock_peer(chan, &v->who, &err) || sock_peer_pidfd(chan, v->who.pid, &v->pidfd, &err)) {
-		turn_away(v, err.msg);
+		reject(v, err.msg);
 		return;
 	}
 	v->ev = event_new(reconnect->base, chan, EV_READ, on_message, v);
@@ -199,7 +199,7 @@ static bool has_spoken(const struct visitor *v)
 	return poll(&p, 1, 0) > 0;
 }
 
-void reconnect_hear_all(struct reconnect *reconnect)
+void reconnect_receive_all(struct reconnect *reconnect)
 {
 	struct visitor *v, *next;
 

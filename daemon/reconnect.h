@@ -23,11 +23,11 @@ enum reconnect_answer {
 };
 
 struct reconnect_guest {
-	const struct chan_back *back;
+	const struct chan_reattach *reattach;
 	const struct chan_proof *proof; /* NULL: none */
 	const struct sock_peer *who;    /* as the kernel says */
 	struct worker *worker;
-	int *listen_fd, *fds; /* those of BACK, and of PROOF; may be taken */
+	int *listen_fd, *fds; /* those of REATTACH, and of PROOF; may be taken */
 };
 
 struct reconnect_hooks {
@@ -45,7 +45,7 @@ int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
  * Everybody who has come by now is let in, and what each said first is heard: after a
  * worker's death there is nothing more of it to wait for.
  */
-void reconnect_hear_all(struct reconnect *reconnect);
+void reconnect_receive_all(struct reconnect *reconnect);
 void reconnect_close(struct reconnect *reconnect);
 
 #endif

@@ -24,19 +24,19 @@
  * Neither we nor the worker hold it any more: somebody else still does. *ret_left_alone:
  * nobody needs it, its regions are no longer registered.
  */
-static int find_uffd(struct restore *l, bool *ret_left_alone, struct err *err)
+static int find_uffd(struct restore *r, bool *ret_left_alone, struct err *err)
 {
 	cleanup_fd int map = -1;
 	struct pagemap_view view;
 
-	if (restore_open_map(l, &map, err) || pagemap_view(map, &view, err))
+	if (restore_open_map(r, &map, err) || pagemap_view(map, &view, err))
 		return -1;
 	*ret_left_alone = view.head.releasing;
-	if (l->hold.vmm < 0)
+	if (r->hold.vmm < 0)
 		return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known");
-	if (uffd_recover_uffd(l->hold.vmm, (pid_t)l->rec.vmm_pid, map, &view, &l->hold.uffd, err))
+	if (uffd_recover_uffd(r->hold.vmm, (pid_t)r->rec.vmm_pid, map, &view, &r->hold.uffd, err))
 		return -1;
-	notify_keep(l->rec.id, l->hold.uffd);
+	notify_keep(r->rec.id, r->hold.uffd);
 	return 0;
 }
 
@@ -54,7 +54,7 @@ static int find_learnt(uint32_t pid)
  * connection, and in it the uffd; else that its process is still the same one shows when
  * it is found to hold a uffd with these regions.
  */
-static bool learn_vmm(struct restore *l)
+static bool learn_vmm(struct restore *r)
 {
 	struct pagemap_view view;
 	struct chan_connected c;
@@ -62,7 +62,7 @@ static bool learn_vmm(struct restore *l)
 	int vmm = -1, uffd = -1;
 	struct err err;
 
-	if (l->rec.state != STATE_WAITING || restore_view(l, &view, &err) ||
+	if (r->rec.state != STATE_WAITING || restore_view(r, &view, &err) ||
 	    !view.head.connected)
 		return false;
 	c = (struct chan_connected){
@@ -73,51 +73,51 @@ static bool learn_vmm(struct restore *l)
 		.page_bytes = view.regions.page_bytes,
 		.memory_bytes = regions_bytes(&view.regions),
 	};
-	if (restore_open_map(l, &map, &err) ||
-	    !acceptor_find(&l->hold.acceptor, l->spec.peer_uid, map, &view, &vmm, &uffd))
+	if (restore_open_map(r, &map, &err) ||
+	    !acceptor_find(&r->hold.acceptor, r->spec.peer_uid, map, &view, &vmm, &uffd))
 		vmm = find_learnt(c.pid);
 	/* What the page map says is the worker's word. */
-	if (vmm >= 0 && !vmm_may_be(l, vmm, c.pid))
+	if (vmm >= 0 && !vmm_may_be(r, vmm, c.pid))
 		close_fd(&vmm);
-	restore_connected(l, &c, vmm);
+	restore_connected(r, &c, vmm);
 	if (uffd >= 0) {
-		close_fd(&l->hold.uffd);
-		l->hold.uffd = uffd;
-		notify_keep(l->rec.id, uffd);
+		close_fd(&r->hold.uffd);
+		r->hold.uffd = uffd;
+		notify_keep(r->rec.id, uffd);
 	}
-	if (vmm >= 0 || l->hold.uffd >= 0)
-		vmm_watch(l, &vmm);
+	if (vmm >= 0 || r->hold.uffd >= 0)
+		vmm_watch(r, &vmm);
 	return true;
 }
 
-bool recover_is_over(const struct restore *l, int worker)
+bool recover_is_over(const struct restore *r, int worker)
 {
-	if (l->hold.uffd >= 0 || l->hold.vmm >= 0)
-		return vmm_has_ended(l);
+	if (r->hold.uffd >= 0 || r->hold.vmm >= 0)
+		return vmm_has_ended(r);
 	if (worker >= 0)
-		return uffd_recover_life(worker, (pid_t)l->rec.worker_pid) == UF_ENDED;
-	return l->rec.vmm_pid || l->rec.state == STATE_FAILED;
+		return uffd_recover_life(worker, (pid_t)r->rec.worker_pid) == UF_ENDED;
+	return r->rec.vmm_pid || r->rec.state == STATE_FAILED;
 }
 
-bool recover_has_begun(const struct restore *l)
+bool recover_has_begun(const struct restore *r)
 {
-	return l->rec.state != STATE_WAITING;
+	return r->rec.state != STATE_WAITING;
 }
 
-static bool is_hopeless(const struct restore *l)
+static bool is_unrecoverable(const struct restore *r)
 {
-	return l->slot.state == SLOT_LOST ||
-	       (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL);
+	return r->slot.state == SLOT_LOST ||
+	       (r->rec.state == STATE_FAILED && r->spec.on_failure == FAILURE_KILL);
 }
 
 /* The userfaultfd, and if there is none, why. */
-static unsigned look_for_uffd(struct restore *l, struct err *why)
+static unsigned look_for_uffd(struct restore *r, struct err *why)
 {
 	bool left_alone = false;
 
-	if (!recover_has_begun(l))
+	if (!recover_has_begun(r))
 		return 0;
-	if (l->hold.uffd >= 0 || find_uffd(l, &left_alone, why) == 0)
+	if (r->hold.uffd >= 0 || find_uffd(r, &left_alone, why) == 0)
 		return FACT(FACT_BEGUN) | FACT(FACT_UFFD);
 	if (why->sys == ESRCH)
 		return FACT(FACT_BEGUN) | FACT(FACT_NO_MEMORY);
@@ -125,20 +125,20 @@ static unsigned look_for_uffd(struct restore *l, struct err *why)
 }
 
 /* All that must be known once a worker is dead. */
-static unsigned gather(struct restore *l, bool counted, struct err *why)
+static unsigned gather(struct restore *r, bool counted, struct err *why)
 {
-	const struct conf *conf = &l->host->conf;
+	const struct conf *conf = &r->host->conf;
 	unsigned facts;
 
-	if (recover_is_over(l, -1))
+	if (recover_is_over(r, -1))
 		return FACT(FACT_OVER);
-	if (is_hopeless(l))
-		return FACT(FACT_HOPELESS);
+	if (is_unrecoverable(r))
+		return FACT(FACT_UNRECOVERABLE);
 	/* A VMM that only the page map knew. */
-	if (learn_vmm(l) && (!restore_has_vmm(l) || vmm_has_ended(l)))
+	if (learn_vmm(r) && (!restore_has_vmm(r) || vmm_has_ended(r)))
 		return FACT(FACT_OVER);
-	facts = look_for_uffd(l, why);
-	if (counted && slot_died(&l->slot, now_us(), conf->worker_restart_window_ms * 1000,
+	facts = look_for_uffd(r, why);
+	if (counted && slot_died(&r->slot, now_us(), conf->worker_restart_window_ms * 1000,
 				 conf->worker_restarts))
 		facts |= FACT(FACT_TOO_OFTEN);
 	return facts;
@@ -155,7 +155,7 @@ static struct json_object *detail(const char *text)
 }
 
 __attribute__((format(printf, 2, 3)))
-static void give_up(struct restore *l, const char *fmt, ...)
+static void give_up(struct restore *r, const char *fmt, ...)
 {
 	char reason[RESTORE_REASON_MAX];
 	va_list ap;
@@ -164,113 +164,113 @@ static void give_up(struct restore *l, const char *fmt, ...)
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	/* Poisoning takes a worker, and a guest must not hang unseen. */
-	if (restore_fail(l, reason) && l->spec.on_failure != FAILURE_HOLD)
-		vmm_end(l);
+	if (restore_fail(r, reason) && r->spec.on_failure != FAILURE_HOLD)
+		vmm_end(r);
 }
 
-static void tell_death(struct restore *l, const char *how)
+static void publish_death(struct restore *r, const char *how)
 {
 	struct json_object *data = detail(how);
 
-	js_add_u64(data, "restarts", l->rec.worker_restarts);
-	restore_changed(l, "worker-died", data);
+	js_add_u64(data, "restarts", r->rec.worker_restarts);
+	restore_changed(r, "worker-died", data);
 }
 
-static void start_successor(struct restore *l, const char *how)
+static void start_successor(struct restore *r, const char *how)
 {
 	struct err err, ignored;
-	int chosen = assign_choose(l, &err);
+	int chosen = assign_choose(r, &err);
 
-	tell_death(l, how);
+	publish_death(r, how);
 	if (chosen == 0)
-		slot_event(&l->slot, SLOT_ASSIGN);
-	if (chosen == 0 && assign_successor(l, &err) == 0)
+		slot_event(&r->slot, SLOT_ASSIGN);
+	if (chosen == 0 && assign_successor(r, &err) == 0)
 		return;
 	/* It was dying when it was chosen: one more death, and its end leads here again. */
 	if (chosen == 0 && err.code == ERR_UNREADY) {
-		proc_kill(l->worker->pidfd, &ignored);
+		proc_kill(r->worker->pidfd, &ignored);
 		return;
 	}
-	if (l->worker)
-		worker_abandon(l->worker);
-	l->worker = NULL;
-	slot_event(&l->slot, SLOT_ABANDON);
-	give_up(l, "no worker could take over: %s", err.msg);
+	if (r->worker)
+		worker_abandon(r->worker);
+	r->worker = NULL;
+	slot_event(&r->slot, SLOT_ABANDON);
+	give_up(r, "no worker could take over: %s", err.msg);
 }
 
-static void succeed(struct restore *l, const char *how)
+static void succeed(struct restore *r, const char *how)
 {
-	l->rec.worker_restarts++;
-	restore_unserved(l);
-	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", l->rec.id,
-		   l->rec.worker_restarts, how);
-	start_successor(l, how);
+	r->rec.worker_restarts++;
+	restore_unserved(r);
+	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", r->rec.id,
+		   r->rec.worker_restarts, how);
+	start_successor(r, how);
 }
 
 /* Its worker had nobody to tell that it was complete. */
-static void end_left_alone(struct restore *l)
+static void end_left_alone(struct restore *r)
 {
 	struct pagemap_view view;
 	struct err err;
 
-	if (!l->rec.complete && restore_view(l, &view, &err) == 0 && pagemap_view_complete(&view)) {
-		l->rec.complete = true;
-		l->rec.revision++;
-		restore_changed(l, "complete", NULL);
+	if (!r->rec.complete && restore_view(r, &view, &err) == 0 && pagemap_view_complete(&view)) {
+		r->rec.complete = true;
+		r->rec.revision++;
+		restore_changed(r, "complete", NULL);
 	}
-	restore_end(l, "released");
+	restore_end(r, "released");
 }
 
 static void on_no_end(evutil_socket_t fd, short what, void *arg)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 
 	(void)fd;
 	(void)what;
 	/* It has ended, and its pidfd just did not get its turn yet. */
-	if (vmm_has_ended(l))
+	if (vmm_has_ended(r))
 		return;
-	give_up(l, "the worker died, and nobody has the userfaultfd for another: the VMM (pid %u) "
-		"has no memory any more, and does not end", l->rec.vmm_pid);
+	give_up(r, "the worker died, and nobody has the userfaultfd for another: the VMM (pid %u) "
+		"has no memory any more, and does not end", r->rec.vmm_pid);
 }
 
 /* Its pidfd will tell: its end, or that of its main thread alone, which tells nothing. */
-static void await_end(struct restore *l)
+static void await_end(struct restore *r)
 {
 	struct json_object *data = json_object_new_object();
 
-	if (!l->hold.no_memory)
-		l->hold.no_memory = evtimer_new(l->host->base, on_no_end, l);
-	timer_add(l->hold.no_memory, ENDING_MS * TIMER_MS);
-	restore_unserved(l);
-	js_add_u64(data, "pid", l->rec.vmm_pid);
-	restore_changed(l, "vmm-ending", data);
+	if (!r->hold.no_memory)
+		r->hold.no_memory = evtimer_new(r->host->base, on_no_end, r);
+	timer_add(r->hold.no_memory, ENDING_MS * TIMER_MS);
+	restore_unserved(r);
+	js_add_u64(data, "pid", r->rec.vmm_pid);
+	restore_changed(r, "vmm-ending", data);
 }
 
-void recover_act(struct restore *l, enum plan plan, const char *how, const struct err *why)
+void recover_act(struct restore *r, enum plan plan, const char *how, const struct err *why)
 {
 	switch (plan) {
 	case PLAN_END_EXITED:
-		restore_end(l, "vmm-exited");
+		restore_end(r, "vmm-exited");
 		break;
 	case PLAN_END_RELEASED:
-		end_left_alone(l);
+		end_left_alone(r);
 		break;
 	case PLAN_FAIL_MAP:
-		give_up(l, "its page states are lost: %s", why->msg);
+		give_up(r, "its page states are lost: %s", why->msg);
 		break;
 	case PLAN_FAIL_UFFD:
-		give_up(l, "the worker died, and nobody has the userfaultfd for another: %s",
+		give_up(r, "the worker died, and nobody has the userfaultfd for another: %s",
 			why->msg);
 		break;
 	case PLAN_FAIL_DEATHS:
-		give_up(l, "its workers die again and again, the last by %s", how);
+		give_up(r, "its workers die again and again, the last by %s", how);
 		break;
 	case PLAN_AWAIT_END:
-		await_end(l);
+		await_end(r);
 		break;
 	case PLAN_SUCCEED:
-		succeed(l, how);
+		succeed(r, how);
 		break;
 	case PLAN_AWAIT_WORKER:
 	case PLAN_LEAVE:
@@ -279,31 +279,31 @@ void recover_act(struct restore *l, enum plan plan, const char *how, const struc
 	}
 }
 
-void recover_worker(struct restore *l, const char *how, bool counted)
+void recover_worker(struct restore *r, const char *how, bool counted)
 {
 	struct err why;
-	enum plan plan = plan_of(gather(l, counted, &why));
+	enum plan plan = plan_of(gather(r, counted, &why));
 
-	log_debug("a worker is missing", "id=%s how=%s plan=%s", l->rec.id, how, plan_name(plan));
-	recover_act(l, plan, how, &why);
+	log_debug("a worker is missing", "id=%s how=%s plan=%s", r->rec.id, how, plan_name(plan));
+	recover_act(r, plan, how, &why);
 }
 
-void recover_done(struct restore *l)
+void recover_done(struct restore *r)
 {
-	restore_served(l);
-	assign_presence(l);
-	restore_changed(l, "recovered", NULL);
-	commands_resume_stop(l);
+	restore_served(r);
+	assign_presence(r);
+	restore_changed(r, "recovered", NULL);
+	commands_resume_stop(r);
 }
 
-int recover_replace(struct restore *l, struct err *err)
+int recover_replace(struct restore *r, struct err *err)
 {
-	if (!l->worker || !proto_state_live(l->rec.state) ||
-	    (!slot_is_ready(&l->slot) && !slot_is_loading(&l->slot)))
+	if (!r->worker || !proto_state_live(r->rec.state) ||
+	    (!slot_is_ready(&r->slot) && !slot_is_loading(&r->slot)))
 		return err_set(err, ERR_STATE, "restore %s is %s: there is no worker to replace",
-			       l->rec.id, proto_state_name(l->rec.state));
-	if (proc_kill(l->worker->pidfd, err))
+			       r->rec.id, proto_state_name(r->rec.state));
+	if (proc_kill(r->worker->pidfd, err))
 		return -1;
-	slot_event(&l->slot, SLOT_REPLACE);
+	slot_event(&r->slot, SLOT_REPLACE);
 	return 0;
 }

@@ -11,12 +11,12 @@
 #include "daemon/restore.h"
 #include "daemon/plan.h"
 
-/* The worker of @l has died (l->worker is NULL). @counted: nobody had wanted it. */
-void recover_worker(struct restore *l, const char *how, bool counted);
+/* The worker of @r has died (r->worker is NULL). @counted: nobody had wanted it. */
+void recover_worker(struct restore *r, const char *how, bool counted);
 /* The successor is at work. */
-void recover_done(struct restore *l);
+void recover_done(struct restore *r);
 /* End the worker and go on with a new one (of the release on disk when we started). */
-int recover_replace(struct restore *l, struct err *err);
+int recover_replace(struct restore *r, struct err *err);
 
 /*
  * For adopt.c.
@@ -25,8 +25,8 @@ int recover_replace(struct restore *l, struct err *err);
  *   has_begun  has there been a VMM? Then nothing may be begun anew
  *   act        do what the plan says; @how: of the worker's end, @why: nothing was found
  */
-bool recover_is_over(const struct restore *l, int worker);
-bool recover_has_begun(const struct restore *l);
-void recover_act(struct restore *l, enum plan plan, const char *how, const struct err *why);
+bool recover_is_over(const struct restore *r, int worker);
+bool recover_has_begun(const struct restore *r);
+void recover_act(struct restore *r, enum plan plan, const char *how, const struct err *why);
 
 #endif

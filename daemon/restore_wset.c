@@ -6,25 +6,25 @@
 #include "daemon/log.h"
 #include "daemon/wset_store.h"
 
-static struct wset_store_name name_of(const struct restore *l, uint64_t page_bytes)
+static struct wset_store_name name_of(const struct restore *r, uint64_t page_bytes)
 {
-	return (struct wset_store_name){l->rec.tenant, l->rec.wset_key, page_bytes};
+	return (struct wset_store_name){r->rec.tenant, r->rec.wset_key, page_bytes};
 }
 
-void restore_wset_ready(struct restore *l, const struct wset_key *key)
+void restore_wset_ready(struct restore *r, const struct wset_key *key)
 {
 	if (key->kind > 0 && key->kind < WSET_KIND_COUNT)
-		wset_key_text(key, l->rec.wset_key);
+		wset_key_text(key, r->rec.wset_key);
 	/* A recording without its beginning would let go of pages that are needed. */
-	if (l->rec.vmm_pid)
-		l->rec.recording = false;
+	if (r->rec.vmm_pid)
+		r->rec.recording = false;
 }
 
 /* The page size is the guest's, who is not here yet. */
-void restore_wset_give(struct restore *l)
+void restore_wset_give(struct restore *r)
 {
-	const struct wset_store_name small = name_of(l, PAGE_4K), large = name_of(l, PAGE_2M);
-	int found[] = {wset_store_find(l->host->wset_store, &small), wset_store_find(l->host->wset_store, &large)};
+	const struct wset_store_name small = name_of(r, PAGE_4K), large = name_of(r, PAGE_2M);
+	int found[] = {wset_store_find(r->host->wset_store, &small), wset_store_find(r->host->wset_store, &large)};
 	int fds[ARRAY_LEN(found)];
 	struct chan_msg msg = {0};
 	struct err err;
@@ -33,8 +33,8 @@ void restore_wset_give(struct restore *l)
 	for (size_t i = 0; i < ARRAY_LEN(found); i++)
 		if (found[i] >= 0)
 			fds[n++] = found[i];
-	if (n && l->worker && worker_send(l->worker, CHAN_WSET_GIVEN, &msg, fds, n, &err))
-		log_warning("a worker does not take its working set", "id=%s why=%s", l->rec.id,
+	if (n && r->worker && worker_send(r->worker, CHAN_WSET_GIVEN, &msg, fds, n, &err))
+		log_warning("a worker does not take its working set", "id=%s why=%s", r->rec.id,
 			    err.msg);
 	while (n)
 		close_fd(&fds[--n]);
@@ -50,53 +50,53 @@ static struct json_object *recorded_data(const struct wset_head *head)
 	return data;
 }
 
-static void store(struct restore *l, int fd)
+static void store(struct restore *r, int fd)
 {
-	struct wset_store_name name = name_of(l, l->rec.page_bytes);
-	uint64_t span = align_up(l->rec.size_bytes, PAGE_4K);
+	struct wset_store_name name = name_of(r, r->rec.page_bytes);
+	uint64_t span = align_up(r->rec.size_bytes, PAGE_4K);
 	struct json_object *data;
 	struct wset_head head;
 	struct err err;
 
-	if (wset_store_put(l->host->wset_store, &name, span, fd, &head, &err) == 0) {
-		l->rec.wset_pages = head.pages;
-		restore_changed(l, "working-set-recorded", recorded_data(&head));
+	if (wset_store_put(r->host->wset_store, &name, span, fd, &head, &err) == 0) {
+		r->rec.wset_pages = head.pages;
+		restore_changed(r, "working-set-recorded", recorded_data(&head));
 		return;
 	}
-	log_warning("a working set could not be stored", "id=%s why=%s", l->rec.id, err.msg);
+	log_warning("a working set could not be stored", "id=%s why=%s", r->rec.id, err.msg);
 	data = json_object_new_object();
 	js_add_string(data, "detail", err.msg);
-	restore_changed(l, "working-set-ignored", data);
+	restore_changed(r, "working-set-ignored", data);
 }
 
 /* Once for each restore: what a worker says can neither fill the store nor the disk. */
-void restore_wset_made(struct restore *l, int fd)
+void restore_wset_made(struct restore *r, int fd)
 {
-	if (!l->rec.recording || restore_is_creating(l))
+	if (!r->rec.recording || restore_is_creating(r))
 		return;
-	l->rec.recording = false;
-	l->rec.revision++;
+	r->rec.recording = false;
+	r->rec.revision++;
 	if (fd >= 0)
-		store(l, fd);
+		store(r, fd);
 }
 
-const char *restore_wset_state(const struct restore *l)
+const char *restore_wset_state(const struct restore *r)
 {
-	if (l->rec.wset_pages)
+	if (r->rec.wset_pages)
 		return "recorded";
-	return l->rec.recording && proto_state_live(l->rec.state) ? "recording" : "off";
+	return r->rec.recording && proto_state_live(r->rec.state) ? "recording" : "off";
 }
 
-int restore_wset_read(const struct restore *l, void **ret_bytes, size_t *ret_len, struct err *err)
+int restore_wset_read(const struct restore *r, void **ret_bytes, size_t *ret_len, struct err *err)
 {
-	uint64_t own = l->rec.page_bytes == PAGE_2M ? PAGE_2M : PAGE_4K;
-	const struct wset_store_name name = name_of(l, own);
-	const struct wset_store_name other = name_of(l, own == PAGE_2M ? PAGE_4K : PAGE_2M);
+	uint64_t own = r->rec.page_bytes == PAGE_2M ? PAGE_2M : PAGE_4K;
+	const struct wset_store_name name = name_of(r, own);
+	const struct wset_store_name other = name_of(r, own == PAGE_2M ? PAGE_4K : PAGE_2M);
 	struct err ignored;
 
-	if (wset_store_read(l->host->wset_store, &name, ret_bytes, ret_len, err) == 0 ||
-	    wset_store_read(l->host->wset_store, &other, ret_bytes, ret_len, &ignored) == 0)
+	if (wset_store_read(r->host->wset_store, &name, ret_bytes, ret_len, err) == 0 ||
+	    wset_store_read(r->host->wset_store, &other, ret_bytes, ret_len, &ignored) == 0)
 		return 0;
 	return err_wrap(err, "restore %s has no working set (one is there once a recording has "
-			"ended, by its window or with the VMM)", l->rec.id);
+			"ended, by its window or with the VMM)", r->rec.id);
 }

@@ -98,29 +98,29 @@ static int no_route(struct http_request *req, const char *allow, struct err *err
 		       http_method(req), http_path(req), allow);
 }
 
-static int check_query(const struct route *r, struct http_request *req, struct err *err)
+static int check_query(const struct route *route, struct http_request *req, struct err *err)
 {
 	const char *key;
 
 	for (size_t i = 0; (key = http_query_key(req, i)); i++) {
 		bool known = false;
 
-		for (size_t k = 0; r->query[k]; k++)
-			known = known || strcmp(r->query[k], key) == 0;
+		for (size_t k = 0; route->query[k]; k++)
+			known = known || strcmp(route->query[k], key) == 0;
 		if (!known)
 			return err_set(err, ERR_INVALID, "%.100s: is not a parameter of %s", key,
-				       r->path);
+				       route->path);
 	}
 	return 0;
 }
 
-static int read_body(const struct route *r, struct api_request *c, struct err *err)
+static int read_body(const struct route *route, struct api_request *c, struct err *err)
 {
 	size_t len;
 	const void *text = http_body(c->req, &len);
 
-	if (!r->body)
-		return len ? err_set(err, ERR_INVALID, "%s %s takes no body", r->method, r->path)
+	if (!route->body)
+		return len ? err_set(err, ERR_INVALID, "%s %s takes no body", route->method, route->path)
 			   : 0;
 	c->body = js_parse(text ? text : "", len, false, err);
 	return c->body ? 0 : err_wrap(err, "body");
@@ -141,34 +141,34 @@ static int check_admin(const struct tenant_caller *caller, struct err *err)
 static struct restore *own_restore(const struct api_request *c, const struct tenant_caller *caller,
 				struct err *err)
 {
-	struct restore *l = supervisor_find(c->sup, c->id);
+	struct restore *r = supervisor_find(c->sup, c->id);
 
-	if (l && tenant_may_see(caller, l->rec.tenant))
-		return l;
+	if (r && tenant_may_see(caller, r->rec.tenant))
+		return r;
 	err_set(err, ERR_NOTFOUND, "there is no restore %s", c->id);
 	return NULL;
 }
 
-int routes_call(const struct route *r, const struct tenant_caller *caller, struct api_request *c,
+int routes_call(const struct route *route, const struct tenant_caller *caller, struct api_request *c,
 		struct err *err)
 {
-	struct restore *l;
+	struct restore *r;
 
-	switch (r->right) {
+	switch (route->right) {
 	case RIGHT_ANYBODY:
 	case RIGHT_NEW_RESTORE:
-		return r->handle.plain(c, err);
+		return route->handle.plain(c, err);
 	case RIGHT_ADMIN:
-		return check_admin(caller, err) ? -1 : r->handle.plain(c, err);
+		return check_admin(caller, err) ? -1 : route->handle.plain(c, err);
 	case RIGHT_OWN_TENANT:
-		return r->handle.of_tenant(c, tenant_only(caller), err);
+		return route->handle.of_tenant(c, tenant_only(caller), err);
 	case RIGHT_OWN_RESTORE:
-		l = own_restore(c, caller, err);
-		return l ? r->handle.of_restore(c, l, err) : -1;
+		r = own_restore(c, caller, err);
+		return r ? route->handle.of_restore(c, r, err) : -1;
 	case RIGHT_NONE:
 		break;
 	}
-	return err_set(err, ERR_DENIED, "nobody may %s %s", r->method, r->path);
+	return err_set(err, ERR_DENIED, "nobody may %s %s", route->method, route->path);
 }
 
 /* ---- a request ---- */
@@ -176,20 +176,20 @@ int routes_call(const struct route *r, const struct tenant_caller *caller, struc
 static int dispatch(struct api_request *c, struct err *err)
 {
 	char allow[128], id[PROTO_ID_MAX + 2];
-	const struct route *r = find_route(http_method(c->req), http_path(c->req), id, allow,
+	const struct route *route = find_route(http_method(c->req), http_path(c->req), id, allow,
 					   sizeof(allow));
 	struct tenant_caller caller;
 
-	if (!r)
+	if (!route)
 		return no_route(c->req, allow, err);
 	if (id[0] && !proto_id_valid(id))
 		return err_set(err, ERR_INVALID, "id: must be 1 to %d of A-Z a-z 0-9 . _ -, "
 			       "beginning with a letter or digit", PROTO_ID_MAX);
 	snprintf(c->id, sizeof(c->id), "%.*s", PROTO_ID_MAX, id);
-	if (check_query(r, c->req, err) || read_body(r, c, err))
+	if (check_query(route, c->req, err) || read_body(route, c, err))
 		return -1;
 	tenant_resolve(http_peer(c->req), &caller);
-	return routes_call(r, &caller, c, err);
+	return routes_call(route, &caller, c, err);
 }
 
 void routes_answer(struct api_request *c)

@@ -26,7 +26,7 @@ struct route {
 	enum route_right right;
 	union {
 		/* RIGHT_OWN_RESTORE */
-		int (*of_restore)(struct api_request *c, struct restore *l, struct err *err);
+		int (*of_restore)(struct api_request *c, struct restore *r, struct err *err);
 		/* RIGHT_OWN_TENANT; @tenant: NULL for an admin, who has a right to all */
 		int (*of_tenant)(struct api_request *c, const char *tenant, struct err *err);
 		/* every other right */

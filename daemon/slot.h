@@ -10,7 +10,7 @@
  *                       ▲   ▲ │ CUT, or a row of a former run     │
  *              LOADED   │   │ ▼                                   │
  *   loading ────────────┘   └ awaited                             │
- *    ▲ │ │ REPLACE           BACK  │                              │
+ *    ▲ │ │ REPLACE       REATTACH  │                              │
  *    │ │ └──► replacing loader     │ EXITED: one more is needed   │
  *    │ │          └────────────────┼──────────────────────────────┘
  *    │ │ LOAD_FAILED               ▼
@@ -55,7 +55,7 @@ enum slot_state {
 	X(SLOT_REPLACE,     "replace")      /* another worker is wanted */         \
 	X(SLOT_AWAIT,       "await")        /* one of a former run lives */        \
 	X(SLOT_CUT,         "cut")          /* its channel is lost, it lives */    \
-	X(SLOT_BACK,        "back")         /* it has come back to us */           \
+	X(SLOT_REATTACH,    "reattach")     /* it has come back to us */           \
 	X(SLOT_EXITED,      "exited")       /* also one that was awaited */        \
 	X(SLOT_RELEASE,     "release")      /* the restore has ended; a worker is there */ \
 	X(SLOT_RELEASE_ALONE, "release alone") /* likewise; no worker is there */

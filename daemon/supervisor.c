@@ -9,7 +9,7 @@
 #include "daemon/creation.h"
 #include "daemon/descriptors.h"
 #include "daemon/orphan.h"
-#include "daemon/hear.h"
+#include "daemon/conversation.h"
 #include "daemon/reconnect.h"
 #include "daemon/log.h"
 #include "daemon/run_dir.h"
@@ -23,27 +23,27 @@
 
 struct restore *supervisor_find(struct supervisor *sup, const char *id)
 {
-	struct restore *l = table_find(&sup->table, id);
+	struct restore *r = table_find(&sup->table, id);
 
-	return l && !restore_is_creating(l) ? l : NULL;
+	return r && !restore_is_creating(r) ? r : NULL;
 }
 
 struct restore *supervisor_next(struct supervisor *sup, const char *after)
 {
-	struct restore *l = table_next(&sup->table, after);
+	struct restore *r = table_next(&sup->table, after);
 
-	while (l && restore_is_creating(l))
-		l = table_next(&sup->table, l->rec.id);
-	return l;
+	while (r && restore_is_creating(r))
+		r = table_next(&sup->table, r->rec.id);
+	return r;
 }
 
 /* ---- changes ---- */
 
 static const struct restore_record *on_record(void *arg, const char *id)
 {
-	struct restore *l = supervisor_find(arg, id);
+	struct restore *r = supervisor_find(arg, id);
 
-	return l ? &l->rec : NULL;
+	return r ? &r->rec : NULL;
 }
 
 static void on_written(void *arg)
@@ -101,13 +101,13 @@ static const struct host_hooks host_hooks = {on_changed, on_ended, on_create_fai
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
 {
 	int64_t before = now_ms - (int64_t)sup->host.conf.ended_retention_ms;
-	struct restore *l;
+	struct restore *r;
 	struct err err;
 	bool any = false;
 
-	while ((l = TAILQ_FIRST(&sup->ended)) && l->rec.ended_ms < before && restore_released(l)) {
-		TAILQ_REMOVE(&sup->ended, l, ended_link);
-		remove_restore(sup, l);
+	while ((r = TAILQ_FIRST(&sup->ended)) && r->rec.ended_ms < before && restore_released(r)) {
+		TAILQ_REMOVE(&sup->ended, r, ended_link);
+		remove_restore(sup, r);
 		any = true;
 	}
 	if (any && store_forget(sup->store, before, &err))
@@ -162,12 +162,12 @@ static int check_quota(struct supervisor *sup, const char *tenant, struct err *e
 	uint64_t running = 0, own = 0;
 
 	for (size_t i = 0; i < sup->table.n; i++) {
-		const struct restore_record *r = &sup->table.v[i]->rec;
+		const struct restore_record *rec = &sup->table.v[i]->rec;
 
-		if (!proto_state_live(r->state))
+		if (!proto_state_live(rec->state))
 			continue;
 		running++;
-		own += strcmp(r->tenant, tenant) == 0;
+		own += strcmp(rec->tenant, tenant) == 0;
 	}
 	if (running >= sup->host.conf.max_restores)
 		return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
@@ -211,24 +211,24 @@ static int admit(struct supervisor *sup, const char *id, struct spec *spec,
 	return default_socket(sup, id, spec, err) || check_spec(sup, spec, err) ? -1 : 0;
 }
 
-static void wait_for(struct restore *l, struct creator *c)
+static void wait_for(struct restore *r, struct creator *c)
 {
-	TAILQ_INSERT_TAIL(&l->creators, c, link);
-	c->list = &l->creators;
+	TAILQ_INSERT_TAIL(&r->creators, c, link);
+	c->list = &r->creators;
 }
 
 /* The same request again gets the same answer; another one under this id is refused. */
-static int join(struct restore *l, struct spec *spec, struct creator *c, struct err *err)
+static int join(struct restore *r, struct spec *spec, struct creator *c, struct err *err)
 {
 	cleanup_json struct json_object *asked = spec_json(spec);
 
-	if (strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN), l->rec.spec) != 0)
+	if (strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN), r->rec.spec) != 0)
 		return err_set(err, ERR_CONFLICT, "restore %s exists with a different request: "
-			       "choose another id", l->rec.id);
-	if (restore_is_creating(l)) {
-		wait_for(l, c);
+			       "choose another id", r->rec.id);
+	if (restore_is_creating(r)) {
+		wait_for(r, c);
 	} else {
-		c->done(c, l, NULL);
+		c->done(c, r, NULL);
 	}
 	return 0;
 }
@@ -236,20 +236,20 @@ static int join(struct restore *l, struct spec *spec, struct creator *c, struct 
 int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct creator *c, struct err *err)
 {
-	struct restore *l;
+	struct restore *r;
 	int rc = admit(sup, id, spec, peer, err);
 
 	if (rc == 0) {
-		l = table_find(&sup->table, id);
-		if (l) {
-			rc = join(l, spec, c, err);
+		r = table_find(&sup->table, id);
+		if (r) {
+			rc = join(r, spec, c, err);
 		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
 			   (rc = capacity_check(&sup->capacity, err)) == 0 &&
 			   (rc = sweep_check(&sup->sweep, id, err)) == 0 &&
-			   (rc = creation_begin(&sup->host, id, spec, peer, &l, err)) == 0) {
-			table_insert(&sup->table, l);
+			   (rc = creation_begin(&sup->host, id, spec, peer, &r, err)) == 0) {
+			table_insert(&sup->table, r);
 			c->made = true;
-			wait_for(l, c);
+			wait_for(r, c);
 		}
 	}
 	spec_fini(spec);
@@ -274,20 +274,20 @@ int supervisor_ready(struct supervisor *sup, struct err *err)
 static int on_row(void *arg, struct restore_record *rec, struct err *err)
 {
 	struct supervisor *sup = arg;
-	struct restore *l = xcalloc(1, sizeof(*l));
+	struct restore *r = xcalloc(1, sizeof(*r));
 	cleanup_json struct json_object *body = NULL;
 
-	restore_init(l, &sup->host);
-	l->slot.state = SLOT_DEFERRED;
-	l->rec = *rec;
+	restore_init(r, &sup->host);
+	r->slot.state = SLOT_DEFERRED;
+	r->rec = *rec;
 	rec->spec = NULL;
-	body = js_parse(l->rec.spec, strlen(l->rec.spec), false, err);
-	if (!body || spec_parse(body, &l->spec, err)) {
-		err_wrap(err, "the store's row of restore %s", l->rec.id);
-		restore_free(l);
+	body = js_parse(r->rec.spec, strlen(r->rec.spec), false, err);
+	if (!body || spec_parse(body, &r->spec, err)) {
+		err_wrap(err, "the store's row of restore %s", r->rec.id);
+		restore_free(r);
 		return -1;
 	}
-	table_insert(&sup->table, l);
+	table_insert(&sup->table, r);
 	return 0;
 }
 
@@ -300,14 +300,14 @@ static int by_end(const void *a, const void *b)
 	return d < 0 ? -1 : d > 0;
 }
 
-static void take_up(struct supervisor *sup, struct restore *l)
+static void take_up(struct supervisor *sup, struct restore *r)
 {
-	if (restore_stands(l)) {
-		capacity_take_up(&sup->capacity, l);
+	if (restore_stands(r)) {
+		capacity_take_up(&sup->capacity, r);
 		return;
 	}
-	restore_over(l);
-	on_ended(sup, l);
+	restore_over(r);
+	on_ended(sup, r);
 }
 
 static void take_up_rows(struct supervisor *sup)
@@ -331,36 +331,36 @@ static bool knows(void *arg, const char *id)
 
 static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnect_guest *g, struct err *err)
 {
-	struct restore *l;
+	struct restore *r;
 
 	if (!g->proof) {
 		err_set(err, ERR_NOTFOUND, "no restore %s is in the store, and a worker of its "
 			"release (channel version %u) does not say enough to be adopted",
-			g->back->id, g->back->chan_version);
+			g->reattach->id, g->reattach->chan_version);
 		return RECONNECT_STRANGE;
 	}
 	if (capacity_left(&sup->capacity) < DESCRIPTORS_PER_RESTORE)
 		return RECONNECT_LATER;
-	l = orphan_new(&sup->host, g, err);
-	if (!l)
+	r = orphan_new(&sup->host, g, err);
+	if (!r)
 		return RECONNECT_STRANGE;
-	table_insert(&sup->table, l);
-	orphan_tell(l);
+	table_insert(&sup->table, r);
+	orphan_publish(r);
 	return RECONNECT_TAKEN;
 }
 
 static enum reconnect_answer take_back(struct supervisor *sup, const struct reconnect_guest *g,
 				  struct err *err)
 {
-	struct restore *l = table_find(&sup->table, g->back->id);
+	struct restore *r = table_find(&sup->table, g->reattach->id);
 
-	if (!l)
+	if (!r)
 		return adopt(sup, g, err);
-	if (l->slot.state == SLOT_DEFERRED && !capacity_make(&sup->capacity, l))
+	if (r->slot.state == SLOT_DEFERRED && !capacity_make(&sup->capacity, r))
 		return RECONNECT_LATER;
-	if (!restore_is_creating(l) && adopt_back(l, g->worker, g->listen_fd, g->back->npeers))
+	if (!restore_is_creating(r) && adopt_back(r, g->worker, g->listen_fd, g->reattach->npeers))
 		return RECONNECT_TAKEN;
-	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", g->back->id);
+	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", g->reattach->id);
 	return RECONNECT_STRANGE;
 }
 
@@ -370,7 +370,7 @@ static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g,
 	enum reconnect_answer answer = take_back(sup, g, err);
 
 	if (answer == RECONNECT_STRANGE)
-		strays_note(&sup->strays, g->back->id, g->who, err->msg);
+		strays_note(&sup->strays, g->reattach->id, g->who, err->msg);
 	else if (answer == RECONNECT_TAKEN)
 		strays_forget(&sup->strays, g->who->pid);
 	return answer;
@@ -431,7 +431,7 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 
 	sup->host.base = base;
 	sup->host.conf = *conf;
-	sup->host.worker_hooks = &hear_worker_hooks;
+	sup->host.worker_hooks = &conversation_worker_hooks;
 	sup->host.hooks = &host_hooks;
 	sup->host.arg = sup;
 	sup->capacity = (struct capacity){.host = &sup->host, .table = &sup->table};

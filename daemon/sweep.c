@@ -29,10 +29,10 @@ static bool is_open(const struct sweep *s, const char *id)
 
 static bool may_go(const struct sweep *s, const char *id)
 {
-	const struct restore *l = table_find(s->table, id);
+	const struct restore *r = table_find(s->table, id);
 
-	if (l)
-		return !restore_stands(l);
+	if (r)
+		return !restore_stands(r);
 	return !s->again || !is_open(s, id);
 }
 

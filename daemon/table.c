@@ -54,24 +54,24 @@ static void grow(struct table *t)
 	t->cap = cap;
 }
 
-void table_insert(struct table *t, struct restore *l)
+void table_insert(struct table *t, struct restore *r)
 {
 	bool found;
-	size_t at = position(t, l->rec.id, &found);
+	size_t at = position(t, r->rec.id, &found);
 
 	if (t->n == t->cap)
 		grow(t);
 	memmove(&t->v[at + 1], &t->v[at], (t->n - at) * sizeof(t->v[0]));
-	t->v[at] = l;
+	t->v[at] = r;
 	t->n++;
 }
 
-void table_remove(struct table *t, const struct restore *l)
+void table_remove(struct table *t, const struct restore *r)
 {
 	bool found;
-	size_t at = position(t, l->rec.id, &found);
+	size_t at = position(t, r->rec.id, &found);
 
-	if (!found || t->v[at] != l)
+	if (!found || t->v[at] != r)
 		return;
 	t->n--;
 	memmove(&t->v[at], &t->v[at + 1], (t->n - at) * sizeof(t->v[0]));

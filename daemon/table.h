@@ -18,9 +18,9 @@ struct restore *table_find(const struct table *t, const char *id);
 /* The first with an id greater than @after, or NULL; "" begins. */
 struct restore *table_next(const struct table *t, const char *after);
 /* Its id is not in the table. */
-void table_insert(struct table *t, struct restore *l);
+void table_insert(struct table *t, struct restore *r);
 /* Nothing happens when it is not in the table. */
-void table_remove(struct table *t, const struct restore *l);
+void table_remove(struct table *t, const struct restore *r);
 void table_fini(struct table *t);
 
 #endif

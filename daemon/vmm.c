@@ -9,14 +9,14 @@
 #include "daemon/log.h"
 #include "daemon/timer.h"
 
-static void ask_in(struct restore *l, uint64_t us)
+static void ask_in(struct restore *r, uint64_t us)
 {
-	timer_add(l->hold.ask_vmm, us);
+	timer_add(r->hold.ask_vmm, us);
 }
 
-bool vmm_may_be(const struct restore *l, int pidfd, uint32_t pid)
+bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid)
 {
-	uid_t real, saved, caller = l->rec.caller_uid;
+	uid_t real, saved, caller = r->rec.caller_uid;
 	pid_t behind;
 
 	if (proc_behind(pidfd, &behind, &real, &saved))
@@ -25,22 +25,22 @@ bool vmm_may_be(const struct restore *l, int pidfd, uint32_t pid)
 		return true;
 	if ((uint32_t)behind != pid)
 		return false;
-	return acceptor_knows(&l->hold.acceptor, behind, l->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
+	return acceptor_has_peer(&r->hold.acceptor, behind, r->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
 	       saved == caller;
 }
 
 /* With a userfaultfd in hand it alone decides. */
-bool vmm_has_ended(const struct restore *l)
+bool vmm_has_ended(const struct restore *r)
 {
-	if (l->hold.uffd >= 0)
-		return uffd_life(l->hold.uffd) == UF_ENDED;
-	return l->hold.vmm >= 0 && proc_ended(l->hold.vmm);
+	if (r->hold.uffd >= 0)
+		return uffd_life(r->hold.uffd) == UF_ENDED;
+	return r->hold.vmm >= 0 && proc_ended(r->hold.vmm);
 }
 
 /* ---- it is not who connected ---- */
 
 /* Who else it is: *ret_pidfd, owned by the caller, and into the record. */
-static bool find_owner(struct restore *l, int *ret_pidfd)
+static bool find_owner(struct restore *r, int *ret_pidfd)
 {
 	struct pagemap_view view;
 	cleanup_fd int pidfd = -1;
@@ -48,100 +48,100 @@ static bool find_owner(struct restore *l, int *ret_pidfd)
 	struct err err;
 	pid_t pid;
 
-	if (l->hold.uffd < 0 || restore_view(l, &view, &err))
+	if (r->hold.uffd < 0 || restore_view(r, &view, &err))
 		return false;
-	pidfd = uffd_recover_owner(l->hold.uffd, &view.regions, &pid);
-	if (pidfd < 0 || !vmm_may_be(l, pidfd, (uint32_t)pid) ||
+	pidfd = uffd_recover_owner(r->hold.uffd, &view.regions, &pid);
+	if (pidfd < 0 || !vmm_may_be(r, pidfd, (uint32_t)pid) ||
 	    proc_behind(pidfd, &pid, &real, &saved) || pid == 0)
 		return false;
-	l->rec.vmm_pid = (uint32_t)pid;
-	l->rec.vmm_uid = real;
-	l->rec.vmm_start = proc_start_time(pid);
+	r->rec.vmm_pid = (uint32_t)pid;
+	r->rec.vmm_uid = real;
+	r->rec.vmm_start = proc_start_time(pid);
 	*ret_pidfd = steal_fd(&pidfd);
 	return true;
 }
 
-static void tell_elsewhere(struct restore *l, uint32_t peer)
+static void publish_elsewhere(struct restore *r, uint32_t peer)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_warning("who connected is not the VMM", "id=%s pid=%u vmm=%u", l->rec.id, peer,
-		    l->rec.vmm_pid);
+	log_warning("who connected is not the VMM", "id=%s pid=%u vmm=%u", r->rec.id, peer,
+		    r->rec.vmm_pid);
 	js_add_u64(data, "pid", peer);
-	if (l->rec.vmm_pid)
-		js_add_u64(data, "vmm", l->rec.vmm_pid);
+	if (r->rec.vmm_pid)
+		js_add_u64(data, "vmm", r->rec.vmm_pid);
 	else
 		json_object_object_add(data, "vmm", NULL);
-	l->rec.revision++;
-	restore_changed(l, "vmm-elsewhere", data);
+	r->rec.revision++;
+	restore_changed(r, "vmm-elsewhere", data);
 }
 
 /* From now on the process that is found is the VMM; true if there is one. */
-static bool look_elsewhere(struct restore *l)
+static bool look_elsewhere(struct restore *r)
 {
-	uint32_t peer = l->rec.vmm_pid;
+	uint32_t peer = r->rec.vmm_pid;
 	int pidfd = -1;
 
-	if (!find_owner(l, &pidfd))
+	if (!find_owner(r, &pidfd))
 		return false;
-	holdings_forget_vmm(&l->hold);
-	vmm_watch(l, &pidfd);
+	holdings_forget_vmm(&r->hold);
+	vmm_watch(r, &pidfd);
 	/* Its pages, and its cgroups, are to be looked at from now on. */
-	assign_presence(l);
-	l->limits_told_us = 0;
-	tell_elsewhere(l, peer);
+	assign_presence(r);
+	r->limits_sent_us = 0;
+	publish_elsewhere(r, peer);
 	return true;
 }
 
-static void on_elsewhere(struct restore *l)
+static void on_elsewhere(struct restore *r)
 {
-	uint32_t peer = l->rec.vmm_pid;
+	uint32_t peer = r->rec.vmm_pid;
 
-	if (!look_elsewhere(l) && peer) {
-		l->rec.vmm_pid = 0;
-		l->rec.vmm_start = 0;
-		tell_elsewhere(l, peer);
+	if (!look_elsewhere(r) && peer) {
+		r->rec.vmm_pid = 0;
+		r->rec.vmm_start = 0;
+		publish_elsewhere(r, peer);
 	}
 	/* What was meant for it has met another one. */
-	if (l->rec.state == STATE_FAILED && l->spec.on_failure == FAILURE_KILL)
-		vmm_end(l);
-	l->host->hooks->found(l->host->arg, l);
+	if (r->rec.state == STATE_FAILED && r->spec.on_failure == FAILURE_KILL)
+		vmm_end(r);
+	r->host->hooks->found(r->host->arg, r);
 }
 
 /* ---- its end ---- */
 
 static void on_ask(evutil_socket_t fd, short what, void *arg)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 
 	(void)fd;
 	(void)what;
-	if (l->hold.uffd < 0) {
+	if (r->hold.uffd < 0) {
 		/* Its worker has it, and stays until the end, or brings it. */
-		if (!l->worker && l->slot.state != SLOT_AWAITED)
-			restore_end(l, "vmm-exited");
+		if (!r->worker && r->slot.state != SLOT_AWAITED)
+			restore_end(r, "vmm-exited");
 		return;
 	}
-	switch (life_ask(&l->hold.life, l->hold.uffd, now_us())) {
+	switch (life_ask(&r->hold.life, r->hold.uffd, now_us())) {
 	case LIFE_GONE:
-		restore_end(l, "vmm-exited");
+		restore_end(r, "vmm-exited");
 		return;
 	case LIFE_ELSEWHERE:
-		on_elsewhere(l);
+		on_elsewhere(r);
 		break;
 	case LIFE_WAIT:
 		break;
 	}
-	if (l->hold.life.since_us)
-		ask_in(l, life_wait_us(&l->hold.life, now_us()));
+	if (r->hold.life.since_us)
+		ask_in(r, life_wait_us(&r->hold.life, now_us()));
 }
 
-static void begin_to_ask(struct restore *l)
+static void begin_to_ask(struct restore *r)
 {
-	life_begin(&l->hold.life, now_us());
-	if (!l->hold.ask_vmm)
-		l->hold.ask_vmm = evtimer_new(l->host->base, on_ask, l);
-	ask_in(l, life_wait_us(&l->hold.life, now_us()));
+	life_begin(&r->hold.life, now_us());
+	if (!r->hold.ask_vmm)
+		r->hold.ask_vmm = evtimer_new(r->host->base, on_ask, r);
+	ask_in(r, life_wait_us(&r->hold.life, now_us()));
 }
 
 static void on_vmm(evutil_socket_t fd, short what, void *arg)
@@ -151,55 +151,55 @@ static void on_vmm(evutil_socket_t fd, short what, void *arg)
 	begin_to_ask(arg);
 }
 
-void vmm_watch(struct restore *l, int *pidfd)
+void vmm_watch(struct restore *r, int *pidfd)
 {
-	if (l->hold.vmm < 0 && *pidfd >= 0) {
-		l->hold.vmm = steal_fd(pidfd);
-		l->hold.on_vmm = event_new(l->host->base, l->hold.vmm, EV_READ, on_vmm, l);
-		event_add(l->hold.on_vmm, NULL);
-	} else if (l->hold.vmm < 0 || l->hold.life.since_us) {
-		begin_to_ask(l);
+	if (r->hold.vmm < 0 && *pidfd >= 0) {
+		r->hold.vmm = steal_fd(pidfd);
+		r->hold.on_vmm = event_new(r->host->base, r->hold.vmm, EV_READ, on_vmm, r);
+		event_add(r->hold.on_vmm, NULL);
+	} else if (r->hold.vmm < 0 || r->hold.life.since_us) {
+		begin_to_ask(r);
 	}
 }
 
 /* ---- its death ---- */
 
 /* It runs, but the memory is another's: killing it would help nobody. */
-static bool is_other(const struct restore *l)
+static bool is_other(const struct restore *r)
 {
 	struct pagemap_view view;
 	struct err err;
 
-	return restore_view(l, &view, &err) == 0 && view.head.connected &&
-	       uffd_recover_is_other((pid_t)l->rec.vmm_pid, &view.regions);
+	return restore_view(r, &view, &err) == 0 && view.head.connected &&
+	       uffd_recover_is_other((pid_t)r->rec.vmm_pid, &view.regions);
 }
 
-int vmm_kill(struct restore *l, struct err *err)
+int vmm_kill(struct restore *r, struct err *err)
 {
-	if (vmm_has_ended(l))
+	if (vmm_has_ended(r))
 		return 0;
-	if (l->hold.vmm >= 0 && !proc_ended(l->hold.vmm) && !is_other(l))
-		return proc_kill(l->hold.vmm, err);
-	if (look_elsewhere(l))
-		return proc_kill(l->hold.vmm, err);
+	if (r->hold.vmm >= 0 && !proc_ended(r->hold.vmm) && !is_other(r))
+		return proc_kill(r->hold.vmm, err);
+	if (look_elsewhere(r))
+		return proc_kill(r->hold.vmm, err);
 	return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known: end the "
 		       "VMM yourself");
 }
 
-void vmm_kill_failed(struct restore *l, const struct err *why)
+void vmm_kill_failed(struct restore *r, const struct err *why)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", l->rec.id,
-		  l->rec.vmm_pid, why->msg);
+	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", r->rec.id,
+		  r->rec.vmm_pid, why->msg);
 	js_add_string(data, "detail", why->msg);
-	restore_changed(l, "kill-failed", data);
+	restore_changed(r, "kill-failed", data);
 }
 
-void vmm_end(struct restore *l)
+void vmm_end(struct restore *r)
 {
 	struct err err;
 
-	if (restore_has_vmm(l) && vmm_kill(l, &err))
-		vmm_kill_failed(l, &err);
+	if (restore_has_vmm(r) && vmm_kill(r, &err))
+		vmm_kill_failed(r, &err);
 }

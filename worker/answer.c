@@ -83,12 +83,12 @@ uint64_t answer_soon_us(const struct loop *l)
 	return max_u64(l->backoff_us, shortage_wait_us(&l->guest->shortage, now_us()));
 }
 
-static void tell_shortage(struct loop *l, uint64_t now)
+static void note_shortage(struct loop *l, uint64_t now)
 {
 	if (l->told.short_us && now - l->told.short_us < SHORT_TOLD_AGAIN_US)
 		return;
 	l->told.short_us = now;
-	link_note(&l->job->link, CHAN_NOTE_MEMORY_SHORT, l->guest->page_bytes == PAGE_4K
+	supervisor_link_note(&l->job->link, CHAN_NOTE_MEMORY_SHORT, l->guest->page_bytes == PAGE_4K
 		  ? "threads of the guest wait: the VMM gets no more memory (its memory limit)"
 		  : "threads of the guest wait: the pool of huge pages is empty (vm.nr_hugepages), "
 		    "or the VMM's limit of them is reached");
@@ -109,7 +109,7 @@ void answer_watch_shortage(struct loop *l)
 		head->short_of = PAGEMAP_SHORT_OF_NOTHING;
 	} else if (!head->short_of) {
 		head->short_of = what;
-		tell_shortage(l, now);
+		note_shortage(l, now);
 	}
 }
 
@@ -123,7 +123,7 @@ void answer_take_warmed(struct loop *l)
 
 	for (size_t i = 0; i < n; i++) {
 		if (done[i].bytes)
-			install_lend(l->guest, done[i].off / page_bytes, done[i].bytes);
+			install_assembled(l->guest, done[i].off / page_bytes, done[i].bytes);
 		if (done[i].why == READAHEAD_DEMAND)
 			fault_set_warmed(&l->faults, done[i].off / page_bytes, 1);
 		else
@@ -135,6 +135,6 @@ void answer_give_back(struct loop *l)
 {
 	void *bytes;
 
-	while (l->guest->nlent && (bytes = install_unlend(l->guest)))
+	while (l->guest->nassembled && (bytes = install_take_back(l->guest)))
 		readahead_give_back(l->readahead, bytes);
 }

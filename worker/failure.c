@@ -22,7 +22,7 @@ void failure_begin(struct loop *l, const struct err *err)
 	f->err = *err;
 	report_failed(l->job, err, f->policy == FAILURE_KILL, NULL);
 	/* Nobody there to do it: try it ourselves. */
-	if (link_away(&l->job->link) && f->policy == FAILURE_KILL && l->vmm >= 0) {
+	if (supervisor_link_away(&l->job->link) && f->policy == FAILURE_KILL && l->vmm >= 0) {
 		struct err ignored;
 
 		proc_kill(l->vmm, &ignored);

@@ -35,7 +35,7 @@ void guest_fini(struct guest *g)
 }
 
 /* Is anything there that was installed, perhaps by a predecessor? Then it is the right process. */
-static void prove_presence(struct guest *g, const struct region *r)
+static void verify_presence(struct guest *g, const struct region *r)
 {
 	struct presence_run runs[PROOF_RUNS];
 	uint64_t next, page;
@@ -45,14 +45,14 @@ static void prove_presence(struct guest *g, const struct region *r)
 		if (guest_page(g, runs[i].start, &page) &&
 		    (pagemap_get(&g->map, page) == PAGE_PRESENT ||
 		     pagemap_get(&g->map, page) == PAGE_ZEROED))
-			presence_prove(&g->presence, runs[i].start, g->page_bytes);
+			presence_verify(&g->presence, runs[i].start, g->page_bytes);
 }
 
 void guest_use_pagemap(struct guest *g, int pagemap)
 {
 	presence_use(&g->presence, pagemap);
-	for (uint32_t i = 0; i < g->map.regions->n && !g->presence.proven; i++)
-		prove_presence(g, &g->map.regions->v[i]);
+	for (uint32_t i = 0; i < g->map.regions->n && !g->presence.verified; i++)
+		verify_presence(g, &g->map.regions->v[i]);
 }
 
 bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page)
@@ -143,7 +143,7 @@ static enum guest_answer short_of_memory(struct guest *g, uint64_t addr, struct 
 			guest_is_huge(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
 		return GUEST_FAIL;
 	}
-	if (!guest_is_huge(g) || g->presence.proven)
+	if (!guest_is_huge(g) || g->presence.verified)
 		return GUEST_DEFER;
 	/* It may be there, only nobody can tell: then its threads go on. Else they fault again. */
 	wake(g, addr);
@@ -187,8 +187,8 @@ static void installed(struct guest *g, uint64_t page, uint64_t n, enum page_stat
 {
 	guest_mark(g, page, n, state);
 	shortage_end(&g->shortage);
-	if (g->presence.pagemap >= 0 && !g->presence.proven)
-		presence_prove(&g->presence, address(g, page), g->page_bytes);
+	if (g->presence.pagemap >= 0 && !g->presence.verified)
+		presence_verify(&g->presence, address(g, page), g->page_bytes);
 }
 
 static enum guest_answer faulted(struct guest *g, const struct install *in, enum uf_outcome o,

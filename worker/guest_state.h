@@ -12,7 +12,7 @@
 #include "worker/readahead.h"
 
 /* Bytes of a page that somebody else has put together. */
-struct guest_lent {
+struct guest_assembled {
 	uint64_t page;
 	void *bytes; /* borrowed; NULL: free */
 };
@@ -28,9 +28,9 @@ struct guest {
 	uint64_t zeros_bytes;
 	struct presence presence; /* owned */
 	enum uf_tracking tracks;
-	struct guest_lent lent[READAHEAD_BUFFERS];
-	size_t nlent;
-	uint32_t unproven;   /* layer that was copied from after its last check, or EXTENT_ZERO */
+	struct guest_assembled lent[READAHEAD_BUFFERS];
+	size_t nassembled;
+	uint32_t unverified;   /* layer that was copied from after its last check, or EXTENT_ZERO */
 	uint64_t checked_us; /* when that was */
 	struct shortage shortage; /* of memory for pages that threads wait for */
 };

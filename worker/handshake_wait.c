@@ -12,11 +12,11 @@ static void on_refused(void *arg, const struct peer *p, const char *why)
 
 static void doze(const struct job *j, uint64_t until_us)
 {
-	struct pollfd p[1 + PEERS_POLL_MAX] = {{.fd = link_fd(&j->link), .events = POLLIN}};
+	struct pollfd p[1 + PEERS_POLL_MAX] = {{.fd = supervisor_link_fd(&j->link), .events = POLLIN}};
 	size_t n = 1 + peers_poll(j->peers, p + 1);
 	uint64_t now = now_us();
 	uint64_t by = min_u64(until_us, peers_deadline_us(j->peers));
-	uint64_t wait = min_u64(by > now ? by - now : 0, link_wait_us(&j->link, now));
+	uint64_t wait = min_u64(by > now ? by - now : 0, supervisor_link_wait_us(&j->link, now));
 
 	poll(p, n, (int)(wait / 1000 + 1));
 }
@@ -40,7 +40,7 @@ static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm,
 		if (j->stop)
 			return HANDSHAKE_STOPPED;
 		/* Else the supervisor does, and keeps a duplicate. */
-		j->peers->accepts = link_away(&j->link);
+		j->peers->accepts = supervisor_link_away(&j->link);
 		switch (peers_step(j->peers, now_us(), ret_vmm, ret_regions, err)) {
 		case PEERS_VMM:
 			return HANDSHAKE_VMM;

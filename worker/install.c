@@ -14,7 +14,7 @@ static void *anonymous(uint64_t bytes, int prot)
 
 int install_init(struct guest *g, struct err *err)
 {
-	g->unproven = EXTENT_ZERO;
+	g->unverified = EXTENT_ZERO;
 	g->zeros_bytes = max_u64(g->page_bytes, ZEROS_BYTES);
 	g->bounce = anonymous(g->page_bytes, PROT_READ | PROT_WRITE);
 	g->zeros = anonymous(g->zeros_bytes, PROT_READ);
@@ -92,27 +92,27 @@ static enum uf_outcome put_data(struct guest *g, struct install *in, const void 
 	return o;
 }
 
-void install_lend(struct guest *g, uint64_t page, void *bytes)
+void install_assembled(struct guest *g, uint64_t page, void *bytes)
 {
-	g->lent[g->nlent++] = (struct guest_lent){page, bytes};
+	g->lent[g->nassembled++] = (struct guest_assembled){page, bytes};
 }
 
-void *install_unlend(struct guest *g)
+void *install_take_back(struct guest *g)
 {
-	for (size_t i = 0; i < g->nlent; i++) {
-		struct guest_lent lent = g->lent[i];
+	for (size_t i = 0; i < g->nassembled; i++) {
+		struct guest_assembled lent = g->lent[i];
 
 		if (pagemap_get(&g->map, lent.page) == PAGE_ABSENT)
 			continue;
-		g->lent[i] = g->lent[--g->nlent];
+		g->lent[i] = g->lent[--g->nassembled];
 		return lent.bytes;
 	}
 	return NULL;
 }
 
-static const void *find_lent(const struct guest *g, uint64_t page)
+static const void *find_assembled(const struct guest *g, uint64_t page)
 {
-	for (size_t i = 0; i < g->nlent; i++)
+	for (size_t i = 0; i < g->nassembled; i++)
 		if (g->lent[i].page == page)
 			return g->lent[i].bytes;
 	return NULL;
@@ -121,27 +121,27 @@ static const void *find_lent(const struct guest *g, uint64_t page)
 /* A page whose bytes come from several extents: put together, here or already, then copied. */
 static enum uf_outcome put_assembled(struct guest *g, struct install *in, struct err *err)
 {
-	const void *bytes = find_lent(g, in->page);
+	const void *bytes = find_assembled(g, in->page);
 
 	if (!bytes && source_read(g->src, in->page * g->page_bytes, g->page_bytes, g->bounce, err))
 		return UF_SOURCE;
 	return put_data(g, in, bytes ? bytes : g->bounce);
 }
 
-int install_prove(struct guest *g, struct err *err)
+int install_verify(struct guest *g, struct err *err)
 {
-	uint32_t layer = g->unproven;
+	uint32_t layer = g->unverified;
 
-	g->unproven = EXTENT_ZERO;
+	g->unverified = EXTENT_ZERO;
 	return source_check(g->src, layer, err);
 }
 
 /* Is the layer as it was, and was it when something was last copied from it? */
 static int check_layer(struct guest *g, uint32_t layer, struct err *err)
 {
-	if (g->unproven != layer && install_prove(g, err))
+	if (g->unverified != layer && install_verify(g, err))
 		return -1;
-	g->unproven = EXTENT_ZERO;
+	g->unverified = EXTENT_ZERO;
 	return source_check(g->src, layer, err);
 }
 
@@ -150,7 +150,7 @@ static int check_faulted(struct guest *g, uint32_t layer, struct err *err)
 {
 	uint64_t now = now_us();
 
-	if (g->unproven == layer && now - g->checked_us < INSTALL_CHECKED_US)
+	if (g->unverified == layer && now - g->checked_us < INSTALL_CHECKED_US)
 		return 0;
 	g->checked_us = now;
 	return check_layer(g, layer, err);
@@ -205,7 +205,7 @@ enum uf_outcome install_snapshot(struct guest *g, struct install *in, struct err
 /*
  * What was read into our own buffer is checked after that: then it is right for certain.
  * For what the kernel copies out of the map, the check after it is not on its way: it comes
- * with one of the next pages, or when install_prove() is called.
+ * with one of the next pages, or when install_verify() is called.
  */
 enum uf_outcome install_faulted(struct guest *g, struct install *in, const struct source_run *run,
 				bool read, struct err *err)
@@ -214,6 +214,6 @@ enum uf_outcome install_faulted(struct guest *g, struct install *in, const struc
 	if (read ? check_layer(g, run->layer, err) : check_faulted(g, run->layer, err))
 		return UF_SOURCE;
 	if (!read)
-		g->unproven = run->layer;
+		g->unverified = run->layer;
 	return put_layer(g, in, read ? g->bounce : run->data, run->layer, err);
 }

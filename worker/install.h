@@ -39,20 +39,20 @@ enum uf_outcome install_faulted(struct guest *g, struct install *in, const struc
 				bool read, struct err *err);
 
 /*
- * install_lend - the bytes of an absent page, right when they were read
- * install_unlend - those of a page that is absent no longer; NULL: none
+ * install_assembled - the bytes of an absent page, right when they were read
+ * install_take_back - those of a page that is absent no longer; NULL: none
  */
-void install_lend(struct guest *g, uint64_t page, void *bytes);
-void *install_unlend(struct guest *g);
+void install_assembled(struct guest *g, uint64_t page, void *bytes);
+void *install_take_back(struct guest *g);
 
 /*
  * Of what was copied from a layer for a fault: has that layer changed meanwhile?
- * Due within a moment, while install_unproven(). 0, or -1 with ERR_SNAPSHOT.
+ * Due within a moment, while install_unverified(). 0, or -1 with ERR_SNAPSHOT.
  */
-static inline bool install_unproven(const struct guest *g)
+static inline bool install_unverified(const struct guest *g)
 {
-	return g->unproven != EXTENT_ZERO;
+	return g->unverified != EXTENT_ZERO;
 }
-int install_prove(struct guest *g, struct err *err);
+int install_verify(struct guest *g, struct err *err);
 
 #endif

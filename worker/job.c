@@ -16,13 +16,13 @@ static bool await_assignment(struct job *j)
 	struct pollfd p = {.fd = j->link.chan, .events = POLLIN};
 
 	while (j->phase == JOB_IDLE) {
-		switch (orders_hear(j)) {
+		switch (orders_receive(j)) {
 		case ORDERS_DONE:
 			break;
 		case ORDERS_IGNORED:
 			return false;
 		case ORDERS_NOTHING:
-			if (link_away(&j->link))
+			if (supervisor_link_away(&j->link))
 				return false;
 			poll(&p, 1, -1);
 		}
@@ -46,7 +46,7 @@ static bool load_or_fail(struct job *j)
 /* From here on a new supervisor is looked for when this one is lost. */
 static void get_ready(struct job *j)
 {
-	memcpy(j->link.home, j->assign.home, sizeof(j->link.home));
+	memcpy(j->link.reconnect_path, j->assign.reconnect_path, sizeof(j->link.reconnect_path));
 	report_ready(j);
 }
 

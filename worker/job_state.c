@@ -24,7 +24,7 @@ void job_init(struct job *j, int chan, int holder)
 		.holder_given = -1,
 		.fds_max = fds_max(),
 	};
-	link_init(&j->link, chan);
+	supervisor_link_init(&j->link, chan);
 	working_set_init(&j->working_set, &j->link);
 }
 
@@ -42,7 +42,7 @@ void job_fini(struct job *j)
 	working_set_fini(&j->working_set);
 	source_free(j->src);
 	spec_fini(&j->spec);
-	link_fini(&j->link);
+	supervisor_link_fini(&j->link);
 }
 
 /* The holder's is the last descriptor, wherever that is. */

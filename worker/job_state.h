@@ -15,7 +15,7 @@
 #include "common/pagemap.h"
 #include "common/spec.h"
 #include "worker/working_set.h"
-#include "worker/link.h"
+#include "worker/supervisor_link.h"
 #include "worker/source.h"
 
 /* Beside the snapshot's files: connections with all that they may hand over, and our own. */
@@ -43,7 +43,7 @@ struct refusal {
 };
 
 struct job {
-	struct link link;     /* owned */
+	struct supervisor_link link;     /* owned */
 	enum job_phase phase;
 	bool stop;            /* the supervisor wants the end, and nothing is served */
 	bool known;           /* the restore is in the store: KNOWN was heard */

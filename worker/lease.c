@@ -36,7 +36,7 @@ static void say(struct lease *l, enum chan_type type, uint64_t now)
 		msg.lease.ask = ++l->ask;
 		l->again_us = now + LEASE_AGAIN_US;
 	}
-	link_send(l->link, type, &msg, NULL, 0);
+	supervisor_link_send(l->link, type, &msg, NULL, 0);
 }
 
 static void happen(struct lease *l, enum lease_event event, uint64_t now)
@@ -51,7 +51,7 @@ static void happen(struct lease *l, enum lease_event event, uint64_t now)
 	}
 }
 
-void lease_init(struct lease *l, struct link *link)
+void lease_init(struct lease *l, struct supervisor_link *link)
 {
 	*l = (struct lease){.link = link};
 }

@@ -15,7 +15,7 @@
 #ifndef UFFDD_LEASE_H
 #define UFFDD_LEASE_H
 
-#include "worker/link.h"
+#include "worker/supervisor_link.h"
 
 /* Whoever still waits then says so again, should the answer be lost. */
 #define LEASE_AGAIN_US ((uint64_t)5 * 1000 * 1000)
@@ -23,7 +23,7 @@
 enum lease_state { LEASE_NONE, LEASE_ASKED, LEASE_HELD, LEASE_RETURNING };
 
 struct lease {
-	struct link *link; /* borrowed */
+	struct supervisor_link *link; /* borrowed */
 	enum lease_state state;
 	uint32_t ask;              /* number of the last ASK */
 	uint64_t again_us;         /* asked: when to ask again */
@@ -31,7 +31,7 @@ struct lease {
 	uint64_t paid_us;          /* until then what was taken is being paid */
 };
 
-void lease_init(struct lease *l, struct link *link);
+void lease_init(struct lease *l, struct supervisor_link *link);
 /* There is another supervisor. */
 void lease_anew(struct lease *l);
 

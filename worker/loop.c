@@ -37,8 +37,8 @@ static void prove(struct loop *l)
 	struct err err;
 
 	set_timer(l->wakes.proof, 0);
-	l->wakes.proof_due = false;
-	if (install_prove(l->guest, &err))
+	l->wakes.verify_due = false;
+	if (install_verify(l->guest, &err))
 		failure_begin(l, &err);
 }
 
@@ -62,7 +62,7 @@ static void step(struct loop *l)
 		break;
 	default:
 		if (l->prefetch.stopped)
-			link_note(&l->job->link, CHAN_NOTE_PREFETCH_STOPPED, err.msg);
+			supervisor_link_note(&l->job->link, CHAN_NOTE_PREFETCH_STOPPED, err.msg);
 		break;
 	}
 	lease_spend(&l->lease, guest_paid_bytes(l->guest) - before, now_us());
@@ -176,11 +176,11 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 	/* Found again. One that was lost has left by itself. */
 	if (l->wakes.link_epoch != l->job->link.epoch) {
 		l->wakes.link_epoch = l->job->link.epoch;
-		wait_set(&l->wakes.wait, WAKES_LINK, link_fd(&l->job->link), &err);
+		wait_set(&l->wakes.wait, WAKES_LINK, supervisor_link_fd(&l->job->link), &err);
 	}
-	if (install_unproven(l->guest) && !l->wakes.proof_due) {
+	if (install_unverified(l->guest) && !l->wakes.verify_due) {
 		set_timer(l->wakes.proof, PROOF_US);
-		l->wakes.proof_due = true;
+		l->wakes.verify_due = true;
 	}
 	ready = wait_sleep(&l->wakes.wait, wait_us);
 	if (ready & 1u << WAKES_VMM)
@@ -204,7 +204,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
  */
 static uint64_t due(struct loop *l, uint64_t now, uint64_t *ret_look_us)
 {
-	if (link_away(&l->job->link) && !l->prefetch.room.told)
+	if (supervisor_link_away(&l->job->link) && !l->prefetch.room.told)
 		return WAIT_NEVER;
 	if (prefetch_limited(&l->prefetch)) {
 		prefetch_look(&l->prefetch, l->guest, now);
@@ -238,8 +238,8 @@ static void step_due(struct loop *l, uint64_t *ret_step_us, uint64_t *ret_lease_
 
 static uint64_t others_due(struct loop *l)
 {
-	const struct link *to = &l->job->link;
-	uint64_t link = link_away(to) ? link_wait_us(to, now_us()) : WAIT_NEVER;
+	const struct supervisor_link *to = &l->job->link;
+	uint64_t link = supervisor_link_away(to) ? supervisor_link_wait_us(to, now_us()) : WAIT_NEVER;
 
 	return min_u64(min_u64(link, life_due(l)), min_u64(shortage_due(l), alone_due(l)));
 }
@@ -257,7 +257,7 @@ enum loop_end loop_run(struct loop *l)
 		answer_faults(l);
 		answer_watch_shortage(l);
 		check_complete(l);
-		if (link_away(&l->job->link))
+		if (supervisor_link_away(&l->job->link))
 			report_turn(l->job, now_us());
 		if (wants_release(l) && can_be_alone(l)) {
 			l->guest->map.head->releasing = 1;

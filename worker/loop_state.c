@@ -19,7 +19,7 @@ static int set_wakes(struct loop *l, struct err *err)
 
 	return wait_set(w, WAKES_UFFD, l->guest->uffd, err) ||
 	       wait_set(w, WAKES_VMM, l->vmm, err) ||
-	       wait_set(w, WAKES_LINK, link_fd(&l->job->link), err) ||
+	       wait_set(w, WAKES_LINK, supervisor_link_fd(&l->job->link), err) ||
 	       wait_set(w, WAKES_WARM, readahead_fd(l->readahead), err) ||
 	       wait_set(w, WAKES_PROOF, l->wakes.proof, err) ||
 	       wait_set(w, WAKES_WINDOW, l->wakes.window, err) ? -1 : 0;

@@ -22,8 +22,8 @@ enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW 
 
 struct loop_wakes {
 	struct wait wait;    /* owned */
-	int proof;           /* owned timerfd: install_prove() is due */
-	bool proof_due;      /* it runs */
+	int proof;           /* owned timerfd: install_verify() is due */
+	bool verify_due;      /* it runs */
 	int window;          /* owned timerfd: the time to record is over */
 	unsigned link_epoch; /* of the channel that is waited for */
 };

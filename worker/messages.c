@@ -67,7 +67,7 @@ static void on_fork(struct loop *l, const struct uf_msg *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	if (l->guest->map.stats->events_fork++ == 0)
-		link_note(&l->job->link, CHAN_NOTE_FORKED,
+		supervisor_link_note(&l->job->link, CHAN_NOTE_FORKED,
 			  "the VMM forked; its child's memory is not served");
 }
 

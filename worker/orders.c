@@ -54,7 +54,7 @@ static void on_known(struct job *j, struct heard *h)
 
 static void on_wset_given(struct job *j, struct heard *h)
 {
-	working_set_hear(&j->working_set, h->fds);
+	working_set_receive(&j->working_set, h->fds);
 }
 
 /* ---- while a guest is served ---- */
@@ -71,7 +71,7 @@ static void on_presence(struct job *j, struct heard *h)
 
 static void on_cgroups(struct job *j, struct heard *h)
 {
-	room_hear(&j->loop->prefetch.room, &h->msg.cgroups, h->fds);
+	room_receive(&j->loop->prefetch.room, &h->msg.cgroups, h->fds);
 }
 
 static void on_prefetch(struct job *j, struct heard *h)
@@ -182,12 +182,12 @@ static const struct row *find(uint32_t type, enum job_phase phase)
 	return NULL;
 }
 
-enum orders_step orders_hear(struct job *j)
+enum orders_step orders_receive(struct job *j)
 {
 	const struct row *row;
 	struct heard h;
 
-	if (link_recv(&j->link, &h.msg, h.fds) != CHAN_GOT)
+	if (supervisor_link_recv(&j->link, &h.msg, h.fds) != CHAN_GOT)
 		return ORDERS_NOTHING;
 	row = find(h.msg.type, j->phase);
 	if (row)
@@ -198,6 +198,6 @@ enum orders_step orders_hear(struct job *j)
 
 void orders_read(struct job *j)
 {
-	while (!j->stop && orders_hear(j) != ORDERS_NOTHING)
+	while (!j->stop && orders_receive(j) != ORDERS_NOTHING)
 		;
 }

@@ -16,7 +16,7 @@ enum orders_step {
 };
 
 /* Takes one message, without waiting for it. */
-enum orders_step orders_hear(struct job *j);
+enum orders_step orders_receive(struct job *j);
 /* All that have come, up to the one that wants the end (job.stop). */
 void orders_read(struct job *j);
 

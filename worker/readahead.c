@@ -163,7 +163,7 @@ static void fill(struct readahead *w, struct readahead_range *range)
 		source_fill(w->src, range->off, range->len);
 }
 
-static void tell_done(struct readahead *w, struct readahead_range range)
+static void signal_done(struct readahead *w, struct readahead_range range)
 {
 	pthread_mutex_lock(&w->lock);
 	ring_put(&w->done, range);
@@ -186,7 +186,7 @@ static void readahead_batch(struct readahead *w, struct batch *b)
 			source_read_in(w->src, r->off, r->len);
 		else
 			fill(w, r);
-		tell_done(w, *r);
+		signal_done(w, *r);
 	}
 }
 

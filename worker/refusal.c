@@ -12,10 +12,10 @@ static bool doze(const struct job *j, const struct life *life)
 	int vmm = j->refusal->vmm->pidfd;
 	struct pollfd p[] = {
 		{.fd = life->since_us ? -1 : vmm, .events = POLLIN},
-		{.fd = link_fd(&j->link), .events = POLLIN},
+		{.fd = supervisor_link_fd(&j->link), .events = POLLIN},
 	};
 	uint64_t now = now_us();
-	uint64_t wait = min_u64(link_wait_us(&j->link, now), life_wait_us(life, now));
+	uint64_t wait = min_u64(supervisor_link_wait_us(&j->link, now), life_wait_us(life, now));
 
 	poll(p, ARRAY_LEN(p), wait == UINT64_MAX ? -1 : (int)(wait / 1000 + 1));
 	return p[0].revents || vmm < 0;

@@ -13,7 +13,7 @@ void report_hello(struct job *j)
 	msg.hello.pid = (uint32_t)getpid();
 	msg.hello.chan_version = CHAN_VERSION;
 	snprintf(msg.hello.release, sizeof(msg.hello.release), "%s", PACKAGE_VERSION);
-	link_send(&j->link, CHAN_HELLO, &msg, NULL, 0);
+	supervisor_link_send(&j->link, CHAN_HELLO, &msg, NULL, 0);
 }
 
 void report_ready(struct job *j)
@@ -25,8 +25,8 @@ void report_ready(struct job *j)
 	msg.ready.layers = source_layers(j->src);
 	msg.ready.extents = source_extents(j->src);
 	msg.ready.key = j->working_set.key;
-	link_send(&j->link, CHAN_READY, &msg, &j->listen_fd, j->listen_fd >= 0);
-	working_set_tell(&j->working_set);
+	supervisor_link_send(&j->link, CHAN_READY, &msg, &j->listen_fd, j->listen_fd >= 0);
+	working_set_send_notes(&j->working_set);
 }
 
 void report_failed(struct job *j, const struct err *why, bool kill,
@@ -42,7 +42,7 @@ void report_failed(struct job *j, const struct err *why, bool kill,
 		msg.failed.vmm_pid = (uint32_t)vmm->who.pid;
 		msg.failed.vmm_uid = vmm->who.uid;
 	}
-	link_send(&j->link, CHAN_FAILED, &msg, vmm ? &vmm->pidfd : NULL,
+	supervisor_link_send(&j->link, CHAN_FAILED, &msg, vmm ? &vmm->pidfd : NULL,
 		  vmm && vmm->pidfd >= 0);
 }
 
@@ -56,7 +56,7 @@ void report_refused(struct job *j, const struct peer *p, const char *why)
 	msg.refused.pid = (uint32_t)p->who.pid;
 	msg.refused.uid = p->who.uid;
 	snprintf(msg.refused.why, sizeof(msg.refused.why), "%s", told ? why : "");
-	link_send(&j->link, CHAN_REFUSED, &msg, NULL, 0);
+	supervisor_link_send(&j->link, CHAN_REFUSED, &msg, NULL, 0);
 }
 
 void report_connected(struct job *j, const struct pagemap *map, int uffd, int vmm,
@@ -71,9 +71,9 @@ void report_connected(struct job *j, const struct pagemap *map, int uffd, int vm
 	msg.connected.nregions = map->regions->n;
 	msg.connected.page_bytes = map->regions->page_bytes;
 	msg.connected.memory_bytes = regions_bytes(map->regions);
-	link_send(&j->link, CHAN_CONNECTED, &msg, fds, vmm >= 0 ? 2 : 1);
+	supervisor_link_send(&j->link, CHAN_CONNECTED, &msg, fds, vmm >= 0 ? 2 : 1);
 	/* Now it is known, and its message must not keep the uffd open beyond its end. */
-	if (said && !link_away(&j->link))
+	if (said && !supervisor_link_away(&j->link))
 		handshake_consume(said);
 }
 
@@ -81,7 +81,7 @@ void report_plain(struct job *j, enum chan_type type)
 {
 	struct chan_msg msg = {0};
 
-	link_send(&j->link, type, &msg, NULL, 0);
+	supervisor_link_send(&j->link, type, &msg, NULL, 0);
 }
 
 void report_prefetch(struct loop *l)
@@ -90,15 +90,15 @@ void report_prefetch(struct loop *l)
 
 	l->guest->map.head->prefetch_done = l->prefetch.done;
 	l->guest->map.head->prefetch_limit = limit;
-	if (limit == LIMIT_NONE || l->told.limits & 1u << limit || link_away(&l->job->link))
+	if (limit == LIMIT_NONE || l->told.limits & 1u << limit || supervisor_link_away(&l->job->link))
 		return;
 	l->told.limits |= 1u << limit;
-	link_note(&l->job->link, CHAN_NOTE_PREFETCH_LIMITED, pagemap_limit_texts[limit]);
+	supervisor_link_note(&l->job->link, CHAN_NOTE_PREFETCH_LIMITED, pagemap_limit_texts[limit]);
 }
 
 /* ---- to a new supervisor ---- */
 
-static void say_proof(struct job *j)
+static void send_proof(struct job *j)
 {
 	/* The VMM's pidfd only once the page map knows the VMM. */
 	const int fds[] = {j->map_fd, j->request, j->loop ? j->loop->vmm : -1};
@@ -110,7 +110,7 @@ static void say_proof(struct job *j)
 	msg.proof.prefetch_held = j->prefetch_held;
 	msg.proof.rate_bytes_per_s = j->spec.rate_bytes_per_s;
 	msg.proof.max_resident_bytes = j->spec.max_resident_bytes;
-	link_send(&j->link, CHAN_PROOF, &msg, fds, fds[2] >= 0 ? 3 : 2);
+	supervisor_link_send(&j->link, CHAN_PROOF, &msg, fds, fds[2] >= 0 ? 3 : 2);
 }
 
 /* Those who came while it was away, and those whom the last one knew. */
@@ -124,24 +124,24 @@ static size_t peers(const struct job *j, int ret_socks[CHAN_PEERS_MAX])
 	return n;
 }
 
-static void say_back(struct job *j)
+static void send_reattach(struct job *j)
 {
 	int fd = j->peers ? j->peers->fd : -1, socks[CHAN_PEERS_MAX];
 	struct chan_msg msg = {0};
 
-	memcpy(msg.back.id, j->assign.id, sizeof(msg.back.id));
-	msg.back.pid = (uint32_t)getpid();
-	msg.back.chan_version = CHAN_VERSION;
-	msg.back.npeers = (uint32_t)peers(j, socks);
+	memcpy(msg.reattach.id, j->assign.id, sizeof(msg.reattach.id));
+	msg.reattach.pid = (uint32_t)getpid();
+	msg.reattach.chan_version = CHAN_VERSION;
+	msg.reattach.npeers = (uint32_t)peers(j, socks);
 	/* Of a create that was never finished nothing may be left. */
-	msg.back.proof = j->known;
-	snprintf(msg.back.release, sizeof(msg.back.release), "%s", PACKAGE_VERSION);
-	link_send(&j->link, CHAN_BACK, &msg, &fd, fd >= 0);
+	msg.reattach.proof = j->known;
+	snprintf(msg.reattach.release, sizeof(msg.reattach.release), "%s", PACKAGE_VERSION);
+	supervisor_link_send(&j->link, CHAN_REATTACH, &msg, &fd, fd >= 0);
 	if (j->known)
-		say_proof(j);
+		send_proof(j);
 }
 
-static void say_peers(struct job *j)
+static void send_peers(struct job *j)
 {
 	int socks[CHAN_PEERS_MAX];
 	size_t n = peers(j, socks);
@@ -149,7 +149,7 @@ static void say_peers(struct job *j)
 	for (size_t i = 0; i < n; i++) {
 		struct chan_msg msg = {0};
 
-		link_send(&j->link, CHAN_PEER, &msg, &socks[i], 1);
+		supervisor_link_send(&j->link, CHAN_PEER, &msg, &socks[i], 1);
 	}
 }
 
@@ -170,14 +170,14 @@ static void note_prefetch(struct job *j)
 	j->prefetch_held = j->loop->held;
 }
 
-static void say_connected(struct job *j)
+static void send_connected(struct job *j)
 {
 	const struct loop *l = j->loop;
 
 	report_connected(j, &l->guest->map, l->guest->uffd, l->vmm, l->said);
 }
 
-static void say_state(struct job *j)
+static void send_state(struct job *j)
 {
 	struct loop *l = j->loop;
 
@@ -190,13 +190,13 @@ static void say_state(struct job *j)
 		report_failed(j, &l->failure.err, l->failure.policy == FAILURE_KILL, NULL);
 }
 
-static void say_habit(struct job *j)
+static void send_working_set(struct job *j)
 {
 	working_set_replay(&j->working_set);
 	fault_point(FAULT_BACK);
 }
 
-static void say_refusal(struct job *j)
+static void send_refusal(struct job *j)
 {
 	const struct refusal *r = j->refusal;
 
@@ -209,22 +209,22 @@ static void say_refusal(struct job *j)
 static const struct {
 	unsigned phases;
 	void (*say)(struct job *j);
-} said_anew[] = {
+} resent[] = {
 	{IN(SERVING),                             note_prefetch},
 	{IN(SERVING),                             watch_again},
-	{IN(WAITING) | IN(SERVING) | IN(REFUSED), say_back},
-	{IN(WAITING),                             say_peers},
-	{IN(SERVING),                             say_connected},
-	{IN(SERVING),                             say_state},
-	{IN(SERVING),                             say_habit},
-	{IN(REFUSED),                             say_refusal},
+	{IN(WAITING) | IN(SERVING) | IN(REFUSED), send_reattach},
+	{IN(WAITING),                             send_peers},
+	{IN(SERVING),                             send_connected},
+	{IN(SERVING),                             send_state},
+	{IN(SERVING),                             send_working_set},
+	{IN(REFUSED),                             send_refusal},
 };
 
 void report_turn(struct job *j, uint64_t now)
 {
-	if (!link_turn(&j->link, now))
+	if (!supervisor_link_turn(&j->link, now))
 		return;
-	for (size_t i = 0; i < ARRAY_LEN(said_anew); i++)
-		if (said_anew[i].phases & 1u << j->phase)
-			said_anew[i].say(j);
+	for (size_t i = 0; i < ARRAY_LEN(resent); i++)
+		if (resent[i].phases & 1u << j->phase)
+			resent[i].say(j);
 }

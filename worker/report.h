@@ -1,7 +1,7 @@
 /*
  * report - what is said to the supervisor, and said again to the next one
  *
- * What cannot be sent is not sent (link.h): a new supervisor hears BACK and all that it
+ * What cannot be sent is not sent (supervisor_link.h): a new supervisor hears REATTACH and all that it
  * must know in the phase that the job is in, from the one table here.
  */
 #ifndef UFFDD_REPORT_H

@@ -17,7 +17,7 @@ void room_fini(struct room *r)
 	forget(r);
 }
 
-void room_hear(struct room *r, const struct chan_cgroups *told, int fds[CHAN_FDS_MAX])
+void room_receive(struct room *r, const struct chan_cgroups *told, int fds[CHAN_FDS_MAX])
 {
 	struct cgroup_files f = {.levels = told->levels};
 	size_t n;

@@ -50,7 +50,7 @@ struct room_reading {
 
 void room_fini(struct room *r);
 /* CHAN_CGROUPS: takes what it needs out of @fds. */
-void room_hear(struct room *r, const struct chan_cgroups *told, int fds[CHAN_FDS_MAX]);
+void room_receive(struct room *r, const struct chan_cgroups *told, int fds[CHAN_FDS_MAX]);
 /* Another bound, or another wish: whatever was short, look at it anew. */
 void room_bound(struct room *r, uint64_t max_resident_bytes);
 

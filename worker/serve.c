@@ -37,7 +37,7 @@ static void end(struct job *j, struct serving *s, enum loop_end how)
 	close_fd(&s->guest.uffd);
 	report_plain(j, how == LOOP_RELEASED ? CHAN_RELEASED : CHAN_GONE);
 	finish_recording(j, s);
-	j->link.home[0] = '\0';
+	j->link.reconnect_path[0] = '\0';
 	j->loop = NULL;
 	/* The uffd first: a dead guest waits for that, while a read may take its time. */
 	guest_fini(&s->guest);

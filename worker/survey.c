@@ -196,13 +196,13 @@ enum survey_step survey_step(struct survey *s, struct guest *g)
 {
 	struct chunk c;
 
-	if (!g->presence.proven && g->presence.pagemap >= 0 && !untouched(g))
+	if (!g->presence.verified && g->presence.pagemap >= 0 && !untouched(g))
 		return over(s, g, PAGEMAP_FOREIGN);
 	if (!next_chunk(s, g, &c))
 		return over(s, g, PAGEMAP_EXACT);
 	if (look(&c))
 		return over(s, g, PAGEMAP_UNASKED);
-	if (!g->presence.proven && !is_empty(&c))
+	if (!g->presence.verified && !is_empty(&c))
 		return over(s, g, PAGEMAP_FOREIGN);
 	correct(&c, 0, c.pages);
 	if (c.again)

@@ -10,7 +10,7 @@
 
 #define STORED "the stored working set"
 
-void working_set_init(struct working_set *h, struct link *link)
+void working_set_init(struct working_set *h, struct supervisor_link *link)
 {
 	*h = (struct working_set){.link = link, .made = -1};
 }
@@ -27,9 +27,9 @@ void working_set_fini(struct working_set *h)
 
 /* ---- sets that are given ---- */
 
-static void tell_ignored(struct working_set *h, const struct err *why)
+static void note_ignored(struct working_set *h, const struct err *why)
 {
-	link_note(h->link, CHAN_NOTE_WSET_IGNORED, why->msg);
+	supervisor_link_note(h->link, CHAN_NOTE_WSET_IGNORED, why->msg);
 }
 
 static int decode(const struct layer *f, struct wset *ret, struct err *err)
@@ -90,10 +90,10 @@ void working_set_open(struct working_set *h, const char *path)
 	h->ignored.msg[0] = '\0';
 }
 
-void working_set_tell(struct working_set *h)
+void working_set_send_notes(struct working_set *h)
 {
 	if (h->ignored.msg[0])
-		tell_ignored(h, &h->ignored);
+		note_ignored(h, &h->ignored);
 }
 
 static int take_stored(struct working_set *h, int fd, struct err *err)
@@ -129,7 +129,7 @@ static void join(struct working_set *h, const struct wset *from)
 	return;
 ignored:
 	wset_fini(&same);
-	tell_ignored(h, &err);
+	note_ignored(h, &err);
 }
 
 /* All that has been given. What was recorded with pages of another size is second best. */
@@ -150,13 +150,13 @@ static void put_together(struct working_set *h)
 	wset_fini(&h->stored[1]);
 }
 
-void working_set_hear(struct working_set *h, int fds[CHAN_FDS_MAX])
+void working_set_receive(struct working_set *h, int fds[CHAN_FDS_MAX])
 {
 	struct err err;
 
 	for (size_t i = 0; i < CHAN_FDS_MAX && fds[i] >= 0; i++)
 		if (take_stored(h, steal_fd(&fds[i]), &err))
-			tell_ignored(h, &err);
+			note_ignored(h, &err);
 	if (!h->prefetch)
 		return;
 	/* Prefetch went without it so far: what it left out is no sample. */
@@ -168,13 +168,13 @@ void working_set_hear(struct working_set *h, int fds[CHAN_FDS_MAX])
 /* ---- recording ---- */
 
 /* Without a set: nothing came of it. */
-static void say_made(struct working_set *h)
+static void send_made(struct working_set *h)
 {
 	struct chan_msg msg = {0};
 
-	link_send(h->link, CHAN_WSET_MADE, &msg, &h->made, h->made >= 0);
-	h->unsaid = h->link->chan < 0;
-	if (!h->unsaid)
+	supervisor_link_send(h->link, CHAN_WSET_MADE, &msg, &h->made, h->made >= 0);
+	h->unsent = h->link->chan < 0;
+	if (!h->unsent)
 		close_fd(&h->made);
 }
 
@@ -198,8 +198,8 @@ void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_
 	put_together(h);
 	if (record && h->window_us &&
 	    touch_log_begin(&h->touch_log, h->window_us, random_seed(now), now, &err)) {
-		tell_ignored(h, &err);
-		say_made(h);
+		note_ignored(h, &err);
+		send_made(h);
 	}
 	h->prefetch = prefetch;
 	prefetch_use(prefetch, &h->set, h->touch_log.seed);
@@ -241,9 +241,9 @@ void working_set_end(struct working_set *h, const struct pagemap *map, uint64_t 
 	if (!h->touch_log.on)
 		return;
 	if (h->touch_log.n && make(h, map, now, &err))
-		tell_ignored(h, &err);
+		note_ignored(h, &err);
 	touch_log_fini(&h->touch_log);
-	say_made(h);
+	send_made(h);
 }
 
 void working_set_drop(struct working_set *h)
@@ -251,11 +251,11 @@ void working_set_drop(struct working_set *h)
 	if (!h->touch_log.on)
 		return;
 	touch_log_fini(&h->touch_log);
-	say_made(h);
+	send_made(h);
 }
 
 void working_set_replay(struct working_set *h)
 {
-	if (h->unsaid)
-		say_made(h);
+	if (h->unsent)
+		send_made(h);
 }

@@ -14,12 +14,12 @@
 #ifndef UFFDD_WORKING_SET_H
 #define UFFDD_WORKING_SET_H
 
-#include "worker/link.h"
+#include "worker/supervisor_link.h"
 #include "worker/prefetch.h"
 #include "worker/touch_log.h"
 
 struct working_set {
-	struct link *link;     /* borrowed */
+	struct supervisor_link *link;     /* borrowed */
 	struct wset_key key;
 	uint64_t span_bytes;
 	uint64_t window_us;    /* 0: nothing is to be recorded */
@@ -32,18 +32,18 @@ struct working_set {
 	struct prefetch *prefetch; /* borrowed; NULL before there is a guest */
 	struct touch_log touch_log;
 	int made;              /* owned; the set that came of it, until it is sent, or -1 */
-	bool unsaid;           /* WSET_MADE is due: there was nobody to tell */
+	bool unsent;           /* WSET_MADE is due: there was nobody to tell */
 };
 
-void working_set_init(struct working_set *h, struct link *link);
+void working_set_init(struct working_set *h, struct supervisor_link *link);
 void working_set_fini(struct working_set *h);
 
 /* Opens @path with the rights that we have now; NULL: none. What is wrong with it is told later. */
 void working_set_open(struct working_set *h, const char *path);
 /* The supervisor hears us: tell what was wrong. */
-void working_set_tell(struct working_set *h);
+void working_set_send_notes(struct working_set *h);
 /* WSET_GIVEN: takes sets out of @fds. Also while the guest is served. */
-void working_set_hear(struct working_set *h, int fds[CHAN_FDS_MAX]);
+void working_set_receive(struct working_set *h, int fds[CHAN_FDS_MAX]);
 
 /* A guest is there. @record: from its first moment, not taken over. */
 void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,

@@ -352,13 +352,13 @@ static void check_shown_out(int fd, const char *what)
 	close(fd);
 }
 
-#define BACK_BYTES (offsetof(struct chan_msg, back) + sizeof(struct chan_back))
+#define REATTACH_BYTES (offsetof(struct chan_msg, reattach) + sizeof(struct chan_reattach))
 
 static const struct stranger {
 	const char *what;
 	uint32_t type, version;
 	size_t len;
-	const char *id; /* of BACK */
+	const char *id; /* of REATTACH */
 } strangers[] = {
 	{"one byte", 0, 0, 1, ""},
 	{"zeros", 0, 0, 104, ""},
@@ -366,13 +366,13 @@ static const struct stranger {
 	{"HELLO", CHAN_HELLO, CHAN_VERSION, 48, ""},
 	{"CONNECTED", CHAN_CONNECTED, CHAN_VERSION, 40, ""},
 	{"FAILED", CHAN_FAILED, CHAN_VERSION, 544, ""},
-	{"BACK, cut short", CHAN_BACK, CHAN_VERSION, 100, "victim"},
-	{"BACK, too old", CHAN_BACK, 0, BACK_BYTES, "victim"},
-	{"BACK, no id", CHAN_BACK, CHAN_VERSION, BACK_BYTES, ""},
-	{"BACK, no such id", CHAN_BACK, CHAN_VERSION, BACK_BYTES, "../../etc"},
-	{"BACK, nobody's", CHAN_BACK, CHAN_VERSION, BACK_BYTES, "nobody"},
-	{"BACK, the victim's", CHAN_BACK, CHAN_VERSION, BACK_BYTES, "victim"},
-	{"BACK, of a newer release", CHAN_BACK, CHAN_VERSION + 1, BACK_BYTES + 8, "victim"},
+	{"REATTACH, cut short", CHAN_REATTACH, CHAN_VERSION, 100, "victim"},
+	{"REATTACH, too old", CHAN_REATTACH, 0, REATTACH_BYTES, "victim"},
+	{"REATTACH, no id", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, ""},
+	{"REATTACH, no such id", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "../../etc"},
+	{"REATTACH, nobody's", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "nobody"},
+	{"REATTACH, the victim's", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "victim"},
+	{"REATTACH, of a newer release", CHAN_REATTACH, CHAN_VERSION + 1, REATTACH_BYTES + 8, "victim"},
 };
 
 static void pretend_all(pid_t worker)
@@ -385,9 +385,9 @@ static void pretend_all(pid_t worker)
 
 		msg->type = s->type;
 		msg->version = s->version;
-		if (s->type == CHAN_BACK) {
-			snprintf(msg->back.id, sizeof(msg->back.id), "%s", s->id);
-			msg->back.pid = (uint32_t)worker;
+		if (s->type == CHAN_REATTACH) {
+			snprintf(msg->reattach.id, sizeof(msg->reattach.id), "%s", s->id);
+			msg->reattach.pid = (uint32_t)worker;
 		}
 		ck_assert_int_eq(send(fd, bytes, s->len, MSG_NOSIGNAL), (ssize_t)s->len);
 		check_shown_out(fd, s->what);

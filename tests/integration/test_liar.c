@@ -63,7 +63,7 @@ static const struct {
 	{"FAILED",         "fffff."},
 	{"FAILED-why",     "FFFF.."},
 	{"FILES",          "LLfff."},
-	{"BACK",           "LLLLLL"},
+	{"REATTACH",           "LLLLLL"},
 	{"LEASE_ASK",      "LLL..."},
 	{"LEASE_BACK",     "LLL..."},
 	{"LEASE_GRANT",    "LLLLLL"},

@@ -461,10 +461,10 @@ static void claim(const struct stage *s, const struct claim *c)
 	int sock;
 
 	ck_assert_msg(sock_connect(path, SOCK_SEQPACKET, &sock, &err) == 0, "%s", err.msg);
-	snprintf(back.back.id, sizeof(back.back.id), "%s", s->id);
-	back.back.proof = 1;
-	back.back.chan_version = CHAN_VERSION;
-	ck_assert_int_eq(chan_send(sock, CHAN_BACK, &back, NULL, 0, &err), 0);
+	snprintf(back.reattach.id, sizeof(back.reattach.id), "%s", s->id);
+	back.reattach.proof = 1;
+	back.reattach.chan_version = CHAN_VERSION;
+	ck_assert_int_eq(chan_send(sock, CHAN_REATTACH, &back, NULL, 0, &err), 0);
 	ck_assert_int_eq(chan_send(sock, CHAN_PROOF, &proof, fds, ARRAY_LEN(fds), &err), 0);
 	ck_assert_msg(recv(sock, &byte, 1, 0) <= 0, "%s: it is answered", c->what);
 	await_stray(s->id, getpid(), c->why);

@@ -284,7 +284,7 @@ START_TEST(test_worker_lies)
 	static const char *const scripts[] = {
 		"READY CONNECTED-victim 1\n",
 		"READY FAILED-victim 1\n",
-		"BACK BACK-announced 1 PEER-of-another 1 CONNECTED-victim 1\n",
+		"REATTACH REATTACH-announced 1 PEER-of-another 1 CONNECTED-victim 1\n",
 	};
 	cleanup_free char *dir = harness_tmpdir(), *body = NULL, *log = NULL;
 	cleanup_free char *script = scene_format("%s/lie", dir);
@@ -304,7 +304,7 @@ START_TEST(test_worker_lies)
 	act_as(NOBODY);
 	scene_tell(&s, 201, "PUT", RESTORES "/lie", body);
 	act_as(0);
-	if (strncmp(scripts[_i], "BACK", 4) == 0) {
+	if (strncmp(scripts[_i], "REATTACH", 4) == 0) {
 		scene_kill(&s);
 		harness_daemon_start(&s.d, NULL);
 	}

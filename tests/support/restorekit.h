@@ -19,7 +19,7 @@ struct restorekit {
 	char *dir; /* owned */
 	struct store *store;
 	struct host host;
-	struct restore *l;       /* owned */
+	struct restore *r;       /* owned */
 	unsigned changed, ended; /* how often the host was told */
 };
 
@@ -27,7 +27,7 @@ static inline const struct restore_record *restorekit_record(void *arg, const ch
 {
 	struct restorekit *k = arg;
 
-	return k->l && strcmp(id, k->l->rec.id) == 0 ? &k->l->rec : NULL;
+	return k->r && strcmp(id, k->r->rec.id) == 0 ? &k->r->rec : NULL;
 }
 
 static inline void restorekit_written(void *arg)
@@ -35,19 +35,19 @@ static inline void restorekit_written(void *arg)
 	(void)arg;
 }
 
-static inline void restorekit_changed(void *arg, struct restore *l)
+static inline void restorekit_changed(void *arg, struct restore *r)
 {
 	struct restorekit *k = arg;
 
-	(void)l;
+	(void)r;
 	k->changed++;
 }
 
-static inline void restorekit_ended(void *arg, struct restore *l)
+static inline void restorekit_ended(void *arg, struct restore *r)
 {
 	struct restorekit *k = arg;
 
-	(void)l;
+	(void)r;
 	k->ended++;
 }
 
@@ -74,15 +74,15 @@ static inline void restorekit_make(struct restorekit *k, const char *members)
 	ck_assert_int_gt(asprintf(&text, "{\"snapshot\":{\"dir\":\"/nowhere\"}%s%s}",
 				  *members ? "," : "", members), 0);
 	body = js_parse(text, strlen(text), false, &err);
-	k->l = xcalloc(1, sizeof(*k->l));
-	restore_init(k->l, &k->host);
-	ck_assert_msg(body && spec_parse(body, &k->l->spec, &err) == 0, "%s", err.msg);
-	spec_resolve(&k->l->spec, "t", geteuid(), getegid());
+	k->r = xcalloc(1, sizeof(*k->r));
+	restore_init(k->r, &k->host);
+	ck_assert_msg(body && spec_parse(body, &k->r->spec, &err) == 0, "%s", err.msg);
+	spec_resolve(&k->r->spec, "t", geteuid(), getegid());
 	host_path(&k->host, "uffd", "r", path);
-	ck_assert_uint_lt(strlen(path), sizeof(k->l->spec.socket_path));
-	memcpy(k->l->spec.socket_path, path, strlen(path) + 1);
-	restore_begin(k->l, "r", &caller);
-	k->l->hold.own_socket = true;
+	ck_assert_uint_lt(strlen(path), sizeof(k->r->spec.socket_path));
+	memcpy(k->r->spec.socket_path, path, strlen(path) + 1);
+	restore_begin(k->r, "r", &caller);
+	k->r->hold.own_socket = true;
 	close(open(path, O_CREAT | O_CLOEXEC, 0600));
 	host_path(&k->host, "maps", "r", path);
 	close(open(path, O_CREAT | O_CLOEXEC, 0600));
@@ -114,7 +114,7 @@ static inline void restorekit_open(struct restorekit *k, const char *members)
 
 static inline void restorekit_close(struct restorekit *k)
 {
-	restore_free(k->l);
+	restore_free(k->r);
 	lease_scheduler_free(k->host.leases);
 	journal_free(k->host.journal);
 	store_close(k->store);

@@ -8,7 +8,7 @@
  *   AFTER WORD COUNT [WORD COUNT]...     CONNECTED NOTE 1
  *
  * AFTER and WORD are types of the channel (chan_type_name(), all members zero), or a word
- * of the table below. After ASSIGN means: before the real worker has said anything. After BACK:
+ * of the table below. After ASSIGN means: before the real worker has said anything. After REATTACH:
  * it comes back by itself to the next supervisor. After the-end: once its VMM has ended.
  */
 #include <errno.h>
@@ -116,8 +116,8 @@ static void failed_victim(struct chan_msg *msg, int *fds)
 static void back(struct chan_msg *msg, int *fds)
 {
 	fds[0] = script.listen_fd;
-	memcpy(msg->back.id, script.assign.id, sizeof(msg->back.id));
-	msg->back.npeers = 1;
+	memcpy(msg->reattach.id, script.assign.id, sizeof(msg->reattach.id));
+	msg->reattach.npeers = 1;
 }
 
 /* A connection to somebody else, as if it had come to us: LIAR_PEER listens. */
@@ -141,7 +141,7 @@ static const struct {
 	{"FAILED-victim", CHAN_FAILED, failed_victim},
 	{"CONNECTED-victim", CHAN_CONNECTED, connected},
 	{"CONNECTED-dead", CHAN_CONNECTED, connected_dead},
-	{"BACK-announced", CHAN_BACK, back},
+	{"REATTACH-announced", CHAN_REATTACH, back},
 	{"PEER-of-another", CHAN_PEER, peer},
 };
 
@@ -311,15 +311,15 @@ static void come_back(void)
 	int fd;
 
 	alarm(COME_BACK_S);
-	while (strcmp(script.after, chan_type_name(CHAN_BACK)) == 0) {
-		if (sock_connect(script.assign.home, SOCK_SEQPACKET, &fd, &err)) {
+	while (strcmp(script.after, chan_type_name(CHAN_REATTACH)) == 0) {
+		if (sock_connect(script.assign.reconnect_path, SOCK_SEQPACKET, &fd, &err)) {
 			poll(NULL, 0, 20);
 			continue;
 		}
 		dup2(fd, CHAN_FD);
 		close(fd);
 		script.n = n;
-		lie_after(CHAN_BACK);
+		lie_after(CHAN_REATTACH);
 		while (pass_on(CHAN_FD, -1))
 			wait_for(CHAN_FD, POLLIN);
 	}

@@ -81,11 +81,11 @@ static bool come_back(const struct chan_assign *a)
 	struct chan_msg msg = {0};
 	struct err err;
 
-	while (sock_connect(a->home, SOCK_SEQPACKET, &chan, &err))
+	while (sock_connect(a->reconnect_path, SOCK_SEQPACKET, &chan, &err))
 		poll(NULL, 0, 20);
-	memcpy(msg.back.id, a->id, sizeof(msg.back.id));
-	msg.back.chan_version = OLD;
-	return say(&msg, CHAN_BACK, 112, NULL, 0) && say_files();
+	memcpy(msg.reattach.id, a->id, sizeof(msg.reattach.id));
+	msg.reattach.chan_version = OLD;
+	return say(&msg, CHAN_REATTACH, 112, NULL, 0) && say_files();
 }
 
 int main(int argc, char **argv)

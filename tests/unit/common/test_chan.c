@@ -38,7 +38,7 @@ static const struct {
 	[CHAN_RELEASED] = {"RELEASED", 8},
 	[CHAN_FAILED] = {"FAILED", 536, {{24, 512}}},
 	[CHAN_FILES] = {"FILES", 16},
-	[CHAN_BACK] = {"BACK", 112, {{0, 64}, {72, 32}}},
+	[CHAN_REATTACH] = {"REATTACH", 112, {{0, 64}, {72, 32}}},
 	[CHAN_LEASE_ASK] = {"LEASE_ASK", 16},
 	[CHAN_LEASE_BACK] = {"LEASE_BACK", 8},
 	[CHAN_LEASE_GRANT] = {"LEASE_GRANT", 16},

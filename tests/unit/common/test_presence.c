@@ -42,7 +42,7 @@ static void open_own(struct presence *p)
 	p->pagemap = -1;
 	ck_assert_msg(presence_open(getpid(), &fd, &err) == 0, "%s", err.msg);
 	presence_use(p, fd);
-	ck_assert(!p->proven);
+	ck_assert(!p->verified);
 }
 
 /* Every run of up to 9 pages, apart by up to 3; asked for @max at a time. */
@@ -82,7 +82,7 @@ START_TEST(runs_of_all_lengths)
 }
 END_TEST
 
-/* Who is not proven to be the right process is not believed. */
+/* Who is not verified to be the right process is not believed. */
 START_TEST(believed_when_proven)
 {
 	struct touch_mem m;
@@ -93,9 +93,9 @@ START_TEST(believed_when_proven)
 	ck_assert_int_eq(presence_ask(&p, m.uffd, m.base, P), PRESENCE_UNKNOWN);
 	open_own(&p);
 	ck_outcome(uffd_copy(m.uffd, m.base, m.src, P, &done), UF_DONE);
-	presence_prove(&p, m.base + P, P);
+	presence_verify(&p, m.base + P, P);
 	ck_assert_int_eq(presence_ask(&p, m.uffd, m.base, P), PRESENCE_UNKNOWN);
-	presence_prove(&p, m.base, P);
+	presence_verify(&p, m.base, P);
 	ck_assert_int_eq(presence_ask(&p, m.uffd, m.base, P), PRESENCE_YES);
 	ck_assert_int_eq(presence_ask(&p, m.uffd, m.base + P, P), PRESENCE_NO);
 	presence_fini(&p);
@@ -121,7 +121,7 @@ START_TEST(shared)
 	ck_assert_int_eq(uffd_register(m.uffd, base, 4 * P, &err), 0);
 	open_own(&p);
 	ck_outcome(uffd_copy(m.uffd, base, m.src, 2 * P, &done), UF_DONE);
-	presence_prove(&p, base, P);
+	presence_verify(&p, base, P);
 	ck_assert_int_eq(madvise(mem, P, MADV_DONTNEED), 0);
 	ck_assert_int_eq(presence_ask(&p, m.uffd, base, P), PRESENCE_YES);
 	ck_assert_int_eq(madvise(mem, P, MADV_REMOVE), 0);

@@ -96,13 +96,13 @@ START_TEST(test_news)
 {
 	int stream, poll_end, poll_other;
 	struct apikit k;
-	struct restore *l;
+	struct restore *r;
 
 	prepare(&k);
 	apikit_start(&k);
-	l = supervisor_find(k.sup, "roots");
+	r = supervisor_find(k.sup, "roots");
 	/* As if it were still to be served. */
-	l->rec.state = STATE_WAITING;
+	r->rec.state = STATE_WAITING;
 	stream = client_dial();
 	client_say(stream, "GET /v1/events?follow=true&after=2 HTTP/1.1\r\n\r\n");
 	poll_end = client_dial();
@@ -113,13 +113,13 @@ START_TEST(test_news)
 	/* All that was said before this is held by now. */
 	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/healthz", NULL)->status, 200);
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
-	record_move(&l->rec, STATE_SERVING, NULL, 1);
-	restore_changed(l, "connected", NULL);
+	record_move(&r->rec, STATE_SERVING, NULL, 1);
+	restore_changed(r, "connected", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_other)->body, "\"state\":\"serving\""));
 	WAIT_FOR(hears(stream, "\"type\":\"connected\""));
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
-	record_move(&l->rec, STATE_ENDED, "stopped", 2);
-	restore_changed(l, "ended", NULL);
+	record_move(&r->rec, STATE_ENDED, "stopped", 2);
+	restore_changed(r, "ended", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_end)->body, "\"state\":\"ended\""));
 	WAIT_FOR(hears(stream, "\"type\":\"ended\""));
 	apikit_stop(&k);

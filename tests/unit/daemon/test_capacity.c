@@ -42,11 +42,11 @@ static void end(void)
 
 static void set_limit(uint64_t limit)
 {
-	struct rlimit l;
+	struct rlimit r;
 
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &l), 0);
-	l.rlim_cur = limit;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &r), 0);
+	r.rlim_cur = limit;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &r), 0);
 }
 
 /* So that just @left are. The share of HTTP depends on the limit, so step by step. */
@@ -130,17 +130,17 @@ static void make_row(void)
 
 	host_path(&k.host, "maps", "r", map);
 	ck_assert_int_eq(unlink(map), 0);
-	k.l->slot.state = SLOT_DEFERRED;
-	table_insert(&table, k.l);
+	k.r->slot.state = SLOT_DEFERRED;
+	table_insert(&table, k.r);
 }
 
 START_TEST(test_row_is_taken_up)
 {
 	make_row();
 	leave(DESCRIPTORS_PER_RESTORE);
-	capacity_take_up(&capacity, k.l);
+	capacity_take_up(&capacity, k.r);
 	ck_assert_uint_eq(capacity_waiting(&capacity), 0);
-	ck_assert_int_eq(k.l->rec.state, STATE_ENDED);
+	ck_assert_int_eq(k.r->rec.state, STATE_ENDED);
 	set_limit(PLENTY);
 }
 END_TEST
@@ -149,14 +149,14 @@ START_TEST(test_row_waits)
 {
 	make_row();
 	leave(DESCRIPTORS_PER_RESTORE - 1);
-	capacity_take_up(&capacity, k.l);
+	capacity_take_up(&capacity, k.r);
 	ck_assert_uint_eq(capacity_waiting(&capacity), 1);
-	ck_assert(!capacity_make(&capacity, k.l));
-	ck_assert_int_eq(k.l->rec.state, STATE_WAITING);
+	ck_assert(!capacity_make(&capacity, k.r));
+	ck_assert_int_eq(k.r->rec.state, STATE_WAITING);
 	/* Nothing has to be asked again: it is looked at by itself. */
 	set_limit(PLENTY);
 	ck_assert(harness_wait(is_taken_up, NULL, HARNESS_MS));
-	ck_assert_int_eq(k.l->rec.state, STATE_ENDED);
+	ck_assert_int_eq(k.r->rec.state, STATE_ENDED);
 }
 END_TEST
 
@@ -165,9 +165,9 @@ START_TEST(test_row_is_made_room_for)
 {
 	make_row();
 	leave(0);
-	capacity_take_up(&capacity, k.l);
+	capacity_take_up(&capacity, k.r);
 	leave(DESCRIPTORS_PER_RESTORE);
-	ck_assert(capacity_make(&capacity, k.l));
+	ck_assert(capacity_make(&capacity, k.r));
 	ck_assert_uint_eq(capacity_waiting(&capacity), 0);
 	set_limit(PLENTY);
 }

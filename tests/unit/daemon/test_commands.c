@@ -36,11 +36,11 @@ static void serve(const char *members)
 	if (vmm == 0)
 		echo();
 	close(ends[1]);
-	ck_assert_msg(proc_pidfd(vmm, &k.l->hold.vmm, &err) == 0, "%s", err.msg);
-	k.l->rec.vmm_pid = (uint32_t)vmm;
-	k.l->rec.memory_bytes = PAGE_4K;
-	k.l->rec.state = STATE_SERVING;
-	k.l->slot.state = SLOT_READY;
+	ck_assert_msg(proc_pidfd(vmm, &k.r->hold.vmm, &err) == 0, "%s", err.msg);
+	k.r->rec.vmm_pid = (uint32_t)vmm;
+	k.r->rec.memory_bytes = PAGE_4K;
+	k.r->rec.state = STATE_SERVING;
+	k.r->slot.state = SLOT_READY;
 }
 
 static void end(void)
@@ -77,11 +77,11 @@ START_TEST(test_stop_of_one_that_waits)
 	struct err err;
 
 	restorekit_open(&k, "");
-	ck_assert_int_eq(commands_stop(k.l, LATER_MS, false, &err), 0);
-	ck_assert_int_eq(k.l->rec.state, STATE_ENDED);
-	ck_assert_str_eq(k.l->rec.reason, "stopped");
+	ck_assert_int_eq(commands_stop(k.r, LATER_MS, false, &err), 0);
+	ck_assert_int_eq(k.r->rec.state, STATE_ENDED);
+	ck_assert_str_eq(k.r->rec.reason, "stopped");
 	/* Again, and nothing happens. */
-	ck_assert_int_eq(commands_stop(k.l, 0, true, &err), 0);
+	ck_assert_int_eq(commands_stop(k.r, 0, true, &err), 0);
 	ck_assert_str_eq(restorekit_events(&k), "ended ");
 	end();
 }
@@ -108,7 +108,7 @@ START_TEST(test_stop_of_one_that_serves)
 	struct err err = {.msg = ""};
 
 	serve(stops[_i].members);
-	ck_assert_int_eq(commands_stop(k.l, 0, stops[_i].kill, &err), refused ? -1 : 0);
+	ck_assert_int_eq(commands_stop(k.r, 0, stops[_i].kill, &err), refused ? -1 : 0);
 	if (refused)
 		ck_assert_int_eq(err.code, ERR_STATE);
 	ck_assert_str_eq(restorekit_events(&k), stops[_i].events);
@@ -117,7 +117,7 @@ START_TEST(test_stop_of_one_that_serves)
 	else
 		ck_assert(lives());
 	/* In the store before it was done: whoever comes next knows. */
-	ck_assert_str_eq(k.l->rec.stop_reason,
+	ck_assert_str_eq(k.r->rec.stop_reason,
 			 refused ? "" : stops[_i].kill ? "killed" : "stopped");
 	end();
 }
@@ -129,13 +129,13 @@ START_TEST(test_grace)
 	struct err err = {.msg = ""};
 
 	serve("\"on_failure\":\"kill\"");
-	ck_assert_msg(commands_stop(k.l, LATER_MS, false, &err) == 0, "%s", err.msg);
+	ck_assert_msg(commands_stop(k.r, LATER_MS, false, &err) == 0, "%s", err.msg);
 	ck_assert(lives());
-	ck_assert_uint_gt(k.l->rec.stop_by_us, now_us());
-	commands_resume_stop(k.l);
+	ck_assert_uint_gt(k.r->rec.stop_by_us, now_us());
+	commands_resume_stop(k.r);
 	ck_assert(lives());
-	k.l->rec.stop_by_us = 1;
-	commands_resume_stop(k.l);
+	k.r->rec.stop_by_us = 1;
+	commands_resume_stop(k.r);
 	ck_assert(was_killed());
 	end();
 }
@@ -147,11 +147,11 @@ START_TEST(test_refused_later)
 	struct err err;
 
 	serve("\"on_failure\":\"hold\"");
-	ck_assert_int_eq(commands_stop(k.l, LATER_MS, false, &err), 0);
-	k.l->rec.stop_by_us = 1;
-	commands_resume_stop(k.l);
+	ck_assert_int_eq(commands_stop(k.r, LATER_MS, false, &err), 0);
+	k.r->rec.stop_by_us = 1;
+	commands_resume_stop(k.r);
 	ck_assert(lives());
-	ck_assert_str_eq(k.l->rec.stop_reason, "");
+	ck_assert_str_eq(k.r->rec.stop_reason, "");
 	ck_assert_str_eq(restorekit_events(&k), "stopping stop-refused ");
 	end();
 }
@@ -162,16 +162,16 @@ START_TEST(test_stop_is_not_for_now)
 	struct err err;
 
 	serve("\"on_failure\":\"kill\"");
-	k.l->rec.paused = true;
-	ck_assert_int_eq(commands_stop(k.l, 0, false, &err), -1);
+	k.r->rec.paused = true;
+	ck_assert_int_eq(commands_stop(k.r, 0, false, &err), -1);
 	ck_assert_int_eq(err.code, ERR_PAUSED);
-	k.l->slot.state = SLOT_DEFERRED;
-	ck_assert_int_eq(commands_stop(k.l, 0, true, &err), -1);
+	k.r->slot.state = SLOT_DEFERRED;
+	ck_assert_int_eq(commands_stop(k.r, 0, true, &err), -1);
 	ck_assert_int_eq(err.code, ERR_UNREADY);
 	ck_assert(lives());
 	/* Nobody else may be killed over it. */
-	k.l->slot.state = SLOT_OVER;
-	ck_assert_int_eq(commands_stop(k.l, 0, true, &err), 0);
+	k.r->slot.state = SLOT_OVER;
+	ck_assert_int_eq(commands_stop(k.r, 0, true, &err), 0);
 	ck_assert(lives());
 	ck_assert_str_eq(restorekit_events(&k), "");
 	end();
@@ -208,16 +208,16 @@ START_TEST(test_others)
 	struct err err = {.msg = ""};
 
 	restorekit_open(&k, "");
-	k.l->rec.state = rows[_i].state;
-	k.l->rec.paused = rows[_i].paused;
+	k.r->rec.state = rows[_i].state;
+	k.r->rec.paused = rows[_i].paused;
 	if (rows[_i].stopping)
-		snprintf(k.l->rec.stop_reason, sizeof(k.l->rec.stop_reason), "stopped");
-	check_answer("pause", commands_pause(k.l, &err), &err, rows[_i].pause);
-	check_answer("resume", commands_resume(k.l, &err), &err, rows[_i].resume);
-	check_answer("prefetch", commands_prefetch(k.l, &want, &err), &err, rows[_i].prefetch);
+		snprintf(k.r->rec.stop_reason, sizeof(k.r->rec.stop_reason), "stopped");
+	check_answer("pause", commands_pause(k.r, &err), &err, rows[_i].pause);
+	check_answer("resume", commands_resume(k.r, &err), &err, rows[_i].resume);
+	check_answer("prefetch", commands_prefetch(k.r, &want, &err), &err, rows[_i].prefetch);
 	/* What nobody was told of has not changed. */
-	ck_assert_int_eq(k.l->rec.paused, rows[_i].paused);
-	ck_assert_int_ne(k.l->rec.prefetch, PREFETCH_NONE);
+	ck_assert_int_eq(k.r->rec.paused, rows[_i].paused);
+	ck_assert_int_ne(k.r->rec.prefetch, PREFETCH_NONE);
 	ck_assert_str_eq(restorekit_events(&k), "");
 	end();
 }

@@ -101,7 +101,7 @@ START_TEST(says_and_stores)
 	notify_open();
 	ck_assert_ptr_null(getenv("NOTIFY_SOCKET"));
 	manager_hears_no_more(&m);
-	notify_say("READY=1");
+	notify_send("READY=1");
 	manager_hears(&m, "READY=1", &got);
 	ck_assert_int_eq(got, -1);
 	notify_keep("vm-1", fd);
@@ -139,7 +139,7 @@ START_TEST(without_a_manager)
 		setenv("NOTIFY_SOCKET", paths[_i], 1);
 	notify_open();
 	ck_assert_ptr_null(getenv("NOTIFY_SOCKET"));
-	notify_say("READY=1");
+	notify_send("READY=1");
 	notify_keep("a", fd);
 	notify_forget("a");
 	ck_assert_int_eq(notify_take("a"), -1);
@@ -158,10 +158,10 @@ START_TEST(manager_that_does_not_listen)
 	manager_open(&m, false);
 	notify_open();
 	for (int i = 0; i < 5000; i++)
-		notify_say("STATUS=more");
+		notify_send("STATUS=more");
 	manager_hears(&m, "STATUS=more", &got);
 	manager_close(&m);
-	notify_say("READY=1");
+	notify_send("READY=1");
 	notify_keep("a", STDIN_FILENO);
 }
 END_TEST

@@ -39,7 +39,7 @@ static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g,
 {
 	(void)arg;
 	told.n++;
-	memcpy(told.id, g->back->id, sizeof(told.id));
+	memcpy(told.id, g->reattach->id, sizeof(told.id));
 	told.proof = g->proof != NULL;
 	told.size_bytes = g->proof ? g->proof->size_bytes : 0;
 	told.listens = *g->listen_fd >= 0;
@@ -98,11 +98,11 @@ static void say(int fd, enum chan_type type, bool proof, int with)
 	struct chan_msg msg = {0};
 	struct err err = {.msg = ""};
 
-	/* Where BACK has its id any other message may have one, too. */
-	snprintf(msg.back.id, sizeof(msg.back.id), "r");
-	if (type == CHAN_BACK) {
-		msg.back.pid = (uint32_t)getpid();
-		msg.back.proof = proof;
+	/* Where REATTACH has its id any other message may have one, too. */
+	snprintf(msg.reattach.id, sizeof(msg.reattach.id), "r");
+	if (type == CHAN_REATTACH) {
+		msg.reattach.pid = (uint32_t)getpid();
+		msg.reattach.proof = proof;
 	} else if (type == CHAN_PROOF) {
 		msg.proof.size_bytes = 4711;
 	}
@@ -157,7 +157,7 @@ START_TEST(test_known)
 	int fd = come(), listening = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	told.knows = true;
-	say(fd, CHAN_BACK, true, listening);
+	say(fd, CHAN_REATTACH, true, listening);
 	await_told(1);
 	ck_assert_str_eq(told.id, "r");
 	ck_assert(!told.proof && told.listens);
@@ -174,7 +174,7 @@ START_TEST(test_unknown_proves)
 {
 	int fd = come();
 
-	say(fd, CHAN_BACK, true, -1);
+	say(fd, CHAN_REATTACH, true, -1);
 	for (int i = 0; i < 100; i++)
 		event_base_loop(base, EVLOOP_NONBLOCK);
 	ck_assert_uint_eq(told.n, 0);
@@ -191,7 +191,7 @@ START_TEST(test_unknown_without_proof)
 {
 	int fd = come();
 
-	say(fd, CHAN_BACK, false, -1);
+	say(fd, CHAN_REATTACH, false, -1);
 	await_told(1);
 	ck_assert(!told.proof);
 	close(fd);
@@ -216,7 +216,7 @@ START_TEST(test_turned_away)
 	struct chan_msg msg;
 
 	told.answer = answers[_i].answer;
-	say(fd, CHAN_BACK, answers[_i].proof, answers[_i].listens ? listening : -1);
+	say(fd, CHAN_REATTACH, answers[_i].proof, answers[_i].listens ? listening : -1);
 	if (answers[_i].proof)
 		say(fd, CHAN_PROOF, false, -1);
 	await_told(1);
@@ -230,7 +230,7 @@ START_TEST(test_turned_away)
 END_TEST
 
 static const enum chan_type wrong[][2] = {
-	{CHAN_HELLO}, {CHAN_PROOF}, {CHAN_CONNECTED}, {CHAN_BACK, CHAN_BACK}, {CHAN_BACK, CHAN_GONE},
+	{CHAN_HELLO}, {CHAN_PROOF}, {CHAN_CONNECTED}, {CHAN_REATTACH, CHAN_REATTACH}, {CHAN_REATTACH, CHAN_GONE},
 };
 
 START_TEST(test_says_something_else)
@@ -261,9 +261,9 @@ START_TEST(test_hear_all)
 	int silent = come(), dead = come();
 
 	told.knows = true;
-	say(dead, CHAN_BACK, false, -1);
+	say(dead, CHAN_REATTACH, false, -1);
 	close(dead);
-	reconnect_hear_all(reconnect);
+	reconnect_receive_all(reconnect);
 	ck_assert_uint_eq(told.n, 1);
 	ck_assert_ptr_nonnull(told.taken);
 	close(silent);

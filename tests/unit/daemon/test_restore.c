@@ -22,9 +22,9 @@ static int hold_uffd(void)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
 
-	k.l->hold.uffd = fcntl(fd, F_DUPFD_CLOEXEC, 500);
+	k.r->hold.uffd = fcntl(fd, F_DUPFD_CLOEXEC, 500);
 	close(fd);
-	return k.l->hold.uffd;
+	return k.r->hold.uffd;
 }
 
 static bool is_open(int fd)
@@ -34,17 +34,17 @@ static bool is_open(int fd)
 
 START_TEST(test_fails_without_vmm)
 {
-	ck_assert(restore_stands(k.l));
-	ck_assert(restore_fail(k.l, "a test"));
-	ck_assert_int_eq(k.l->rec.state, STATE_FAILED);
-	ck_assert_str_eq(k.l->rec.reason, "a test");
+	ck_assert(restore_stands(k.r));
+	ck_assert(restore_fail(k.r, "a test"));
+	ck_assert_int_eq(k.r->rec.state, STATE_FAILED);
+	ck_assert_str_eq(k.r->rec.reason, "a test");
 	/* Nobody hangs on it: all of it is gone at once. */
-	ck_assert(k.l->rec.released && restore_released(k.l) && !restore_stands(k.l));
+	ck_assert(k.r->rec.released && restore_released(k.r) && !restore_stands(k.r));
 	ck_assert(!restorekit_exists(&k, "uffd") && !restorekit_exists(&k, "maps"));
 	ck_assert_uint_eq(k.ended, 1);
 	ck_assert_str_eq(restorekit_events(&k), "failed ");
-	ck_assert(!restore_fail(k.l, "another"));
-	ck_assert_str_eq(k.l->rec.reason, "a test");
+	ck_assert(!restore_fail(k.r, "another"));
+	ck_assert_str_eq(k.r->rec.reason, "a test");
 	ck_assert_str_eq(restorekit_events(&k), "failed ");
 }
 END_TEST
@@ -54,16 +54,16 @@ START_TEST(test_fails_with_vmm)
 {
 	int uffd = hold_uffd();
 
-	ck_assert(restore_fail(k.l, "a test"));
-	ck_assert(!k.l->rec.released && !restore_released(k.l) && restore_stands(k.l));
+	ck_assert(restore_fail(k.r, "a test"));
+	ck_assert(!k.r->rec.released && !restore_released(k.r) && restore_stands(k.r));
 	ck_assert(is_open(uffd) && restorekit_exists(&k, "maps"));
 	ck_assert(!restorekit_exists(&k, "uffd"));
 	ck_assert_uint_eq(k.ended, 0);
-	restore_end(k.l, "vmm-exited");
-	ck_assert(k.l->rec.released && restore_released(k.l));
+	restore_end(k.r, "vmm-exited");
+	ck_assert(k.r->rec.released && restore_released(k.r));
 	ck_assert(!is_open(uffd) && !restorekit_exists(&k, "maps"));
-	ck_assert_int_eq(k.l->rec.state, STATE_FAILED);
-	ck_assert_str_eq(k.l->rec.reason, "a test");
+	ck_assert_int_eq(k.r->rec.state, STATE_FAILED);
+	ck_assert_str_eq(k.r->rec.reason, "a test");
 	ck_assert_uint_eq(k.ended, 1);
 	ck_assert_str_eq(restorekit_events(&k), "failed released ");
 }
@@ -75,11 +75,11 @@ START_TEST(test_ends)
 	static const char *const stops[] = {"", "killed"};
 	int uffd = hold_uffd();
 
-	snprintf(k.l->rec.stop_reason, sizeof(k.l->rec.stop_reason), "%s", stops[_i]);
-	restore_end(k.l, "vmm-exited");
-	ck_assert_int_eq(k.l->rec.state, STATE_ENDED);
-	ck_assert_str_eq(k.l->rec.reason, _i ? "killed" : "vmm-exited");
-	ck_assert(!is_open(uffd) && restore_released(k.l) && !restore_stands(k.l));
+	snprintf(k.r->rec.stop_reason, sizeof(k.r->rec.stop_reason), "%s", stops[_i]);
+	restore_end(k.r, "vmm-exited");
+	ck_assert_int_eq(k.r->rec.state, STATE_ENDED);
+	ck_assert_str_eq(k.r->rec.reason, _i ? "killed" : "vmm-exited");
+	ck_assert(!is_open(uffd) && restore_released(k.r) && !restore_stands(k.r));
 	ck_assert(!restorekit_exists(&k, "uffd") && !restorekit_exists(&k, "maps"));
 	ck_assert_str_eq(restorekit_events(&k), "ended ");
 	ck_assert_uint_eq(k.ended, 1);
@@ -98,30 +98,30 @@ START_TEST(test_unserved)
 		{STATE_RECOVERING, STATE_RECOVERING, STATE_SERVING},
 		{STATE_FAILED, STATE_FAILED, STATE_FAILED},
 	};
-	uint64_t revision = k.l->rec.revision;
+	uint64_t revision = k.r->rec.revision;
 
-	k.l->rec.state = rows[_i].before;
-	restore_unserved(k.l);
-	ck_assert_int_eq(k.l->rec.state, rows[_i].unserved);
-	ck_assert_uint_eq(k.l->rec.revision, revision + 1);
-	restore_served(k.l);
-	ck_assert_int_eq(k.l->rec.state, rows[_i].served);
+	k.r->rec.state = rows[_i].before;
+	restore_unserved(k.r);
+	ck_assert_int_eq(k.r->rec.state, rows[_i].unserved);
+	ck_assert_uint_eq(k.r->rec.revision, revision + 1);
+	restore_served(k.r);
+	ck_assert_int_eq(k.r->rec.state, rows[_i].served);
 }
 END_TEST
 
 /* A row of another boot has lost its VMM with that. */
 START_TEST(test_over)
 {
-	snprintf(k.l->rec.boot_id, sizeof(k.l->rec.boot_id), "another");
-	ck_assert(!restore_stands(k.l));
-	k.l->slot.state = SLOT_DEFERRED;
-	restore_over(k.l);
-	ck_assert_int_eq(k.l->rec.state, STATE_ENDED);
-	ck_assert_str_eq(k.l->rec.reason, "reboot");
-	ck_assert(restore_released(k.l));
+	snprintf(k.r->rec.boot_id, sizeof(k.r->rec.boot_id), "another");
+	ck_assert(!restore_stands(k.r));
+	k.r->slot.state = SLOT_DEFERRED;
+	restore_over(k.r);
+	ck_assert_int_eq(k.r->rec.state, STATE_ENDED);
+	ck_assert_str_eq(k.r->rec.reason, "reboot");
+	ck_assert(restore_released(k.r));
 	ck_assert_str_eq(restorekit_events(&k), "ended ");
 	/* One that had ended before is not told of again. */
-	restore_over(k.l);
+	restore_over(k.r);
 	ck_assert_str_eq(restorekit_events(&k), "ended ");
 }
 END_TEST

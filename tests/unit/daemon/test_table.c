@@ -14,10 +14,10 @@ static struct restore restores[MANY];
 static void fill(struct table *t)
 {
 	for (size_t i = 0; i < MANY; i++) {
-		struct restore *l = &restores[i * 77 % MANY];
+		struct restore *r = &restores[i * 77 % MANY];
 
-		snprintf(l->rec.id, sizeof(l->rec.id), "r-%03zu", i * 77 % MANY);
-		table_insert(t, l);
+		snprintf(r->rec.id, sizeof(r->rec.id), "r-%03zu", i * 77 % MANY);
+		table_insert(t, r);
 	}
 }
 
@@ -30,8 +30,8 @@ START_TEST(test_in_order)
 	ck_assert_ptr_null(table_next(&t, ""));
 	fill(&t);
 	ck_assert_uint_eq(t.n, MANY);
-	for (struct restore *l; (l = table_next(&t, after)); after = l->rec.id)
-		ck_assert_ptr_eq(l, &restores[n++]);
+	for (struct restore *r; (r = table_next(&t, after)); after = r->rec.id)
+		ck_assert_ptr_eq(r, &restores[n++]);
 	ck_assert_uint_eq(n, MANY);
 	/* Also behind one that is not there. */
 	ck_assert_ptr_eq(table_next(&t, "r-0040"), &restores[5]);

@@ -11,7 +11,7 @@
 
 struct scene {
 	const char *name;
-	struct link link;
+	struct supervisor_link link;
 	int sup;       /* the supervisor's end */
 	struct lease l;
 	uint64_t now;
@@ -25,13 +25,13 @@ static void setup(struct scene *s, const char *name)
 
 	ck_assert_int_eq(chan_pair(pair, &err), 0);
 	*s = (struct scene){.name = name, .sup = pair[0], .now = 1000 * MS};
-	link_init(&s->link, pair[1]);
+	supervisor_link_init(&s->link, pair[1]);
 	lease_init(&s->l, &s->link);
 }
 
 static void teardown(struct scene *s)
 {
-	link_fini(&s->link);
+	supervisor_link_fini(&s->link);
 	close_fd(&s->sup);
 }
 
@@ -65,7 +65,7 @@ static void lose(struct scene *s)
 	struct chan_msg msg;
 
 	close_fd(&s->sup);
-	link_recv(&s->link, &msg, fds);
+	supervisor_link_recv(&s->link, &msg, fds);
 	ck_assert_int_eq(s->link.chan, -1);
 }
 

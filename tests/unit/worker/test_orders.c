@@ -156,13 +156,13 @@ static void check_message(enum chan_type type, enum job_phase phase)
 	was = s.loop;
 	say(&s, type, &msg, kept, 2);
 	open = harness_count_fds(getpid());
-	step = orders_hear(&s.job);
+	step = orders_receive(&s.job);
 	ck_assert_msg(step == (want ? ORDERS_DONE : ORDERS_IGNORED), "%s while %s: %d", name,
 		      phase_names[phase], step);
 	ck_assert_msg(want || harness_count_fds(getpid()) == open, "%s while %s: %d stay open",
 		      name, phase_names[phase], harness_count_fds(getpid()) - open);
 	check_effects(effects(&s, &was), want, name, phase_names[phase]);
-	ck_assert_int_eq(orders_hear(&s.job), ORDERS_NOTHING);
+	ck_assert_int_eq(orders_receive(&s.job), ORDERS_NOTHING);
 	if (type == CHAN_ASSIGN && want)
 		ck_assert_int_eq(s.job.phase, JOB_LOADING);
 	else
@@ -189,7 +189,7 @@ START_TEST(test_unknown_type)
 
 	scene_open(&s);
 	ck_assert_int_eq(send(s.sup, raw, sizeof(raw), 0), sizeof(raw));
-	ck_assert_int_eq(orders_hear(&s.job), ORDERS_DONE);
+	ck_assert_int_eq(orders_receive(&s.job), ORDERS_DONE);
 	ck_assert_int_eq(s.job.phase, JOB_IDLE);
 	scene_close(&s);
 }
@@ -205,8 +205,8 @@ START_TEST(test_last_words)
 	scene_enter(&s, JOB_SERVING);
 	say(&s, CHAN_KNOWN, &msg, NULL, 0);
 	close_fd(&s.sup);
-	link_send(&s.job.link, CHAN_COMPLETE, &msg, NULL, 0);
-	ck_assert(link_away(&s.job.link));
+	supervisor_link_send(&s.job.link, CHAN_COMPLETE, &msg, NULL, 0);
+	ck_assert(supervisor_link_away(&s.job.link));
 	orders_read(&s.job);
 	ck_assert(s.job.known);
 	scene_close(&s);
@@ -259,7 +259,7 @@ START_TEST(test_assignment)
 	msg.assign.kind = assigned[_i].kind;
 	msg.assign.holder = assigned[_i].holder;
 	say(&s, CHAN_ASSIGN, &msg, fds, assigned[_i].nfds);
-	ck_assert_int_eq(orders_hear(&s.job), ORDERS_DONE);
+	ck_assert_int_eq(orders_receive(&s.job), ORDERS_DONE);
 	ck_assert_int_eq(s.job.request >= 0, n > 0);
 	ck_assert_int_eq(s.job.map_fd >= 0, n > 1);
 	ck_assert_int_eq(s.job.listen_fd >= 0, wait && n > 2);

@@ -25,14 +25,14 @@ static int come_back(struct scene *s)
 	struct err err;
 	int home, sup;
 
-	snprintf(s->job.link.home, sizeof(s->job.link.home), "%.80s/home-%d", dir, (int)getpid());
-	ck_assert_msg(sock_listen(s->job.link.home, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER,
+	snprintf(s->job.link.reconnect_path, sizeof(s->job.link.reconnect_path), "%.80s/home-%d", dir, (int)getpid());
+	ck_assert_msg(sock_listen(s->job.link.reconnect_path, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER,
 				  SOCK_KEEP_OWNER, &home, &err) == 0, "%s", err.msg);
 	close_fd(&s->sup);
-	link_send(&s->job.link, CHAN_COMPLETE, &msg, NULL, 0);
-	ck_assert(link_away(&s->job.link));
+	supervisor_link_send(&s->job.link, CHAN_COMPLETE, &msg, NULL, 0);
+	ck_assert(supervisor_link_away(&s->job.link));
 	report_turn(&s->job, s->job.link.try_us - 1);
-	ck_assert_msg(link_away(&s->job.link), "before it was time");
+	ck_assert_msg(supervisor_link_away(&s->job.link), "before it was time");
 	report_turn(&s->job, s->job.link.try_us);
 	sup = accept4(home, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	ck_assert_int_ge(sup, 0);
@@ -85,7 +85,7 @@ static void with_everything(struct scene *s)
 	s->loop.paused = s->loop.completed = s->loop.failure.on = true;
 	s->loop.failure.policy = FAILURE_KILL;
 	err_set(&s->loop.failure.err, ERR_SNAPSHOT, "gone bad");
-	s->job.working_set.unsaid = true;
+	s->job.working_set.unsent = true;
 }
 
 static void surveyed(struct scene *s)
@@ -100,17 +100,17 @@ static const struct {
 } rows[] = {
 	{JOB_IDLE, known, ""},
 	{JOB_LOADING, known, ""},
-	{JOB_WAITING, NULL, "BACK/0"},
-	{JOB_WAITING, known, "BACK/0 PROOF/2"},
-	{JOB_WAITING, with_peers, "BACK/1 PEER/1 PEER/1"},
-	{JOB_WAITING, known_with_peers, "BACK/1 PROOF/2 PEER/1 PEER/1"},
-	{JOB_SERVING, NULL, "BACK/0 CONNECTED/2"},
-	{JOB_SERVING, known, "BACK/0 PROOF/3 CONNECTED/2"},
-	{JOB_SERVING, surveyed, "BACK/0 CONNECTED/2"},
+	{JOB_WAITING, NULL, "REATTACH/0"},
+	{JOB_WAITING, known, "REATTACH/0 PROOF/2"},
+	{JOB_WAITING, with_peers, "REATTACH/1 PEER/1 PEER/1"},
+	{JOB_WAITING, known_with_peers, "REATTACH/1 PROOF/2 PEER/1 PEER/1"},
+	{JOB_SERVING, NULL, "REATTACH/0 CONNECTED/2"},
+	{JOB_SERVING, known, "REATTACH/0 PROOF/3 CONNECTED/2"},
+	{JOB_SERVING, surveyed, "REATTACH/0 CONNECTED/2"},
 	{JOB_SERVING, with_everything,
-	 "BACK/0 PROOF/3 CONNECTED/2 PAUSED/0 COMPLETE/0 FAILED/0 WSET_MADE/0"},
-	{JOB_REFUSED, NULL, "BACK/0 FAILED/1"},
-	{JOB_REFUSED, known, "BACK/0 PROOF/2 FAILED/1"},
+	 "REATTACH/0 PROOF/3 CONNECTED/2 PAUSED/0 COMPLETE/0 FAILED/0 WSET_MADE/0"},
+	{JOB_REFUSED, NULL, "REATTACH/0 FAILED/1"},
+	{JOB_REFUSED, known, "REATTACH/0 PROOF/2 FAILED/1"},
 };
 
 START_TEST(test_row)
@@ -152,8 +152,8 @@ START_TEST(test_prefetch_is_noted)
 	s.loop.held = true;
 	s.loop.lease.state = LEASE_HELD;
 	sup = come_back(&s);
-	ck_assert_int_eq(hear(sup, &msg, &nfds), CHAN_BACK);
-	ck_assert_uint_eq(msg.back.proof, 1);
+	ck_assert_int_eq(hear(sup, &msg, &nfds), CHAN_REATTACH);
+	ck_assert_uint_eq(msg.reattach.proof, 1);
 	ck_assert_int_eq(hear(sup, &msg, &nfds), CHAN_PROOF);
 	ck_assert_uint_eq(msg.proof.prefetch, PREFETCH_ALL);
 	ck_assert_uint_eq(msg.proof.prefetch_held, 1);

@@ -145,7 +145,7 @@ static void hear(struct room *r, enum cgroup_kind kind, bool anew, uint64_t limi
 	memset(fds, -1, sizeof(fds));
 	fds[0] = make_file(limit);
 	fds[1] = make_file(use);
-	room_hear(r, &told, fds);
+	room_receive(r, &told, fds);
 	ck_assert(fds[0] == -1 && fds[1] == -1);
 }
 
@@ -178,9 +178,9 @@ START_TEST(hears)
 	hear(&r, CGROUP_HUGETLB_V2, false, 100 * MIB, 10 * MIB);
 	ck_assert_uint_eq(left(&r), 79 * MIB);
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
-		room_hear(&r, &wrong[i], fds);
+		room_receive(&r, &wrong[i], fds);
 	ck_assert_uint_eq(left(&r), 79 * MIB);
-	room_hear(&r, &nothing, fds);
+	room_receive(&r, &nothing, fds);
 	ck_assert_uint_eq(left(&r), MUCH);
 	hear(&r, CGROUP_HUGETLB_V1, true, 100 * MIB, 20 * MIB);
 	room_fini(&r);

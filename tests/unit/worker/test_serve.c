@@ -169,7 +169,7 @@ START_TEST(test_gone)
 	ck_assert_int_eq(serve_on(&s.job, &err), 0);
 	ck_assert_int_eq(s.job.phase, JOB_SERVING);
 	check_said(&s, said, ARRAY_LEN(said));
-	ck_assert_str_eq(s.job.link.home, "");
+	ck_assert_str_eq(s.job.link.reconnect_path, "");
 	scene_close(&s);
 }
 END_TEST

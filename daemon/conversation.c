@@ -1,4 +1,4 @@
-#include "daemon/hear.h"
+#include "daemon/conversation.h"
 
 #include <string.h>
 
@@ -16,101 +16,101 @@
 #include "daemon/vmm.h"
 
 /* Nobody was served yet: then it may be an honest word. */
-static const char *hear_other_size(struct restore *l, uint64_t bytes)
+static const char *hear_other_size(struct restore *r, uint64_t bytes)
 {
 	char reason[RESTORE_REASON_MAX];
 
-	if (l->rec.state != STATE_WAITING)
+	if (r->rec.state != STATE_WAITING)
 		return "of a snapshot of another size";
 	snprintf(reason, sizeof(reason), "the snapshot had %llu bytes of memory and has %llu now: "
-		 "its files were replaced or changed", (unsigned long long)l->rec.size_bytes,
+		 "its files were replaced or changed", (unsigned long long)r->rec.size_bytes,
 		 (unsigned long long)bytes);
-	restore_fail(l, reason);
+	restore_fail(r, reason);
 	return NULL;
 }
 
-static const char *on_ready(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_ready(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_ready *ready = &msg->ready;
 
 	if (!ready->size_bytes || ready->layers > SPEC_LAYERS_MAX + 1)
 		return "of an impossible snapshot";
-	if (l->rec.state == STATE_WAITING && l->hold.acceptor.fd < 0 && !acceptor_listens(fds[0]))
+	if (r->rec.state == STATE_WAITING && r->hold.acceptor.fd < 0 && !acceptor_listens(fds[0]))
 		return "without a socket";
 	/* Of a complete guest only the pages are known. */
-	if (!restore_is_creating(l) &&
-	    align_up(ready->size_bytes, PAGE_4K) != align_up(l->rec.size_bytes, PAGE_4K))
-		return hear_other_size(l, ready->size_bytes);
-	restore_wset_ready(l, &ready->key);
-	if (restore_is_creating(l)) {
-		creation_done(l, ready, &fds[0]);
+	if (!restore_is_creating(r) &&
+	    align_up(ready->size_bytes, PAGE_4K) != align_up(r->rec.size_bytes, PAGE_4K))
+		return hear_other_size(r, ready->size_bytes);
+	restore_wset_ready(r, &ready->key);
+	if (restore_is_creating(r)) {
+		creation_done(r, ready, &fds[0]);
 		return NULL;
 	}
-	slot_event(&l->slot, SLOT_LOADED);
-	restore_known(l);
-	restore_wset_give(l);
-	acceptor_open(&l->hold.acceptor, &fds[0], 0, l->rec.state == STATE_WAITING);
-	recover_done(l);
+	slot_event(&r->slot, SLOT_LOADED);
+	restore_known(r);
+	restore_wset_give(r);
+	acceptor_open(&r->hold.acceptor, &fds[0], 0, r->rec.state == STATE_WAITING);
+	recover_done(r);
 	return NULL;
 }
 
 /* One more event of its kind; false: there were enough, and others have something to tell, too. */
-static bool may_tell(struct restore *l, uint64_t *told, const char *kind)
+static bool may_publish(struct restore *r, uint64_t *told, const char *kind)
 {
 	if (++*told <= CHAN_TOLD_MAX)
 		return true;
 	if (*told == CHAN_TOLD_MAX + 1)
-		log_warning("further ones of a restore are not told", "id=%s what=%s", l->rec.id,
+		log_warning("further ones of a restore are not told", "id=%s what=%s", r->rec.id,
 			    kind);
 	return false;
 }
 
-static const char *on_refused(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_refused(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	struct json_object *data;
 
 	(void)fds;
-	acceptor_drop(&l->hold.acceptor, msg->refused.peer);
-	if (!msg->refused.why[0] || !may_tell(l, &l->refused_told, "refused"))
+	acceptor_drop(&r->hold.acceptor, msg->refused.peer);
+	if (!msg->refused.why[0] || !may_publish(r, &r->refused_events, "refused"))
 		return NULL;
 	data = json_object_new_object();
 	js_add_u64(data, "pid", msg->refused.pid);
 	js_add_u64(data, "uid", msg->refused.uid);
 	js_add_string(data, "detail", msg->refused.why);
-	restore_changed(l, "refused", data);
+	restore_changed(r, "refused", data);
 	return NULL;
 }
 
-static const char *on_peer(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_peer(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
-	if (fds[0] < 0 || !l->hold.acceptor.awaited)
+	if (fds[0] < 0 || !r->hold.acceptor.awaited)
 		return "that it has not announced";
-	acceptor_keep(&l->hold.acceptor, &fds[0], l->hold.own_socket ? l->rec.socket_path : NULL);
+	acceptor_keep(&r->hold.acceptor, &fds[0], r->hold.own_socket ? r->rec.socket_path : NULL);
 	return NULL;
 }
 
 /* @pidfd: of who handed the userfaultfd over; -1, or ended: then nobody can be harmed by it. */
-static const char *check_vmm(const struct restore *l, int pidfd, uint32_t pid, uint32_t uid)
+static const char *check_vmm(const struct restore *r, int pidfd, uint32_t pid, uint32_t uid)
 {
-	if (uid != l->spec.peer_uid)
+	if (uid != r->spec.peer_uid)
 		return "of a VMM of the wrong user";
 	if (pidfd < 0 || proc_ended(pidfd))
 		return NULL;
-	if (l->rec.vmm_pid && pid != l->rec.vmm_pid)
+	if (r->rec.vmm_pid && pid != r->rec.vmm_pid)
 		return "of another VMM";
-	if (l->hold.vmm < 0 && !vmm_may_be(l, pidfd, pid))
+	if (r->hold.vmm < 0 && !vmm_may_be(r, pidfd, pid))
 		return "of a process that cannot be its VMM";
 	return NULL;
 }
 
 /* How much of it is left may change with every mremap, and nothing may be left. */
-static const char *check_memory(const struct restore *l, const struct chan_connected *c)
+static const char *check_memory(const struct restore *r, const struct chan_connected *c)
 {
-	uint64_t span = align_up(l->rec.size_bytes, PAGE_4K);
+	uint64_t span = align_up(r->rec.size_bytes, PAGE_4K);
 
 	if ((c->page_bytes != PAGE_4K && c->page_bytes != PAGE_2M) ||
-	    (l->rec.page_bytes && c->page_bytes != l->rec.page_bytes))
+	    (r->rec.page_bytes && c->page_bytes != r->rec.page_bytes))
 		return "with an impossible page size";
 	if (c->nregions > REGIONS_MAX || c->memory_bytes > span ||
 	    !is_aligned(c->memory_bytes, c->page_bytes))
@@ -119,73 +119,73 @@ static const char *check_memory(const struct restore *l, const struct chan_conne
 }
 
 /* Also from a worker that came back: then only the descriptors may be news. */
-static const char *on_connected(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_connected(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_connected *c = &msg->connected;
 	const char *lie;
 
-	if (l->rec.state != STATE_WAITING && !l->worker->replays)
+	if (r->rec.state != STATE_WAITING && !r->worker->replays)
 		return "for the second time";
 	if (fds[0] < 0 || !c->pid)
 		return "without a VMM";
-	if ((lie = check_vmm(l, fds[1], c->pid, c->uid)) || (lie = check_memory(l, c)))
+	if ((lie = check_vmm(r, fds[1], c->pid, c->uid)) || (lie = check_memory(r, c)))
 		return lie;
-	l->worker->replays = false;
-	close_fd(&l->hold.uffd);
-	l->hold.uffd = steal_fd(&fds[0]);
-	notify_keep(l->rec.id, l->hold.uffd);
-	if (l->rec.state == STATE_WAITING)
-		restore_connected(l, c, fds[1]);
-	vmm_watch(l, &fds[1]);
-	assign_presence(l);
+	r->worker->replays = false;
+	close_fd(&r->hold.uffd);
+	r->hold.uffd = steal_fd(&fds[0]);
+	notify_keep(r->rec.id, r->hold.uffd);
+	if (r->rec.state == STATE_WAITING)
+		restore_connected(r, c, fds[1]);
+	vmm_watch(r, &fds[1]);
+	assign_presence(r);
 	/* For more than prefetch: whether such a guest can be left alone. */
-	if (l->rec.page_bytes > PAGE_4K)
-		limits_tell(l);
+	if (r->rec.page_bytes > PAGE_4K)
+		limits_send(r);
 	return NULL;
 }
 
 /* Of version 1, which kept them with us: of no use, and closed. */
-static const char *on_files(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_files(struct restore *r, const struct chan_msg *msg, int *fds)
 {
-	(void)l;
+	(void)r;
 	(void)fds;
 	return msg->version > 1 ? "since its holder has them" : NULL;
 }
 
 /* It is for one whom no row names. */
-static const char *on_proof(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_proof(struct restore *r, const struct chan_msg *msg, int *fds)
 {
-	(void)l;
+	(void)r;
 	(void)msg;
 	(void)fds;
 	return NULL;
 }
 
-static const char *on_paused(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_paused(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
-	if (l->rec.paused)
+	if (r->rec.paused)
 		return NULL;
-	l->rec.paused = true;
-	l->rec.revision++;
-	restore_changed(l, "paused", NULL);
+	r->rec.paused = true;
+	r->rec.revision++;
+	restore_changed(r, "paused", NULL);
 	return NULL;
 }
 
-static const char *on_complete(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_complete(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
-	if (l->rec.complete)
+	if (r->rec.complete)
 		return NULL;
-	l->rec.complete = true;
-	l->rec.revision++;
-	restore_changed(l, "complete", NULL);
+	r->rec.complete = true;
+	r->rec.revision++;
+	restore_changed(r, "complete", NULL);
 	return NULL;
 }
 
-static const char *on_note(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_note(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	enum chan_note_kind kind = chan_note_kind(msg->note.type);
 	struct json_object *data;
@@ -194,11 +194,11 @@ static const char *on_note(struct restore *l, const struct chan_msg *msg, int *f
 	if (kind == CHAN_NOTE_COUNT)
 		/* One that only a newer release knows can be done without. */
 		return msg->version > CHAN_VERSION ? NULL : "of an unknown type";
-	if (!may_tell(l, &l->notes_told[kind], chan_note_types[kind]))
+	if (!may_publish(r, &r->note_events[kind], chan_note_types[kind]))
 		return NULL;
 	data = json_object_new_object();
 	js_add_string(data, "detail", msg->note.msg);
-	restore_changed(l, chan_note_types[kind], data);
+	restore_changed(r, chan_note_types[kind], data);
 	return NULL;
 }
 
@@ -206,81 +206,81 @@ static const char *on_note(struct restore *l, const struct chan_msg *msg, int *f
  * One that has failed gets none any more, whatever its worker says. And none before it knows
  * what its VMM may have: it asks again.
  */
-static const char *on_lease_ask(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_lease_ask(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)fds;
-	if (l->rec.state == STATE_SERVING && limits_tell(l) == 0)
-		lease_scheduler_ask(l->host->leases, &l->claim, l->rec.tenant, msg->lease.ask);
+	if (r->rec.state == STATE_SERVING && limits_send(r) == 0)
+		lease_scheduler_ask(r->host->leases, &r->claim, r->rec.tenant, msg->lease.ask);
 	return NULL;
 }
 
-static const char *on_lease_back(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_lease_back(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
-	lease_scheduler_back(l->host->leases, &l->claim);
+	lease_scheduler_back(r->host->leases, &r->claim);
 	return NULL;
 }
 
 /* While it cannot be told (a removal is under way) another worker goes on after this one. */
-static const char *on_gone(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_gone(struct restore *r, const struct chan_msg *msg, int *fds)
 {
-	enum uf_life life = l->hold.uffd >= 0 ? uffd_life(l->hold.uffd) : UF_ENDED;
+	enum uf_life life = r->hold.uffd >= 0 ? uffd_life(r->hold.uffd) : UF_ENDED;
 
 	(void)msg;
 	(void)fds;
 	if (life == UF_LIVES)
 		return "of a VMM that lives";
 	if (life == UF_ENDED)
-		restore_end(l, "vmm-exited");
+		restore_end(r, "vmm-exited");
 	return NULL;
 }
 
-static const char *on_released(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_released(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
 	(void)fds;
-	restore_end(l, "released");
+	restore_end(r, "released");
 	return NULL;
 }
 
 /* Where it has failed already, that reason stays. */
-static void no_successor(struct restore *l, const struct err *why)
+static void no_successor(struct restore *r, const struct err *why)
 {
 	struct json_object *data;
 
-	slot_event(&l->slot, SLOT_LOAD_FAILED);
-	if (l->rec.state != STATE_FAILED)
+	slot_event(&r->slot, SLOT_LOAD_FAILED);
+	if (r->rec.state != STATE_FAILED)
 		return;
-	log_warning("no worker can take over", "id=%s why=%s", l->rec.id, why->msg);
+	log_warning("no worker can take over", "id=%s why=%s", r->rec.id, why->msg);
 	data = json_object_new_object();
 	js_add_string(data, "detail", why->msg);
-	restore_changed(l, "no-worker", data);
+	restore_changed(r, "no-worker", data);
 }
 
 /* The restore's own policy; only a guest that could not be poisoned is its worker's to tell. */
-static bool must_kill(const struct restore *l, bool asked)
+static bool must_kill(const struct restore *r, bool asked)
 {
-	return l->spec.on_failure == FAILURE_KILL ||
-	       (l->spec.on_failure == FAILURE_POISON && asked);
+	return r->spec.on_failure == FAILURE_KILL ||
+	       (r->spec.on_failure == FAILURE_POISON && asked);
 }
 
-static const char *check_failed(const struct restore *l, const struct chan_failed *f, int pidfd)
+static const char *check_failed(const struct restore *r, const struct chan_failed *f, int pidfd)
 {
 	if (!f->msg[0])
 		return "without a reason";
 	/* Of one that has ended there is no pidfd, of one that is out of sight no pid. */
 	if (!f->vmm_pid && pidfd < 0)
 		return NULL;
-	if (!slot_is_ready(&l->slot))
+	if (!slot_is_ready(&r->slot))
 		return "with a VMM that nobody has let in";
-	return check_vmm(l, pidfd, f->vmm_pid, f->vmm_uid);
+	return check_vmm(r, pidfd, f->vmm_pid, f->vmm_uid);
 }
 
-static const char *on_failed(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_failed(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_failed *f = &msg->failed;
-	const char *lie = check_failed(l, f, fds[0]);
+	const char *lie = check_failed(r, f, fds[0]);
 	struct err why = {
 		.code = f->code < ERR_COUNT ? (enum err_code)f->code : ERR_SYSTEM,
 		.sys = f->sys,
@@ -289,25 +289,25 @@ static const char *on_failed(struct restore *l, const struct chan_msg *msg, int 
 	if (lie)
 		return lie;
 	memcpy(why.msg, f->msg, sizeof(why.msg));
-	if (restore_is_creating(l)) {
-		creation_failed(l, &why);
+	if (restore_is_creating(r)) {
+		creation_failed(r, &why);
 		return NULL;
 	}
-	if (f->vmm_pid && !l->rec.vmm_pid)
-		restore_note_vmm(l, f->vmm_pid, f->vmm_uid, fds[0]);
+	if (f->vmm_pid && !r->rec.vmm_pid)
+		restore_note_vmm(r, f->vmm_pid, f->vmm_uid, fds[0]);
 	if (fds[0] >= 0)
-		vmm_watch(l, &fds[0]);
-	if (!slot_is_ready(&l->slot))
-		no_successor(l, &why);
-	if (restore_fail(l, why.msg) && must_kill(l, f->kill))
-		vmm_end(l);
+		vmm_watch(r, &fds[0]);
+	if (!slot_is_ready(&r->slot))
+		no_successor(r, &why);
+	if (restore_fail(r, why.msg) && must_kill(r, f->kill))
+		vmm_end(r);
 	return NULL;
 }
 
-static const char *on_wset_made(struct restore *l, const struct chan_msg *msg, int *fds)
+static const char *on_wset_made(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)msg;
-	restore_wset_made(l, fds[0]);
+	restore_wset_made(r, fds[0]);
 	return NULL;
 }
 
@@ -324,7 +324,7 @@ static const char *on_wset_made(struct restore *l, const struct chan_msg *msg, i
  */
 static const struct word {
 	enum chan_type type;
-	const char *(*handle)(struct restore *l, const struct chan_msg *msg, int *fds);
+	const char *(*handle)(struct restore *r, const struct chan_msg *msg, int *fds);
 	unsigned lawful; /* IN() bits; any other word is ignored once it is over */
 	uint64_t price;  /* see allowance.h */
 } words[] = {
@@ -354,11 +354,11 @@ static const struct word *find_word(enum chan_type type)
 }
 
 /* What is wrong with it, or NULL: then the restore may be gone. */
-static const char *hear(struct restore *l, enum phase phase, const struct chan_msg *msg, int *fds)
+static const char *hear(struct restore *r, enum phase phase, const struct chan_msg *msg, int *fds)
 {
 	const struct word *w = find_word(msg->type);
 
-	if (!allowance_pay(&l->worker->allowance, w ? w->price : ALLOWANCE_CHEAP, now_us()))
+	if (!allowance_pay(&r->worker->allowance, w ? w->price : ALLOWANCE_CHEAP, now_us()))
 		return "and far too much in all";
 	/* Only a newer release knows it. */
 	if (msg->type == CHAN_NONE)
@@ -366,99 +366,99 @@ static const char *hear(struct restore *l, enum phase phase, const struct chan_m
 	if (!w)
 		return "which is never for it to say";
 	if (w->lawful & IN(phase))
-		return w->handle(l, msg, fds);
+		return w->handle(r, msg, fds);
 	/* It may not know yet that it is over. */
 	return phase == PHASE_OVER ? NULL : "which is not for it to say now";
 }
 
 /* Whoever made it lie may have made it do other things. */
-static void end_liar(struct restore *l, const char *how)
+static void end_liar(struct restore *r, const char *how)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", l->rec.id,
-		  l->rec.worker_pid, how);
+	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", r->rec.id,
+		  r->rec.worker_pid, how);
 	js_add_string(data, "detail", how);
-	js_add_u64(data, "pid", l->rec.worker_pid);
-	worker_silence(l->worker);
-	restore_changed(l, "worker-lied", data);
+	js_add_u64(data, "pid", r->rec.worker_pid);
+	worker_silence(r->worker);
+	restore_changed(r, "worker-lied", data);
 }
 
 /* There is no restore that an event could be of. */
-static void end_liar_unborn(struct restore *l, const char *how)
+static void end_liar_unborn(struct restore *r, const char *how)
 {
 	struct json_object *data = json_object_new_object();
 	struct err err;
 
-	err_set(&err, ERR_SYSTEM, "restore %s: its worker lies (%s)", l->rec.id, how);
-	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", l->rec.id,
-		  l->rec.worker_pid, how);
+	err_set(&err, ERR_SYSTEM, "restore %s: its worker lies (%s)", r->rec.id, how);
+	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", r->rec.id,
+		  r->rec.worker_pid, how);
 	js_add_string(data, "detail", err.msg);
-	js_add_u64(data, "pid", l->rec.worker_pid);
-	restore_tell_unborn(l, "worker-lied", data);
-	creation_failed(l, &err);
+	js_add_u64(data, "pid", r->rec.worker_pid);
+	restore_publish_failed_create(r, "worker-lied", data);
+	creation_failed(r, &err);
 }
 
 static void on_lie(void *arg, const char *how)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 
-	if (restore_is_creating(l))
-		end_liar_unborn(l, how);
+	if (restore_is_creating(r))
+		end_liar_unborn(r, how);
 	else
-		end_liar(l, how);
+		end_liar(r, how);
 }
 
 static void on_message(void *arg, const struct chan_msg *msg, int *fds)
 {
-	struct restore *l = arg;
-	enum phase phase = phase_of(l);
-	const char *wrong = hear(l, phase, msg, fds);
+	struct restore *r = arg;
+	enum phase phase = phase_of(r);
+	const char *wrong = hear(r, phase, msg, fds);
 	char how[160];
 
 	if (!wrong)
 		return;
 	snprintf(how, sizeof(how), "it says %s while %s, %s", chan_type_name(msg->type),
 		 phase_name(phase), wrong);
-	on_lie(l, how);
+	on_lie(r, how);
 }
 
 /* ---- its end ---- */
 
 static void on_end(void *arg, const char *how)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 	struct err err;
 
-	l->worker = NULL;
-	lease_scheduler_back(l->host->leases, &l->claim);
-	l->limits_told_us = 0;
-	switch (slot_event(&l->slot, SLOT_EXITED)) {
+	r->worker = NULL;
+	lease_scheduler_back(r->host->leases, &r->claim);
+	r->limits_sent_us = 0;
+	switch (slot_event(&r->slot, SLOT_EXITED)) {
 	case SLOT_FAIL_CREATION:
 		err_set(&err, ERR_SYSTEM, "the worker died (%s)", how);
-		creation_failed(l, &err);
+		creation_failed(r, &err);
 		break;
 	case SLOT_FINISH:
-		holdings_close_map(&l->hold);
-		l->host->hooks->changed(l->host->arg, l);
+		holdings_close_map(&r->hold);
+		r->host->hooks->changed(r->host->arg, r);
 		break;
 	case SLOT_SUCCEED_UNCOUNTED:
-		recover_worker(l, how, false);
+		recover_worker(r, how, false);
 		break;
 	default:
-		recover_worker(l, how, true);
+		recover_worker(r, how, true);
 		break;
 	}
 }
 
 static bool on_cut(void *arg, int *pidfd)
 {
-	struct restore *l = arg;
+	struct restore *r = arg;
 
-	if (slot_event(&l->slot, SLOT_CUT) == SLOT_REFUSE)
+	if (slot_event(&r->slot, SLOT_CUT) == SLOT_REFUSE)
 		return false;
-	adopt_cut(l, pidfd);
+	adopt_cut(r, pidfd);
 	return true;
 }
 
-const struct worker_hooks hear_worker_hooks = {on_message, on_lie, on_end, on_cut};
+const struct worker_hooks conversation_worker_hooks = {on_message, on_lie, on_end, on_cut};

@@ -1,4 +1,4 @@
-#include "worker/link.h"
+#include "worker/supervisor_link.h"
 
 #include <errno.h>
 #include <string.h>
@@ -8,20 +8,20 @@
 #define PAUSE_MIN_US ((uint64_t)20 * 1000)
 #define PAUSE_MAX_US ((uint64_t)1000 * 1000)
 
-void link_init(struct link *l, int chan)
+void supervisor_link_init(struct supervisor_link *l, int chan)
 {
 	memset(l, 0, sizeof(*l));
 	l->chan = chan;
 	l->late = -1;
-	l->home_uid = getuid();
+	l->reconnect_uid = getuid();
 	l->pause_us = PAUSE_MIN_US;
 }
 
-void link_fini(struct link *l)
+void supervisor_link_fini(struct supervisor_link *l)
 {
 	close_fd(&l->chan);
 	close_fd(&l->late);
-	l->home[0] = '\0';
+	l->reconnect_path[0] = '\0';
 }
 
 /* A thousand workers must not come back in the same moment. */
@@ -32,7 +32,7 @@ static uint64_t jittered(uint64_t pause)
 	return pause / 2 + noise % pause;
 }
 
-static void lose(struct link *l)
+static void lose(struct supervisor_link *l)
 {
 	uint64_t now = now_us();
 
@@ -55,7 +55,7 @@ static bool has_unread(int chan)
 	return recvmsg(chan, &hdr, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const int *fds,
+void supervisor_link_send(struct supervisor_link *l, enum chan_type type, struct chan_msg *msg, const int *fds,
 	       size_t nfds)
 {
 	struct err err;
@@ -67,17 +67,17 @@ void link_send(struct link *l, enum chan_type type, struct chan_msg *msg, const 
 	lose(l);
 }
 
-void link_note(struct link *l, enum chan_note_kind kind, const char *text)
+void supervisor_link_note(struct supervisor_link *l, enum chan_note_kind kind, const char *text)
 {
 	struct chan_msg msg = {0};
 
 	snprintf(msg.note.type, sizeof(msg.note.type), "%s",
 		 chan_note_types[kind]);
 	snprintf(msg.note.msg, sizeof(msg.note.msg), "%s", text);
-	link_send(l, CHAN_NOTE, &msg, NULL, 0);
+	supervisor_link_send(l, CHAN_NOTE, &msg, NULL, 0);
 }
 
-enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX])
+enum chan_step supervisor_link_recv(struct supervisor_link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX])
 {
 	enum chan_step step;
 	struct err err;
@@ -102,38 +102,38 @@ enum chan_step link_recv(struct link *l, struct chan_msg *msg, int fds[CHAN_FDS_
 	return CHAN_AGAIN;
 }
 
-uint64_t link_wait_us(const struct link *l, uint64_t now)
+uint64_t supervisor_link_wait_us(const struct supervisor_link *l, uint64_t now)
 {
-	if (link_fd(l) >= 0 || !l->home[0])
+	if (supervisor_link_fd(l) >= 0 || !l->reconnect_path[0])
 		return UINT64_MAX;
 	return l->try_us > now ? l->try_us - now : 0;
 }
 
 /* Only to whom we came from: root, or the user that runs us all. */
-static bool is_home(const struct link *l, int fd)
+static bool is_supervisor(const struct supervisor_link *l, int fd)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-	       cred.uid == l->home_uid;
+	       cred.uid == l->reconnect_uid;
 }
 
-static int dial(const struct link *l)
+static int dial(const struct supervisor_link *l)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	memcpy(addr.sun_path, l->home, strlen(l->home) + 1);
+	memcpy(addr.sun_path, l->reconnect_path, strlen(l->reconnect_path) + 1);
 	/* A full backlog is EAGAIN: the next time, then. */
-	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) || !is_home(l, fd))
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) || !is_supervisor(l, fd))
 		return -1;
 	return steal_fd(&fd);
 }
 
-bool link_turn(struct link *l, uint64_t now)
+bool supervisor_link_turn(struct supervisor_link *l, uint64_t now)
 {
-	if (link_wait_us(l, now))
+	if (supervisor_link_wait_us(l, now))
 		return false;
 	l->chan = dial(l);
 	if (l->chan >= 0) {

@@ -1,5 +1,5 @@
 /* link: the way back to a supervisor, against a listening socket of our own */
-#include "worker/link.h"
+#include "worker/supervisor_link.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,17 +35,17 @@ static void remove_dir(void)
 }
 
 struct scene {
-	struct link l;
+	struct supervisor_link l;
 	int sup;     /* the supervisor's end of its first channel */
 	int returns; /* to a supervisor */
 };
 
 static void turn(struct scene *s, uint64_t now)
 {
-	bool found = link_turn(&s->l, now);
+	bool found = supervisor_link_turn(&s->l, now);
 
 	s->returns += found;
-	ck_assert(!found || !link_away(&s->l));
+	ck_assert(!found || !supervisor_link_away(&s->l));
 }
 
 /* @home: a name in the directory, or NULL. */
@@ -57,9 +57,9 @@ static void setup(struct scene *s, const char *home)
 	ck_assert_int_eq(chan_pair(pair, &err), 0);
 	s->sup = pair[0];
 	s->returns = 0;
-	link_init(&s->l, pair[1]);
+	supervisor_link_init(&s->l, pair[1]);
 	if (home)
-		snprintf(s->l.home, sizeof(s->l.home), "%.80s/%s", dir, home);
+		snprintf(s->l.reconnect_path, sizeof(s->l.reconnect_path), "%.80s/%s", dir, home);
 }
 
 static void lose(struct scene *s)
@@ -67,15 +67,15 @@ static void lose(struct scene *s)
 	struct chan_msg msg = {0};
 
 	close_fd(&s->sup);
-	link_send(&s->l, CHAN_GONE, &msg, NULL, 0);
+	supervisor_link_send(&s->l, CHAN_GONE, &msg, NULL, 0);
 	ck_assert_int_eq(s->l.chan, -1);
 }
 
 static void teardown(struct scene *s)
 {
-	link_fini(&s->l);
+	supervisor_link_fini(&s->l);
 	ck_assert_int_eq(s->l.chan, -1);
-	ck_assert_uint_eq(link_wait_us(&s->l, now_us()), UINT64_MAX);
+	ck_assert_uint_eq(supervisor_link_wait_us(&s->l, now_us()), UINT64_MAX);
 	close_fd(&s->sup);
 }
 
@@ -94,7 +94,7 @@ static int listen_at(const char *name)
 /* The next attempt, as soon as it is due. */
 static void try_now(struct scene *s)
 {
-	ck_assert_uint_ne(link_wait_us(&s->l, s->l.try_us), UINT64_MAX);
+	ck_assert_uint_ne(supervisor_link_wait_us(&s->l, s->l.try_us), UINT64_MAX);
 	turn(s, s->l.try_us);
 }
 
@@ -132,16 +132,16 @@ START_TEST(lost_when_nothing_can_be_read)
 	uint64_t now;
 
 	setup(&s, "nobody");
-	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_AGAIN);
 	ck_assert_int_ge(s.l.chan, 0);
-	ck_assert_uint_eq(link_wait_us(&s.l, now_us()), UINT64_MAX);
+	ck_assert_uint_eq(supervisor_link_wait_us(&s.l, now_us()), UINT64_MAX);
 	how[_i](&s);
 	now = now_us();
-	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_AGAIN);
 	ck_assert_int_eq(s.l.chan, -1);
 	ck_assert_uint_ge(s.l.try_us, now + FIRST_US / 2);
 	ck_assert_uint_le(s.l.try_us, now_us() + FIRST_US + FIRST_US / 2);
-	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_AGAIN);
 	ck_assert_int_eq(s.returns, 0);
 	teardown(&s);
 	ck_assert_int_eq(harness_count_fds(getpid()), before);
@@ -159,10 +159,10 @@ START_TEST(lost_when_nothing_can_be_sent)
 	setup(&s, "nobody");
 	ck_assert_int_eq(chan_send(s.sup, CHAN_PAUSE, &msg, NULL, 0, &err), 0);
 	close_fd(&s.sup);
-	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_GOT);
+	ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_GOT);
 	ck_assert_uint_eq(msg.type, CHAN_PAUSE);
 	for (int i = 0; i < 3; i++) {
-		link_send(&s.l, CHAN_CONNECTED, &msg, &own, 1);
+		supervisor_link_send(&s.l, CHAN_CONNECTED, &msg, &own, 1);
 		ck_assert_int_eq(s.l.chan, -1);
 	}
 	ck_assert_int_eq(fcntl(own, F_GETFD), FD_CLOEXEC);
@@ -185,21 +185,21 @@ START_TEST(last_words_are_heard)
 		ck_assert_int_eq(chan_send(s.sup, CHAN_PEER, &msg, &own, 1, &err), 0);
 	lose(&s);
 	for (int i = 0; i < 3; i++) {
-		struct pollfd p = {.fd = link_fd(&s.l), .events = POLLIN};
+		struct pollfd p = {.fd = supervisor_link_fd(&s.l), .events = POLLIN};
 
 		/* First of all. */
-		ck_assert_uint_eq(link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
+		ck_assert_uint_eq(supervisor_link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
 		ck_assert_int_eq(poll(&p, 1, 0), 1);
-		ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_GOT);
+		ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_GOT);
 		ck_assert_uint_eq(msg.type, CHAN_PEER);
 		ck_assert_int_ge(fds[0], 0);
 		close(fds[0]);
 	}
-	ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_AGAIN);
-	ck_assert_int_eq(link_fd(&s.l), -1);
+	ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(supervisor_link_fd(&s.l), -1);
 	try_now(&s);
 	ck_assert_int_eq(s.returns, 1);
-	ck_assert_int_eq(link_fd(&s.l), s.l.chan);
+	ck_assert_int_eq(supervisor_link_fd(&s.l), s.l.chan);
 	close(own);
 	close(home);
 	teardown(&s);
@@ -215,7 +215,7 @@ START_TEST(lost_when_it_does_not_read)
 
 	setup(&s, "home");
 	for (; s.l.chan >= 0 && sent < SENDS_MAX; sent++)
-		link_send(&s.l, CHAN_NOTE, &msg, NULL, 0);
+		supervisor_link_send(&s.l, CHAN_NOTE, &msg, NULL, 0);
 	ck_assert_int_eq(s.l.chan, -1);
 	ck_assert_int_gt(sent, 3);
 	try_now(&s);
@@ -231,7 +231,7 @@ START_TEST(without_a_home)
 
 	setup(&s, NULL);
 	lose(&s);
-	ck_assert_uint_eq(link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
+	ck_assert_uint_eq(supervisor_link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
 	turn(&s, UINT64_MAX - 1);
 	ck_assert_int_eq(s.l.chan, -1);
 	teardown(&s);
@@ -279,15 +279,15 @@ START_TEST(pauses_grow)
 	int fds;
 
 	setup(&s, "no-home");
-	unlink(s.l.home);
-	not_homes[_i](s.l.home);
+	unlink(s.l.reconnect_path);
+	not_homes[_i](s.l.reconnect_path);
 	lose(&s);
 	fds = harness_count_fds(getpid());
 	for (int i = 0; i < 12; i++) {
 		before = s.l.try_us;
 		turn(&s, before - 1);
 		ck_assert_msg(s.l.try_us == before, "tried before it was time");
-		ck_assert_uint_eq(link_wait_us(&s.l, before - 7), 7);
+		ck_assert_uint_eq(supervisor_link_wait_us(&s.l, before - 7), 7);
 		try_now(&s);
 		pause = min_u64(2 * pause, LONGEST_US);
 		check_pause(s.l.try_us - before, pause);
@@ -350,18 +350,18 @@ START_TEST(comes_back)
 		try_now(&s);
 		ck_assert_int_eq(s.returns, round);
 		ck_assert_int_eq(fcntl(s.l.chan, F_GETFD), FD_CLOEXEC);
-		ck_assert_uint_eq(link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
+		ck_assert_uint_eq(supervisor_link_wait_us(&s.l, UINT64_MAX - 1), UINT64_MAX);
 		turn(&s, UINT64_MAX - 1);
 		ck_assert_msg(s.returns == round, "said twice");
 		sup = accept_one(home);
 		ck_assert_int_ge(sup, 0);
 		ck_assert_int_eq(accept_one(home), -1);
 		msg.prefetch.rate_bytes_per_s = (uint64_t)round;
-		link_send(&s.l, CHAN_COMPLETE, &msg, NULL, 0);
+		supervisor_link_send(&s.l, CHAN_COMPLETE, &msg, NULL, 0);
 		ck_assert_int_eq(chan_recv(sup, &msg, fds, &err), CHAN_GOT);
 		ck_assert_uint_eq(msg.type, CHAN_COMPLETE);
 		ck_assert_int_eq(chan_send(sup, CHAN_RESUME, &msg, NULL, 0, &err), 0);
-		ck_assert_int_eq(link_recv(&s.l, &msg, fds), CHAN_GOT);
+		ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_GOT);
 		ck_assert_uint_eq(msg.type, CHAN_RESUME);
 		close(home);
 		s.sup = sup;
@@ -375,7 +375,7 @@ static void wait_and_try(struct scene *s)
 {
 	uint64_t wait;
 
-	while ((wait = link_wait_us(&s->l, now_us())))
+	while ((wait = supervisor_link_wait_us(&s->l, now_us())))
 		poll(NULL, 0, (int)(wait / 1000 + 1));
 	turn(s, now_us());
 	ck_assert_int_ge(s->l.chan, 0);
@@ -389,11 +389,11 @@ static void hang_up(struct scene *s, int home, bool say_something)
 
 	if (say_something) {
 		ck_assert_int_eq(chan_send(sup, CHAN_RESUME, &msg, NULL, 0, &err), 0);
-		ck_assert_int_eq(link_recv(&s->l, &msg, fds), CHAN_GOT);
+		ck_assert_int_eq(supervisor_link_recv(&s->l, &msg, fds), CHAN_GOT);
 	}
 	close(sup);
 	s->l.since_us = JUST_NOW;
-	ck_assert_int_eq(link_recv(&s->l, &msg, fds), CHAN_AGAIN);
+	ck_assert_int_eq(supervisor_link_recv(&s->l, &msg, fds), CHAN_AGAIN);
 	ck_assert_int_eq(s->l.chan, -1);
 }
 
@@ -441,7 +441,7 @@ START_TEST(refuses_a_home_of_somebody_else)
 
 		close(stay[1]);
 		if (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY) ||
-		    sock_listen(s.l.home, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
+		    sock_listen(s.l.reconnect_path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
 				&fd, &err) || write(ready[1], "x", 1) != 1)
 			_exit(1);
 		/* Somebody did come, but stayed for nothing and left without a word. */
@@ -486,7 +486,7 @@ START_TEST(full_backlog)
 	ck_assert_int_eq(listen(home, 2), 0);
 	setup(&s, "home");
 	lose(&s);
-	n = fill_backlog(s.l.home, others, ARRAY_LEN(others));
+	n = fill_backlog(s.l.reconnect_path, others, ARRAY_LEN(others));
 	ck_assert_int_lt(n, (int)ARRAY_LEN(others));
 	/* Nobody takes any of them: one that waited would do so for ever. */
 	for (int i = 0; i < 5; i++) {
