@@ -114,11 +114,11 @@ static inline void close_fd(int *fd)
 	*fd = -1;
 }
 
-#define steal_ptr(pp)                          \
-	__extension__({                        \
-		__typeof__(*(pp)) p_ = *(pp);  \
-		*(pp) = NULL;                  \
-		p_;                            \
+#define steal_ptr(pp)                         \
+	__extension__({                       \
+		__typeof__(*(pp)) p_ = *(pp); \
+		*(pp) = NULL;                 \
+		p_;                           \
 	})
 
 #endif

@@ -114,10 +114,10 @@ static uint64_t reclaimable(enum cgroup_kind kind, int fd)
 	if (read_text(fd, text, sizeof(text)) <= 0)
 		return 0;
 	if (kind == CGROUP_MEMORY_V2)
-		return without(stat_value(text, "inactive_file"), stat_value(text, "file_dirty") +
-			       stat_value(text, "file_writeback"));
-	return without(stat_value(text, "total_inactive_file"), stat_value(text, "total_dirty") +
-		       stat_value(text, "total_writeback"));
+		return without(stat_value(text, "inactive_file"),
+			       stat_value(text, "file_dirty") + stat_value(text, "file_writeback"));
+	return without(stat_value(text, "total_inactive_file"),
+		       stat_value(text, "total_dirty") + stat_value(text, "total_writeback"));
 }
 
 struct level {
@@ -151,8 +151,7 @@ static bool read_level(const struct kind *k, const int *fds, struct level *ret)
 	return true;
 }
 
-static uint64_t level_room(enum cgroup_kind kind, const int *fds, uint64_t margin,
-			   uint64_t enough)
+static uint64_t level_room(enum cgroup_kind kind, const int *fds, uint64_t margin, uint64_t enough)
 {
 	struct level l;
 	uint64_t room;
@@ -215,10 +214,10 @@ static bool has_word(const char *list, const char *word)
 /* The cgroup of a process in one hierarchy. */
 struct place {
 	const char *root, *controller; /* as asked for */
-	char path[PATH_MAX];    /* in the hierarchy */
-	char dir[3 * PATH_MAX]; /* in the file system */
-	size_t top;             /* where the mount point ends in it */
-	bool accounted;         /* huge pages are charged to its memory controller, too */
+	char path[PATH_MAX];           /* in the hierarchy */
+	char dir[3 * PATH_MAX];        /* in the file system */
+	size_t top;                    /* where the mount point ends in it */
+	bool accounted;                /* huge pages are charged to its memory controller, too */
 };
 
 /* "ID:CONTROLLERS:PATH" of /proc/PID/cgroup: is it the hierarchy? */
@@ -284,8 +283,8 @@ static bool is_short(void)
 }
 
 /* Lines of a file until one is taken. 1: one was, 0: none, -1: see cgroup_open() */
-static int find_line(const char *path, bool (*take)(char *line, struct place *p),
-		     struct place *p, struct err *err)
+static int find_line(const char *path, bool (*take)(char *line, struct place *p), struct place *p,
+		     struct err *err)
 {
 	cleanup_file FILE *f = fopen(path, "re");
 	cleanup_free char *line = NULL;

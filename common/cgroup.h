@@ -36,7 +36,7 @@ enum cgroup_kind {
 
 /* The open files of one kind: those of the process's own cgroup, then of its parent, … */
 struct cgroup_files {
-	size_t levels; /* 0: nothing of this kind limits it */
+	size_t levels;                                 /* 0: nothing of this kind limits it */
 	int fds[CGROUP_LEVELS_MAX * CGROUP_FILES_MAX]; /* owned; cgroup_nfds() of them */
 };
 

@@ -29,6 +29,7 @@ static_assert(sizeof(struct chan_forked) == 8, "wire");
 static_assert(sizeof(struct chan_cgroups) == 16, "wire");
 static_assert(sizeof(struct chan_proof) == 64, "wire");
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	size_t body_bytes;
@@ -38,9 +39,13 @@ static const struct {
 	CHAN_TYPES(X)
 #undef X
 };
+/* clang-format on */
 
+/* clang-format off */
 #define TEXT(type, member) \
 	{type, offsetof(struct chan_msg, member), sizeof(((struct chan_msg *)0)->member)}
+/* clang-format on */
+/* clang-format off */
 static const struct {
 	enum chan_type type;
 	size_t offset, size;
@@ -51,6 +56,7 @@ static const struct {
 	TEXT(CHAN_ASSIGN, assign.reconnect_path),  TEXT(CHAN_REATTACH, reattach.id),
 	TEXT(CHAN_REATTACH, reattach.release),
 };
+/* clang-format on */
 #undef TEXT
 
 const char *chan_type_name(enum chan_type type)
@@ -170,9 +176,10 @@ static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, str
 	if (len < HEAD_BYTES)
 		return err_set(err, ERR_PEER, "channel message of %zu bytes is too short", len);
 	if (msg->version < CHAN_VERSION_MIN)
-		return err_set(err, ERR_PEER, "channel message has version %u, the oldest that is "
-			       "understood is %d: the other side is too old", msg->version,
-			       CHAN_VERSION_MIN);
+		return err_set(err, ERR_PEER,
+			       "channel message has version %u, the oldest that is "
+			       "understood is %d: the other side is too old",
+			       msg->version, CHAN_VERSION_MIN);
 	if (is_of_the_future(msg))
 		return 0;
 	if (msg->type == CHAN_NONE || msg->type >= CHAN_TYPE_COUNT)
@@ -222,8 +229,10 @@ static enum chan_step judge(struct chan_msg *msg, size_t n, bool truncated, enum
 		return CHAN_BAD;
 	}
 	if (taken == TAKEN_SHORT) {
-		err_set(err, ERR_SYSTEM, "no descriptor is left for those of a channel message %s: "
-			"raise the limit of open files", chan_type_name(msg->type));
+		err_set(err, ERR_SYSTEM,
+			"no descriptor is left for those of a channel message %s: "
+			"raise the limit of open files",
+			chan_type_name(msg->type));
 		return CHAN_LOST;
 	}
 	cut_tail(msg);
@@ -238,7 +247,9 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 		char bytes[CMSG_SPACE(sizeof(int) * CHAN_FDS_MAX)];
 	} control;
 	struct iovec iov = {.iov_base = msg, .iov_len = sizeof(*msg)};
-	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr hdr = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	/* An empty message cannot be told from the end, and nobody of ours sends one. */
 	enum chan_step step = CHAN_CLOSED;

@@ -79,29 +79,30 @@ enum chan_assign_kind {
 };
 
 enum chan_holder { /* what the last descriptor of ASSIGN is */
-	CHAN_HOLDER_NONE,
-	CHAN_HOLDER_NEW,   /* a socket, bound: the worker's own holder listens at it */
-	CHAN_HOLDER_THERE, /* a connection to the holder that the predecessor had */
+		   CHAN_HOLDER_NONE,
+		   CHAN_HOLDER_NEW,   /* a socket, bound: the worker's own holder listens at it */
+		   CHAN_HOLDER_THERE, /* a connection to the holder that the predecessor had */
 };
 
 struct chan_assign { /* spec: memfd with JSON */
 	char id[PROTO_ID_MAX + 1];
-	char reconnect_path[PROTO_SUN_MAX + 1]; /* the socket to come back to when the supervisor is gone */
+	char reconnect_path[PROTO_SUN_MAX +
+			    1]; /* the socket to come back to when the supervisor is gone */
 	uint32_t kind;
 	uint32_t become; /* 1: take on uid, gid and groups before opening anything */
 	uint32_t uid, gid, ngroups;
 	uint32_t groups[CHAN_GROUPS_MAX];
-	uint32_t unused; /* version 1 counted files here */
+	uint32_t unused;                  /* version 1 counted files here */
 	uint32_t prefetch, prefetch_held; /* as they are now */
 	uint32_t paused, failed;
 	uint32_t unlink_socket; /* the worker removes the socket's path */
 	uint64_t rate_bytes_per_s;
-	uint64_t connect_ms; /* CHAN_ASSIGN_WAIT: what is left of the time to connect */
-	uint64_t record_ms;  /* window of a recording; 0: none */
-	uint64_t wset_bytes; /* the largest working-set file that will be taken */
+	uint64_t connect_ms;            /* CHAN_ASSIGN_WAIT: what is left of the time to connect */
+	uint64_t record_ms;             /* window of a recording; 0: none */
+	uint64_t wset_bytes;            /* the largest working-set file that will be taken */
 	uint64_t prefetch_margin_bytes; /* of what others need, too; prefetch leaves it */
 	uint64_t max_resident_bytes;    /* as it is now */
-	uint32_t holder;     /* enum chan_holder */
+	uint32_t holder;                /* enum chan_holder */
 	uint32_t pad;
 };
 
@@ -148,10 +149,10 @@ struct chan_connected { /* fds: uffd, pidfd (none: who connected has ended) */
 	uint64_t page_bytes, memory_bytes;
 };
 
-struct chan_failed { /* fds: pidfd, of a VMM whose message was wrong, unless it has ended */
+struct chan_failed {   /* fds: pidfd, of a VMM whose message was wrong, unless it has ended */
 	uint32_t code; /* enum err_code */
 	int32_t sys;
-	uint32_t kill; /* 1: the VMM must be killed, on_failure says so */
+	uint32_t kill;             /* 1: the VMM must be killed, on_failure says so */
 	uint32_t vmm_pid, vmm_uid; /* of the same VMM, else 0 */
 	uint32_t pad;
 	char msg[512];
@@ -193,29 +194,31 @@ struct chan_stop {
 };
 
 /*        kind                        type of its event */
+/* clang-format off */
 #define CHAN_NOTES(X)                                        \
 	X(CHAN_NOTE_WSET_IGNORED,     "working-set-ignored") \
 	X(CHAN_NOTE_PREFETCH_STOPPED, "prefetch-stopped")    \
 	X(CHAN_NOTE_FORKED,           "forked")              \
 	X(CHAN_NOTE_PREFETCH_LIMITED, "prefetch-limited")    \
 	X(CHAN_NOTE_MEMORY_SHORT,     "memory-short")
+/* clang-format on */
 
 enum chan_note_kind {
 #define X(kind, type) kind,
 	CHAN_NOTES(X)
 #undef X
-	CHAN_NOTE_COUNT
+		CHAN_NOTE_COUNT
 };
 extern const char *const chan_note_types[CHAN_NOTE_COUNT];
 /* CHAN_NOTE_COUNT: there is none of that type. */
 enum chan_note_kind chan_note_kind(const char *type);
 
-struct chan_note { /* something worth an event */
+struct chan_note {     /* something worth an event */
 	char type[32]; /* of chan_note_types */
 	char msg[480];
 };
 
-struct chan_forked { /* fds: pidfd */
+struct chan_forked {  /* fds: pidfd */
 	uint32_t pid; /* 0: it could not be forked */
 	uint32_t pad;
 };
@@ -225,6 +228,7 @@ struct chan_empty {
 };
 
 /*        type             body           who sends it */
+/* clang-format off */
 #define CHAN_TYPES(X)                                   \
 	X(CHAN_HELLO,      hello,     worker)            \
 	X(CHAN_ASSIGN,     assign,    supervisor)        \
@@ -256,13 +260,14 @@ struct chan_empty {
 	X(CHAN_CGROUPS,    cgroups,   supervisor)       \
 	X(CHAN_KNOWN,      empty,     supervisor)     \
 	X(CHAN_PROOF,      proof,     worker)
+/* clang-format on */
 
 enum chan_type {
 	CHAN_NONE,
 #define X(type, body, who) type,
 	CHAN_TYPES(X)
 #undef X
-	CHAN_TYPE_COUNT
+		CHAN_TYPE_COUNT
 };
 const char *chan_type_name(enum chan_type type);
 

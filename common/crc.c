@@ -8,6 +8,7 @@
  * four bytes are taken at a time. What a byte does is the XOR of what its bits do; the eight
  * numbers of a row are those of bits 0 to 7.
  */
+/* clang-format off */
 #define AFTER_0(byte) BYTE(byte, 0x77073096, 0xee0e612c, 0x076dc419, 0x0edb8832, \
 			    0x1db71064, 0x3b6e20c8, 0x76dc4190, 0xedb88320)
 #define AFTER_1(byte) BYTE(byte, 0x191b3141, 0x32366282, 0x646cc504, 0xc8d98a08, \
@@ -32,6 +33,7 @@
 static const uint32_t after[4][256] = {
 	{ROW(AFTER_0)}, {ROW(AFTER_1)}, {ROW(AFTER_2)}, {ROW(AFTER_3)},
 };
+/* clang-format on */
 
 uint32_t crc_add(uint32_t crc, const void *bytes, size_t len)
 {

@@ -9,6 +9,7 @@
 #define UFFDD_ERR_H
 
 /*        code              name                  http exit  title                       */
+/* clang-format off */
 #define ERR_TABLE(X)                                                                      \
 	X(ERR_INVALID,      "invalid",            400, 1,  "The request is not valid")          \
 	X(ERR_DENIED,       "denied",             403, 7,  "Not permitted")                     \
@@ -27,12 +28,13 @@
 	X(ERR_UNREADY,      "not-ready",          503, 5,  "Not ready")                         \
 	X(ERR_TIMEOUT,      "timeout",            504, 4,  "Took too long")                     \
 	X(ERR_NOSPACE,      "no-space",           507, 1,  "No space is left")
+/* clang-format on */
 
 enum err_code {
 #define X(code, name, http, exit, title) code,
 	ERR_TABLE(X)
 #undef X
-	ERR_COUNT
+		ERR_COUNT
 };
 
 struct err {

@@ -37,12 +37,10 @@ static bool continues_last(const struct extents *e, uint32_t layer, uint32_t sto
 	last = &e->v[e->n - 1];
 	if (last->layer != layer)
 		return false;
-	return layer == EXTENT_ZERO ||
-	       (uint64_t)last->store + (e->npages - last->page) == store;
+	return layer == EXTENT_ZERO || (uint64_t)last->store + (e->npages - last->page) == store;
 }
 
-int extents_add(struct extents *e, uint32_t pages, uint32_t layer, uint32_t store,
-		struct err *err)
+int extents_add(struct extents *e, uint32_t pages, uint32_t layer, uint32_t store, struct err *err)
 {
 	assert(pages > 0 && pages <= EXTENT_PAGES_MAX - e->npages);
 	if (layer == EXTENT_ZERO)
@@ -104,8 +102,7 @@ static size_t bisect(const struct extents *e, uint32_t page)
 	return lo;
 }
 
-struct extent_run extents_find(const struct extents *e, uint32_t page, uint32_t max,
-			       size_t *cursor)
+struct extent_run extents_find(const struct extents *e, uint32_t page, uint32_t max, size_t *cursor)
 {
 	size_t i = *cursor;
 	struct extent_run run;

@@ -21,8 +21,8 @@
 #include "common/base.h"
 #include "common/err.h"
 
-#define EXTENT_ZERO UINT32_MAX        /* layer index of a zero run */
-#define EXTENT_PAGES_MAX UINT32_MAX   /* 16 TiB of 4 KiB pages */
+#define EXTENT_ZERO UINT32_MAX      /* layer index of a zero run */
+#define EXTENT_PAGES_MAX UINT32_MAX /* 16 TiB of 4 KiB pages */
 
 struct extent {
 	uint32_t page;  /* first page in the snapshot */
@@ -48,8 +48,7 @@ struct extent_run {
 void extents_init(struct extents *e);
 void extents_fini(struct extents *e);
 /* Append the next run; pages > 0; the caller has checked that the total fits. */
-int extents_add(struct extents *e, uint32_t pages, uint32_t layer, uint32_t store,
-		struct err *err);
+int extents_add(struct extents *e, uint32_t pages, uint32_t layer, uint32_t store, struct err *err);
 /* Finish: shrink to fit, write the end mark, make the index. */
 int extents_end(struct extents *e, struct err *err);
 

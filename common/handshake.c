@@ -22,8 +22,7 @@ static int get_size(struct json_object *o, const char *name, const char *key, ui
 	return js_u64(o, name, key, 0, UINT64_MAX, ret, &have, err);
 }
 
-static int parse_page_size(struct json_object *o, const char *name, uint64_t *ret,
-			   struct err *err)
+static int parse_page_size(struct json_object *o, const char *name, uint64_t *ret, struct err *err)
 {
 	uint64_t size, kib;
 
@@ -36,7 +35,8 @@ static int parse_page_size(struct json_object *o, const char *name, uint64_t *re
 	if (size && kib && size != kib)
 		return err_set(err, ERR_PEER,
 			       "%s: page_size %" PRIu64 " and page_size_kib %" PRIu64
-			       " (in bytes, too) differ", name, size, kib);
+			       " (in bytes, too) differ",
+			       name, size, kib);
 	*ret = size ? size : kib ? kib : PAGE_4K;
 	return 0;
 }
@@ -56,9 +56,8 @@ static int parse_region(struct json_object *o, size_t i, struct regions *r, stru
 	    parse_page_size(o, name, &page_bytes, err))
 		return -1;
 	if (i > 0 && page_bytes != r->page_bytes)
-		return err_set(err, ERR_PEER,
-			       "%s has page size %" PRIu64 ", region 0 has %" PRIu64, name,
-			       page_bytes, r->page_bytes);
+		return err_set(err, ERR_PEER, "%s has page size %" PRIu64 ", region 0 has %" PRIu64,
+			       name, page_bytes, r->page_bytes);
 	r->page_bytes = page_bytes;
 	return 0;
 }

@@ -26,7 +26,7 @@
  * only one may look at a time.
  */
 struct handshake {
-	int sock;                  /* owned, non-blocking, or -1 */
+	int sock;                   /* owned, non-blocking, or -1 */
 	int fds[HANDSHAKE_FDS_MAX]; /* owned */
 	size_t nfds;
 	size_t len;

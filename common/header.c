@@ -38,36 +38,45 @@ static int check_version(uint64_t version, struct err *err)
 	if (version == 4 || version == 5)
 		return err_set(err, ERR_SNAPSHOT,
 			       "version %" PRIu64 " is not supported: write the snapshot "
-			       "uncompressed, with a header of version 1 to 3", version);
+			       "uncompressed, with a header of version 1 to 3",
+			       version);
 	return err_set(err, ERR_SNAPSHOT,
 		       "Version %" PRIu64 " is unknown: this is not a snapshot header, or it is "
-		       "damaged; known are 1 to 3", version);
+		       "damaged; known are 1 to 3",
+		       version);
 }
 
 static int check_size(uint64_t size, struct err *err)
 {
 	if (size == 0)
-		return err_set(err, ERR_SNAPSHOT, "Size is 0: the header is damaged, "
+		return err_set(err, ERR_SNAPSHOT,
+			       "Size is 0: the header is damaged, "
 			       "take the snapshot again");
 	if (size > INT64_MAX)
-		return err_set(err, ERR_SNAPSHOT, "Size %" PRIu64 " is beyond 2^63: the header is "
-			       "damaged, take the snapshot again", size);
+		return err_set(err, ERR_SNAPSHOT,
+			       "Size %" PRIu64 " is beyond 2^63: the header is "
+			       "damaged, take the snapshot again",
+			       size);
 	if (size > HEADER_SIZE_MAX)
-		return err_set(err, ERR_SNAPSHOT, "Size %" PRIu64 " is more than the supported "
-			       "%" PRIu64 ": use a smaller guest", size, HEADER_SIZE_MAX);
+		return err_set(err, ERR_SNAPSHOT,
+			       "Size %" PRIu64 " is more than the supported "
+			       "%" PRIu64 ": use a smaller guest",
+			       size, HEADER_SIZE_MAX);
 	return 0;
 }
 
 static int check_count(size_t len, struct err *err)
 {
 	if ((len - PREFIX_BYTES) % ENTRY_BYTES != 0)
-		return err_set(err, ERR_SNAPSHOT, "%zu bytes follow the last whole entry: the "
+		return err_set(err, ERR_SNAPSHOT,
+			       "%zu bytes follow the last whole entry: the "
 			       "header is truncated or damaged, copy it again",
 			       (len - PREFIX_BYTES) % ENTRY_BYTES);
 	if ((len - PREFIX_BYTES) / ENTRY_BYTES > HEADER_ENTRIES_MAX)
-		return err_set(err, ERR_SNAPSHOT, "%zu entries, at most %u are supported: merge "
-			       "the snapshot's generations", (len - PREFIX_BYTES) / ENTRY_BYTES,
-			       HEADER_ENTRIES_MAX);
+		return err_set(err, ERR_SNAPSHOT,
+			       "%zu entries, at most %u are supported: merge "
+			       "the snapshot's generations",
+			       (len - PREFIX_BYTES) / ENTRY_BYTES, HEADER_ENTRIES_MAX);
 	return 0;
 }
 
@@ -76,8 +85,10 @@ static int parse_prefix(struct parser *p, size_t len, struct err *err)
 	struct header *h = &p->h;
 
 	if (len < PREFIX_BYTES)
-		return err_set(err, ERR_SNAPSHOT, "%zu bytes, a header has at least %d: the file "
-			       "is truncated or no header, copy it again", len, PREFIX_BYTES);
+		return err_set(err, ERR_SNAPSHOT,
+			       "%zu bytes, a header has at least %d: the file "
+			       "is truncated or no header, copy it again",
+			       len, PREFIX_BYTES);
 	h->version = get64(p->bytes) & 0xffff;
 	h->block_bytes = get64(p->bytes + 0x08);
 	h->size_bytes = get64(p->bytes + 0x10);
@@ -89,9 +100,11 @@ static int parse_prefix(struct parser *p, size_t len, struct err *err)
 		return -1;
 	if (h->block_bytes < PAGE_4K || h->block_bytes > PAGE_2M ||
 	    !is_aligned(h->block_bytes, h->block_bytes))
-		return err_set(err, ERR_SNAPSHOT, "BlockSize %" PRIu64 " is not a power of two "
+		return err_set(err, ERR_SNAPSHOT,
+			       "BlockSize %" PRIu64 " is not a power of two "
 			       "from 4096 to 2097152: the header is damaged, take the snapshot "
-			       "again", h->block_bytes);
+			       "again",
+			       h->block_bytes);
 	if (check_size(h->size_bytes, err) < 0 || check_count(len, err) < 0)
 		return -1;
 	p->nentries = (len - PREFIX_BYTES) / ENTRY_BYTES;
@@ -101,8 +114,10 @@ static int parse_prefix(struct parser *p, size_t len, struct err *err)
 
 static int bad(struct err *err, size_t i, const char *field, uint64_t value, const char *why)
 {
-	return err_set(err, ERR_SNAPSHOT, "entry %zu: %s %#" PRIx64 " %s: the header is damaged, "
-		       "take the snapshot again", i, field, value, why);
+	return err_set(err, ERR_SNAPSHOT,
+		       "entry %zu: %s %#" PRIx64 " %s: the header is damaged, "
+		       "take the snapshot again",
+		       i, field, value, why);
 }
 
 /* @end: of the entry before, bytes; @last_offset: where that one starts. */
@@ -124,7 +139,8 @@ static int check_place(const struct parser *p, size_t i, const struct entry *e, 
 	if (i > 0 && e->offset == last_offset)
 		return bad(err, i, "Offset", e->offset, "repeats that of the entry before");
 	if (i > 0 && e->offset < last_offset)
-		return bad(err, i, "Offset", e->offset, "is lower than that of the entry before "
+		return bad(err, i, "Offset", e->offset,
+			   "is lower than that of the entry before "
 			   "(unsorted)");
 	if (e->offset < end)
 		return bad(err, i, "Offset", e->offset, "overlaps the entry before");
@@ -140,8 +156,7 @@ static int check_store(size_t i, const struct entry *e, struct err *err)
 	if (!is_aligned(e->store, PAGE_4K))
 		return bad(err, i, "BuildStorageOffset", e->store, "is not a multiple of 4096");
 	if (e->store + e->length < e->store)
-		return bad(err, i, "BuildStorageOffset", e->store,
-			   "plus Length overflows 64 bits");
+		return bad(err, i, "BuildStorageOffset", e->store, "plus Length overflows 64 bits");
 	if (e->store + e->length > STORE_MAX)
 		return bad(err, i, "BuildStorageOffset", e->store,
 			   "plus Length is beyond the supported 16 TiB of one layer");
@@ -170,9 +185,10 @@ static int intern(struct parser *p, size_t i, const uuid_t id, uint32_t *ret, st
 		}
 	}
 	if (h->nbuilds == HEADER_BUILDS_MAX)
-		return err_set(err, ERR_SNAPSHOT, "entry %zu: BuildId is the %u. different one, at "
-			       "most %u are supported: merge the snapshot's generations", i,
-			       HEADER_BUILDS_MAX + 1, HEADER_BUILDS_MAX);
+		return err_set(err, ERR_SNAPSHOT,
+			       "entry %zu: BuildId is the %u. different one, at "
+			       "most %u are supported: merge the snapshot's generations",
+			       i, HEADER_BUILDS_MAX + 1, HEADER_BUILDS_MAX);
 	uuid_copy(h->builds[h->nbuilds].id, id);
 	*ret = h->nbuilds++;
 	p->slots[slot] = (uint16_t)h->nbuilds;
@@ -216,7 +232,8 @@ static int add_whole(struct parser *p, struct err *err)
 	struct entry e = {.length = p->span_bytes};
 
 	if (uuid_is_null(p->h.build))
-		return err_set(err, ERR_SNAPSHOT, "BuildId is nil and there are no entries, so "
+		return err_set(err, ERR_SNAPSHOT,
+			       "BuildId is nil and there are no entries, so "
 			       "nothing says where memory comes from: take the snapshot again");
 	uuid_copy(e.build, p->h.build);
 	return add_entry(p, 0, &e, err);

@@ -20,9 +20,9 @@
 
 #include "extents.h"
 
-#define HEADER_ENTRIES_MAX (8u << 20)            /* 320 MiB of header */
-#define HEADER_BUILDS_MAX 4096u                  /* layers of one snapshot */
-#define HEADER_SIZE_MAX ((uint64_t)1 << 43)      /* 8 TiB of guest memory */
+#define HEADER_ENTRIES_MAX (8u << 20)       /* 320 MiB of header */
+#define HEADER_BUILDS_MAX 4096u             /* layers of one snapshot */
+#define HEADER_SIZE_MAX ((uint64_t)1 << 43) /* 8 TiB of guest memory */
 #define HEADER_FILE_MAX (64 + 40 * (uint64_t)HEADER_ENTRIES_MAX)
 
 struct header_build {

@@ -126,8 +126,8 @@ struct field {
 };
 
 /* "snapshot.dir: must be …" */
-__attribute__((format(printf, 3, 4)))
-static int field_err(const struct field *f, struct err *err, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int field_err(const struct field *f, struct err *err,
+							   const char *fmt, ...)
 {
 	const char *dot = *f->path && *f->key != '[' ? "." : "";
 	char what[160], key[JSCAN_SHOWN_MAX];

@@ -30,8 +30,8 @@ const char *jscan_shown(char buf[JSCAN_SHOWN_MAX], const char *s)
 	return buf;
 }
 
-__attribute__((format(printf, 4, 0)))
-static void set_bad(const char *text, size_t pos, struct err *err, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void
+set_bad(const char *text, size_t pos, struct err *err, const char *fmt, va_list ap)
 {
 	size_t line = 1, column = 1;
 	char what[160];
@@ -54,8 +54,8 @@ int jscan_err(const char *text, size_t pos, struct err *err, const char *fmt, ..
 	return -1;
 }
 
-__attribute__((format(printf, 3, 4)))
-static enum jscan bad(struct scanner *sc, size_t pos, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static enum jscan bad(struct scanner *sc, size_t pos,
+							    const char *fmt, ...)
 {
 	va_list ap;
 
@@ -70,8 +70,12 @@ size_t jscan_utf8(const char *text, size_t len)
 {
 	const unsigned char *s = (const unsigned char *)text;
 	unsigned char low = 0x80, high = 0xbf;
-	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3
-		 : s[0] < 0xf5 ? 4 : 0;
+	size_t n = s[0] < 0x80   ? 1
+		   : s[0] < 0xc2 ? 0
+		   : s[0] < 0xe0 ? 2
+		   : s[0] < 0xf0 ? 3
+		   : s[0] < 0xf5 ? 4
+				 : 0;
 
 	if (s[0] == 0xe0)
 		low = 0xa0;

@@ -85,8 +85,10 @@ static int size_file(int fd, uint64_t bytes, struct err *err)
 		r = fallocate(fd, 0, 0, (off_t)bytes);
 	while (r < 0 && errno == EINTR);
 	if (r < 0)
-		return err_sys(err, "cannot reserve %llu KiB for the page map: make the run "
-			       "directory's tmpfs larger", (unsigned long long)bytes / 1024);
+		return err_sys(err,
+			       "cannot reserve %llu KiB for the page map: make the run "
+			       "directory's tmpfs larger",
+			       (unsigned long long)bytes / 1024);
 	return 0;
 }
 
@@ -255,8 +257,8 @@ static int read_at(int fd, void *buf, size_t len, uint64_t off, struct err *err)
 {
 	if (io_read_at(fd, buf, len, off) == len)
 		return 0;
-	return errno ? err_sys(err, "cannot read the page map") :
-		       err_set(err, ERR_UNREADY, "the page map is cut short");
+	return errno ? err_sys(err, "cannot read the page map")
+		     : err_set(err, ERR_UNREADY, "the page map is cut short");
 }
 
 static int check_head(int fd, const struct pagemap_head *head, struct err *err)
@@ -385,9 +387,8 @@ static bool next_part(const struct regions *regions, uint64_t *offset, uint64_t 
 	return true;
 }
 
-int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset,
-		 struct pagemap_run *runs, size_t max, size_t *ret_n, uint64_t *ret_next,
-		 struct err *err)
+int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset, struct pagemap_run *runs,
+		 size_t max, size_t *ret_n, uint64_t *ret_next, struct err *err)
 {
 	const struct regions *regions = &view->regions;
 	const uint64_t page_bytes = regions->page_bytes;

@@ -40,21 +40,24 @@
 #define PAGEMAP_BITS_OFF 20480
 
 /*        state          name */
+/* clang-format off */
 #define PAGE_STATES(X)           \
 	X(PAGE_ABSENT,  "absent")  \
 	X(PAGE_PRESENT, "present") \
 	X(PAGE_REMOVED, "removed") \
 	X(PAGE_ZEROED,  "zeroed")
+/* clang-format on */
 
 enum page_state {
 #define X(state, name) state,
 	PAGE_STATES(X)
 #undef X
-	PAGE_STATE_COUNT
+		PAGE_STATE_COUNT
 };
 extern const char *const page_state_names[PAGE_STATE_COUNT];
 
 /*        limit            why prefetch takes no more for now, and the cure */
+/* clang-format off */
 #define PAGEMAP_LIMITS(X)                                                                    \
 	X(LIMIT_NONE,     NULL)                                                              \
 	X(LIMIT_MEMORY,   "a memory cgroup of the VMM has too little room left: raise its "  \
@@ -64,12 +67,13 @@ extern const char *const page_state_names[PAGE_STATE_COUNT];
 	X(LIMIT_POOL,     "too few huge pages of the host are free: raise vm.nr_hugepages, " \
 			  "or lower prefetch_margin_bytes")                                  \
 	X(LIMIT_RESIDENT, "the guest has what max_resident_bytes allows: raise it")
+/* clang-format on */
 
 enum pagemap_limit {
 #define X(limit, text) limit,
 	PAGEMAP_LIMITS(X)
 #undef X
-	LIMIT_COUNT
+		LIMIT_COUNT
 };
 extern const char *const pagemap_limit_texts[LIMIT_COUNT];
 
@@ -79,8 +83,8 @@ struct pagemap_head {
 	uint32_t connected; /* 1 once regions and vmm are valid */
 	uint64_t span_bytes;
 	uint32_t vmm_pid, vmm_uid, vmm_gid;
-	uint32_t releasing; /* 1 once the guest needs nobody and regions are unregistered */
-	uint64_t source_hash; /* of what it is served from, for release 0.1 (worker/identity.h) */
+	uint32_t releasing;     /* 1 once the guest needs nobody and regions are unregistered */
+	uint64_t source_hash;   /* of what it is served from, for release 0.1 (worker/identity.h) */
 	uint32_t prefetch_done; /* 1: it has nothing left to do, as things are */
 	uint32_t prefetch_limit; /* enum pagemap_limit */
 	uint32_t complete; /* 1: no page that is absent holds snapshot data; never turns back */
@@ -102,6 +106,7 @@ enum pagemap_exact {
 };
 
 /*        field                 meaning, for docs/api.md */
+/* clang-format off */
 #define PAGEMAP_COUNTERS(X)                                                          \
 	X(faults,               "MISSING faults read, each thread's own")              \
 	X(faults_written,       "of these, by a write")                                \
@@ -121,6 +126,7 @@ enum pagemap_exact {
 	X(source_errors,        "installs that failed because of the source")          \
 	X(refused_peers,        "connections turned away from the UFFD socket")      \
 	X(states_corrected,     "page states that the kernel knew better")
+/* clang-format on */
 
 struct pagemap_stats {
 	uint64_t pages[PAGE_STATE_COUNT]; /* how many pages are in each state */
@@ -130,13 +136,13 @@ struct pagemap_stats {
 };
 
 struct pagemap {
-	struct pagemap_head *head;   /* the whole mapping begins here */
+	struct pagemap_head *head; /* the whole mapping begins here */
 	struct regions *regions;
 	struct pagemap_stats *stats;
 	struct uf_inbox *inbox;
 	uint64_t *bits;
 	size_t map_bytes;
-	uint64_t npages; /* 0 until pagemap_connect() */
+	uint64_t npages;       /* 0 until pagemap_connect() */
 	uint64_t absent_zeros; /* of the absent pages: need nothing of the snapshot; guest.c's */
 };
 
@@ -203,8 +209,7 @@ struct pagemap_run {
  * Only what lies inside regions. *ret_n runs are written; *ret_next is where to
  * go on, or UINT64_MAX at the end. O(pages looked at).
  */
-int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset,
-		 struct pagemap_run *runs, size_t max, size_t *ret_n, uint64_t *ret_next,
-		 struct err *err);
+int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset, struct pagemap_run *runs,
+		 size_t max, size_t *ret_n, uint64_t *ret_next, struct err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	uint64_t ms;
@@ -13,6 +14,7 @@ static const struct {
 	{"h", 60 * 60 * 1000},
 	{"d", 24 * 60 * 60 * 1000},
 };
+/* clang-format on */
 
 /* *ret_end is behind the digits of that base. False: no digit at all, or more than 64 bits. */
 static bool digits(const char *text, int base, uint64_t *ret, const char **ret_end)

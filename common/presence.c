@@ -44,8 +44,10 @@ int presence_open(pid_t pid, int *ret_fd, struct err *err)
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
 	fd = open_as_nobody_much(path);
 	if (fd < 0 && (errno == EPERM || errno == EACCES))
-		return err_set(err, ERR_DENIED, "the VMM (pid %d) may not be looked into: uffdd "
-			       "needs CAP_SYS_PTRACE for that", (int)pid);
+		return err_set(err, ERR_DENIED,
+			       "the VMM (pid %d) may not be looked into: uffdd "
+			       "needs CAP_SYS_PTRACE for that",
+			       (int)pid);
 	if (fd < 0)
 		return err_sys(err, "open %s", path);
 	*ret_fd = fd;
@@ -102,11 +104,12 @@ static int scan(const struct presence *p, uint64_t start, uint64_t end, struct p
 	if (got < 0)
 		return -1;
 	for (int i = 0; i < got; i++)
-		add_run(runs, max, &n, (struct presence_run){
-			.start = found[i].start,
-			.len = found[i].end - found[i].start,
-			.swapped = !(found[i].categories & PAGE_IS_PRESENT),
-		});
+		add_run(runs, max, &n,
+			(struct presence_run){
+				.start = found[i].start,
+				.len = found[i].end - found[i].start,
+				.swapped = !(found[i].categories & PAGE_IS_PRESENT),
+			});
 	*ret_next = arg.walk_end;
 	return (int)n;
 }
@@ -138,8 +141,8 @@ static int read_words(const struct presence *p, uint64_t start, uint64_t end,
 	return (int)n;
 }
 
-int presence_runs(const struct presence *p, uint64_t start, uint64_t end,
-		  struct presence_run *runs, size_t max, uint64_t *ret_next)
+int presence_runs(const struct presence *p, uint64_t start, uint64_t end, struct presence_run *runs,
+		  size_t max, uint64_t *ret_next)
 {
 	int n;
 

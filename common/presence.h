@@ -16,7 +16,7 @@
 #include "common/uffd.h"
 
 struct presence {
-	int pagemap; /* owned; -1: it cannot be asked */
+	int pagemap;   /* owned; -1: it cannot be asked */
 	bool verified; /* it is of the memory that is served: see presence_verify() */
 };
 
@@ -31,7 +31,7 @@ void presence_fini(struct presence *p);
 
 struct presence_run {
 	uint64_t start, len; /* addresses and bytes in the VMM */
-	bool swapped; /* or only marked: not in memory, and maybe not there either */
+	bool swapped;        /* or only marked: not in memory, and maybe not there either */
 };
 /*
  * presence_runs - what of [start, end) is there, in order of address
@@ -41,8 +41,8 @@ struct presence_run {
  * shared mapping that are in memory, but not in the VMM's page tables, are not
  * among them: see presence_ask().
  */
-int presence_runs(const struct presence *p, uint64_t start, uint64_t end,
-		  struct presence_run *runs, size_t max, uint64_t *ret_next);
+int presence_runs(const struct presence *p, uint64_t start, uint64_t end, struct presence_run *runs,
+		  size_t max, uint64_t *ret_next);
 
 /* A page that we have installed is there: so it is the right process. */
 void presence_verify(struct presence *p, uint64_t addr, uint64_t page_bytes);

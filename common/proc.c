@@ -123,7 +123,8 @@ int proc_kill(int pidfd, struct err *err)
 		return err_set(err, ERR_DENIED,
 			       "may not kill a process of another user: grant CAP_KILL");
 	if (errno == EINVAL)
-		return err_set(err, ERR_DENIED, "may not kill a process of a PID namespace that "
+		return err_set(err, ERR_DENIED,
+			       "may not kill a process of a PID namespace that "
 			       "this one does not contain: run uffdd in the host's");
 	return err_sys(err, "cannot kill a process");
 }

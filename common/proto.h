@@ -12,18 +12,20 @@
 #define PROTO_SOCKET_ENV "UFFDD_SOCKET"
 
 /*        state             name          live */
+/* clang-format off */
 #define RESTORE_STATES(X)                       \
 	X(STATE_WAITING,    "waiting",    true)  \
 	X(STATE_SERVING,    "serving",    true)  \
 	X(STATE_RECOVERING, "recovering", true)  \
 	X(STATE_ENDED,      "ended",      false) \
 	X(STATE_FAILED,     "failed",     false)
+/* clang-format on */
 
 enum restore_state {
 #define X(state, name, live) state,
 	RESTORE_STATES(X)
 #undef X
-	STATE_COUNT
+		STATE_COUNT
 };
 
 #define STATE_NONE STATE_COUNT /* "no such state" in look-ups */

@@ -23,9 +23,10 @@ static int make_address(const char *path, struct sockaddr_un *ret, struct err *e
 	if (len == 0)
 		return err_set(err, ERR_PATH, "the socket path is empty");
 	if (len > PROTO_SUN_MAX)
-		return err_set(err, ERR_PATH, "socket path of %zu bytes is too long, the limit is "
-			       "%d: choose a shorter directory or name: %s", len, PROTO_SUN_MAX,
-			       path);
+		return err_set(err, ERR_PATH,
+			       "socket path of %zu bytes is too long, the limit is "
+			       "%d: choose a shorter directory or name: %s",
+			       len, PROTO_SUN_MAX, path);
 	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
 	memcpy(ret->sun_path, path, len + 1);
 	return 0;
@@ -57,19 +58,24 @@ static int remove_stale(const struct sockaddr_un *addr, struct err *err)
 	if (lstat(path, &st) < 0)
 		return 0;
 	if (!S_ISSOCK(st.st_mode))
-		return err_set(err, ERR_PATH, "%s exists and is not a socket: remove it or choose "
-			       "another path", path);
+		return err_set(err, ERR_PATH,
+			       "%s exists and is not a socket: remove it or choose "
+			       "another path",
+			       path);
 	why = probe(addr);
 	/* Mode 0: its maker died before it opened it, see sock_listen(). */
 	if (why == EACCES && st.st_uid == geteuid() && (st.st_mode & 0777) == 0)
 		why = ECONNREFUSED;
 	if (why == 0)
-		return err_set(err, ERR_PATH, "somebody is listening at %s: stop that process or "
-			       "choose another path", path);
+		return err_set(err, ERR_PATH,
+			       "somebody is listening at %s: stop that process or "
+			       "choose another path",
+			       path);
 	if (why == EACCES)
-		return err_set(err, ERR_PATH, "%s is a socket of uid %u that uid %u may not try: "
-			       "remove it if it is unused, or choose another path", path,
-			       st.st_uid, geteuid());
+		return err_set(err, ERR_PATH,
+			       "%s is a socket of uid %u that uid %u may not try: "
+			       "remove it if it is unused, or choose another path",
+			       path, st.st_uid, geteuid());
 	if (why != ECONNREFUSED && why != ENOENT) {
 		errno = why;
 		return err_sys(err, "cannot tell whether %s is in use", path);
@@ -88,16 +94,22 @@ static int bind_failed(const char *path, struct err *err)
 	switch (errno) {
 	case ENOENT:
 	case ENOTDIR:
-		return err_set(err, ERR_PATH, "cannot listen at %s: there is no directory %.*s, "
-			       "create it", path, dir_len, dir);
+		return err_set(err, ERR_PATH,
+			       "cannot listen at %s: there is no directory %.*s, "
+			       "create it",
+			       path, dir_len, dir);
 	case EACCES:
 	case EPERM:
 	case EROFS:
-		return err_set(err, ERR_PATH, "cannot listen at %s: directory %.*s must be "
-			       "writable for uid %u", path, dir_len, dir, geteuid());
+		return err_set(err, ERR_PATH,
+			       "cannot listen at %s: directory %.*s must be "
+			       "writable for uid %u",
+			       path, dir_len, dir, geteuid());
 	case EADDRINUSE:
-		return err_set(err, ERR_PATH, "cannot listen at %s: somebody else has just created "
-			       "it, choose another path", path);
+		return err_set(err, ERR_PATH,
+			       "cannot listen at %s: somebody else has just created "
+			       "it, choose another path",
+			       path);
 	default:
 		return err_sys(err, "cannot listen at %s", path);
 	}
@@ -112,8 +124,10 @@ static int pin(const char *path, int *ret_fd, struct err *err)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(err, "cannot find the new socket %s", path);
 	if (!S_ISSOCK(st.st_mode) || (st.st_mode & 0777) != 0 || st.st_uid != geteuid())
-		return err_set(err, ERR_PATH, "somebody else has replaced %s: choose a directory "
-			       "that only you may write to", path);
+		return err_set(err, ERR_PATH,
+			       "somebody else has replaced %s: choose a directory "
+			       "that only you may write to",
+			       path);
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }

@@ -28,11 +28,13 @@ const char *const spec_failure_names[FAILURE_COUNT] = {
 	[FAILURE_HOLD] = "hold",
 };
 
-static const char *const body_keys[] = {"tenant", "snapshot", "socket", "peer", "prefetch",
-					"working_set", "connect_timeout", "when_complete",
-					"on_failure", NULL};
-static const char *const snapshot_keys[] = {"dir", "header", "layers", "memory",
-					    "dense_diffs", NULL};
+static const char *const body_keys[] = {"tenant",          "snapshot",
+					"socket",          "peer",
+					"prefetch",        "working_set",
+					"connect_timeout", "when_complete",
+					"on_failure",      NULL};
+static const char *const snapshot_keys[] = {"dir",    "header",      "layers",
+					    "memory", "dense_diffs", NULL};
 static const char *const socket_keys[] = {"path", "mode", "uid", "gid", NULL};
 static const char *const peer_keys[] = {"uid", NULL};
 static const char *const prefetch_keys[] = {"mode", "rate_bytes_per_s", "max_resident_bytes",
@@ -62,8 +64,8 @@ static int word_err(const struct words *words, const char *path, const char *key
 	size_t len = 0;
 
 	for (size_t i = 0; i < words->count && len < sizeof(list); i++)
-		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s\"%s\"",
-					i ? ", " : "", words->names[i]);
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s\"%s\"", i ? ", " : "",
+					words->names[i]);
 	return err_set(err, ERR_INVALID, "%s%s%s: must be one of %s", path, *path ? "." : "", key,
 		       list);
 }
@@ -319,8 +321,8 @@ static int parse_prefetch(struct json_object *body, struct spec *spec, struct er
 		return -1;
 	spec->prefetch = (enum spec_prefetch)mode;
 	/* The store's integers are signed. */
-	if (js_u64(o, "prefetch", "rate_bytes_per_s", 0, INT64_MAX, &spec->rate_bytes_per_s,
-		   &have, err) < 0 ||
+	if (js_u64(o, "prefetch", "rate_bytes_per_s", 0, INT64_MAX, &spec->rate_bytes_per_s, &have,
+		   err) < 0 ||
 	    js_u64(o, "prefetch", "max_resident_bytes", 0, INT64_MAX, &spec->max_resident_bytes,
 		   &have, err) < 0)
 		return -1;

@@ -21,11 +21,13 @@ struct uffdio_poison {
 /* Any address that a process may have. */
 #define SOMEWHERE ((uint64_t)1 << 30)
 
+/* clang-format off */
 static const char *const outcome_names[] = {
 	[UF_DONE] = "done",     [UF_PART] = "part",     [UF_AGAIN] = "again",
 	[UF_EXISTS] = "exists", [UF_LEFT] = "left",     [UF_GONE] = "gone",
 	[UF_SOURCE] = "source", [UF_NOMEM] = "no-mem",  [UF_FAIL] = "fail",
 };
+/* clang-format on */
 
 static const struct {
 	int sys;
@@ -85,8 +87,7 @@ static enum uf_outcome copy(int uffd, struct uffdio_copy arg, uint64_t *ret_done
 	return install_outcome(rc, arg.copy, arg.len, ret_done);
 }
 
-enum uf_outcome uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len,
-			  uint64_t *ret_done)
+enum uf_outcome uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len, uint64_t *ret_done)
 {
 	return copy(uffd, (struct uffdio_copy){.dst = dst, .src = (uintptr_t)src, .len = len},
 		    ret_done);
@@ -95,8 +96,12 @@ enum uf_outcome uffd_copy(int uffd, uint64_t dst, const void *src, uint64_t len,
 enum uf_outcome uffd_copy_protected(int uffd, uint64_t dst, const void *src, uint64_t len,
 				    uint64_t *ret_done)
 {
-	return copy(uffd, (struct uffdio_copy){.dst = dst, .src = (uintptr_t)src, .len = len,
-					       .mode = UFFDIO_COPY_MODE_WP}, ret_done);
+	return copy(uffd,
+		    (struct uffdio_copy){.dst = dst,
+					 .src = (uintptr_t)src,
+					 .len = len,
+					 .mode = UFFDIO_COPY_MODE_WP},
+		    ret_done);
 }
 
 enum uf_outcome uffd_zero(int uffd, uint64_t dst, uint64_t len, uint64_t *ret_done)

@@ -57,8 +57,16 @@ enum uf_outcome uffd_unregister(int uffd, uint64_t start, uint64_t len);
 /* Clear write protection and wake. */
 enum uf_outcome uffd_unprotect(int uffd, uint64_t start, uint64_t len);
 
-enum uf_event { UF_FAULT, UF_FAULT_WP, UF_FAULT_MINOR, UF_REMOVE, UF_UNMAP, UF_REMAP, UF_FORK,
-		UF_UNKNOWN };
+enum uf_event {
+	UF_FAULT,
+	UF_FAULT_WP,
+	UF_FAULT_MINOR,
+	UF_REMOVE,
+	UF_UNMAP,
+	UF_REMAP,
+	UF_FORK,
+	UF_UNKNOWN
+};
 
 struct uf_msg {
 	enum uf_event event;

@@ -175,15 +175,15 @@ static int add_smaller(struct wset *to, const struct wset_run *r, uint32_t facto
 int wset_convert(const struct wset *s, uint64_t page_bytes, struct wset *ret, struct err *err)
 {
 	bool larger = page_bytes > s->page_bytes;
-	uint32_t factor = (uint32_t)(larger ? page_bytes / s->page_bytes :
-					      s->page_bytes / page_bytes);
+	uint32_t factor = (uint32_t)(larger ? page_bytes / s->page_bytes
+					    : s->page_bytes / page_bytes);
 	struct wset to = empty_like(s);
 	int rc = 0;
 
 	to.page_bytes = page_bytes;
 	for (size_t i = 0; rc == 0 && i < s->n; i++)
-		rc = larger ? add_larger(&to, &s->v[i], factor, err) :
-			      add_smaller(&to, &s->v[i], factor, err);
+		rc = larger ? add_larger(&to, &s->v[i], factor, err)
+			    : add_smaller(&to, &s->v[i], factor, err);
 	return finish(&to, rc, ret);
 }
 
@@ -295,8 +295,12 @@ int wset_merge(const struct wset *old, const struct wset_touch *touched, size_t 
 	       bool (*unneeded)(void *arg, uint64_t page, unsigned score, unsigned group),
 	       void *arg, struct wset *ret, struct err *err)
 {
-	struct merging m = {.old = old, .touched = touched, .n = n, .unneeded = unneeded,
-			    .arg = arg, .to = empty_like(old)};
+	struct merging m = {.old = old,
+			    .touched = touched,
+			    .n = n,
+			    .unneeded = unneeded,
+			    .arg = arg,
+			    .to = empty_like(old)};
 	int rc = 0;
 
 	if (m.to.restores < UINT32_MAX)

@@ -34,10 +34,10 @@
 
 /* Which snapshot it is of. */
 struct wset_key {
-	uint32_t kind;     /* enum wset_kind */
-	uint32_t pad;      /* 0 */
-	uint8_t id[16];    /* WSET_BUILD: of the header; WSET_FILES: the name of the files */
-	uint64_t number;   /* bytes of memory; WSET_HASH: a hash of the files */
+	uint32_t kind;   /* enum wset_kind */
+	uint32_t pad;    /* 0 */
+	uint8_t id[16];  /* WSET_BUILD: of the header; WSET_FILES: the name of the files */
+	uint64_t number; /* bytes of memory; WSET_HASH: a hash of the files */
 };
 enum wset_kind {
 	WSET_BUILD = 1, /* the same on every host */
@@ -63,7 +63,7 @@ struct wset {
 	uint32_t restores;   /* merged into it */
 	struct wset_run *v;  /* owned */
 	size_t n, cap;
-	uint64_t pages;      /* in all runs */
+	uint64_t pages; /* in all runs */
 };
 
 void wset_fini(struct wset *s);

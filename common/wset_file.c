@@ -134,16 +134,19 @@ static int damaged(struct err *err, const char *what, uint64_t value)
 static int check_kind(const uint8_t *bytes, size_t len, struct wire *w, struct err *err)
 {
 	if (len > WSET_FILE_MAX)
-		return err_set(err, ERR_INVALID, "the working set has %zu bytes, at most %" PRIu64
-			       " are taken", len, WSET_FILE_MAX);
+		return err_set(err, ERR_INVALID,
+			       "the working set has %zu bytes, at most %" PRIu64 " are taken", len,
+			       WSET_FILE_MAX);
 	memcpy(w, bytes, min_u64(len, sizeof(*w)));
 	if (len < 8 || le64toh(w->magic) != MAGIC)
 		return err_set(err, ERR_INVALID, "this is no working-set file");
 	if (len < sizeof(*w))
 		return damaged(err, "cut off after bytes", len);
 	if (le32toh(w->version) != WSET_FILE_VERSION)
-		return err_set(err, ERR_INVALID, "the working set has version %u, this uffdd knows "
-			       "%d: record it anew", le32toh(w->version), WSET_FILE_VERSION);
+		return err_set(err, ERR_INVALID,
+			       "the working set has version %u, this uffdd knows "
+			       "%d: record it anew",
+			       le32toh(w->version), WSET_FILE_VERSION);
 	if (le64toh(w->length) != len)
 		return damaged(err, "it is not of the length it should be,", le64toh(w->length));
 	if (le32toh(w->crc) != checksum(bytes, len))
@@ -186,7 +189,8 @@ int wset_file_head(const void *bytes, size_t len, struct wset_head *ret, struct 
 	if (check_kind(bytes, len, &w, err))
 		return -1;
 	h = (struct wset_head){
-		.key = {.kind = le32toh(w.kind), .pad = le32toh(w.zero),
+		.key = {.kind = le32toh(w.kind),
+			.pad = le32toh(w.zero),
 			.number = le64toh(w.number)},
 		.page_bytes = le32toh(w.page_bytes),
 		.span_bytes = le64toh(w.span_bytes),
@@ -226,8 +230,8 @@ static bool get_leb(struct reader *r, uint64_t *ret)
 	return false;
 }
 
-static int read_run(struct reader *r, size_t i, const struct wset_run *before,
-		    struct wset_run *ret, struct err *err)
+static int read_run(struct reader *r, size_t i, const struct wset_run *before, struct wset_run *ret,
+		    struct err *err)
 {
 	uint64_t gap, pages;
 	uint8_t kind;

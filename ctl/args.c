@@ -6,8 +6,8 @@
 
 #include "common/proto.h"
 
-#define OPTIONS_MAX 48 /* of a verb, and those of every verb */
-#define NAMED 256 /* above every letter */
+#define OPTIONS_MAX 48                         /* of a verb, and those of every verb */
+#define NAMED 256                              /* above every letter */
 #define UID_LARGEST ((uint64_t)UINT32_MAX - 1) /* the last value means "no user" */
 
 void args_init(struct args *args, int argc, char **argv, const struct args_option *global)
@@ -240,8 +240,7 @@ static const struct args_option *meant(const struct syntax *s, const char *word,
 	return NULL;
 }
 
-static int take(struct args *args, const struct syntax *s, const char *word, int c,
-		struct err *err)
+static int take(struct args *args, const struct syntax *s, const char *word, int c, struct err *err)
 {
 	int code = c == '?' || c == ':' ? optopt : c;
 	const struct args_option *option = meant(s, word, code);

@@ -12,24 +12,24 @@
 #include "common/err.h"
 
 enum args_kind {
-	ARGS_FLAG, /* no value */
-	ARGS_TEXT, /* anything but "" */
+	ARGS_FLAG,   /* no value */
+	ARGS_TEXT,   /* anything but "" */
 	ARGS_CHOICE, /* one word of the "a|b|c" that is its metavar */
-	ARGS_ID, /* of a restore or a tenant */
-	ARGS_STATE, /* of a restore */
-	ARGS_GOAL, /* a state, or "complete" */
-	ARGS_UID, /* 0..2^32-2 */
-	ARGS_OWNER, /* UID or UID:GID */
-	ARGS_MODE, /* octal, up to 0777 */
+	ARGS_ID,     /* of a restore or a tenant */
+	ARGS_STATE,  /* of a restore */
+	ARGS_GOAL,   /* a state, or "complete" */
+	ARGS_UID,    /* 0..2^32-2 */
+	ARGS_OWNER,  /* UID or UID:GID */
+	ARGS_MODE,   /* octal, up to 0777 */
 	ARGS_U64,
-	ARGS_BYTES, /* with K, M or G, powers of 1024 */
+	ARGS_BYTES,    /* with K, M or G, powers of 1024 */
 	ARGS_DURATION, /* as in proto.h */
-	ARGS_LAYER, /* BUILDID=FILE */
+	ARGS_LAYER,    /* BUILDID=FILE */
 };
 
 struct args_option {
-	const char *name; /* without its dashes */
-	char letter;      /* 0: none */
+	const char *name;  /* without its dashes */
+	char letter;       /* 0: none */
 	const char *value; /* metavar; NULL for a flag */
 	enum args_kind kind;
 	bool repeat; /* may be given more than once */
@@ -43,9 +43,9 @@ struct args_given {
 
 struct args {
 	char **argv;
-	int argc, next; /* next: the first word not yet looked at */
+	int argc, next;                         /* next: the first word not yet looked at */
 	const struct args_option *global, *own; /* own: NULL until the verb is known */
-	struct args_given *given; /* owned */
+	struct args_given *given;               /* owned */
 	size_t ngiven;
 	const char **words; /* owned, room for argc: what is no option */
 	size_t nwords;

@@ -113,8 +113,8 @@ static int end_lines(struct stream *stream, struct err *err)
 	return stream->rest.len > 0 ? on_piece("\n", 1, stream, err) : 0;
 }
 
-int client_call(struct client *c, const struct client_request *req,
-		struct json_object **ret_reply, struct err *err)
+int client_call(struct client *c, const struct client_request *req, struct json_object **ret_reply,
+		struct err *err)
 {
 	const int plain = JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE;
 	struct stream stream = {.req = req};

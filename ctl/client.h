@@ -9,9 +9,9 @@
 
 #include "common/js.h"
 
-#define CLIENT_TIMEOUT_MS 60000       /* for a request without a time of its own */
-#define CLIENT_LINE_MAX (64u << 10)   /* bytes of one line of a stream */
-#define CLIENT_TOKEN_MAX 1024         /* bytes that client_escape() takes */
+#define CLIENT_TIMEOUT_MS 60000     /* for a request without a time of its own */
+#define CLIENT_LINE_MAX (64u << 10) /* bytes of one line of a stream */
+#define CLIENT_TOKEN_MAX 1024       /* bytes that client_escape() takes */
 
 struct client {
 	const char *path; /* borrowed: the control socket */
@@ -21,7 +21,7 @@ struct client {
 
 struct client_request {
 	const char *method;
-	const char *target; /* path and query, already escaped */
+	const char *target;       /* path and query, already escaped */
 	struct json_object *body; /* borrowed; NULL: none */
 	/* Until the reply is complete; of a stream, between two pieces. 0: CLIENT_TIMEOUT_MS. */
 	uint64_t timeout_ms;
@@ -41,8 +41,8 @@ struct client_request {
  * ERR_DENIED (the socket's rights), ERR_PATH (no socket path), ERR_PEER (the answer
  * is not HTTP, or too large), or what the daemon said, which is then c->problem too.
  */
-int client_call(struct client *c, const struct client_request *req,
-		struct json_object **ret_reply, struct err *err);
+int client_call(struct client *c, const struct client_request *req, struct json_object **ret_reply,
+		struct err *err);
 void client_fini(struct client *c);
 
 /* Percent-encode for a query. False if @text is longer than CLIENT_TOKEN_MAX. */

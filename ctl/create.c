@@ -121,8 +121,7 @@ static int each(const struct args *args, const char *name, struct json_object *i
 	for (size_t i = 0; i < args->ngiven; i++) {
 		const struct args_given *given = &args->given[i];
 
-		if (strcmp(given->option->name, name) == 0 &&
-		    add(into, given->value, err) < 0)
+		if (strcmp(given->option->name, name) == 0 && add(into, given->value, err) < 0)
 			return -1;
 	}
 	return 0;

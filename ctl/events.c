@@ -49,8 +49,7 @@ static void build_target(const struct ctl *ctl, const struct stream *stream, cha
 
 	/* Who names a place is refused when it is gone; who does not gets all there is. */
 	if (ctl_option(ctl, "after"))
-		snprintf(after, sizeof(after), "&after=%llu",
-			 (unsigned long long)stream->last_seq);
+		snprintf(after, sizeof(after), "&after=%llu", (unsigned long long)stream->last_seq);
 	snprintf(target, CTL_TARGET_MAX, "/v1/events?follow=%s%s%s%s", follow, after,
 		 id ? "&restore=" : "", id ? id : "");
 }

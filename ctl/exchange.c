@@ -19,7 +19,7 @@
  */
 #define ASK_FIRST_BYTES (32u << 10)
 #define ASK_FIRST_MS 10000L /* then it is sent in any case */
-#define TOO_LARGE_CODE 100 /* CURLE_TOO_LARGE, which libcurl has since 8.6 */
+#define TOO_LARGE_CODE 100  /* CURLE_TOO_LARGE, which libcurl has since 8.6 */
 
 struct api_request {
 	const struct exchange_request *req;
@@ -54,7 +54,8 @@ static int cannot_reach(struct api_request *c, int cause)
 			       c->req->socket, strerror(cause));
 	return err_set(c->err, ERR_UNREADY,
 		       "is uffdd running? cannot reach it at socket %s: %s (-S or " PROTO_SOCKET_ENV
-		       " names another)", c->req->socket, strerror(cause));
+		       " names another)",
+		       c->req->socket, strerror(cause));
 }
 
 /* ---- bytes that come ---- */
@@ -220,7 +221,7 @@ static int take_body(struct api_request *c, const char *bytes, size_t len)
 		return c->req->on_piece(bytes, len, c->req->arg, c->err);
 	}
 	return body->len + len > EXCHANGE_BODY_MAX ? too_long(c->err)
-					       : text_add(body, bytes, len, c->err);
+						   : text_add(body, bytes, len, c->err);
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)

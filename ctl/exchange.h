@@ -17,8 +17,8 @@
 struct exchange_request {
 	const char *socket; /* path */
 	const char *method;
-	const char *target; /* path and query, already escaped */
-	const char *body;   /* sent as application/json; NULL: none, and no headers about it */
+	const char *target;  /* path and query, already escaped */
+	const char *body;    /* sent as application/json; NULL: none, and no headers about it */
 	uint64_t timeout_ms; /* until the reply is complete; with @on_piece, between two pieces */
 	/* Called with the body of a 2xx reply as it comes, or NULL: it is gathered. */
 	int (*on_piece)(const char *bytes, size_t len, void *arg, struct err *err);
@@ -32,9 +32,9 @@ struct text {
 };
 
 struct exchange_reply {
-	int status; /* 0 until the head is whole */
+	int status;            /* 0 until the head is whole */
 	char content_type[64]; /* as sent; "" if there was none */
-	struct text head; /* status line and headers */
+	struct text head;      /* status line and headers */
 	struct text body;
 };
 

@@ -38,7 +38,8 @@ static void begin(struct output *out, struct json_object *part)
 	if (!out->ctl->json)
 		return;
 	putchar('{');
-	json_object_object_foreach(part, key, v) {
+	json_object_object_foreach(part, key, v)
+	{
 		cleanup_json struct json_object *name = json_object_new_string(key);
 
 		if (strcmp(key, "runs") == 0 || strcmp(key, "exact") == 0 ||
@@ -87,8 +88,10 @@ static void finish(struct output *out)
 	else if (!out->exact && out->inexact)
 		fprintf(stderr, "uffdctl: these states may lag: %s\n", out->inexact);
 	else if (!out->exact)
-		fprintf(stderr, "uffdctl: these states may lag; between \"uffdctl pause %s\" and "
-				"resume they are exact\n", out->ctl->args.words[0]);
+		fprintf(stderr,
+			"uffdctl: these states may lag; between \"uffdctl pause %s\" and "
+			"resume they are exact\n",
+			out->ctl->args.words[0]);
 }
 
 static int print(struct output *out)

@@ -34,13 +34,12 @@ static void put_bar(char *ret, size_t width, unsigned int percent)
 	ret[width] = '\0';
 }
 
-void progress_line(struct json_object *restore, double rate, size_t columns, char *ret,
-		   size_t len)
+void progress_line(struct json_object *restore, double rate, size_t columns, char *ret, size_t len)
 {
 	uint64_t resident = member_u64(restore, "memory.resident_bytes");
 	uint64_t total = whole(restore);
-	unsigned int percent = total ? (unsigned int)((double)min_u64(resident, total) * 100 /
-						      (double)total) : 0;
+	unsigned int percent =
+		total ? (unsigned int)((double)min_u64(resident, total) * 100 / (double)total) : 0;
 	char id[64], state[16], size[32], speed[40] = "", tail[128], bar[BAR_MAX + 1];
 	const char *s = member_string(restore, "id");
 	size_t used, width;

@@ -29,7 +29,6 @@ void progress_interrupted(void);
  * progress_line - the picture for a terminal of @columns, at most @len - 1 bytes
  * @rate: bytes/s, < 0: leave out
  */
-void progress_line(struct json_object *restore, double rate, size_t columns, char *ret,
-		   size_t len);
+void progress_line(struct json_object *restore, double rate, size_t columns, char *ret, size_t len);
 
 #endif

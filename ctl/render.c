@@ -139,7 +139,8 @@ static void cell_pairs(FILE *out, struct json_object *v, bool colour)
 		cell_plain(out, v, colour);
 		return;
 	}
-	json_object_object_foreach(v, key, member) {
+	json_object_object_foreach(v, key, member)
+	{
 		if (!member || json_object_is_type(member, json_type_object) ||
 		    json_object_is_type(member, json_type_array))
 			continue;
@@ -462,7 +463,8 @@ void render_version(FILE *out, struct json_object *server)
 	const char *separator = " (";
 
 	render_text(out, version ? version : "-");
-	json_object_object_foreach(server, key, v) {
+	json_object_object_foreach(server, key, v)
+	{
 		if (strcmp(key, "version") == 0 || !v)
 			continue;
 		fputs(separator, out);

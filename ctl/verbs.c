@@ -52,8 +52,7 @@ static int list_part(struct ctl *ctl, struct json_object *items, char *token, st
 	if (!json_object_is_type(more, json_type_array))
 		return err_set(err, ERR_PEER, "uffdd's answer has no list of restores");
 	for (size_t i = 0; i < json_object_array_length(more); i++)
-		json_object_array_add(items,
-				      json_object_get(json_object_array_get_idx(more, i)));
+		json_object_array_add(items, json_object_get(json_object_array_get_idx(more, i)));
 	next = member_string(part, "next_page_token");
 	snprintf(token, CLIENT_TOKEN_MAX + 2, "%s", next ? next : "");
 	return 0;
@@ -180,7 +179,8 @@ static void print_more(struct json_object *more)
 static void print_status(bool ready, struct json_object *counts, struct json_object *more)
 {
 	printf("%-12s %s\n", "ready", ready ? "yes" : "no");
-	json_object_object_foreach(counts, state, n) {
+	json_object_object_foreach(counts, state, n)
+	{
 		render_text(stdout, state);
 		printf("%*s %llu\n", (int)(12 - min_u64(strlen(state), 12)), "",
 		       (unsigned long long)json_object_get_uint64(n));
@@ -313,15 +313,18 @@ static int prefetch_body(struct ctl *ctl, struct json_object *body, struct err *
 	uint64_t bytes = 0;
 
 	if (!word && !rate && !max)
-		return err_set(err, ERR_INVALID, "none, working-set, all, pause, resume, --rate "
+		return err_set(err, ERR_INVALID,
+			       "none, working-set, all, pause, resume, --rate "
 			       "or --max-resident is missing");
 	if (word && spec_prefetch_parse(word, &mode) == 0)
 		js_add_string(body, "mode", word);
 	else if (word && (strcmp(word, "pause") == 0 || strcmp(word, "resume") == 0))
 		js_add_bool(body, "paused", strcmp(word, "pause") == 0);
 	else if (word)
-		return err_set(err, ERR_INVALID, "none, working-set, all, pause or resume is "
-			       "wanted, not \"%s\"", word);
+		return err_set(err, ERR_INVALID,
+			       "none, working-set, all, pause or resume is "
+			       "wanted, not \"%s\"",
+			       word);
 	if (rate && args_bytes(rate, &bytes))
 		js_add_u64(body, "rate_bytes_per_s", bytes);
 	if (max && args_bytes(max, &bytes))
@@ -375,6 +378,7 @@ static int version_run(struct ctl *ctl)
 
 /* ---- the table ---- */
 
+/* clang-format off */
 const struct verb verbs_table[] = {
 	{"create", "--snapshot DIR | --memory FILE... | --header FILE --layer BUILDID=FILE...",
 	 "Create a restore; its socket is listening when this ends.",
@@ -405,6 +409,7 @@ const struct verb verbs_table[] = {
 	 NULL, 1, 1, 1, restart_run},
 	{0},
 };
+/* clang-format on */
 
 const struct verb *verbs_find(const char *name)
 {
@@ -426,7 +431,8 @@ int verbs_check(const struct verb *verb, const struct args *args, struct err *er
 		if (!proto_id_valid(args->words[i]))
 			return err_set(err, ERR_INVALID,
 				       "\"%.200s\" is no id: letters, digits, \".\", \"_\" and "
-				       "\"-\", at most %d", args->words[i], PROTO_ID_MAX);
+				       "\"-\", at most %d",
+				       args->words[i], PROTO_ID_MAX);
 	return 0;
 }
 
@@ -434,7 +440,8 @@ void verbs_help(FILE *out)
 {
 	fputs("Usage: uffdctl [OPTION]... VERB ...\n\n"
 	      "Talks to uffdd, which serves the memory of microVMs restored from snapshots.\n\n"
-	      "Verbs:\n", out);
+	      "Verbs:\n",
+	      out);
 	for (const struct verb *v = verbs_table; v->name; v++)
 		fprintf(out, "  %-14s %s\n", v->name, v->help);
 	fputs("\nOptions, before or after the verb:\n", out);

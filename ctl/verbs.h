@@ -10,8 +10,8 @@
 
 struct verb {
 	const char *name;
-	const char *operands; /* as in the synopsis */
-	const char *help;     /* one sentence */
+	const char *operands;              /* as in the synopsis */
+	const char *help;                  /* one sentence */
 	const struct args_option *options; /* NULL: none of its own */
 	size_t min_words, max_words;
 	size_t ids; /* so many of the first words are ids of restores */

@@ -8,10 +8,10 @@
 #include "ctl/progress.h"
 #include "ctl/render.h"
 
-#define POLL_MS 30000     /* one long poll */
+#define POLL_MS 30000      /* one long poll */
 #define POLL_DRAWN_MS 1000 /* while a bar is drawn */
-#define PACE_MS 100       /* between polls that are answered at once */
-#define SLACK_MS 10000    /* how much later than asked for an answer may come */
+#define PACE_MS 100        /* between polls that are answered at once */
+#define SLACK_MS 10000     /* how much later than asked for an answer may come */
 
 const struct args_option wait_options[] = {
 	{"for", 0, "STATE", ARGS_GOAL, false,

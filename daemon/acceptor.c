@@ -17,7 +17,8 @@
 #define EVERY_US 10000
 #define AGAIN_US 100000 /* when descriptors or the worker's queue are short */
 
-void acceptor_init(struct acceptor *d, struct event_base *base, const struct acceptor_hooks *hooks, void *arg)
+void acceptor_init(struct acceptor *d, struct event_base *base, const struct acceptor_hooks *hooks,
+		   void *arg)
 {
 	*d = (struct acceptor){.base = base, .hooks = hooks, .arg = arg, .fd = -1};
 }
@@ -159,8 +160,7 @@ static bool came_to(const char *own_path, int sock)
 	socklen_t len = sizeof(at);
 
 	return own_path && getsockname(sock, (struct sockaddr *)&at, &len) == 0 &&
-	       at.sun_family == AF_UNIX &&
-	       strncmp(at.sun_path, own_path, sizeof(at.sun_path)) == 0;
+	       at.sun_family == AF_UNIX && strncmp(at.sun_path, own_path, sizeof(at.sun_path)) == 0;
 }
 
 void acceptor_keep(struct acceptor *d, int *sock, const char *own_path)
@@ -169,7 +169,8 @@ void acceptor_keep(struct acceptor *d, int *sock, const char *own_path)
 	if (*sock >= 0 && d->n < CHAN_PEERS_MAX && d->on_peer) {
 		bool ours = came_to(own_path, *sock);
 
-		d->peers[d->n++] = (struct acceptor_peer){steal_fd(sock), .told = true, .ours = ours};
+		d->peers[d->n++] = (struct acceptor_peer){steal_fd(sock), .told = true,
+							  .ours = ours};
 	}
 	arm(d);
 }
@@ -203,9 +204,8 @@ bool acceptor_has_peer(const struct acceptor *d, pid_t pid, uid_t uid)
 		struct sock_peer who;
 		struct err err;
 
-		if (d->peers[i].ours &&
-		    sock_peer(d->peers[i].sock, &who, &err) == 0 && who.pid == pid &&
-		    who.uid == uid)
+		if (d->peers[i].ours && sock_peer(d->peers[i].sock, &who, &err) == 0 &&
+		    who.pid == pid && who.uid == uid)
 			return true;
 	}
 	return false;
@@ -220,7 +220,7 @@ void acceptor_hand_over(struct acceptor *d)
 }
 
 bool acceptor_find(const struct acceptor *d, uid_t uid, int map_fd, const struct pagemap_view *view,
-	       int *ret_pidfd, int *ret_uffd)
+		   int *ret_pidfd, int *ret_uffd)
 {
 	*ret_pidfd = *ret_uffd = -1;
 	for (size_t i = 0; i < d->n && *ret_uffd < 0; i++) {

@@ -31,18 +31,19 @@ struct acceptor_hooks {
 };
 
 struct acceptor {
-	struct event_base *base;        /* borrowed */
+	struct event_base *base;            /* borrowed */
 	const struct acceptor_hooks *hooks; /* borrowed */
 	void *arg;
-	int fd;                         /* owned duplicate of the listening socket, or -1 */
-	struct event *on_peer, *again;  /* owned; NULL: nobody is let in (yet) */
-	uint64_t due_us;                /* the pace: see wait_us() */
+	int fd;                        /* owned duplicate of the listening socket, or -1 */
+	struct event *on_peer, *again; /* owned; NULL: nobody is let in (yet) */
+	uint64_t due_us;               /* the pace: see wait_us() */
 	size_t n;
-	size_t awaited;                 /* a worker that came back has announced them */
+	size_t awaited; /* a worker that came back has announced them */
 	struct acceptor_peer peers[CHAN_PEERS_MAX];
 };
 
-void acceptor_init(struct acceptor *d, struct event_base *base, const struct acceptor_hooks *hooks, void *arg);
+void acceptor_init(struct acceptor *d, struct event_base *base, const struct acceptor_hooks *hooks,
+		   void *arg);
 /*
  * The worker is ready. @fd, when there is one, is taken: the socket, maybe again.
  * @waits: a VMM is still to come
@@ -76,6 +77,6 @@ void acceptor_hand_over(struct acceptor *d);
  * and its uffd, or -1 when its message has none (any more); both owned by the caller.
  */
 bool acceptor_find(const struct acceptor *d, uid_t uid, int map_fd, const struct pagemap_view *view,
-	       int *ret_pidfd, int *ret_uffd);
+		   int *ret_pidfd, int *ret_uffd);
 
 #endif

@@ -11,8 +11,8 @@
 #include "common/base.h"
 
 #define ALLOWANCE_CHEAP 1
-#define ALLOWANCE_DEAR 10     /* what costs a transaction of the store, or an event */
-#define ALLOWANCE_ANSWERS 20  /* one to any message of ours: the dearest, and some more */
+#define ALLOWANCE_DEAR 10    /* what costs a transaction of the store, or an event */
+#define ALLOWANCE_ANSWERS 20 /* one to any message of ours: the dearest, and some more */
 /* All that is ever said unasked: 129 FILES, 16 PEER and REFUSED each, some dear ones. */
 #define ALLOWANCE_MAX 1000
 #define ALLOWANCE_PER_S 100

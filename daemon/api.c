@@ -22,7 +22,10 @@ struct api {
 static void on_request(struct http_request *req, void *arg)
 {
 	struct api *api = arg;
-	struct api_request c = {.req = req, .sup = api->sup, .polls = &api->polls, .streams = &api->streams};
+	struct api_request c = {.req = req,
+				.sup = api->sup,
+				.polls = &api->polls,
+				.streams = &api->streams};
 
 	routes_answer(&c);
 }

@@ -34,7 +34,7 @@ void api_reply_restore(struct http_request *req, int status, const struct restor
 }
 
 int api_query_u64(struct api_request *c, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
-		   struct err *err)
+		  struct err *err)
 {
 	const char *text = http_query(c->req, key);
 
@@ -63,7 +63,7 @@ int api_query_bool(struct api_request *c, const char *key, bool *ret, struct err
 }
 
 int api_query_ms(struct api_request *c, const char *key, uint64_t max_ms, uint64_t *ret,
-		  struct err *err)
+		 struct err *err)
 {
 	const char *text = http_query(c->req, key);
 	uint64_t ms;
@@ -71,8 +71,10 @@ int api_query_ms(struct api_request *c, const char *key, uint64_t max_ms, uint64
 	if (!text)
 		return 0;
 	if (!proto_duration_ms(text, &ms) || ms > max_ms)
-		return err_set(err, ERR_INVALID, "%s: must be a duration such as 500ms or 30s, at "
-			       "most %llus", key, (unsigned long long)(max_ms / 1000));
+		return err_set(err, ERR_INVALID,
+			       "%s: must be a duration such as 500ms or 30s, at "
+			       "most %llus",
+			       key, (unsigned long long)(max_ms / 1000));
 	*ret = ms;
 	return 0;
 }

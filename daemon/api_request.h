@@ -21,7 +21,7 @@ struct long_polls;
 
 struct api_request {
 	struct http_request *req;
-	struct supervisor *sup;    /* borrowed, like all here */
+	struct supervisor *sup; /* borrowed, like all here */
 	struct long_polls *polls;
 	struct event_streams *streams;
 	char id[PROTO_ID_MAX + 1]; /* of the path, or "" */
@@ -35,9 +35,9 @@ void api_reply_restore(struct http_request *req, int status, const struct restor
 
 /* Query parameters; outputs are untouched when the parameter is absent. */
 int api_query_u64(struct api_request *c, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
-		   struct err *err);
+		  struct err *err);
 int api_query_bool(struct api_request *c, const char *key, bool *ret, struct err *err);
 int api_query_ms(struct api_request *c, const char *key, uint64_t max_ms, uint64_t *ret,
-		  struct err *err);
+		 struct err *err);
 
 #endif

@@ -145,8 +145,10 @@ static int await_created(struct pending *p, const char *id, struct err *err)
 	if (http_hold(p->req, on_creator_gone, p)) {
 		supervisor_forget_creator(&p->creator);
 		free(p);
-		return err_set(err, ERR_QUOTA, "too many requests wait already; restore %s is "
-			       "being created, ask for it", id);
+		return err_set(err, ERR_QUOTA,
+			       "too many requests wait already; restore %s is "
+			       "being created, ask for it",
+			       id);
 	}
 	p->held = true;
 	return 0;
@@ -247,16 +249,17 @@ int api_restores_get(struct api_request *c, struct restore *r, struct err *err)
 static bool released_or_refused(const struct restore *r, int target)
 {
 	(void)target;
-	return restore_released(r) ||
-	       (!slot_is_released(&r->slot) && !r->rec.stop_reason[0]);
+	return restore_released(r) || (!slot_is_released(&r->slot) && !r->rec.stop_reason[0]);
 }
 
 static int answer_stopped(struct http_request *req, const struct restore *restore, bool late,
 			  struct err *err)
 {
 	if (!restore_released(restore))
-		return err_set(err, ERR_STATE, "restore %s: the VMM (pid %u) lives%s; end it "
-			       "first, or stop with kill", restore->rec.id, restore->rec.vmm_pid,
+		return err_set(err, ERR_STATE,
+			       "restore %s: the VMM (pid %u) lives%s; end it "
+			       "first, or stop with kill",
+			       restore->rec.id, restore->rec.vmm_pid,
 			       late ? "" : " and its guest still needs pages");
 	api_reply_restore(req, 200, restore);
 	return 0;
@@ -280,7 +283,7 @@ static int read_prefetch(struct api_request *c, const struct restore *r, struct 
 			 struct err *err)
 {
 	static const char *const keys[] = {"mode", "rate_bytes_per_s", "paused",
-					    "max_resident_bytes", NULL};
+					   "max_resident_bytes", NULL};
 	enum spec_prefetch mode = r->rec.prefetch;
 	bool paused = r->rec.prefetch_held, have;
 	const char *name = NULL;
@@ -291,8 +294,8 @@ static int read_prefetch(struct api_request *c, const struct restore *r, struct 
 	    js_string(c->body, "", "mode", 32, &name, &have, err) ||
 	    js_u64(c->body, "", "rate_bytes_per_s", 0, INT64_MAX, &ret->rate_bytes_per_s, &have,
 		   err) ||
-	    js_u64(c->body, "", "max_resident_bytes", 0, INT64_MAX, &ret->max_resident_bytes,
-		   &have, err) ||
+	    js_u64(c->body, "", "max_resident_bytes", 0, INT64_MAX, &ret->max_resident_bytes, &have,
+		   err) ||
 	    js_bool(c->body, "", "paused", &paused, &have, err))
 		return -1;
 	if (name && spec_prefetch_parse(name, &mode))
@@ -421,8 +424,10 @@ int api_restores_pages(struct api_request *c, struct restore *r, struct err *err
 	    api_query_u64(c, "limit", 1, RUNS_MAX, &max, err))
 		return -1;
 	if (slot_is_released(&r->slot) || !r->rec.page_bytes)
-		return err_set(err, ERR_STATE, "restore %s is %s: there are page states while a "
-			       "VMM is connected", r->rec.id, proto_state_name(r->rec.state));
+		return err_set(err, ERR_STATE,
+			       "restore %s is %s: there are page states while a "
+			       "VMM is connected",
+			       r->rec.id, proto_state_name(r->rec.state));
 	runs = xcalloc(max, sizeof(*runs));
 	if (restore_open_map(r, &map, err) || pagemap_view(map, &view, err) ||
 	    pagemap_runs(map, &view, offset, runs, max, &n, &next, err))

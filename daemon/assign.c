@@ -68,7 +68,8 @@ static uint32_t read_groups(const char *text, uint32_t groups[CHAN_GROUPS_MAX])
 static void fill_identity(const struct restore *r, struct chan_assign *a)
 {
 	memcpy(a->id, r->rec.id, sizeof(a->id));
-	snprintf(a->reconnect_path, sizeof(a->reconnect_path), "%.94s/workers.sock", r->host->conf.run_dir);
+	snprintf(a->reconnect_path, sizeof(a->reconnect_path), "%.94s/workers.sock",
+		 r->host->conf.run_dir);
 	a->become = geteuid() == 0;
 	a->uid = r->rec.caller_uid;
 	a->gid = r->rec.caller_gid;
@@ -153,8 +154,8 @@ int assign_successor(struct restore *r, struct err *err)
 	cleanup_fd int map = -1;
 
 	if (r->hold.uffd >= 0)
-		return restore_open_map(r, &map, err) ||
-		       assign(r, CHAN_ASSIGN_SERVE, map, err) ? -1 : 0;
+		return restore_open_map(r, &map, err) || assign(r, CHAN_ASSIGN_SERVE, map, err) ? -1
+												: 0;
 	/* Nothing was installed yet: begin the page map anew. */
 	if (make_map(r, &map, err) || (r->hold.acceptor.fd < 0 && make_socket(r, err)))
 		return -1;

@@ -22,7 +22,8 @@ static bool is_deferred(const struct restore *r)
 /* What it may still have to hold. */
 static int64_t promised(const struct restore *r)
 {
-	int has = (r->worker ? 2 : r->hold.old_worker >= 0) + (r->hold.uffd >= 0) + (r->hold.vmm >= 0);
+	int has = (r->worker ? 2 : r->hold.old_worker >= 0) + (r->hold.uffd >= 0) +
+		  (r->hold.vmm >= 0);
 
 	return is_deferred(r) || slot_is_released(&r->slot) ? 0 : DESCRIPTORS_PER_RESTORE - has;
 }
@@ -56,10 +57,11 @@ int capacity_check(const struct capacity *c, struct err *err)
 
 	if (left >= DESCRIPTORS_PER_RESTORE)
 		return 0;
-	return err_set(err, ERR_QUOTA, "a restore needs %d descriptors, %lld are missing: the "
+	return err_set(err, ERR_QUOTA,
+		       "a restore needs %d descriptors, %lld are missing: the "
 		       "daemon may have %llu, end other restores or raise its limit of open files "
-		       "(LimitNOFILE=, ulimit -Hn)", DESCRIPTORS_PER_RESTORE,
-		       (long long)(DESCRIPTORS_PER_RESTORE - left),
+		       "(LimitNOFILE=, ulimit -Hn)",
+		       DESCRIPTORS_PER_RESTORE, (long long)(DESCRIPTORS_PER_RESTORE - left),
 		       (unsigned long long)descriptors_limit());
 }
 
@@ -90,7 +92,8 @@ static void look_at_orphans(struct capacity *c)
 
 		if (is_deferred(r) && rec->vmm_pid && !is_there(rec->vmm_pid, rec->vmm_start))
 			go_on(r);
-		else if (is_deferred(r) && !is_there(rec->worker_pid, rec->worker_start) && has_share(c))
+		else if (is_deferred(r) && !is_there(rec->worker_pid, rec->worker_start) &&
+			 has_share(c))
 			go_on(r);
 	}
 }
@@ -129,8 +132,7 @@ void capacity_take_up(struct capacity *c, struct restore *r)
 	r->hold.uffd = notify_take(r->rec.id);
 	if (log_allow(&limit, now_us()))
 		log_warning("no descriptors are left for a restore; its worker serves on alone",
-			    "id=%s limit=%llu", r->rec.id,
-			    (unsigned long long)descriptors_limit());
+			    "id=%s limit=%llu", r->rec.id, (unsigned long long)descriptors_limit());
 	if (!c->again)
 		c->again = evtimer_new(c->host->base, on_again, c);
 	look_later(c);

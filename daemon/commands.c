@@ -12,7 +12,7 @@
 #define KILLED "killed"
 
 static int send_to_worker(struct restore *r, enum chan_type type, struct chan_msg *msg,
-		       struct err *err)
+			  struct err *err)
 {
 	if (!r->worker)
 		return err_set(err, ERR_STATE, "restore %s has no worker", r->rec.id);
@@ -67,16 +67,18 @@ static bool is_complete(const struct restore *r)
 /* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
 static bool leaves_by_worker(const struct restore *r)
 {
-	return r->slot.state != SLOT_LOST && (is_complete(r) || (r->spec.on_failure == FAILURE_POISON &&
-						   r->rec.memory_bytes));
+	return r->slot.state != SLOT_LOST &&
+	       (is_complete(r) || (r->spec.on_failure == FAILURE_POISON && r->rec.memory_bytes));
 }
 
 static int check_stop(const struct restore *r, bool kill, struct err *err)
 {
 	if (kill || r->spec.on_failure == FAILURE_KILL || leaves_by_worker(r))
 		return 0;
-	return err_set(err, ERR_STATE, "restore %s: the VMM (pid %u) lives and its guest still "
-		       "needs pages; end it first, or stop with kill", r->rec.id, r->rec.vmm_pid);
+	return err_set(err, ERR_STATE,
+		       "restore %s: the VMM (pid %u) lives and its guest still "
+		       "needs pages; end it first, or stop with kill",
+		       r->rec.id, r->rec.vmm_pid);
 }
 
 static void forget_stop(struct restore *r, const struct err *why)
@@ -177,7 +179,8 @@ int commands_stop(struct restore *r, uint64_t grace_ms, bool kill, struct err *e
 	if (slot_is_released(&r->slot))
 		return 0;
 	if (r->slot.state == SLOT_DEFERRED)
-		return err_set(err, ERR_UNREADY, "restore %s: the daemon has no descriptors for it "
+		return err_set(err, ERR_UNREADY,
+			       "restore %s: the daemon has no descriptors for it "
 			       "yet, raise its limit of open files (LimitNOFILE=, ulimit -Hn)",
 			       r->rec.id);
 	switch (r->rec.state) {

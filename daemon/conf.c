@@ -133,12 +133,12 @@ static int set_bool(void *to, const struct option_row *o, const char *text, cons
 }
 
 static int set_uint(void *to, const struct option_row *o, const char *text, const char *cwd,
-		     struct err *err)
+		    struct err *err)
 {
 	(void)cwd;
 	if (!parse_u64(text, o->min, o->max, to))
-		return err_set(err, ERR_INVALID,
-			       "must be a number from %" PRIu64 " to %" PRIu64, o->min, o->max);
+		return err_set(err, ERR_INVALID, "must be a number from %" PRIu64 " to %" PRIu64,
+			       o->min, o->max);
 	return 0;
 }
 
@@ -150,8 +150,9 @@ static int set_duration(void *to, const struct option_row *o, const char *text, 
 	(void)cwd;
 	switch (parse_duration_ms(text, &ms)) {
 	case PARSE_NO_NUMBER:
-		return err_set(err, ERR_INVALID, "must be a time like \"500ms\", \"30s\", "
-						 "\"5m\", \"1h\" or \"3d\"");
+		return err_set(err, ERR_INVALID,
+			       "must be a time like \"500ms\", \"30s\", "
+			       "\"5m\", \"1h\" or \"3d\"");
 	case PARSE_NO_UNIT:
 		return err_set(err, ERR_INVALID, "needs a unit: ms, s, m, h or d");
 	case PARSE_OK:
@@ -227,6 +228,7 @@ static int set_level(void *to, const struct option_row *o, const char *text, con
 	return 0;
 }
 
+/* clang-format off */
 static const struct {
 	setter set;
 	enum json_type json; /* how the file writes it */
@@ -241,6 +243,7 @@ static const struct {
 	[TYPE_NAME]     = {set_name, json_type_string, "a text", "NAME"},
 	[TYPE_LEVEL]    = {set_level, json_type_string, "a text", "LEVEL"},
 };
+/* clang-format on */
 
 static int set(struct conf *conf, const struct option_row *o, const char *text, const char *cwd,
 	       struct err *err)
@@ -408,8 +411,8 @@ static int apply_flags(struct conf *conf, const struct flags *f, const char *cwd
 int conf_parse_args(int argc, char **argv, struct conf *ret, enum conf_outcome *ret_outcome,
 		    struct err *err)
 {
-	static const struct option_row config = {"config", TYPE_PATH, AT(file), 1, CONF_PATH_MAX,
-						 CONF_DEFAULT_FILE, NULL};
+	static const struct option_row config = {"config",      TYPE_PATH,         AT(file), 1,
+						 CONF_PATH_MAX, CONF_DEFAULT_FILE, NULL};
 	struct flags f = {.outcome = CONF_RUN};
 	cleanup_free char *cwd = NULL;
 	struct conf conf;

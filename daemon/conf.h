@@ -29,16 +29,16 @@ struct conf {
 	char worker[CONF_PATH_MAX + 1]; /* program; "" = look for it */
 	enum log_level log_level;
 
-	uint32_t socket_mode;                /* of the control socket, permission bits */
+	uint32_t socket_mode;                 /* of the control socket, permission bits */
 	char socket_group[CONF_NAME_MAX + 1]; /* "" = leave it */
 
 	uint64_t pool_workers;
 	uint64_t prefetch_leases; /* 0: half of the CPUs, at least one */
 	uint64_t prefetch_slice_ms;
-	uint64_t prefetch_bytes_per_s; /* of all leases together; 0: no limit */
+	uint64_t prefetch_bytes_per_s;  /* of all leases together; 0: no limit */
 	uint64_t prefetch_margin_bytes; /* of memory that others need, too */
 	uint64_t worker_restarts, worker_restart_window_ms; /* more deaths in it: failed */
-	uint64_t max_restores, max_restores_per_tenant; /* live ones */
+	uint64_t max_restores, max_restores_per_tenant;     /* live ones */
 	uint64_t snapshot_bytes_max;
 	uint64_t connect_timeout_max_ms;
 	uint64_t ended_retention_ms;

@@ -22,9 +22,10 @@ static const char *hear_other_size(struct restore *r, uint64_t bytes)
 
 	if (r->rec.state != STATE_WAITING)
 		return "of a snapshot of another size";
-	snprintf(reason, sizeof(reason), "the snapshot had %llu bytes of memory and has %llu now: "
-		 "its files were replaced or changed", (unsigned long long)r->rec.size_bytes,
-		 (unsigned long long)bytes);
+	snprintf(reason, sizeof(reason),
+		 "the snapshot had %llu bytes of memory and has %llu now: "
+		 "its files were replaced or changed",
+		 (unsigned long long)r->rec.size_bytes, (unsigned long long)bytes);
 	restore_fail(r, reason);
 	return NULL;
 }
@@ -315,13 +316,14 @@ static const char *on_wset_made(struct restore *r, const struct chan_msg *msg, i
 
 #define IN(phase) (1u << (phase))
 #define LOADING (IN(PHASE_CREATING) | IN(PHASE_SUCCEEDING))
-#define GUEST   (IN(PHASE_SERVING) | IN(PHASE_FAILED))
-#define LOADED  (IN(PHASE_WAITING) | GUEST)
+#define GUEST (IN(PHASE_SERVING) | IN(PHASE_FAILED))
+#define LOADED (IN(PHASE_WAITING) | GUEST)
 
 /*
  * A handler returns NULL, and then the restore may be gone; or it has done nothing and
  * returns what is wrong with the message.
  */
+/* clang-format off */
 static const struct word {
 	enum chan_type type;
 	const char *(*handle)(struct restore *r, const struct chan_msg *msg, int *fds);
@@ -344,6 +346,7 @@ static const struct word {
 	{CHAN_RELEASED,   on_released,   IN(PHASE_SERVING),          ALLOWANCE_DEAR},
 	{CHAN_FAILED,     on_failed,     LOADING | LOADED,           ALLOWANCE_DEAR},
 };
+/* clang-format on */
 
 static const struct word *find_word(enum chan_type type)
 {

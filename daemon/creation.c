@@ -47,8 +47,10 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	err_set(&err, ERR_TIMEOUT, "opening the snapshot took more than %d s: is its file system "
-		"reachable?", LOAD_BY_S);
+	err_set(&err, ERR_TIMEOUT,
+		"opening the snapshot took more than %d s: is its file system "
+		"reachable?",
+		LOAD_BY_S);
 	creation_failed(r, &err);
 }
 
@@ -60,9 +62,10 @@ static int check_size(const struct restore *r, uint64_t bytes, struct err *err)
 
 	if (bytes <= max)
 		return 0;
-	return err_set(err, ERR_SNAPSHOT, "the snapshot has %llu bytes of memory, at most %llu are "
-		       "configured (snapshot_bytes_max)", (unsigned long long)bytes,
-		       (unsigned long long)max);
+	return err_set(err, ERR_SNAPSHOT,
+		       "the snapshot has %llu bytes of memory, at most %llu are "
+		       "configured (snapshot_bytes_max)",
+		       (unsigned long long)bytes, (unsigned long long)max);
 }
 
 /* In the store before anybody hears of it. */

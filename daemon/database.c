@@ -29,6 +29,7 @@
  * Index = version it starts from. Never change one that was released: add another.
  * An index on a column holds the row's seq, too: (tenant) serves "tenant = ? and seq > ?".
  */
+/* clang-format off */
 static const char *const migrations[] = {
 	"CREATE TABLE restores ("
 	"id TEXT NOT NULL PRIMARY KEY CHECK (id <> ''),"
@@ -79,6 +80,7 @@ static const char *const migrations[] = {
 	"PRAGMA application_id = " STR(APPLICATION_ID),
 	"ALTER TABLE restores ADD COLUMN max_resident_bytes INTEGER NOT NULL DEFAULT 0",
 };
+/* clang-format on */
 #define VERSION ((int)ARRAY_LEN(migrations))
 
 int database_fail(const struct database *d, int rc, const char *what, struct err *err)
@@ -239,10 +241,11 @@ static int check_file(const struct database *d, struct err *err)
 	if (n == 0 || access(journal, F_OK) == 0)
 		return 0;
 	if (n < (ssize_t)sizeof(head) || memcmp(head, magic, sizeof(magic)) != 0)
-		return err_set(err, ERR_SYSTEM,
-			       "database %s is damaged, or not an SQLite file: move it away, or put "
-			       "a copy of it back",
-			       d->path);
+		return err_set(
+			err, ERR_SYSTEM,
+			"database %s is damaged, or not an SQLite file: move it away, or put "
+			"a copy of it back",
+			d->path);
 	return check_identity(d, be32(head + 68), (int32_t)be32(head + 60), err);
 }
 
@@ -341,7 +344,8 @@ static int set_up(struct database *d, struct err *err)
 			       "--state-dir on a local disk",
 			       d->path, mode);
 	if (exec(d,
-		 "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = OFF;"
+		 "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = "
+		 "OFF;"
 		 "PRAGMA journal_size_limit = " WAL_BYTES_KEPT,
 		 "configure it", err) < 0)
 		return -1;

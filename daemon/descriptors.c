@@ -22,10 +22,12 @@ int descriptors_raise(struct err *err)
 				       (unsigned long long)l.rlim_max);
 	}
 	if (l.rlim_cur < DESCRIPTORS_MIN)
-		return err_set(err, ERR_SYSTEM, "%llu open files are allowed, at least %d are "
+		return err_set(err, ERR_SYSTEM,
+			       "%llu open files are allowed, at least %d are "
 			       "needed, and %d more for each restore: raise the limit "
-			       "(LimitNOFILE=, ulimit -Hn)", (unsigned long long)l.rlim_cur,
-			       DESCRIPTORS_MIN, DESCRIPTORS_PER_RESTORE);
+			       "(LimitNOFILE=, ulimit -Hn)",
+			       (unsigned long long)l.rlim_cur, DESCRIPTORS_MIN,
+			       DESCRIPTORS_PER_RESTORE);
 	log_info("descriptors", "limit=%llu per_restore=%d", (unsigned long long)l.rlim_cur,
 		 DESCRIPTORS_PER_RESTORE);
 	return 0;

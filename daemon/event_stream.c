@@ -48,8 +48,9 @@ static int send_event(void *arg, const struct store_event *event, struct err *er
 {
 	struct event_stream *f = arg;
 	cleanup_json struct json_object *o = json_view_event(event);
-	const char *text = json_object_to_json_string_ext(
-		o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *text = json_object_to_json_string_ext(o,
+							  JSON_C_TO_STRING_PLAIN |
+								  JSON_C_TO_STRING_NOSLASHESCAPE);
 	size_t len = strlen(text);
 	cleanup_free char *line = xcalloc(1, len + 1);
 
@@ -110,8 +111,8 @@ void event_stream_wake(struct event_streams *streams)
 	struct event_stream *f;
 
 	TAILQ_FOREACH(f, &streams->open, link)
-		if (!evtimer_pending(f->more, NULL))
-			again_in(f, 0);
+	if (!evtimer_pending(f->more, NULL))
+		again_in(f, 0);
 }
 
 /* An asker who names a place must hear it if what followed is gone. */
@@ -124,9 +125,10 @@ static int check_after(struct api_request *c, uint64_t *after, struct err *err)
 	    store_event_range(c->streams->store, &oldest, &newest, err))
 		return -1;
 	if (named && *after + 1 < oldest)
-		return err_set(err, ERR_TRIMMED, "events up to %llu are no longer kept: list the "
-			       "restores and follow from %llu", (unsigned long long)oldest - 1,
-			       (unsigned long long)oldest - 1);
+		return err_set(err, ERR_TRIMMED,
+			       "events up to %llu are no longer kept: list the "
+			       "restores and follow from %llu",
+			       (unsigned long long)oldest - 1, (unsigned long long)oldest - 1);
 	return 0;
 }
 
@@ -134,8 +136,7 @@ static int read_query(struct api_request *c, struct event_stream *f, struct err 
 {
 	const char *restore = http_query(c->req, "restore");
 
-	if (check_after(c, &f->after, err) ||
-	    api_query_bool(c, "follow", &f->follow, err))
+	if (check_after(c, &f->after, err) || api_query_bool(c, "follow", &f->follow, err))
 		return -1;
 	if (restore && !proto_id_valid(restore))
 		return err_set(err, ERR_INVALID, "restore: is not an id");

@@ -22,7 +22,8 @@ struct event_streams {
 };
 
 /* Streams end with their HTTP server, so there is nothing to be freed. */
-void event_streams_init(struct event_streams *streams, struct event_base *base, struct store *store);
+void event_streams_init(struct event_streams *streams, struct event_base *base,
+			struct store *store);
 
 /* A handler; the stream has the events of @tenant, or of all where it is NULL. */
 int event_stream_get(struct api_request *c, const char *tenant, struct err *err);

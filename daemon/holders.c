@@ -38,8 +38,8 @@ static int make_socket(const char *id, uid_t uid, const struct place *p, int *re
 	struct err err;
 
 	unlink(p->path);
-	if (sock_bind(p->path, SOCK_SEQPACKET, 0600, root ? uid : SOCK_KEEP_OWNER,
-		      SOCK_KEEP_OWNER, ret_fd, &err) == 0)
+	if (sock_bind(p->path, SOCK_SEQPACKET, 0600, root ? uid : SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
+		      ret_fd, &err) == 0)
 		return 0;
 	log_warning("nobody will keep the snapshot's files", "id=%s why=%s", id, err.msg);
 	return -1;
@@ -73,8 +73,8 @@ static bool is_holder(const struct place *p, int fd, struct sock_peer *ret)
 	struct stat st;
 	struct err err;
 
-	return lstat(p->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-	       sock_peer(fd, ret, &err) == 0 && ret->uid == st.st_uid && ret->pid != getpid();
+	return lstat(p->path, &st) == 0 && S_ISSOCK(st.st_mode) && sock_peer(fd, ret, &err) == 0 &&
+	       ret->uid == st.st_uid && ret->pid != getpid();
 }
 
 void holders_end(const struct host *host, const char *id)

@@ -15,19 +15,19 @@
 #include "daemon/host.h"
 
 struct holdings {
-	int uffd;                 /* owned duplicate, or -1 */
-	int vmm;                  /* owned pidfd, -1: none, or not known: see vmm.h */
+	int uffd; /* owned duplicate, or -1 */
+	int vmm;  /* owned pidfd, -1: none, or not known: see vmm.h */
 	struct event *on_vmm, *ask_vmm;
-	struct life life;         /* of the VMM, once the process behind that has ended */
+	struct life life; /* of the VMM, once the process behind that has ended */
 
 	bool own_socket;          /* bound by us: we unlink it */
-	struct acceptor acceptor;         /* until a VMM is there */
+	struct acceptor acceptor; /* until a VMM is there */
 
-	int old_worker;           /* owned: pidfd of one that has lost us, or -1 */
-	struct event *back_by;    /* until then it may come back */
-	struct event *load_by;    /* until then the snapshot must be loaded, at creation */
-	struct event *no_memory;  /* until then a VMM that has none any more may end */
-	struct event *grace;      /* until then a VMM that is to be stopped may end by itself */
+	int old_worker;          /* owned: pidfd of one that has lost us, or -1 */
+	struct event *back_by;   /* until then it may come back */
+	struct event *load_by;   /* until then the snapshot must be loaded, at creation */
+	struct event *no_memory; /* until then a VMM that has none any more may end */
+	struct event *grace;     /* until then a VMM that is to be stopped may end by itself */
 
 	int map_fd;               /* owned, from its release until its worker has left; or -1 */
 	struct pagemap_view last; /* the page map as it was in the end */

@@ -215,8 +215,7 @@ static size_t count_held(const struct http *http, const uid_t *uid)
 	size_t n = 0;
 
 	LIST_FOREACH(conn, &http->conns.live, link)
-		n += conn->req && conn->req->phase != PHASE_NEW &&
-		     (!uid || conn->peer.uid == *uid);
+	n += conn->req && conn->req->phase != PHASE_NEW && (!uid || conn->peer.uid == *uid);
 	return n;
 }
 
@@ -307,9 +306,9 @@ static int take_place(struct http_request *req, enum phase phase, http_gone gone
 {
 	const struct http_limits *limits = &req->http->conns.limits;
 
-	if (req->phase == PHASE_NEW && (count_held(req->http, NULL) >= limits->held ||
-					count_held(req->http, &req->conn->peer.uid) >=
-						limits->held_per_uid))
+	if (req->phase == PHASE_NEW &&
+	    (count_held(req->http, NULL) >= limits->held ||
+	     count_held(req->http, &req->conn->peer.uid) >= limits->held_per_uid))
 		return -1;
 	if (req->http->handling == req)
 		req->http->handling = NULL;

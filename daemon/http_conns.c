@@ -104,8 +104,8 @@ struct http_conn *http_conns_find(struct http_conns *c, const struct evhttp_conn
 	struct http_conn *conn;
 
 	LIST_FOREACH(conn, &c->live, link)
-		if (conn->ev == ev)
-			return conn;
+	if (conn->ev == ev)
+		return conn;
 	return NULL;
 }
 
@@ -139,7 +139,7 @@ static bool within_caps(const struct http_conn *conn)
 	size_t same_uid = 0;
 
 	LIST_FOREACH(other, &c->live, link)
-		same_uid += other->peer.uid == conn->peer.uid;
+	same_uid += other->peer.uid == conn->peer.uid;
 	return c->n <= c->limits.connections && same_uid <= c->limits.connections_per_uid;
 }
 
@@ -195,9 +195,8 @@ static struct http_conn *find_overfull(struct http_conns *c)
 	struct http_conn *conn;
 
 	LIST_FOREACH(conn, &c->live, link)
-		if (!conn->busy &&
-		    evbuffer_get_length(bufferevent_get_input(conn->bev)) >= input_max(c))
-			return conn;
+	if (!conn->busy && evbuffer_get_length(bufferevent_get_input(conn->bev)) >= input_max(c))
+		return conn;
 	return NULL;
 }
 
@@ -223,8 +222,8 @@ static struct http_conn *find_late(struct http_conns *c, uint64_t now)
 	struct http_conn *conn;
 
 	LIST_FOREACH(conn, &c->live, link)
-		if (conn->deadline_us && conn->deadline_us <= now)
-			return conn;
+	if (conn->deadline_us && conn->deadline_us <= now)
+		return conn;
 	return NULL;
 }
 
@@ -241,8 +240,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		http_conn_cut(conn);
 	}
 	LIST_FOREACH(conn, &c->live, link)
-		if (conn->deadline_us && (!next || conn->deadline_us < next))
-			next = conn->deadline_us;
+	if (conn->deadline_us && (!next || conn->deadline_us < next))
+		next = conn->deadline_us;
 	if (next) {
 		struct timeval tv = ms_tv((unsigned)((next - now) / 1000 + 1));
 
@@ -274,8 +273,8 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
 
 	(void)arg;
 	LIST_FOREACH(c, &registries, link)
-		if (c->listener == listener)
-			break;
+	if (c->listener == listener)
+		break;
 	if (!c)
 		return;
 	if (log_allow(&limit, now))
@@ -296,8 +295,8 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	evconnlistener_enable(c->listener);
 }
 
-int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp *ev,
-		    int listen_fd, http_conn_closed closed, struct err *err)
+int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp *ev, int listen_fd,
+		    http_conn_closed closed, struct err *err)
 {
 	c->ev = ev;
 	c->closed = closed;

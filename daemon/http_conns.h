@@ -57,8 +57,8 @@ struct http_conns {
 };
 
 /* @listen_fd is owned from success on. @ev outlives the call to http_conns_fini(). */
-int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp *ev,
-		    int listen_fd, http_conn_closed closed, struct err *err);
+int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp *ev, int listen_fd,
+		    http_conn_closed closed, struct err *err);
 /* Closes the listening socket; safe to repeat. */
 void http_conns_stop(struct http_conns *c);
 /* After evhttp_free(). */

@@ -25,8 +25,9 @@ static int decode(char *text, bool plus_is_blank, struct err *err)
 		hi = hex(in[1]);
 		lo = hi < 0 ? -1 : hex(in[2]);
 		if (lo < 0)
-			return err_set(err, ERR_INVALID,
-				       "the request target has a %% without two hex digits after it");
+			return err_set(
+				err, ERR_INVALID,
+				"the request target has a %% without two hex digits after it");
 		if (hi == 0 && lo == 0)
 			return err_set(err, ERR_INVALID, "the request target has a NUL (%%00)");
 		*out++ = (char)(hi << 4 | lo);
@@ -65,8 +66,7 @@ static int split_query(struct http_target *t, struct err *err)
 	return 0;
 }
 
-int http_target_parse(const char *path, const char *query, struct http_target *ret,
-		      struct err *err)
+int http_target_parse(const char *path, const char *query, struct http_target *ret, struct err *err)
 {
 	struct http_target t = {0};
 

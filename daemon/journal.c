@@ -27,11 +27,11 @@ struct journal {
 	size_t nwaiting;
 	uint64_t dropped;    /* events that were lost */
 	uint64_t unwritable; /* of these, never to be written */
-	struct err err; /* why they wait */
+	struct err err;      /* why they wait */
 };
 
-static int write_entry(struct journal *j, const struct restore_record *rec,
-		       const struct entry *e, struct err *err)
+static int write_entry(struct journal *j, const struct restore_record *rec, const struct entry *e,
+		       struct err *err)
 {
 	struct store_event event = {
 		.time_ms = e->time_ms,

@@ -63,7 +63,7 @@ static void turn_soon(struct lease_scheduler *lr)
 }
 
 struct lease_scheduler *lease_scheduler_new(struct event_base *base, const struct conf *conf,
-			  const struct lease_scheduler_hooks *hooks)
+					    const struct lease_scheduler_hooks *hooks)
 {
 	struct lease_scheduler *lr = xcalloc(1, sizeof(*lr));
 	uint64_t n = count_leases(conf), answer_us = ANSWER_US;
@@ -86,7 +86,8 @@ void lease_scheduler_free(struct lease_scheduler *lr)
 	free(lr);
 }
 
-void lease_scheduler_ask(struct lease_scheduler *lr, struct claim *c, const char *tenant, uint32_t ask)
+void lease_scheduler_ask(struct lease_scheduler *lr, struct claim *c, const char *tenant,
+			 uint32_t ask)
 {
 	leases_ask(&lr->leases, c, tenant, ask);
 	turn_soon(lr);

@@ -21,12 +21,13 @@ struct lease_scheduler_hooks {
 };
 
 struct lease_scheduler *lease_scheduler_new(struct event_base *base, const struct conf *conf,
-			  const struct lease_scheduler_hooks *hooks);
+					    const struct lease_scheduler_hooks *hooks);
 /* Accepts NULL. All claims have been given back. */
 void lease_scheduler_free(struct lease_scheduler *lr);
 
 /* As leases_ask(), leases_back(). */
-void lease_scheduler_ask(struct lease_scheduler *lr, struct claim *c, const char *tenant, uint32_t ask);
+void lease_scheduler_ask(struct lease_scheduler *lr, struct claim *c, const char *tenant,
+			 uint32_t ask);
 void lease_scheduler_back(struct lease_scheduler *lr, struct claim *c);
 
 #endif

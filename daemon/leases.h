@@ -41,15 +41,15 @@ struct claim {
 TAILQ_HEAD(claims, claim);
 
 struct leases {
-	uint64_t max;       /* counted at most */
+	uint64_t max; /* counted at most */
 	uint64_t slice_us;
 	uint64_t answer_us; /* how long a revoked one may take to answer */
 	uint64_t waiting;
-	uint64_t counted;   /* held and revoked */
-	uint64_t called;    /* of these, revoked */
-	struct claims held, revoked; /* oldest first */
+	uint64_t counted;                  /* held and revoked */
+	uint64_t called;                   /* of these, revoked */
+	struct claims held, revoked;       /* oldest first */
 	TAILQ_HEAD(, leases_tenant) turns; /* those of whom somebody waits, next first */
-	void *tenants;      /* the same, by name: a tree of tsearch() */
+	void *tenants;                     /* the same, by name: a tree of tsearch() */
 };
 
 /* @max: at least 1. */

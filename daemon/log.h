@@ -20,18 +20,20 @@
 #define LOG_LINE_MAX 1024 /* with prefix and newline */
 
 /*        level              name       of syslog */
+/* clang-format off */
 #define LOG_LEVELS(X)                          \
 	X(LOG_LEVEL_ERROR,   "error",   3)     \
 	X(LOG_LEVEL_WARNING, "warning", 4)     \
 	X(LOG_LEVEL_NOTICE,  "notice",  5)     \
 	X(LOG_LEVEL_INFO,    "info",    6)     \
 	X(LOG_LEVEL_DEBUG,   "debug",   7)
+/* clang-format on */
 
 enum log_level {
 #define X(level, name, priority) level,
 	LOG_LEVELS(X)
 #undef X
-	LOG_LEVEL_COUNT
+		LOG_LEVEL_COUNT
 };
 
 /*
@@ -67,7 +69,10 @@ struct log_limit {
 	uint64_t used, since_us; /* tokens spent; when the last one came back */
 	uint64_t suppressed;     /* lines not written since the last that was */
 };
-#define LOG_LIMIT(burst_, every_us_) {.burst = (burst_), .every_us = (every_us_)}
+#define LOG_LIMIT(burst_, every_us_)                       \
+	{                                                  \
+		.burst = (burst_), .every_us = (every_us_) \
+	}
 
 /* May the caller write? The first line after a silence is preceded by the count. */
 bool log_allow(struct log_limit *limit, uint64_t now_us);

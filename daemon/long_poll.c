@@ -63,8 +63,9 @@ static bool has_reached(const struct wait_goal *goal, const struct restore *rest
 	return goal->reached(restore, goal->target);
 }
 
-int long_poll_hold(struct long_polls *waits, struct http_request *req, const struct restore *restore,
-	       uint64_t ms, const struct wait_goal *goal, struct err *err)
+int long_poll_hold(struct long_polls *waits, struct http_request *req,
+		   const struct restore *restore, uint64_t ms, const struct wait_goal *goal,
+		   struct err *err)
 {
 	struct wait *w;
 

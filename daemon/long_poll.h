@@ -45,8 +45,9 @@ void long_poll_init(struct long_polls *waits, struct event_base *base);
  * Like a handler (api_request.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
  * where too many are held.
  */
-int long_poll_hold(struct long_polls *waits, struct http_request *req, const struct restore *restore,
-	       uint64_t ms, const struct wait_goal *goal, struct err *err);
+int long_poll_hold(struct long_polls *waits, struct http_request *req,
+		   const struct restore *restore, uint64_t ms, const struct wait_goal *goal,
+		   struct err *err);
 /* @live has changed: look at those that wait for it. */
 void long_poll_look(struct long_polls *waits, const struct restore *restore);
 

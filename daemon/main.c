@@ -44,8 +44,8 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 
 static void on_libevent_log(int severity, const char *text)
 {
-	log_line(severity >= EVENT_LOG_WARN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
-		 "libevent: %s", text);
+	log_line(severity >= EVENT_LOG_WARN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "libevent: %s",
+		 text);
 }
 
 static int serve(const struct conf *conf, struct err *err)

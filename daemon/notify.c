@@ -77,7 +77,9 @@ void notify_open(void)
 static void send_text(const char *text, int fd)
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
-	struct msghdr hdr = {.msg_name = &addr, .msg_namelen = addr_len, .msg_iov = &iov,
+	struct msghdr hdr = {.msg_name = &addr,
+			     .msg_namelen = addr_len,
+			     .msg_iov = &iov,
 			     .msg_iovlen = 1};
 
 	/* A manager that does not read must not hold us up. */

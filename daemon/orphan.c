@@ -29,8 +29,7 @@ static bool same_file(int fd, const struct stat *st)
 	struct statx x;
 
 	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &x) == 0 &&
-	       x.stx_ino == st->st_ino &&
-	       makedev(x.stx_dev_major, x.stx_dev_minor) == st->st_dev;
+	       x.stx_ino == st->st_ino && makedev(x.stx_dev_major, x.stx_dev_minor) == st->st_dev;
 }
 
 static int check_map(const struct host *host, const char *id, int fd, struct err *err)
@@ -122,9 +121,9 @@ static void take_socket(struct restore *r, int listen_fd)
 		return;
 	}
 	r->hold.own_socket = strcmp(own, r->spec.socket_path) == 0 ||
-			(r->rec.caller_uid == geteuid() &&
-			 getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
-			 strcmp(addr.sun_path, r->spec.socket_path) == 0);
+			     (r->rec.caller_uid == geteuid() &&
+			      getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
+			      strcmp(addr.sun_path, r->spec.socket_path) == 0);
 }
 
 static void fill(struct restore *r, const struct reconnect_guest *g)
@@ -149,8 +148,7 @@ static int believe(struct restore *r, const struct reconnect_guest *g, struct er
 
 	if (check_map(r->host, g->reattach->id, g->fds[PROOF_MAP], err) ||
 	    pagemap_view(g->fds[PROOF_MAP], &view, err) ||
-	    read_request(r->host, g->fds[PROOF_REQUEST], &r->spec, err) ||
-	    resolve(r, g->who, err))
+	    read_request(r->host, g->fds[PROOF_REQUEST], &r->spec, err) || resolve(r, g->who, err))
 		return -1;
 	fill(r, g);
 	if (view.head.connected && take_vmm(r, &view, &g->fds[PROOF_VMM], err))
@@ -173,7 +171,7 @@ struct restore *orphan_new(struct host *host, const struct reconnect_guest *gues
 	slot_event(&r->slot, SLOT_REATTACH);
 	restore_wset_ready(r, &guest->proof->key);
 	acceptor_open(&r->hold.acceptor, guest->listen_fd, guest->reattach->npeers,
-		  r->rec.state == STATE_WAITING);
+		      r->rec.state == STATE_WAITING);
 	return r;
 }
 

@@ -14,6 +14,7 @@
 #include "daemon/restore.h"
 
 /*        phase              name */
+/* clang-format off */
 #define PHASES(X)                              \
 	X(PHASE_CREATING,   "creating")    /* it loads, and nothing exists before READY */ \
 	X(PHASE_SUCCEEDING, "succeeding")  /* it loads for a restore whose worker died */  \
@@ -21,12 +22,13 @@
 	X(PHASE_SERVING,    "serving")                                                     \
 	X(PHASE_FAILED,     "failed")      /* the VMM lives on */                          \
 	X(PHASE_OVER,       "over")        /* released, or it could not take over */
+/* clang-format on */
 
 enum phase {
 #define X(phase, name) phase,
 	PHASES(X)
 #undef X
-	PHASE_COUNT
+		PHASE_COUNT
 };
 
 /* Pure: of what @r knows, and of nothing else. */

@@ -8,6 +8,7 @@
 #define UFFDD_PLAN_H
 
 /*        fact             text */
+/* clang-format off */
 #define FACTS(X)                                                                       \
 	X(FACT_MAP_LOST,   "its page map is lost")                                     \
 	X(FACT_GUEST,      "somebody may hang on it")     /* known with a lost map */  \
@@ -19,17 +20,19 @@
 	X(FACT_NO_MEMORY,  "its VMM has no memory")       /* it is ending, mostly */   \
 	X(FACT_LEFT_ALONE, "nothing is registered")       /* it was released */        \
 	X(FACT_TOO_OFTEN,  "its workers die all the time")
+/* clang-format on */
 
 enum fact {
 #define X(fact, text) fact,
 	FACTS(X)
 #undef X
-	FACT_COUNT
+		FACT_COUNT
 };
 
 #define FACT(f) (1u << (f))
 
 /*        plan                 name */
+/* clang-format off */
 #define PLANS(X)                                                            \
 	X(PLAN_END_EXITED,     "end: vmm-exited")                               \
 	X(PLAN_END_RELEASED,   "end: released")                                 \
@@ -40,12 +43,13 @@ enum fact {
 	X(PLAN_AWAIT_WORKER,   "wait for its worker")                           \
 	X(PLAN_AWAIT_END,      "wait for the VMM's end")                        \
 	X(PLAN_SUCCEED,        "another worker takes over")
+/* clang-format on */
 
 enum plan {
 #define X(plan, name) plan,
 	PLANS(X)
 #undef X
-	PLAN_COUNT
+		PLAN_COUNT
 };
 
 /* @facts: FACT() bits. */

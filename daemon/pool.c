@@ -332,7 +332,8 @@ static struct worker *take_idle(struct pool *pool)
 {
 	struct worker *w;
 
-	TAILQ_FOREACH(w, &pool->list, link) {
+	TAILQ_FOREACH(w, &pool->list, link)
+	{
 		if (w->silenced || proc_ended(w->pidfd))
 			continue;
 		TAILQ_REMOVE(&pool->list, w, link);
@@ -342,8 +343,8 @@ static struct worker *take_idle(struct pool *pool)
 	return NULL;
 }
 
-int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
-	      struct worker **ret, struct err *err)
+int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg, struct worker **ret,
+	      struct err *err)
 {
 	struct worker *w = take_idle(pool);
 

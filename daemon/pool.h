@@ -40,11 +40,11 @@ struct worker {
 	char release[32]; /* what it says that it is */
 	struct pool *pool;
 	struct event *on_exit, *on_chan;
-	struct event *deadline; /* NULL, or: it is killed when this fires */
+	struct event *deadline;     /* NULL, or: it is killed when this fires */
 	struct allowance allowance; /* how much it may say */
-	bool greeted;           /* it has said HELLO, or REATTACH */
-	bool replays;           /* it has said REATTACH, and CONNECTED may follow once more */
-	bool silenced;          /* see worker_silence() */
+	bool greeted;               /* it has said HELLO, or REATTACH */
+	bool replays;               /* it has said REATTACH, and CONNECTED may follow once more */
+	bool silenced;              /* see worker_silence() */
 	const struct worker_hooks *hooks; /* NULL while idle */
 	void *arg;
 	TAILQ_ENTRY(worker) link; /* in the pool's idle list */
@@ -62,8 +62,8 @@ void pool_tidy(struct pool *pool);
 size_t pool_wanting(const struct pool *pool);
 
 /* An idle worker, or a new one; the pool fills up again a little later. */
-int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg,
-	      struct worker **ret, struct err *err);
+int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg, struct worker **ret,
+	      struct err *err);
 
 /*
  * A worker of a former supervisor, which came back: pidfd and channel are taken

@@ -23,7 +23,7 @@ struct visitor {
 	int chan, pidfd; /* owned */
 	struct sock_peer who;
 	struct chan_reattach reattach; /* once it has said that; else the id is "" */
-	int listen_fd;         /* owned; that came with it, or -1 */
+	int listen_fd;                 /* owned; that came with it, or -1 */
 	struct event *ev;
 };
 
@@ -76,8 +76,8 @@ static void welcome(struct visitor *v, const struct chan_proof *proof, int *fds)
 	enum reconnect_answer answer;
 	struct err err;
 
-	guest.worker = pool_adopt(reconnect->pool, v->who.pid, steal_fd(&v->pidfd), steal_fd(&v->chan),
-				  v->reattach.release);
+	guest.worker = pool_adopt(reconnect->pool, v->who.pid, steal_fd(&v->pidfd),
+				  steal_fd(&v->chan), v->reattach.release);
 	answer = reconnect->hooks->back(reconnect->arg, &guest, &err);
 	if (answer == RECONNECT_STRANGE && v->listen_fd >= 0 && !proof)
 		send_away(guest.worker);
@@ -101,7 +101,8 @@ static void hear(struct visitor *v, const struct chan_msg *msg, int *fds)
 	if (first && msg->type == CHAN_REATTACH && proto_id_valid(msg->reattach.id)) {
 		v->reattach = msg->reattach;
 		v->listen_fd = steal_fd(&fds[0]);
-		if (v->reattach.proof && !v->reconnect->hooks->knows(v->reconnect->arg, v->reattach.id))
+		if (v->reattach.proof &&
+		    !v->reconnect->hooks->knows(v->reconnect->arg, v->reattach.id))
 			speak(v);
 		else
 			welcome(v, NULL, fds);
@@ -213,7 +214,8 @@ void reconnect_receive_all(struct reconnect *reconnect)
 }
 
 int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
-	      const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret, struct err *err)
+		   const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret,
+		   struct err *err)
 {
 	struct reconnect *reconnect = xcalloc(1, sizeof(*reconnect));
 
@@ -224,8 +226,8 @@ int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
 	TAILQ_INIT(&reconnect->visitors);
 	snprintf(reconnect->path, sizeof(reconnect->path), "%s", path);
 	/* Workers have become their callers, so anybody must be able to connect. */
-	if (sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &reconnect->fd,
-			err)) {
+	if (sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
+			&reconnect->fd, err)) {
 		free(reconnect);
 		return -1;
 	}

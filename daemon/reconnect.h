@@ -34,13 +34,15 @@ struct reconnect_hooks {
 	/* Is there such a restore? Then no proof is waited for. */
 	bool (*knows)(void *arg, const char *id);
 	/* A worker says that it serves restore back->id. RECONNECT_STRANGE: @err says why not. */
-	enum reconnect_answer (*back)(void *arg, const struct reconnect_guest *guest, struct err *err);
+	enum reconnect_answer (*back)(void *arg, const struct reconnect_guest *guest,
+				      struct err *err);
 	/* Are there descriptors for whoever just comes? A few are let in anyway. */
 	bool (*room)(void *arg);
 };
 
 int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
-	      const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret, struct err *err);
+		   const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret,
+		   struct err *err);
 /*
  * Everybody who has come by now is let in, and what each said first is heard: after a
  * worker's death there is nothing more of it to wait for.

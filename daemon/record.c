@@ -8,6 +8,7 @@
 #define TO(state) (1u << (state))
 
 /* The picture of restore.h. */
+/* clang-format off */
 static const struct {
 	unsigned successors; /* TO() bits */
 	bool final;
@@ -18,6 +19,7 @@ static const struct {
 	[STATE_ENDED]      = {0, true},
 	[STATE_FAILED]     = {0, true},
 };
+/* clang-format on */
 
 bool record_may_move(enum restore_state from, enum restore_state to)
 {
@@ -37,7 +39,7 @@ bool record_can_reach(enum restore_state from, enum restore_state to)
 }
 
 void record_begin(struct restore_record *r, const char *id, const struct spec *spec,
-		   const struct sock_peer *caller, int64_t now_ms)
+		  const struct sock_peer *caller, int64_t now_ms)
 {
 	cleanup_json struct json_object *text = spec_json(spec);
 
@@ -59,7 +61,7 @@ void record_begin(struct restore_record *r, const char *id, const struct spec *s
 }
 
 void record_move(struct restore_record *r, enum restore_state to, const char *reason,
-		  int64_t now_ms)
+		 int64_t now_ms)
 {
 	assert(record_may_move(r->state, to));
 	r->state = to;

@@ -44,7 +44,7 @@ struct restore_record {
 
 	uint64_t size_bytes, page_bytes, memory_bytes; /* page and memory: 0 until connected */
 	bool complete, paused;
-	bool released; /* nothing is left of it but this record */
+	bool released;               /* nothing is left of it but this record */
 	enum spec_prefetch prefetch; /* as it is now, not as it was asked for at first */
 	bool prefetch_held;
 	uint64_t rate_bytes_per_s, max_resident_bytes;
@@ -63,11 +63,11 @@ struct restore_record {
  * workers take on.
  */
 void record_begin(struct restore_record *r, const char *id, const struct spec *spec,
-		   const struct sock_peer *caller, int64_t now_ms);
+		  const struct sock_peer *caller, int64_t now_ms);
 
 /* Move along an edge of the picture; asserts that there is one. Counts revision. */
 void record_move(struct restore_record *r, enum restore_state to, const char *reason,
-		  int64_t now_ms);
+		 int64_t now_ms);
 bool record_may_move(enum restore_state from, enum restore_state to);
 /* Can a restore in @from still reach @to? For waits that must not hang. */
 bool record_can_reach(enum restore_state from, enum restore_state to);

@@ -62,8 +62,7 @@ static bool learn_vmm(struct restore *r)
 	int vmm = -1, uffd = -1;
 	struct err err;
 
-	if (r->rec.state != STATE_WAITING || restore_view(r, &view, &err) ||
-	    !view.head.connected)
+	if (r->rec.state != STATE_WAITING || restore_view(r, &view, &err) || !view.head.connected)
 		return false;
 	c = (struct chan_connected){
 		.pid = view.head.vmm_pid,
@@ -154,8 +153,7 @@ static struct json_object *detail(const char *text)
 	return data;
 }
 
-__attribute__((format(printf, 2, 3)))
-static void give_up(struct restore *r, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void give_up(struct restore *r, const char *fmt, ...)
 {
 	char reason[RESTORE_REASON_MAX];
 	va_list ap;
@@ -230,8 +228,10 @@ static void on_no_end(evutil_socket_t fd, short what, void *arg)
 	/* It has ended, and its pidfd just did not get its turn yet. */
 	if (vmm_has_ended(r))
 		return;
-	give_up(r, "the worker died, and nobody has the userfaultfd for another: the VMM (pid %u) "
-		"has no memory any more, and does not end", r->rec.vmm_pid);
+	give_up(r,
+		"the worker died, and nobody has the userfaultfd for another: the VMM (pid %u) "
+		"has no memory any more, and does not end",
+		r->rec.vmm_pid);
 }
 
 /* Its pidfd will tell: its end, or that of its main thread alone, which tells nothing. */

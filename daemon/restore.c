@@ -119,7 +119,8 @@ bool restore_fail(struct restore *r, const char *reason)
 {
 	if (r->rec.state == STATE_FAILED)
 		return false;
-	log_warning("restore failed", "id=%s tenant=%s reason=%s", r->rec.id, r->rec.tenant, reason);
+	log_warning("restore failed", "id=%s tenant=%s reason=%s", r->rec.id, r->rec.tenant,
+		    reason);
 	record_move(&r->rec, STATE_FAILED, reason, wall_ms());
 	r->rec.released = !restore_has_vmm(r);
 	holdings_close_socket(&r->hold, r->spec.socket_path);

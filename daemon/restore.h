@@ -32,17 +32,17 @@ struct creator {
 TAILQ_HEAD(creators, creator);
 
 struct restore {
-	struct host *host;        /* borrowed */
+	struct host *host; /* borrowed */
 	struct restore_record rec;
 	struct spec spec;
 	struct creators creators;
 
-	struct slot slot;         /* of its worker: the second state */
-	struct worker *worker;    /* NULL once it has exited */
-	struct claim claim;       /* to a prefetch lease */
-	uint64_t limits_sent_us;  /* its worker knows the VMM's cgroups as they were then; 0: not */
-	struct holdings hold;     /* descriptors, paths, deadlines */
-	uint64_t refused_events;    /* REFUSED that were worth an event, and those that would be */
+	struct slot slot;        /* of its worker: the second state */
+	struct worker *worker;   /* NULL once it has exited */
+	struct claim claim;      /* to a prefetch lease */
+	uint64_t limits_sent_us; /* its worker knows the VMM's cgroups as they were then; 0: not */
+	struct holdings hold;    /* descriptors, paths, deadlines */
+	uint64_t refused_events; /* REFUSED that were worth an event, and those that would be */
 	uint64_t note_events[CHAN_NOTE_COUNT];
 	TAILQ_ENTRY(restore) ended_link;
 };

@@ -24,7 +24,8 @@ void restore_wset_ready(struct restore *r, const struct wset_key *key)
 void restore_wset_give(struct restore *r)
 {
 	const struct wset_store_name small = name_of(r, PAGE_4K), large = name_of(r, PAGE_2M);
-	int found[] = {wset_store_find(r->host->wset_store, &small), wset_store_find(r->host->wset_store, &large)};
+	int found[] = {wset_store_find(r->host->wset_store, &small),
+		       wset_store_find(r->host->wset_store, &large)};
 	int fds[ARRAY_LEN(found)];
 	struct chan_msg msg = {0};
 	struct err err;
@@ -97,6 +98,8 @@ int restore_wset_read(const struct restore *r, void **ret_bytes, size_t *ret_len
 	if (wset_store_read(r->host->wset_store, &name, ret_bytes, ret_len, err) == 0 ||
 	    wset_store_read(r->host->wset_store, &other, ret_bytes, ret_len, &ignored) == 0)
 		return 0;
-	return err_wrap(err, "restore %s has no working set (one is there once a recording has "
-			"ended, by its window or with the VMM)", r->rec.id);
+	return err_wrap(err,
+			"restore %s has no working set (one is there once a recording has "
+			"ended, by its window or with the VMM)",
+			r->rec.id);
 }

@@ -11,15 +11,18 @@
 /* ---- the table ---- */
 
 /* Right and handler go together: a handler that wants a restore fits into no other row. */
+/* clang-format off */
 #define ANYBODY(fn) RIGHT_ANYBODY, {.plain = (fn)}
 #define NEW_RESTORE(fn) RIGHT_NEW_RESTORE, {.plain = (fn)}
 #define ADMIN(fn) RIGHT_ADMIN, {.plain = (fn)}
 #define OWN_TENANT(fn) RIGHT_OWN_TENANT, {.of_tenant = (fn)}
 #define OWN_RESTORE(fn) RIGHT_OWN_RESTORE, {.of_restore = (fn)}
+/* clang-format on */
 
 #define QUERY(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define NO_QUERY ((const char *const[]){NULL})
 
+/* clang-format off */
 static const struct route routes[] = {
 	{"GET", "/healthz", ANYBODY(status_healthz), NO_QUERY, false},
 	{"GET", "/readyz", ANYBODY(status_readyz), NO_QUERY, false},
@@ -43,6 +46,7 @@ static const struct route routes[] = {
 	{"POST", "/v1/restores/{id}/restart-worker", OWN_RESTORE(api_restores_restart_worker),
 	 NO_QUERY, false},
 };
+/* clang-format on */
 
 const struct route *routes_at(size_t i)
 {
@@ -82,8 +86,7 @@ static const struct route *find_route(const char *method, const char *path,
 			continue;
 		if (strcmp(routes[i].method, method) == 0)
 			return &routes[i];
-		snprintf(ret_allow + used, len - used, "%s%s", used ? ", " : "",
-			 routes[i].method);
+		snprintf(ret_allow + used, len - used, "%s%s", used ? ", " : "", routes[i].method);
 	}
 	return NULL;
 }
@@ -91,11 +94,13 @@ static const struct route *find_route(const char *method, const char *path,
 static int no_route(struct http_request *req, const char *allow, struct err *err)
 {
 	if (!allow[0])
-		return err_set(err, ERR_NOTFOUND, "there is nothing at %.200s; the API is below "
-			       "/v1", http_path(req));
+		return err_set(err, ERR_NOTFOUND,
+			       "there is nothing at %.200s; the API is below "
+			       "/v1",
+			       http_path(req));
 	http_reply_header(req, "Allow", allow);
-	return err_set(err, ERR_METHOD, "%s is not a method of %s, these are: %s",
-		       http_method(req), http_path(req), allow);
+	return err_set(err, ERR_METHOD, "%s is not a method of %s, these are: %s", http_method(req),
+		       http_path(req), allow);
 }
 
 static int check_query(const struct route *route, struct http_request *req, struct err *err)
@@ -120,7 +125,8 @@ static int read_body(const struct route *route, struct api_request *c, struct er
 	const void *text = http_body(c->req, &len);
 
 	if (!route->body)
-		return len ? err_set(err, ERR_INVALID, "%s %s takes no body", route->method, route->path)
+		return len ? err_set(err, ERR_INVALID, "%s %s takes no body", route->method,
+				     route->path)
 			   : 0;
 	c->body = js_parse(text ? text : "", len, false, err);
 	return c->body ? 0 : err_wrap(err, "body");
@@ -133,13 +139,15 @@ static int check_admin(const struct tenant_caller *caller, struct err *err)
 {
 	if (tenant_is_admin(caller))
 		return 0;
-	return err_set(err, ERR_DENIED, "uid %ju may not see the daemon's status: root and the "
-		       "daemon's own user may", (uintmax_t)caller->uid);
+	return err_set(err, ERR_DENIED,
+		       "uid %ju may not see the daemon's status: root and the "
+		       "daemon's own user may",
+		       (uintmax_t)caller->uid);
 }
 
 /* Another tenant's looks like none. */
 static struct restore *own_restore(const struct api_request *c, const struct tenant_caller *caller,
-				struct err *err)
+				   struct err *err)
 {
 	struct restore *r = supervisor_find(c->sup, c->id);
 
@@ -149,8 +157,8 @@ static struct restore *own_restore(const struct api_request *c, const struct ten
 	return NULL;
 }
 
-int routes_call(const struct route *route, const struct tenant_caller *caller, struct api_request *c,
-		struct err *err)
+int routes_call(const struct route *route, const struct tenant_caller *caller,
+		struct api_request *c, struct err *err)
 {
 	struct restore *r;
 
@@ -177,14 +185,16 @@ static int dispatch(struct api_request *c, struct err *err)
 {
 	char allow[128], id[PROTO_ID_MAX + 2];
 	const struct route *route = find_route(http_method(c->req), http_path(c->req), id, allow,
-					   sizeof(allow));
+					       sizeof(allow));
 	struct tenant_caller caller;
 
 	if (!route)
 		return no_route(c->req, allow, err);
 	if (id[0] && !proto_id_valid(id))
-		return err_set(err, ERR_INVALID, "id: must be 1 to %d of A-Z a-z 0-9 . _ -, "
-			       "beginning with a letter or digit", PROTO_ID_MAX);
+		return err_set(err, ERR_INVALID,
+			       "id: must be 1 to %d of A-Z a-z 0-9 . _ -, "
+			       "beginning with a letter or digit",
+			       PROTO_ID_MAX);
 	snprintf(c->id, sizeof(c->id), "%.*s", PROTO_ID_MAX, id);
 	if (check_query(route, c->req, err) || read_body(route, c, err))
 		return -1;

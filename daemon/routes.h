@@ -32,8 +32,8 @@ struct route {
 		/* every other right */
 		int (*plain)(struct api_request *c, struct err *err);
 	} handle;
-	const char *const *query;  /* parameters that there are, NULL at the end */
-	bool body;                 /* it takes one, a JSON object */
+	const char *const *query; /* parameters that there are, NULL at the end */
+	bool body;                /* it takes one, a JSON object */
 };
 
 /* The i-th row, or NULL after the last. */

@@ -40,8 +40,10 @@ static int lock(const char *dir, int *ret_fd, struct err *err)
 		return 0;
 	if (errno != EWOULDBLOCK)
 		return err_sys(err, "lock the directory %s", dir);
-	return err_set(err, ERR_SYSTEM, "another uffdd uses the run directory %s: stop it, or "
-		       "choose another --run-dir", dir);
+	return err_set(err, ERR_SYSTEM,
+		       "another uffdd uses the run directory %s: stop it, or "
+		       "choose another --run-dir",
+		       dir);
 }
 
 int run_dir_open(const struct conf *conf, int *ret_fd, struct err *err)

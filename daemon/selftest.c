@@ -97,7 +97,8 @@ static enum child_end serve_one(void)
 	static const char request[] = "GET / HTTP/1.0\r\n\r\n";
 	int listen_fd = listen_somewhere();
 	struct trial trial = {.base = event_base_new(),
-			      .client = connect_from_long_name(listen_fd), .end = END_NO_REPLY};
+			      .client = connect_from_long_name(listen_fd),
+			      .end = END_NO_REPLY};
 	struct evhttp *http = trial.base ? evhttp_new(trial.base) : NULL;
 	struct event *reply;
 
@@ -154,11 +155,13 @@ int selftest_verdict(int wait_status, struct err *err)
 			       "install libevent >= 2.1.12-stable-8+deb12u1 or 2.1.13",
 			       event_get_version());
 	if (sig == SIGXCPU)
-		return err_set(err, ERR_SYSTEM, "the libevent %s self-test does not end: install "
-			       "another libevent", event_get_version());
+		return err_set(err, ERR_SYSTEM,
+			       "the libevent %s self-test does not end: install "
+			       "another libevent",
+			       event_get_version());
 	if (end > 0 && end < (int)ARRAY_LEN(ends))
-		return err_set(err, ERR_SYSTEM, "the libevent %s self-test %s",
-			       event_get_version(), ends[end]);
+		return err_set(err, ERR_SYSTEM, "the libevent %s self-test %s", event_get_version(),
+			       ends[end]);
 	return err_set(err, ERR_SYSTEM, "the libevent self-test ended with wait status 0x%x",
 		       (unsigned)wait_status);
 }

@@ -3,12 +3,14 @@
 #define ANY(s) (1u << (s))
 
 /* Whoever may hear from its worker, and lose it. */
-#define AT_WORK (ANY(SLOT_LOADING) | ANY(SLOT_READY) | ANY(SLOT_REPLACING) | \
-		 ANY(SLOT_REPLACING_LOADER))
-#define LIVE    (ANY(SLOT_EMPTY) | ANY(SLOT_DEFERRED) | ANY(SLOT_CREATING) | AT_WORK | \
-		 ANY(SLOT_AWAITED) | ANY(SLOT_LOST))
+#define AT_WORK \
+	(ANY(SLOT_LOADING) | ANY(SLOT_READY) | ANY(SLOT_REPLACING) | ANY(SLOT_REPLACING_LOADER))
+#define LIVE                                                                                       \
+	(ANY(SLOT_EMPTY) | ANY(SLOT_DEFERRED) | ANY(SLOT_CREATING) | AT_WORK | ANY(SLOT_AWAITED) | \
+	 ANY(SLOT_LOST))
 
 /* The first row that fits; what fits none is refused. */
+/* clang-format off */
 static const struct edge {
 	unsigned from; /* ANY() bits */
 	enum slot_event event;
@@ -48,6 +50,7 @@ static const struct edge {
 	{LIVE,                       SLOT_RELEASE,     SLOT_LEAVING,          SLOT_NOTHING},
 	{LIVE,                       SLOT_RELEASE_ALONE, SLOT_OVER,           SLOT_NOTHING},
 };
+/* clang-format on */
 
 enum slot_action slot_event(struct slot *s, enum slot_event event)
 {

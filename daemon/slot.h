@@ -25,6 +25,7 @@
 #include "common/base.h"
 
 /*        state                   name */
+/* clang-format off */
 #define SLOT_STATES(X)                                                                   \
 	X(SLOT_EMPTY,            "empty")            /* no worker, or not any more */      \
 	X(SLOT_DEFERRED,         "deferred")         /* a row that nobody has room for yet */ \
@@ -37,15 +38,17 @@
 	X(SLOT_LOST,             "lost")             /* could not load: nobody else can */ \
 	X(SLOT_LEAVING,          "leaving")          /* released; is told to end */        \
 	X(SLOT_OVER,             "over")             /* released, and no worker is left */
+/* clang-format on */
 
 enum slot_state {
 #define X(state, name) state,
 	SLOT_STATES(X)
 #undef X
-	SLOT_STATE_COUNT
+		SLOT_STATE_COUNT
 };
 
 /*        event                name */
+/* clang-format off */
 #define SLOT_EVENTS(X)                                                         \
 	X(SLOT_TAKE_UP,     "taken up")     /* there is room for the row */        \
 	X(SLOT_ASSIGN,      "assigned")     /* to a successor */                   \
@@ -59,22 +62,23 @@ enum slot_state {
 	X(SLOT_EXITED,      "exited")       /* also one that was awaited */        \
 	X(SLOT_RELEASE,     "release")      /* the restore has ended; a worker is there */ \
 	X(SLOT_RELEASE_ALONE, "release alone") /* likewise; no worker is there */
+/* clang-format on */
 
 enum slot_event {
 #define X(event, name) event,
 	SLOT_EVENTS(X)
 #undef X
-	SLOT_EVENT_COUNT
+		SLOT_EVENT_COUNT
 };
 
 enum slot_action {
-	SLOT_REFUSE,          /* not lawful now: nothing has changed */
+	SLOT_REFUSE, /* not lawful now: nothing has changed */
 	SLOT_NOTHING,
 	SLOT_FAIL_CREATION,
-	SLOT_SUCCEED,         /* a successor is needed, and this was a death */
+	SLOT_SUCCEED,           /* a successor is needed, and this was a death */
 	SLOT_SUCCEED_UNCOUNTED, /* likewise; it was wanted */
-	SLOT_LOOK,            /* nobody can succeed: is the VMM still there? */
-	SLOT_FINISH,          /* the last of it is gone */
+	SLOT_LOOK,              /* nobody can succeed: is the VMM still there? */
+	SLOT_FINISH,            /* the last of it is gone */
 };
 
 struct slot {

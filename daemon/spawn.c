@@ -35,8 +35,10 @@ int spawn_open(const char *path, struct spawn *ret, struct err *err)
 		int sys = errno;
 
 		close_fd(&fd);
-		return err_set(err, ERR_PATH, "the worker program %s cannot be executed (%s): "
-			       "install it, or say where it is with --worker", path, strerror(sys));
+		return err_set(err, ERR_PATH,
+			       "the worker program %s cannot be executed (%s): "
+			       "install it, or say where it is with --worker",
+			       path, strerror(sys));
 	}
 	*ret = (struct spawn){.exec_fd = fd, .zygote = -1, .zygote_pidfd = -1};
 	return 0;
@@ -161,14 +163,14 @@ static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_
 }
 
 static int fork_in_zygote(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
-			   struct err *err)
+			  struct err *err)
 {
 	int ends[2], fds[CHAN_FDS_MAX], rc;
 	struct chan_msg msg = {0};
 	pid_t pid;
 
-	if (s->zygote < 0 && exec_program(s->exec_fd, CHAN_ZYGOTE, &pid, &s->zygote_pidfd,
-					   &s->zygote, err))
+	if (s->zygote < 0 &&
+	    exec_program(s->exec_fd, CHAN_ZYGOTE, &pid, &s->zygote_pidfd, &s->zygote, err))
 		return -1;
 	if (chan_pair(ends, err))
 		return -1;
@@ -187,8 +189,7 @@ static int fork_in_zygote(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *
 	return 0;
 }
 
-int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
-		 struct err *err)
+int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err)
 {
 	if (HAVE_ZYGOTE && fork_in_zygote(s, ret_pid, ret_pidfd, ret_chan, err) == 0)
 		return 0;

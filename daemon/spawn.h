@@ -16,7 +16,7 @@
 
 struct spawn {
 	int exec_fd;      /* owned: the worker program */
-	int zygote;      /* owned: its channel; -1: none (any more) */
+	int zygote;       /* owned: its channel; -1: none (any more) */
 	int zygote_pidfd; /* owned; -1: none */
 	pid_t unreaped;   /* a child that had ended at the last look; 0: none had */
 };
@@ -34,8 +34,7 @@ void spawn_bury(struct spawn *s);
  *
  * The child must be reaped with waitid(P_PIDFD) once the pidfd is readable.
  */
-int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
-		 struct err *err);
+int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err);
 
 /*
  * How it ended, in words: "exit 3", "signal 9 (Killed)". For an unreaped child only.

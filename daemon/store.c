@@ -8,6 +8,7 @@
 enum kind { TEXT, OWNED_TEXT, STATE, PREFETCH, BOOL, U32, U64, I64 };
 
 /* The spec is last: it may fill many pages, which reading the others must not walk through. */
+/* clang-format off */
 #define COLUMNS_BUT_ID(X)                                                                     \
 	X(tenant, TEXT) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
 	X(socket_path, TEXT) X(caller_uid, U32) X(caller_gid, U32) X(caller_groups, TEXT)     \
@@ -21,7 +22,9 @@ enum kind { TEXT, OWNED_TEXT, STATE, PREFETCH, BOOL, U32, U64, I64 };
 	X(stop_reason, TEXT) X(stop_by_us, U64)                                               \
 	X(created_ms, I64) X(connected_ms, I64) X(ended_ms, I64)                              \
 	X(spec, OWNED_TEXT)
+/* clang-format on */
 
+/* clang-format off */
 static const struct column {
 	const char *name;
 	enum kind kind;
@@ -33,6 +36,7 @@ static const struct column {
 	X(id, TEXT) COLUMNS_BUT_ID(X)
 #undef X
 };
+/* clang-format on */
 
 #define COMMA_NAME(field, kind) ", " #field
 #define COMMA_MARK(field, kind) ", ?"
@@ -58,6 +62,7 @@ enum statement {
 	STATEMENT_COUNT
 };
 
+/* clang-format off */
 static const char *const sql[STATEMENT_COUNT] = {
 	/* Takes the lock at once: failing later could leave half of a transaction to undo. */
 	[BEGIN] = "BEGIN IMMEDIATE",
@@ -79,6 +84,7 @@ static const char *const sql[STATEMENT_COUNT] = {
 	[EVENT_SINCE] = "SELECT seq FROM events WHERE time_ms >= ? ORDER BY seq LIMIT 1",
 	[DROP_EVENTS] = "DELETE FROM events WHERE seq < ?",
 };
+/* clang-format on */
 
 struct store {
 	struct database d;
@@ -189,9 +195,8 @@ static int bind(sqlite3_stmt *st, int i, const struct column *c, const struct re
 	case OWNED_TEXT:
 		return sqlite3_bind_text(st, i, *(char *const *)at, -1, SQLITE_STATIC);
 	case STATE:
-		return sqlite3_bind_text(st, i,
-					 proto_state_name(*(const enum restore_state *)at), -1,
-					 SQLITE_STATIC);
+		return sqlite3_bind_text(st, i, proto_state_name(*(const enum restore_state *)at),
+					 -1, SQLITE_STATIC);
 	case PREFETCH:
 		return sqlite3_bind_text(st, i,
 					 spec_prefetch_names[*(const enum spec_prefetch *)at], -1,
@@ -385,8 +390,7 @@ int store_events(struct store *s, uint64_t after, const struct store_filter *fil
 	return r;
 }
 
-int store_event_range(struct store *s, uint64_t *ret_oldest, uint64_t *ret_newest,
-		      struct err *err)
+int store_event_range(struct store *s, uint64_t *ret_oldest, uint64_t *ret_newest, struct err *err)
 {
 	sqlite3_stmt *st = idle(s, EVENT_RANGE);
 	int rc = sqlite3_step(st);

@@ -57,8 +57,8 @@ struct store_filter {
 };
 typedef int (*store_visit_event)(void *arg, const struct store_event *event, struct err *err);
 /* Events with seq > @after in order, at most @max. */
-int store_events(struct store *store, uint64_t after, const struct store_filter *filter,
-		 size_t max, store_visit_event visit, void *arg, struct err *err);
+int store_events(struct store *store, uint64_t after, const struct store_filter *filter, size_t max,
+		 store_visit_event visit, void *arg, struct err *err);
 /*
  * Of all events ever: 0, 0 when there was none. *ret_oldest is of those still kept,
  * and one more than *ret_newest when all are gone.

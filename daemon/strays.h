@@ -20,7 +20,7 @@ struct stray {
 	char why[256];
 };
 
-struct strays { /* all zero: none */
+struct strays {          /* all zero: none */
 	struct stray *v; /* owned */
 	size_t n;
 };

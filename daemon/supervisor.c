@@ -95,7 +95,7 @@ static bool has_room(void *arg)
 }
 
 static const struct host_hooks host_hooks = {on_changed, on_ended, on_create_failed, on_found,
-					    has_room};
+					     has_room};
 
 /* Only the oldest are looked at: they are in order of their end. */
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
@@ -150,7 +150,8 @@ static int default_socket(struct supervisor *sup, const char *id, struct spec *s
 		return 0;
 	host_path(&sup->host, "uffd", id, path);
 	if (strlen(path) > PROTO_SUN_MAX)
-		return err_set(err, ERR_INVALID, "socket.path: %s has %zu bytes, a Unix socket may "
+		return err_set(err, ERR_INVALID,
+			       "socket.path: %s has %zu bytes, a Unix socket may "
 			       "have %d: choose a shorter id or run directory, or name a path",
 			       path, strlen(path), PROTO_SUN_MAX);
 	memcpy(spec->socket_path, path, strlen(path) + 1);
@@ -174,8 +175,10 @@ static int check_quota(struct supervisor *sup, const char *tenant, struct err *e
 			       (unsigned long long)running,
 			       (unsigned long long)sup->host.conf.max_restores);
 	if (own >= sup->host.conf.max_restores_per_tenant)
-		return err_set(err, ERR_QUOTA, "tenant %s has %llu of %llu restores "
-			       "(max_restores_per_tenant)", tenant, (unsigned long long)own,
+		return err_set(err, ERR_QUOTA,
+			       "tenant %s has %llu of %llu restores "
+			       "(max_restores_per_tenant)",
+			       tenant, (unsigned long long)own,
 			       (unsigned long long)sup->host.conf.max_restores_per_tenant);
 	return 0;
 }
@@ -184,7 +187,8 @@ static int check_caller(const struct sock_peer *peer, struct err *err)
 {
 	if (geteuid() == 0 || peer->uid == geteuid())
 		return 0;
-	return err_set(err, ERR_DENIED, "uffdd runs unprivileged, as uid %u, and cannot open "
+	return err_set(err, ERR_DENIED,
+		       "uffdd runs unprivileged, as uid %u, and cannot open "
 		       "snapshots with the rights of uid %u: run it as root to serve others",
 		       (unsigned)geteuid(), (unsigned)peer->uid);
 }
@@ -192,7 +196,8 @@ static int check_caller(const struct sock_peer *peer, struct err *err)
 static int check_spec(struct supervisor *sup, const struct spec *spec, struct err *err)
 {
 	if (spec->connect_timeout_ms > sup->host.conf.connect_timeout_max_ms)
-		return err_set(err, ERR_INVALID, "connect_timeout: %llu ms is more than the "
+		return err_set(err, ERR_INVALID,
+			       "connect_timeout: %llu ms is more than the "
 			       "configured connect_timeout_max, %llu ms",
 			       (unsigned long long)spec->connect_timeout_ms,
 			       (unsigned long long)sup->host.conf.connect_timeout_max_ms);
@@ -223,8 +228,10 @@ static int join(struct restore *r, struct spec *spec, struct creator *c, struct 
 	cleanup_json struct json_object *asked = spec_json(spec);
 
 	if (strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN), r->rec.spec) != 0)
-		return err_set(err, ERR_CONFLICT, "restore %s exists with a different request: "
-			       "choose another id", r->rec.id);
+		return err_set(err, ERR_CONFLICT,
+			       "restore %s exists with a different request: "
+			       "choose another id",
+			       r->rec.id);
 	if (restore_is_creating(r)) {
 		wait_for(r, c);
 	} else {
@@ -329,12 +336,14 @@ static bool knows(void *arg, const char *id)
 	return table_find(&sup->table, id) != NULL;
 }
 
-static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnect_guest *g, struct err *err)
+static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnect_guest *g,
+				   struct err *err)
 {
 	struct restore *r;
 
 	if (!g->proof) {
-		err_set(err, ERR_NOTFOUND, "no restore %s is in the store, and a worker of its "
+		err_set(err, ERR_NOTFOUND,
+			"no restore %s is in the store, and a worker of its "
 			"release (channel version %u) does not say enough to be adopted",
 			g->reattach->id, g->reattach->chan_version);
 		return RECONNECT_STRANGE;
@@ -350,7 +359,7 @@ static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnec
 }
 
 static enum reconnect_answer take_back(struct supervisor *sup, const struct reconnect_guest *g,
-				  struct err *err)
+				       struct err *err)
 {
 	struct restore *r = table_find(&sup->table, g->reattach->id);
 
@@ -407,9 +416,11 @@ static int open_all(struct supervisor *sup, struct err *err)
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (store_open(path, &sup->store, err))
 		return -1;
-	sup->host.leases = lease_scheduler_new(sup->host.base, &sup->host.conf, &restore_lease_hooks);
+	sup->host.leases = lease_scheduler_new(sup->host.base, &sup->host.conf,
+					       &restore_lease_hooks);
 	if (wset_store_open(sup->host.conf.state_dir, sup->host.conf.working_set_bytes,
-		       sup->host.conf.working_set_bytes_per_tenant, &sup->host.wset_store, err))
+			    sup->host.conf.working_set_bytes_per_tenant, &sup->host.wset_store,
+			    err))
 		return -1;
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
 	if (store_restores(sup->store, on_row, sup, err) || sweep_start(&sup->sweep, err) ||
@@ -417,8 +428,8 @@ static int open_all(struct supervisor *sup, struct err *err)
 		     &sup->host.pool, err))
 		return -1;
 	snprintf(path, sizeof(path), "%s/workers.sock", sup->host.conf.run_dir);
-	if (reconnect_open(sup->host.base, path, sup->host.pool, &reconnect_hooks, sup, &sup->host.reconnect,
-		      err))
+	if (reconnect_open(sup->host.base, path, sup->host.pool, &reconnect_hooks, sup,
+			   &sup->host.reconnect, err))
 		return -1;
 	take_up_rows(sup);
 	return 0;

@@ -21,11 +21,11 @@ struct observer {
 };
 
 struct supervisor {
-	struct host host;          /* all but the base are owned */
-	int run_fd;                /* owned; the run directory, locked */
-	struct store *store;       /* owned */
-	struct table table;        /* owned, and the restores in it */
-	TAILQ_HEAD(, restore) ended;  /* oldest first */
+	struct host host;            /* all but the base are owned */
+	int run_fd;                  /* owned; the run directory, locked */
+	struct store *store;         /* owned */
+	struct table table;          /* owned, and the restores in it */
+	TAILQ_HEAD(, restore) ended; /* oldest first */
 	struct event *housekeeping;
 	struct capacity capacity;
 	struct sweep sweep;

@@ -93,6 +93,8 @@ int sweep_check(const struct sweep *s, const char *id, struct err *err)
 {
 	if (!s->again || !is_open(s, id))
 		return 0;
-	return err_set(err, ERR_UNREADY, "restore %s: a worker of a former daemon has that id, and "
-		       "may still come back: try again, or choose another id", id);
+	return err_set(err, ERR_UNREADY,
+		       "restore %s: a worker of a former daemon has that id, and "
+		       "may still come back: try again, or choose another id",
+		       id);
 }

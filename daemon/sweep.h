@@ -17,7 +17,7 @@ struct event;
 struct sweep {
 	const struct host *host;   /* borrowed */
 	const struct table *table; /* borrowed */
-	struct event *again;       /* owned: until then workers that no row knows may come; or NULL */
+	struct event *again; /* owned: until then workers that no row knows may come; or NULL */
 };
 
 /* At start, once the rows are there. */

@@ -8,7 +8,7 @@
 
 #include "daemon/restore.h"
 
-struct table { /* all zero: empty */
+struct table {              /* all zero: empty */
 	struct restore **v; /* owned array of borrowed restores, sorted by id */
 	size_t n, cap;
 };

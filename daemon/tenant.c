@@ -43,7 +43,8 @@ int tenant_may_act(const struct tenant_caller *caller, const char *tenant, struc
 			       "letters, digits, '.', '_' and '-'",
 			       PROTO_ID_MAX - 1);
 	if (!tenant_may_see(caller, tenant))
-		return err_set(err, ERR_DENIED, "uid %ju may act for tenant \"%s\" only, not \"%s\"",
+		return err_set(err, ERR_DENIED,
+			       "uid %ju may act for tenant \"%s\" only, not \"%s\"",
 			       (uintmax_t)caller->uid, caller->tenant, tenant);
 	return 0;
 }

@@ -162,8 +162,10 @@ static bool is_ours(int uffd, pid_t pid, struct samples *s, const struct regions
 static int denied(pid_t pid, struct err *err)
 {
 	if (errno == EPERM || errno == EACCES)
-		return err_set(err, ERR_DENIED, "the VMM (pid %d) may not be looked into: uffdd "
-			       "needs CAP_SYS_PTRACE for that", (int)pid);
+		return err_set(err, ERR_DENIED,
+			       "the VMM (pid %d) may not be looked into: uffdd "
+			       "needs CAP_SYS_PTRACE for that",
+			       (int)pid);
 	/* Its entry in /proc is gone. */
 	if (errno == ENOENT)
 		errno = ESRCH;
@@ -247,8 +249,8 @@ static enum owns owns_regions(pid_t pid, const struct regions *r, bool registere
 
 /* ---- the right one ---- */
 
-int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
-	       struct err *err)
+int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view,
+		      int *ret_uffd, struct err *err)
 {
 	struct samples samples;
 	struct holdings h;
@@ -271,8 +273,10 @@ int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view 
 		return err_sys(err, "the VMM (pid %d) has no memory any more", (int)pid);
 	}
 	if (fd < 0)
-		return err_set(err, ERR_SYSTEM, "the VMM (pid %d) holds no userfaultfd with its "
-			       "regions", (int)pid);
+		return err_set(err, ERR_SYSTEM,
+			       "the VMM (pid %d) holds no userfaultfd with its "
+			       "regions",
+			       (int)pid);
 	*ret_uffd = fd;
 	return 0;
 }
@@ -351,7 +355,7 @@ enum uf_life uffd_recover_life(int pidfd, pid_t pid)
 }
 
 int uffd_recover_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
-	       struct err *err)
+		      struct err *err)
 {
 	cleanup_fd int fd = handshake_first_fd(sock);
 	struct samples samples;
@@ -364,7 +368,8 @@ int uffd_recover_sent(int sock, int map_fd, const struct pagemap_view *view, int
 		return -1;
 	/* Who it is shows already: it may be that its guest is giving something back. */
 	if (!is_ours(fd, 0, &samples, &view->regions))
-		return err_set(err, ERR_PEER, "the userfaultfd of the VMM's message has not its "
+		return err_set(err, ERR_PEER,
+			       "the userfaultfd of the VMM's message has not its "
 			       "regions");
 	*ret_uffd = steal_fd(&fd);
 	return 0;

@@ -23,8 +23,8 @@
  * possible; its sys is ESRCH when the VMM has none of the regions any more: it is ending, or
  * its main thread alone has ended.
  */
-int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view, int *ret_uffd,
-	       struct err *err);
+int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view,
+		      int *ret_uffd, struct err *err);
 /*
  * uffd_recover_owner - the process whose memory @uffd serves
  * @uffd: of the restore whose regions are @r
@@ -42,6 +42,6 @@ bool uffd_recover_is_other(pid_t pid, const struct regions *r);
 enum uf_life uffd_recover_life(int pidfd, pid_t pid);
 /* Out of the message that it has sent on @sock, which stays there. */
 int uffd_recover_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
-	       struct err *err);
+		      struct err *err);
 
 #endif

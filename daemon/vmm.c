@@ -25,8 +25,8 @@ bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid)
 		return true;
 	if ((uint32_t)behind != pid)
 		return false;
-	return acceptor_has_peer(&r->hold.acceptor, behind, r->spec.peer_uid) || caller == 0 || caller == geteuid() || real == caller ||
-	       saved == caller;
+	return acceptor_has_peer(&r->hold.acceptor, behind, r->spec.peer_uid) || caller == 0 ||
+	       caller == geteuid() || real == caller || saved == caller;
 }
 
 /* With a userfaultfd in hand it alone decides. */
@@ -182,7 +182,8 @@ int vmm_kill(struct restore *r, struct err *err)
 		return proc_kill(r->hold.vmm, err);
 	if (look_elsewhere(r))
 		return proc_kill(r->hold.vmm, err);
-	return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known: end the "
+	return err_set(err, ERR_NOTFOUND,
+		       "the process whose memory it is is not known: end the "
 		       "VMM yourself");
 }
 
@@ -190,8 +191,8 @@ void vmm_kill_failed(struct restore *r, const struct err *why)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", r->rec.id,
-		  r->rec.vmm_pid, why->msg);
+	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", r->rec.id, r->rec.vmm_pid,
+		  why->msg);
 	js_add_string(data, "detail", why->msg);
 	restore_changed(r, "kill-failed", data);
 }

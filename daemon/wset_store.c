@@ -26,7 +26,7 @@ struct wset_store {
 };
 
 int wset_store_open(const char *state_dir, uint64_t file_bytes, uint64_t tenant_bytes,
-	       struct wset_store **ret, struct err *err)
+		    struct wset_store **ret, struct err *err)
 {
 	cleanup_free char *path = NULL;
 	cleanup_fd int dir = -1;
@@ -102,16 +102,17 @@ static int read_whole(int fd, uint64_t max, void **ret, size_t *ret_len, struct 
 	if (fstat(fd, &st))
 		return err_sys(err, "look at the working set");
 	if (st.st_size < 0 || (uint64_t)st.st_size > max)
-		return err_set(err, ERR_INVALID, "the working set has %lld bytes, at most %llu are "
-			       "taken (working_set_bytes)", (long long)st.st_size,
-			       (unsigned long long)max);
+		return err_set(err, ERR_INVALID,
+			       "the working set has %lld bytes, at most %llu are "
+			       "taken (working_set_bytes)",
+			       (long long)st.st_size, (unsigned long long)max);
 	len = (size_t)st.st_size;
 	bytes = malloc(len + 1);
 	if (!bytes)
 		return err_sys(err, "cannot hold a working set of %zu bytes", len);
 	if (io_read_at(fd, bytes, len, 0) < len)
-		return errno ? err_sys(err, "read the working set") :
-			       err_set(err, ERR_INVALID, "the working set is cut short");
+		return errno ? err_sys(err, "read the working set")
+			     : err_set(err, ERR_INVALID, "the working set is cut short");
 	*ret = steal_ptr(&bytes);
 	*ret_len = len;
 	return 0;
@@ -126,13 +127,14 @@ static int check_head(const void *bytes, size_t len, const struct wset_store_nam
 		return -1;
 	wset_key_text(&ret->key, key);
 	if (strcmp(key, name->key) != 0 || ret->page_bytes != name->page_bytes)
-		return err_set(err, ERR_INVALID, "the working set is of another snapshot, or page "
+		return err_set(err, ERR_INVALID,
+			       "the working set is of another snapshot, or page "
 			       "size");
 	return 0;
 }
 
-int wset_store_read(struct wset_store *w, const struct wset_store_name *name, void **ret_bytes, size_t *ret_len,
-	       struct err *err)
+int wset_store_read(struct wset_store *w, const struct wset_store_name *name, void **ret_bytes,
+		    size_t *ret_len, struct err *err)
 {
 	cleanup_fd int fd = wset_store_find(w, name);
 	cleanup_free void *bytes = NULL;
@@ -144,8 +146,10 @@ int wset_store_read(struct wset_store *w, const struct wset_store_name *name, vo
 		return err_set(err, ERR_NOTFOUND, "none is stored");
 	if (read_whole(fd, WSET_FILE_MAX, &bytes, &len, &why) ||
 	    check_head(bytes, len, name, &head, &why))
-		return err_set(err, ERR_NOTFOUND, "the stored one is of no use, and is recorded "
-			       "anew by the next restore: %s", why.msg);
+		return err_set(err, ERR_NOTFOUND,
+			       "the stored one is of no use, and is recorded "
+			       "anew by the next restore: %s",
+			       why.msg);
 	*ret_bytes = steal_ptr(&bytes);
 	*ret_len = len;
 	return 0;
@@ -206,8 +210,7 @@ static int list(int dir, struct files *ret, struct err *err)
 		size_t len = strlen(e->d_name);
 
 		if (e->d_name[0] != '.' && len < NAME_MAX_BYTES &&
-		    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISREG(st.st_mode))
+		    fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
 			files_add(ret, e->d_name, len, &st);
 	}
 	closedir(d);
@@ -262,7 +265,8 @@ static int evict(const struct wset_store *w, int dir, uint64_t need, uint64_t *r
 	return 0;
 }
 
-static int make_room(struct wset_store *w, const char *tenant, int dir, uint64_t need, struct err *err)
+static int make_room(struct wset_store *w, const char *tenant, int dir, uint64_t need,
+		     struct err *err)
 {
 	struct tally *t = find_tally(w, tenant);
 	uint64_t bytes = 0;
@@ -316,8 +320,8 @@ static int write_file(int dir, const char *file, const void *bytes, size_t len, 
 }
 
 /* The old one is counted until then: there is room for both. */
-static int replace(struct wset_store *w, const struct wset_store_name *name, int dir, const void *bytes,
-		   size_t len, struct err *err)
+static int replace(struct wset_store *w, const struct wset_store_name *name, int dir,
+		   const void *bytes, size_t len, struct err *err)
 {
 	char file[NAME_MAX_BYTES];
 	struct tally *t;
@@ -338,8 +342,8 @@ static int replace(struct wset_store *w, const struct wset_store_name *name, int
 	return 0;
 }
 
-int wset_store_put(struct wset_store *w, const struct wset_store_name *name, uint64_t span_bytes, int fd,
-	      struct wset_head *ret, struct err *err)
+int wset_store_put(struct wset_store *w, const struct wset_store_name *name, uint64_t span_bytes,
+		   int fd, struct wset_head *ret, struct err *err)
 {
 	cleanup_free void *bytes = NULL;
 	cleanup_fd int dir = -1;

@@ -27,7 +27,7 @@ struct wset_store_name {
  * @file_bytes: the largest file; @tenant_bytes: all of a tenant's, on whole blocks of 4 KiB
  */
 int wset_store_open(const char *state_dir, uint64_t file_bytes, uint64_t tenant_bytes,
-	       struct wset_store **ret, struct err *err);
+		    struct wset_store **ret, struct err *err);
 /* Accepts NULL. */
 void wset_store_close(struct wset_store *w);
 
@@ -37,8 +37,8 @@ int wset_store_find(struct wset_store *w, const struct wset_store_name *name);
  * wset_store_read - its bytes, whole and of that name, owned by the caller
  * -1 with ERR_NOTFOUND: there is none, or it is damaged.
  */
-int wset_store_read(struct wset_store *w, const struct wset_store_name *name, void **ret_bytes, size_t *ret_len,
-	       struct err *err);
+int wset_store_read(struct wset_store *w, const struct wset_store_name *name, void **ret_bytes,
+		    size_t *ret_len, struct err *err);
 /*
  * wset_store_put - replace it by what a worker sent
  * @fd: borrowed; must be a sealed memfd, so that reading cannot block, nor it change
@@ -46,7 +46,7 @@ int wset_store_read(struct wset_store *w, const struct wset_store_name *name, vo
  * The tenant's oldest sets go when there is no room. -1 with ERR_INVALID,
  * ERR_NOSPACE or ERR_SYSTEM: what was there before is still there.
  */
-int wset_store_put(struct wset_store *w, const struct wset_store_name *name, uint64_t span_bytes, int fd,
-	      struct wset_head *ret, struct err *err);
+int wset_store_put(struct wset_store *w, const struct wset_store_name *name, uint64_t span_bytes,
+		   int fd, struct wset_head *ret, struct err *err);
 
 #endif

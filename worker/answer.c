@@ -14,7 +14,8 @@
 static void have_warmed(struct loop *l, struct fault *f)
 {
 	const uint64_t page_bytes = l->guest->page_bytes;
-	bool asked = readahead_ask(l->readahead, f->page * page_bytes, page_bytes, READAHEAD_DEMAND);
+	bool asked = readahead_ask(l->readahead, f->page * page_bytes, page_bytes,
+				   READAHEAD_DEMAND);
 
 	/* Nobody can: then this one must. */
 	f->stage = asked ? FAULT_WARMING : FAULT_WARMED;
@@ -73,7 +74,8 @@ void answer_faults(struct loop *l)
 
 bool answer_soon(const struct loop *l)
 {
-	return fault_set_ready(&l->faults) && !(l->failure.on && l->failure.policy != FAILURE_POISON);
+	return fault_set_ready(&l->faults) &&
+	       !(l->failure.on && l->failure.policy != FAILURE_POISON);
 }
 
 uint64_t answer_soon_us(const struct loop *l)
@@ -88,10 +90,13 @@ static void note_shortage(struct loop *l, uint64_t now)
 	if (l->told.short_us && now - l->told.short_us < SHORT_TOLD_AGAIN_US)
 		return;
 	l->told.short_us = now;
-	supervisor_link_note(&l->job->link, CHAN_NOTE_MEMORY_SHORT, l->guest->page_bytes == PAGE_4K
-		  ? "threads of the guest wait: the VMM gets no more memory (its memory limit)"
-		  : "threads of the guest wait: the pool of huge pages is empty (vm.nr_hugepages), "
-		    "or the VMM's limit of them is reached");
+	supervisor_link_note(&l->job->link, CHAN_NOTE_MEMORY_SHORT,
+			     l->guest->page_bytes == PAGE_4K
+				     ? "threads of the guest wait: the VMM gets no more memory "
+				       "(its memory limit)"
+				     : "threads of the guest wait: the pool of huge pages is empty "
+				       "(vm.nr_hugepages), "
+				       "or the VMM's limit of them is reached");
 }
 
 void answer_watch_shortage(struct loop *l)

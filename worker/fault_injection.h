@@ -13,6 +13,7 @@
 #define UFFDD_FAULT_INJECTION_H
 
 /*        point                   name                where */
+/* clang-format off */
 #define FAULT_TABLE(X)                                                                      \
 	X(FAULT_LOADING,          "loading")          /* assigned, nothing opened yet */     \
 	X(FAULT_PEER,             "peer")             /* a connection came, nothing read */  \
@@ -31,12 +32,13 @@
 	X(FAULT_POISONING,        "poisoning")        /* a page was poisoned for it */       \
 	X(FAULT_RELEASING,        "releasing")        /* the page map says so */             \
 	X(FAULT_BACK,             "back")             /* all was told to the next supervisor */
+/* clang-format on */
 
 enum fault_point {
 #define X(point, name) point,
 	FAULT_TABLE(X)
 #undef X
-	FAULT_COUNT
+		FAULT_COUNT
 };
 
 #ifdef FAULT_POINTS

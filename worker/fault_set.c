@@ -34,7 +34,8 @@ void fault_set_add(struct fault_set *f, uint64_t page)
 	f->n++;
 }
 
-size_t fault_set_each(struct fault_set *f, bool (*answer)(void *arg, struct fault *fault), void *arg)
+size_t fault_set_each(struct fault_set *f, bool (*answer)(void *arg, struct fault *fault),
+		      void *arg)
 {
 	size_t before = f->n, kept = 0;
 

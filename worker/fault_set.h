@@ -40,7 +40,8 @@ void fault_set_add(struct fault_set *f, uint64_t page);
  * It is dropped when @answer returns true, else kept for the next time; @answer
  * may set its stage. Returns how many were dropped.
  */
-size_t fault_set_each(struct fault_set *f, bool (*answer)(void *arg, struct fault *fault), void *arg);
+size_t fault_set_each(struct fault_set *f, bool (*answer)(void *arg, struct fault *fault),
+		      void *arg);
 
 /* The disk has been read for these pages. */
 void fault_set_warmed(struct fault_set *f, uint64_t page, uint64_t n);

@@ -9,8 +9,7 @@
 #define PROOF_RUNS 64
 #define ZEROS_AT_ONCE 4096 /* pages */
 
-int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src,
-	       struct err *err)
+int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src, struct err *err)
 {
 	memset(g, 0, sizeof(*g));
 	g->uffd = uffd;
@@ -138,8 +137,10 @@ static void wake(struct guest *g, uint64_t addr)
 static enum guest_answer short_of_memory(struct guest *g, uint64_t addr, struct err *err)
 {
 	if (!shortage_meet(&g->shortage, now_us())) {
-		err_set(err, ERR_SYSTEM, "no memory for the VMM's pages for %llu s: raise its "
-			"memory limit%s", (unsigned long long)(SHORTAGE_MAX_US / 1000000),
+		err_set(err, ERR_SYSTEM,
+			"no memory for the VMM's pages for %llu s: raise its "
+			"memory limit%s",
+			(unsigned long long)(SHORTAGE_MAX_US / 1000000),
 			guest_is_huge(g) ? " or the huge page pool (vm.nr_hugepages)" : "");
 		return GUEST_FAIL;
 	}
@@ -151,8 +152,8 @@ static enum guest_answer short_of_memory(struct guest *g, uint64_t addr, struct 
 }
 
 /* What a thread that waits on a page gets when its install did not succeed. */
-static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
-				  enum uf_outcome o, struct err *err)
+static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr, enum uf_outcome o,
+				  struct err *err)
 {
 	switch (o) {
 	case UF_AGAIN:

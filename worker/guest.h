@@ -20,8 +20,7 @@ enum guest_answer {
 };
 
 /* Takes the uffd and the connected map over, also on failure. */
-int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src,
-	       struct err *err);
+int guest_init(struct guest *g, int uffd, struct pagemap *map, struct source *src, struct err *err);
 void guest_fini(struct guest *g);
 
 /* Takes @pagemap, of the VMM as far as the supervisor knows; -1: it cannot be had. */

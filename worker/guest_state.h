@@ -18,19 +18,19 @@ struct guest_assembled {
 };
 
 struct guest {
-	int uffd;            /* owned */
-	struct pagemap map;  /* owned */
-	struct source *src;  /* borrowed */
+	int uffd;           /* owned */
+	struct pagemap map; /* owned */
+	struct source *src; /* borrowed */
 	uint64_t page_bytes;
-	bool leaves_zeros;   /* see guest_leave_zeros() */
-	void *bounce;        /* owned; one page that is read, not taken from a layer's map */
-	void *zeros;         /* owned; zeros to copy where the kernel's zero page will not do */
+	bool leaves_zeros; /* see guest_leave_zeros() */
+	void *bounce;      /* owned; one page that is read, not taken from a layer's map */
+	void *zeros;       /* owned; zeros to copy where the kernel's zero page will not do */
 	uint64_t zeros_bytes;
 	struct presence presence; /* owned */
 	enum uf_tracking tracks;
 	struct guest_assembled lent[READAHEAD_BUFFERS];
 	size_t nassembled;
-	uint32_t unverified;   /* layer that was copied from after its last check, or EXTENT_ZERO */
+	uint32_t unverified; /* layer that was copied from after its last check, or EXTENT_ZERO */
 	uint64_t checked_us; /* when that was */
 	struct shortage shortage; /* of memory for pages that threads wait for */
 };

@@ -12,7 +12,8 @@ static void on_refused(void *arg, const struct peer *p, const char *why)
 
 static void doze(const struct job *j, uint64_t until_us)
 {
-	struct pollfd p[1 + PEERS_POLL_MAX] = {{.fd = supervisor_link_fd(&j->link), .events = POLLIN}};
+	struct pollfd p[1 + PEERS_POLL_MAX] = {
+		{.fd = supervisor_link_fd(&j->link), .events = POLLIN}};
 	size_t n = 1 + peers_poll(j->peers, p + 1);
 	uint64_t now = now_us();
 	uint64_t by = min_u64(until_us, peers_deadline_us(j->peers));
@@ -28,8 +29,8 @@ static enum handshake_end nobody_came(const struct job *j, struct err *err)
 	return HANDSHAKE_NOBODY;
 }
 
-static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm,
-			       struct regions *ret_regions, struct err *err)
+static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm, struct regions *ret_regions,
+				   struct err *err)
 {
 	uint64_t until_us = now_us() + j->assign.connect_ms * 1000;
 
@@ -54,8 +55,8 @@ static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm,
 	}
 }
 
-enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm,
-			  struct regions *ret_regions, struct err *err)
+enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm, struct regions *ret_regions,
+				  struct err *err)
 {
 	struct peers peers;
 	enum handshake_end end = HANDSHAKE_NOBODY;

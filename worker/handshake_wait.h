@@ -20,7 +20,7 @@ enum handshake_end {
  * Without a supervisor it waits on: the VMM may come before the next one does. When it
  * returns nobody can connect any more, and the socket's path is free again.
  */
-enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm,
-			  struct regions *ret_regions, struct err *err);
+enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm, struct regions *ret_regions,
+				  struct err *err);
 
 #endif

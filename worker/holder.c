@@ -21,13 +21,13 @@
 /* ---- in the holder ---- */
 
 struct holder {
-	int worker; /* owned; -1: it has died */
-	int listen; /* owned; -1: not assigned yet */
-	int vmm;    /* owned pidfd; -1: none has come yet */
+	int worker;                   /* owned; -1: it has died */
+	int listen;                   /* owned; -1: not assigned yet */
+	int vmm;                      /* owned pidfd; -1: none has come yet */
 	int fds[SPEC_LAYERS_MAX + 1]; /* owned */
 	size_t n, total;
-	size_t sent; /* to the worker that connected; all: @n */
-	bool known;  /* the restore is in the store, so its worker may die */
+	size_t sent;       /* to the worker that connected; all: @n */
+	bool known;        /* the restore is in the store, so its worker may die */
 	uint64_t until_us; /* without VMM and worker */
 };
 
@@ -228,8 +228,7 @@ static void tell(int holder, enum chan_type type, struct chan_msg *msg, const in
 }
 
 /* The next message, of that type; else it is given up. */
-static bool await(int *holder, enum chan_type type, struct chan_msg *msg, int *fds,
-		  uint64_t by_us)
+static bool await(int *holder, enum chan_type type, struct chan_msg *msg, int *fds, uint64_t by_us)
 {
 	struct pollfd p = {.fd = *holder, .events = POLLIN};
 	enum chan_step step;

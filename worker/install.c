@@ -19,8 +19,7 @@ int install_init(struct guest *g, struct err *err)
 	g->bounce = anonymous(g->page_bytes, PROT_READ | PROT_WRITE);
 	g->zeros = anonymous(g->zeros_bytes, PROT_READ);
 	if (!g->bounce || !g->zeros)
-		return err_sys(err, "map %llu bytes of buffers",
-			       (unsigned long long)g->page_bytes);
+		return err_sys(err, "map %llu bytes of buffers", (unsigned long long)g->page_bytes);
 	/* Guest bytes do not belong into a core dump. */
 	madvise(g->bounce, g->page_bytes, MADV_DONTDUMP);
 	return 0;
@@ -163,8 +162,10 @@ static enum uf_outcome put_layer(struct guest *g, struct install *in, const void
 	enum uf_outcome o = put_data(g, in, from);
 
 	if (o == UF_SOURCE)
-		err_set(err, ERR_SNAPSHOT, "layer %u cannot be read: an I/O error, or its file "
-			"was truncated", layer);
+		err_set(err, ERR_SNAPSHOT,
+			"layer %u cannot be read: an I/O error, or its file "
+			"was truncated",
+			layer);
 	return o;
 }
 
@@ -173,8 +174,8 @@ static enum uf_outcome put_layer(struct guest *g, struct install *in, const void
  * before, so that changed bytes are not served, and after, so that a change
  * during the copy does not go unseen.
  */
-static enum uf_outcome put_mapped(struct guest *g, struct install *in,
-				  const struct source_run *run, struct err *err)
+static enum uf_outcome put_mapped(struct guest *g, struct install *in, const struct source_run *run,
+				  struct err *err)
 {
 	enum uf_outcome o;
 
@@ -186,8 +187,7 @@ static enum uf_outcome put_mapped(struct guest *g, struct install *in,
 
 enum uf_outcome install_snapshot(struct guest *g, struct install *in, struct err *err)
 {
-	struct source_run run = source_at(g->src, in->page * g->page_bytes,
-					  in->n * g->page_bytes);
+	struct source_run run = source_at(g->src, in->page * g->page_bytes, in->n * g->page_bytes);
 	uint64_t whole = run.len / g->page_bytes;
 	struct install part = {in->page, in->addr, max_u64(whole, 1), 0};
 	enum uf_outcome o;

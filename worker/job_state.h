@@ -39,31 +39,31 @@ struct loop;
 struct refusal {
 	struct peer *vmm; /* borrowed */
 	struct err err;
-	bool kill;                 /* on_failure says so */
+	bool kill; /* on_failure says so */
 };
 
 struct job {
-	struct supervisor_link link;     /* owned */
+	struct supervisor_link link; /* owned */
 	enum job_phase phase;
-	bool stop;            /* the supervisor wants the end, and nothing is served */
-	bool known;           /* the restore is in the store: KNOWN was heard */
+	bool stop;  /* the supervisor wants the end, and nothing is served */
+	bool known; /* the restore is in the store: KNOWN was heard */
 	struct chan_assign assign;
-	struct spec spec;     /* owned; prefetch as it is now */
+	struct spec spec; /* owned; prefetch as it is now */
 	bool prefetch_held;
-	int request;          /* owned: the text of spec, for a supervisor that has lost it */
-	int map_fd;           /* owned */
-	struct pagemap map;   /* owned until the guest takes it */
-	struct source *src;   /* owned */
-	struct working_set working_set;   /* owned */
-	int listen_fd;        /* owned until the peers are let in by it */
-	int uffd, vmm;        /* owned, to take over; else -1; vmm also when its peer has ended */
-	int holder;           /* owned: channel to who keeps the files; -1: nobody does */
-	int holder_given;     /* owned: what came with assign.holder; -1: nothing, or used */
-	uint64_t fds_max;     /* that this process may have */
+	int request;        /* owned: the text of spec, for a supervisor that has lost it */
+	int map_fd;         /* owned */
+	struct pagemap map; /* owned until the guest takes it */
+	struct source *src; /* owned */
+	struct working_set working_set; /* owned */
+	int listen_fd;                  /* owned until the peers are let in by it */
+	int uffd, vmm;    /* owned, to take over; else -1; vmm also when its peer has ended */
+	int holder;       /* owned: channel to who keeps the files; -1: nobody does */
+	int holder_given; /* owned: what came with assign.holder; -1: nothing, or used */
+	uint64_t fds_max; /* that this process may have */
 	/* Borrowed; each is there in its phase, and NULL in any other. */
-	struct peers *peers;    /* JOB_WAITING */
-	struct loop *loop;         /* JOB_SERVING */
-	struct refusal *refusal;   /* JOB_REFUSED */
+	struct peers *peers;     /* JOB_WAITING */
+	struct loop *loop;       /* JOB_SERVING */
+	struct refusal *refusal; /* JOB_REFUSED */
 };
 
 /* @chan, and @holder of holder_start(), are owned from here on. */

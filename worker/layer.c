@@ -33,15 +33,17 @@ void layer_close(struct layer *f)
 int layer_open_failed(const char *path, int sys, struct err *err)
 {
 	if (sys == EMFILE)
-		return err_set(err, ERR_QUOTA, "%s: its worker has no descriptor left for it: "
-			       "raise the daemon's hard limit of open files (LimitNOFILE=, ulimit -Hn)",
-			       layer_shown(path));
+		return err_set(
+			err, ERR_QUOTA,
+			"%s: its worker has no descriptor left for it: "
+			"raise the daemon's hard limit of open files (LimitNOFILE=, ulimit -Hn)",
+			layer_shown(path));
 	if (sys == ENFILE || sys == ENOMEM || sys == EIO) {
 		errno = sys;
 		return err_sys(err, "%s", layer_shown(path));
 	}
-	err_set(err, ERR_PATH, "%s: %s: it must be a file that the caller can read", layer_shown(path),
-		strerror(sys));
+	err_set(err, ERR_PATH, "%s: %s: it must be a file that the caller can read",
+		layer_shown(path), strerror(sys));
 	err->sys = sys;
 	return -1;
 }
@@ -51,8 +53,10 @@ static int identify(struct layer *l, struct err *err)
 	if (fstat(l->fd, &l->id) < 0)
 		return err_sys(err, "%s", layer_shown(l->path));
 	if (!S_ISREG(l->id.st_mode))
-		return err_set(err, ERR_PATH, "%s is not a regular file: give the snapshot's own "
-			       "file", layer_shown(l->path));
+		return err_set(err, ERR_PATH,
+			       "%s is not a regular file: give the snapshot's own "
+			       "file",
+			       layer_shown(l->path));
 	l->size_bytes = (uint64_t)l->id.st_size;
 	return 0;
 }
@@ -107,10 +111,11 @@ int layer_check(const struct layer *f, struct err *err)
 			       layer_shown(f->path), (intmax_t)f->id.st_size, (intmax_t)now.st_size,
 			       immutable);
 	if (now.st_mtim.tv_sec != was->tv_sec || now.st_mtim.tv_nsec != was->tv_nsec)
-		return err_set(err, ERR_SNAPSHOT, "%s changed (modification time was %jd.%09ld, "
-			       "is %jd.%09ld): %s", layer_shown(f->path), (intmax_t)was->tv_sec,
-			       was->tv_nsec, (intmax_t)now.st_mtim.tv_sec, now.st_mtim.tv_nsec,
-			       immutable);
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s changed (modification time was %jd.%09ld, "
+			       "is %jd.%09ld): %s",
+			       layer_shown(f->path), (intmax_t)was->tv_sec, was->tv_nsec,
+			       (intmax_t)now.st_mtim.tv_sec, now.st_mtim.tv_nsec, immutable);
 	return 0;
 }
 
@@ -122,9 +127,10 @@ int layer_read(const struct layer *f, uint64_t off, uint64_t len, void *buf, str
 		return 0;
 	if (errno)
 		return err_sys(err, "%s: reading at %" PRIu64, layer_shown(f->path), off + done);
-	return err_set(err, ERR_SNAPSHOT, "%s ends at %" PRIu64 ", %" PRIu64
-		       " bytes are needed: it was truncated while in use", layer_shown(f->path),
-		       off + done, off + len);
+	return err_set(err, ERR_SNAPSHOT,
+		       "%s ends at %" PRIu64 ", %" PRIu64
+		       " bytes are needed: it was truncated while in use",
+		       layer_shown(f->path), off + done, off + len);
 }
 
 int layer_map(struct layer *f, uint64_t need, struct err *err)
@@ -132,8 +138,9 @@ int layer_map(struct layer *f, uint64_t need, struct err *err)
 	void *map;
 
 	if (f->size_bytes < need)
-		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, the snapshot needs %"
-			       PRIu64 ": it is truncated or another file, copy it again",
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s has %" PRIu64 " bytes, the snapshot needs %" PRIu64
+			       ": it is truncated or another file, copy it again",
 			       layer_shown(f->path), f->size_bytes, need);
 	if (need == 0)
 		return 0;

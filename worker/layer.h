@@ -10,13 +10,13 @@
 #include "worker/residency.h"
 
 struct layer {
-	char *path;           /* owned; for error texts */
-	int fd;               /* owned; -1: not open */
-	struct stat id;       /* as it was when opened */
-	uint64_t size_bytes;  /* st_size of that */
-	const uint8_t *map;   /* owned; NULL: no byte of it is used */
-	uint64_t map_bytes;   /* everything that extents refer to */
-	struct residency residency;     /* of the map; what of it is in memory */
+	char *path;                 /* owned; for error texts */
+	int fd;                     /* owned; -1: not open */
+	struct stat id;             /* as it was when opened */
+	uint64_t size_bytes;        /* st_size of that */
+	const uint8_t *map;         /* owned; NULL: no byte of it is used */
+	uint64_t map_bytes;         /* everything that extents refer to */
+	struct residency residency; /* of the map; what of it is in memory */
 };
 
 /*

@@ -47,8 +47,10 @@ static int missing_layers(const char *dir, const struct header *h, const struct 
 	}
 	if (nmissing > named)
 		snprintf(names + len, sizeof(names) - len, " and %zu more", nmissing - named);
-	return err_set(err, ERR_SNAPSHOT, "missing in %s: %s: copy the layers of the parent "
-		       "snapshot there", layer_shown(dir), names);
+	return err_set(err, ERR_SNAPSHOT,
+		       "missing in %s: %s: copy the layers of the parent "
+		       "snapshot there",
+		       layer_shown(dir), names);
 }
 
 /*
@@ -79,9 +81,9 @@ int layers_in_dir(const struct source_given *given, const struct layers_place *d
 		last_missing = i;
 		nmissing++;
 	}
-	if (nmissing == 0 || (may_be_memfile(h, nmissing, last_missing) &&
-			      layer_open(dir->dirfd, dir->dir, "memfile",
-					 &files[last_missing], &why) == 0))
+	if (nmissing == 0 ||
+	    (may_be_memfile(h, nmissing, last_missing) &&
+	     layer_open(dir->dirfd, dir->dir, "memfile", &files[last_missing], &why) == 0))
 		return 0;
 	if (why.sys == ENOENT)
 		return missing_layers(dir->dir, h, files, nmissing, err);
@@ -115,8 +117,10 @@ static int open_listed(const struct source_given *given, const struct listed *li
 		hit = bsearch(&wanted, listed->v, listed->n, sizeof(wanted), by_build);
 		if (!hit) {
 			uuid_unparse_lower(key.build, text);
-			return err_set(err, ERR_SNAPSHOT, "layer %s is missing: the header refers "
-				       "to it, give its path in layers", text);
+			return err_set(err, ERR_SNAPSHOT,
+				       "layer %s is missing: the header refers "
+				       "to it, give its path in layers",
+				       text);
 		}
 		at.name = (*hit)->path;
 		if (layers_open(given, 1 + i, &at, &files[i], err) < 0)
@@ -125,8 +129,8 @@ static int open_listed(const struct source_given *given, const struct listed *li
 	return 0;
 }
 
-int layers_listed(const struct source_given *given, const struct spec *spec,
-		  const struct header *h, struct layer *files, struct err *err)
+int layers_listed(const struct source_given *given, const struct spec *spec, const struct header *h,
+		  struct layer *files, struct err *err)
 {
 	size_t n = spec->nlayers;
 	cleanup_free const struct spec_layer **v = calloc(n + 1, sizeof(*v));
@@ -140,8 +144,10 @@ int layers_listed(const struct source_given *given, const struct spec *spec,
 	for (size_t i = 1; i < n; i++)
 		if (by_build(&v[i - 1], &v[i]) == 0) {
 			uuid_unparse_lower(v[i]->build, text);
-			return err_set(err, ERR_INVALID, "layer %s is given twice: give each build "
-				       "id one path", text);
+			return err_set(err, ERR_INVALID,
+				       "layer %s is given twice: give each build "
+				       "id one path",
+				       text);
 		}
 	return open_listed(given, &(struct listed){v, n}, h, files, err);
 }

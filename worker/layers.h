@@ -38,7 +38,7 @@ int layers_open(const struct source_given *given, size_t i, const struct layers_
  */
 int layers_in_dir(const struct source_given *given, const struct layers_place *dir,
 		  const struct header *h, struct layer *files, struct err *err);
-int layers_listed(const struct source_given *given, const struct spec *spec,
-		  const struct header *h, struct layer *files, struct err *err);
+int layers_listed(const struct source_given *given, const struct spec *spec, const struct header *h,
+		  struct layer *files, struct err *err);
 
 #endif

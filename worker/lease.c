@@ -7,10 +7,11 @@ enum lease_event {
 	NEED_NOW,
 	GRANTED,
 	REVOKED,
-	UNHEARD,    /* asked long ago */
+	UNHEARD, /* asked long ago */
 };
 
 /* The picture of lease.h. What is not in it changes nothing. */
+/* clang-format off */
 static const struct {
 	enum lease_state from;
 	enum lease_event on;
@@ -27,6 +28,7 @@ static const struct {
 	{LEASE_RETURNING, NEED_LATER, LEASE_NONE,      CHAN_LEASE_BACK},
 	{LEASE_RETURNING, NEED_NOW,   LEASE_ASKED,     CHAN_LEASE_ASK},
 };
+/* clang-format on */
 
 static void say(struct lease *l, enum chan_type type, uint64_t now)
 {

@@ -108,8 +108,8 @@ static int load_source(struct job *j, struct err *err)
 		return 0;
 	if (j->map.head)
 		err_wrap(err, "nobody has kept the snapshot's files open for another worker, and "
-			 "they cannot be opened again (leave them there until a restore is "
-			 "complete, or has ended)");
+			      "they cannot be opened again (leave them there until a restore is "
+			      "complete, or has ended)");
 	return -1;
 }
 
@@ -120,11 +120,12 @@ static int check_descriptors(const struct job *j, struct err *err)
 
 	if (j->fds_max >= need)
 		return 0;
-	return err_set(err, ERR_QUOTA, "a worker for a snapshot of %zu files needs %llu "
+	return err_set(err, ERR_QUOTA,
+		       "a worker for a snapshot of %zu files needs %llu "
 		       "descriptors and may have %llu, %llu are missing: raise the daemon's hard "
-		       "limit of open files (LimitNOFILE=, ulimit -Hn)", source_nfds(j->src),
-		       (unsigned long long)need, (unsigned long long)j->fds_max,
-		       (unsigned long long)(need - j->fds_max));
+		       "limit of open files (LimitNOFILE=, ulimit -Hn)",
+		       source_nfds(j->src), (unsigned long long)need,
+		       (unsigned long long)j->fds_max, (unsigned long long)(need - j->fds_max));
 }
 
 static int load_new(struct job *j, struct err *err)
@@ -152,7 +153,8 @@ static int load_again(struct job *j, struct err *err)
 	if (load_source(j, err))
 		return -1;
 	if (!identity_same(j->src, j->map.head))
-		return err_set(err, ERR_SNAPSHOT, "the snapshot is not the one that was served "
+		return err_set(err, ERR_SNAPSHOT,
+			       "the snapshot is not the one that was served "
 			       "before the worker died: its files were replaced or changed");
 	return 0;
 }

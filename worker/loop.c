@@ -26,8 +26,8 @@ static uint64_t shortage_due(const struct loop *l)
 /* Once; 0: not any more. A timeout of each sleep would cost every fault the setting of a timer. */
 static void set_timer(int fd, uint64_t us)
 {
-	const struct itimerspec when = {.it_value = {(time_t)(us / 1000000),
-						     (long)(us % 1000000) * 1000}};
+	const struct itimerspec when = {
+		.it_value = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000}};
 
 	timerfd_settime(fd, 0, &when, NULL);
 }
@@ -239,7 +239,8 @@ static void step_due(struct loop *l, uint64_t *ret_step_us, uint64_t *ret_lease_
 static uint64_t others_due(struct loop *l)
 {
 	const struct supervisor_link *to = &l->job->link;
-	uint64_t link = supervisor_link_away(to) ? supervisor_link_wait_us(to, now_us()) : WAIT_NEVER;
+	uint64_t link = supervisor_link_away(to) ? supervisor_link_wait_us(to, now_us())
+						 : WAIT_NEVER;
 
 	return min_u64(min_u64(link, life_due(l)), min_u64(shortage_due(l), alone_due(l)));
 }

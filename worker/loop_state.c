@@ -18,11 +18,13 @@ static int set_wakes(struct loop *l, struct err *err)
 	struct wait *w = &l->wakes.wait;
 
 	return wait_set(w, WAKES_UFFD, l->guest->uffd, err) ||
-	       wait_set(w, WAKES_VMM, l->vmm, err) ||
-	       wait_set(w, WAKES_LINK, supervisor_link_fd(&l->job->link), err) ||
-	       wait_set(w, WAKES_WARM, readahead_fd(l->readahead), err) ||
-	       wait_set(w, WAKES_PROOF, l->wakes.proof, err) ||
-	       wait_set(w, WAKES_WINDOW, l->wakes.window, err) ? -1 : 0;
+			       wait_set(w, WAKES_VMM, l->vmm, err) ||
+			       wait_set(w, WAKES_LINK, supervisor_link_fd(&l->job->link), err) ||
+			       wait_set(w, WAKES_WARM, readahead_fd(l->readahead), err) ||
+			       wait_set(w, WAKES_PROOF, l->wakes.proof, err) ||
+			       wait_set(w, WAKES_WINDOW, l->wakes.window, err)
+		       ? -1
+		       : 0;
 }
 
 /* Held, paused or failed: so it was when a predecessor died. */
@@ -47,7 +49,8 @@ int loop_init(struct loop *l, struct job *j, struct guest *guest, int vmm, struc
 	l->vmm = vmm;
 	l->when_complete = spec->when_complete;
 	l->failure.policy = spec->on_failure;
-	if (open_wakes(l, err) || readahead_new(guest->src, &l->readahead, err) || set_wakes(l, err)) {
+	if (open_wakes(l, err) || readahead_new(guest->src, &l->readahead, err) ||
+	    set_wakes(l, err)) {
 		loop_fini(l);
 		return -1;
 	}

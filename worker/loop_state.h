@@ -23,7 +23,7 @@ enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW 
 struct loop_wakes {
 	struct wait wait;    /* owned */
 	int proof;           /* owned timerfd: install_verify() is due */
-	bool verify_due;      /* it runs */
+	bool verify_due;     /* it runs */
 	int window;          /* owned timerfd: the time to record is over */
 	unsigned link_epoch; /* of the channel that is waited for */
 };
@@ -42,30 +42,30 @@ struct loop_told {
 };
 
 struct loop {
-	struct job *job;           /* borrowed */
-	struct guest *guest;       /* borrowed */
-	int vmm;                   /* borrowed pidfd of the peer; -1: ended before */
-	struct handshake *said;    /* borrowed: its message, until CONNECTED was sent; or NULL */
+	struct job *job;        /* borrowed */
+	struct guest *guest;    /* borrowed */
+	int vmm;                /* borrowed pidfd of the peer; -1: ended before */
+	struct handshake *said; /* borrowed: its message, until CONNECTED was sent; or NULL */
 	struct loop_wakes wakes;
-	struct readahead *readahead;         /* owned */
+	struct readahead *readahead; /* owned */
 
 	struct fault_set faults;
-	uint64_t backoff_us;       /* while faults are deferred */
+	uint64_t backoff_us; /* while faults are deferred */
 	struct prefetch prefetch;
-	struct lease lease;        /* to prefetch */
-	struct life life;          /* of the VMM, once its peer has ended */
-	bool held;                 /* prefetch held by the API */
-	bool paused;               /* around a snapshot of the running VM */
-	struct survey survey;      /* before PAUSED is sent */
-	bool window_over;          /* of the recording */
+	struct lease lease;   /* to prefetch */
+	struct life life;     /* of the VMM, once its peer has ended */
+	bool held;            /* prefetch held by the API */
+	bool paused;          /* around a snapshot of the running VM */
+	struct survey survey; /* before PAUSED is sent */
+	bool window_over;     /* of the recording */
 	struct loop_failure failure;
 	struct loop_told told;
 
-	bool completed;            /* COMPLETE was sent */
+	bool completed; /* COMPLETE was sent */
 	enum spec_complete when_complete;
-	bool stopping;             /* the supervisor wants the guest to do without us */
-	uint64_t alone_us;         /* then it is looked again whether the guest can be left */
-	bool gone;                 /* the VMM ended */
+	bool stopping;     /* the supervisor wants the guest to do without us */
+	uint64_t alone_us; /* then it is looked again whether the guest can be left */
+	bool gone;         /* the VMM ended */
 };
 
 /* As the job's spec and assignment want it. */

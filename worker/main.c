@@ -33,8 +33,7 @@ static bool has_channel(void)
 	int type;
 	socklen_t len = sizeof(type);
 
-	return getsockopt(CHAN_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
-	       type == SOCK_SEQPACKET;
+	return getsockopt(CHAN_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
 }
 
 int main(int argc, char **argv)
@@ -44,8 +43,10 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc > 1 || !has_channel()) {
-		fprintf(stderr, "uffdd-worker is started by uffdd; descriptor %d must be its "
-			"channel\n", CHAN_FD);
+		fprintf(stderr,
+			"uffdd-worker is started by uffdd; descriptor %d must be its "
+			"channel\n",
+			CHAN_FD);
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);

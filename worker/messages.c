@@ -34,8 +34,10 @@ static void on_fault_minor(struct loop *l, const struct uf_msg *m)
 {
 	struct err err;
 
-	err_set(&err, ERR_PEER, "a minor fault at %#llx: guest memory must be private anonymous, "
-		"registered for missing pages", (unsigned long long)m->start);
+	err_set(&err, ERR_PEER,
+		"a minor fault at %#llx: guest memory must be private anonymous, "
+		"registered for missing pages",
+		(unsigned long long)m->start);
 	failure_begin(l, &err);
 }
 
@@ -68,7 +70,7 @@ static void on_fork(struct loop *l, const struct uf_msg *m)
 		close(m->fd);
 	if (l->guest->map.stats->events_fork++ == 0)
 		supervisor_link_note(&l->job->link, CHAN_NOTE_FORKED,
-			  "the VMM forked; its child's memory is not served");
+				     "the VMM forked; its child's memory is not served");
 }
 
 static void on_unknown(struct loop *l, const struct uf_msg *m)
@@ -81,9 +83,9 @@ static void on_unknown(struct loop *l, const struct uf_msg *m)
 }
 
 static void (*const on_event[])(struct loop *l, const struct uf_msg *m) = {
-	[UF_FAULT] = on_fault,       [UF_FAULT_WP] = on_fault_wp, [UF_FAULT_MINOR] = on_fault_minor,
-	[UF_REMOVE] = on_remove,     [UF_UNMAP] = on_unmap,       [UF_REMAP] = on_remap,
-	[UF_FORK] = on_fork,         [UF_UNKNOWN] = on_unknown,
+	[UF_FAULT] = on_fault,   [UF_FAULT_WP] = on_fault_wp, [UF_FAULT_MINOR] = on_fault_minor,
+	[UF_REMOVE] = on_remove, [UF_UNMAP] = on_unmap,       [UF_REMAP] = on_remap,
+	[UF_FORK] = on_fork,     [UF_UNKNOWN] = on_unknown,
 };
 
 /*

@@ -153,6 +153,7 @@ static void on_lease_revoke(struct job *j, struct heard *h)
 #define IN(phase) (1u << JOB_##phase)
 
 /* A type has one row in each phase, or none. A handler takes the descriptors that it keeps. */
+/* clang-format off */
 static const struct row {
 	enum chan_type type;
 	unsigned phases;
@@ -173,6 +174,7 @@ static const struct row {
 	{CHAN_STOP,         IN(WAITING) | IN(REFUSED),               on_stop_at_once},
 	{CHAN_STOP,         IN(SERVING),                             on_stop},
 };
+/* clang-format on */
 
 static const struct row *find(uint32_t type, enum job_phase phase)
 {

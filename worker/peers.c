@@ -123,7 +123,8 @@ static bool is_out_of_sight(const struct peer *p, struct err *err)
 {
 	if (p->who.pid)
 		return false;
-	err_set(err, ERR_PEER, "it runs in a PID namespace that uffdd cannot see into: run uffdd "
+	err_set(err, ERR_PEER,
+		"it runs in a PID namespace that uffdd cannot see into: run uffdd "
 		"in the host's PID namespace, or in one that the VMM's is part of");
 	return true;
 }
@@ -167,8 +168,8 @@ static void take_edges(struct peers *l)
 }
 
 /* True when the wait is over, one way or the other. */
-static bool peer_step(struct peers *l, struct peer *p, uint64_t now,
-		      struct regions *ret_regions, enum peers_step *ret, struct err *err)
+static bool peer_step(struct peers *l, struct peer *p, uint64_t now, struct regions *ret_regions,
+		      enum peers_step *ret, struct err *err)
 {
 	switch (handshake_read(&p->hs, ret_regions, err)) {
 	case HANDSHAKE_DONE:
@@ -197,7 +198,7 @@ static bool peer_step(struct peers *l, struct peer *p, uint64_t now,
 }
 
 enum peers_step peers_step(struct peers *l, uint64_t now, struct peer *ret_vmm,
-				 struct regions *ret_regions, struct err *err)
+			   struct regions *ret_regions, struct err *err)
 {
 	enum peers_step step;
 

@@ -64,7 +64,7 @@ uint64_t peers_deadline_us(const struct peers *l);
  *	is not consumed yet
  */
 enum peers_step peers_step(struct peers *l, uint64_t now, struct peer *ret_vmm,
-				 struct regions *ret_regions, struct err *err);
+			   struct regions *ret_regions, struct err *err);
 void peer_fini(struct peer *p);
 
 #endif

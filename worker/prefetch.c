@@ -34,8 +34,8 @@ void prefetch_fini(struct prefetch *p)
 	room_fini(&p->room);
 }
 
-void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
-		  uint64_t rate_bytes_per_s, uint64_t now)
+void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held, uint64_t rate_bytes_per_s,
+		  uint64_t now)
 {
 	if (mode != p->mode || rate_bytes_per_s != p->rate_bytes_per_s) {
 		struct prefetch_order order = p->order;
@@ -86,7 +86,8 @@ static uint64_t rate_wait_us(struct prefetch *p, uint64_t now)
 	if (p->credit_bytes > 0)
 		return 0;
 	return (uint64_t)((__uint128_t)(uint64_t)(1 - p->credit_bytes) * 1000000 /
-			  p->rate_bytes_per_s) + 1;
+			  p->rate_bytes_per_s) +
+	       1;
 }
 
 /* ---- the runs that were asked for ---- */
@@ -245,8 +246,7 @@ static bool may_install(struct prefetch *p, const struct guest *g)
 	       !(p->rate_bytes_per_s && p->credit_bytes <= 0);
 }
 
-enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t now,
-				struct err *err)
+enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t now, struct err *err)
 {
 	enum guest_answer a = GUEST_DONE;
 	uint64_t cost;

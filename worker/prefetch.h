@@ -44,24 +44,24 @@ struct prefetch_run {
 
 struct prefetch {
 	enum spec_prefetch mode;
-	bool held;             /* by the API: paused prefetch, or a paused restore */
-	bool stopped;          /* the source failed; demand goes on */
-	bool done;             /* everything was looked at */
-	struct room room;      /* owned; what it may take */
-	struct readahead *readahead;     /* borrowed; NULL: the source is read as it comes */
-	struct prefetch_order order;    /* which run comes next */
-	bool asked;            /* nothing is left in it */
+	bool held;                   /* by the API: paused prefetch, or a paused restore */
+	bool stopped;                /* the source failed; demand goes on */
+	bool done;                   /* everything was looked at */
+	struct room room;            /* owned; what it may take */
+	struct readahead *readahead; /* borrowed; NULL: the source is read as it comes */
+	struct prefetch_order order; /* which run comes next */
+	bool asked;                  /* nothing is left in it */
 	struct prefetch_run ahead[PREFETCH_AHEAD]; /* a ring, from @first on */
 	unsigned first, n;
-	uint64_t ahead_pages;  /* in them */
-	uint64_t quiet_us;     /* from then on nobody is likely to fault in the next moment */
-	uint64_t calm_us;      /* from then on steps may grow */
-	uint64_t stepped_us;   /* the last step */
+	uint64_t ahead_pages; /* in them */
+	uint64_t quiet_us;    /* from then on nobody is likely to fault in the next moment */
+	uint64_t calm_us;     /* from then on steps may grow */
+	uint64_t stepped_us;  /* the last step */
 	uint64_t step_bytes;
 	uint64_t rate_bytes_per_s; /* of snapshot data; 0: no limit */
-	int64_t credit_bytes;  /* negative: wait until it has been earned */
-	uint64_t credited_us;  /* when credit was last added */
-	uint64_t backoff_us;   /* after GUEST_DEFER; 0: none */
+	int64_t credit_bytes;      /* negative: wait until it has been earned */
+	uint64_t credited_us;      /* when credit was last added */
+	uint64_t backoff_us;       /* after GUEST_DEFER; 0: none */
 	uint64_t not_before_us;
 };
 
@@ -72,8 +72,8 @@ void prefetch_fini(struct prefetch *p);
  * A change of mode or rate begins anew: the page map knows what is there. Any
  * call gives a stopped prefetch another try.
  */
-void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held,
-		  uint64_t rate_bytes_per_s, uint64_t now);
+void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held, uint64_t rate_bytes_per_s,
+		  uint64_t now);
 
 /* The set first, without its sample: see prefetch_order_use(). */
 void prefetch_use(struct prefetch *p, const struct wset *set, uint64_t seed);
@@ -99,7 +99,6 @@ uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now);
  * cannot be read stops prefetch, fills err and returns GUEST_DONE with
  * p->stopped set, since the guest may never need it.
  */
-enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t now,
-				struct err *err);
+enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t now, struct err *err);
 
 #endif

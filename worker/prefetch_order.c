@@ -33,7 +33,7 @@ static const struct region *region_from(const struct pagemap *map, uint64_t from
 }
 
 uint64_t prefetch_order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint64_t max,
-		     uint64_t *ret_page)
+			      uint64_t *ret_page)
 {
 	const uint64_t page_bytes = map->regions->page_bytes, end = page + n;
 	const struct region *r;
@@ -119,7 +119,8 @@ static uint64_t next_of_rest(struct prefetch_order *o, const struct pagemap *map
 	return 0;
 }
 
-static uint64_t next_of_sample(struct prefetch_order *o, const struct pagemap *map, uint64_t *ret_page)
+static uint64_t next_of_sample(struct prefetch_order *o, const struct pagemap *map,
+			       uint64_t *ret_page)
 {
 	uint64_t page;
 
@@ -131,7 +132,8 @@ static uint64_t next_of_sample(struct prefetch_order *o, const struct pagemap *m
 	return 0;
 }
 
-uint64_t prefetch_order_next(struct prefetch_order *o, const struct pagemap *map, uint64_t max, uint64_t *ret_page)
+uint64_t prefetch_order_next(struct prefetch_order *o, const struct pagemap *map, uint64_t max,
+			     uint64_t *ret_page)
 {
 	uint64_t n;
 

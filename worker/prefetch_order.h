@@ -22,10 +22,10 @@ struct prefetch_order {
 	bool all;               /* not the set alone */
 	enum { ORDER_SET, ORDER_REST, ORDER_SAMPLE } pass;
 	struct wset_cursor cursor;
-	uint64_t page, end;     /* what is left of the set's run */
-	uint64_t next;          /* page, of the rest and of the sample */
-	size_t i;               /* run of the set in which the next sampled page is looked for */
-	uint64_t sampled;       /* none is before this one that was not found yet */
+	uint64_t page, end; /* what is left of the set's run */
+	uint64_t next;      /* page, of the rest and of the sample */
+	size_t i;           /* run of the set in which the next sampled page is looked for */
+	uint64_t sampled;   /* none is before this one that was not found yet */
 };
 
 /* Without a set. @all: not the set alone. */
@@ -44,7 +44,8 @@ void prefetch_order_use(struct prefetch_order *o, const struct wset *set, uint64
  * It lies in one region and is absent at this moment. Returns its length, 0 when
  * nothing is left. Over a whole pass O(pages / 32 + pages of the set).
  */
-uint64_t prefetch_order_next(struct prefetch_order *o, const struct pagemap *map, uint64_t max, uint64_t *ret_page);
+uint64_t prefetch_order_next(struct prefetch_order *o, const struct pagemap *map, uint64_t max,
+			     uint64_t *ret_page);
 
 /* Nothing but the sample is left: what of it is absent now, the guest has not needed yet. */
 static inline bool prefetch_order_at_sample(const struct prefetch_order *o)
@@ -59,6 +60,6 @@ static inline bool prefetch_order_at_sample(const struct prefetch_order *o)
  * the first run inside [page, page + n), as prefetch_order_next() does; 0: nothing.
  */
 uint64_t prefetch_order_again(const struct pagemap *map, uint64_t page, uint64_t n, uint64_t max,
-		     uint64_t *ret_page);
+			      uint64_t *ret_page);
 
 #endif

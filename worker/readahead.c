@@ -20,8 +20,9 @@ struct readahead {
 	pthread_mutex_t lock;     /* of everything below */
 	pthread_cond_t work, gone;
 	struct ring asked[READAHEAD_WHYS], done;
-	size_t open[READAHEAD_WHYS];   /* asked for, and not yet taken */
-	void *buffers[READAHEAD_BUFFERS]; /* owned; of a huge page each, those that nobody uses first */
+	size_t open[READAHEAD_WHYS]; /* asked for, and not yet taken */
+	void *buffers
+		[READAHEAD_BUFFERS]; /* owned; of a huge page each, those that nobody uses first */
 	size_t unused, mapped;
 	unsigned threads, idle, ahead;
 	bool ending;
@@ -71,7 +72,9 @@ static bool next_batch(struct readahead *w, struct batch *b)
 	size_t n = min_u64(asked->n, READAHEAD_TOGETHER);
 
 	if (why == READAHEAD_AHEAD)
-		n = w->ahead < READAHEAD_AHEAD_THREADS_MAX ? min_u64((asked->n + 1) / 2, READAHEAD_BATCH) : 0;
+		n = w->ahead < READAHEAD_AHEAD_THREADS_MAX
+			    ? min_u64((asked->n + 1) / 2, READAHEAD_BATCH)
+			    : 0;
 	for (b->n = 0; b->n < n; b->n++)
 		b->v[b->n] = ring_get(asked);
 	return n > 0;
@@ -110,8 +113,8 @@ static void *take_buffer(struct readahead *w)
 	if (w->unused) {
 		buffer = w->buffers[--w->unused];
 	} else if (w->mapped < READAHEAD_BUFFERS) {
-		buffer = mmap(NULL, PAGE_2M, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			      0);
+		buffer = mmap(NULL, PAGE_2M, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			      -1, 0);
 		if (buffer == MAP_FAILED)
 			buffer = NULL;
 		else /* Guest bytes do not belong into a core dump. */

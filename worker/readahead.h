@@ -22,7 +22,7 @@
 /* Ranges that one thread asks the disk for at once: for prefetch, and of those waited for. */
 #define READAHEAD_BATCH 64
 #define READAHEAD_TOGETHER 4
-#define READAHEAD_BUFFERS 4     /* for huge pages that are put together of several extents */
+#define READAHEAD_BUFFERS 4 /* for huge pages that are put together of several extents */
 #define READAHEAD_IDLE_S 1
 #define READAHEAD_END_MS 100
 

@@ -29,8 +29,7 @@ void report_ready(struct job *j)
 	working_set_send_notes(&j->working_set);
 }
 
-void report_failed(struct job *j, const struct err *why, bool kill,
-		   const struct peer *vmm)
+void report_failed(struct job *j, const struct err *why, bool kill, const struct peer *vmm)
 {
 	struct chan_msg msg = {0};
 
@@ -43,7 +42,7 @@ void report_failed(struct job *j, const struct err *why, bool kill,
 		msg.failed.vmm_uid = vmm->who.uid;
 	}
 	supervisor_link_send(&j->link, CHAN_FAILED, &msg, vmm ? &vmm->pidfd : NULL,
-		  vmm && vmm->pidfd >= 0);
+			     vmm && vmm->pidfd >= 0);
 }
 
 void report_refused(struct job *j, const struct peer *p, const char *why)
@@ -90,7 +89,8 @@ void report_prefetch(struct loop *l)
 
 	l->guest->map.head->prefetch_done = l->prefetch.done;
 	l->guest->map.head->prefetch_limit = limit;
-	if (limit == LIMIT_NONE || l->told.limits & 1u << limit || supervisor_link_away(&l->job->link))
+	if (limit == LIMIT_NONE || l->told.limits & 1u << limit ||
+	    supervisor_link_away(&l->job->link))
 		return;
 	l->told.limits |= 1u << limit;
 	supervisor_link_note(&l->job->link, CHAN_NOTE_PREFETCH_LIMITED, pagemap_limit_texts[limit]);
@@ -206,6 +206,7 @@ static void send_refusal(struct job *j)
 #define IN(phase) (1u << JOB_##phase)
 
 /* In this order. */
+/* clang-format off */
 static const struct {
 	unsigned phases;
 	void (*say)(struct job *j);
@@ -219,6 +220,7 @@ static const struct {
 	{IN(SERVING),                             send_working_set},
 	{IN(REFUSED),                             send_refusal},
 };
+/* clang-format on */
 
 void report_turn(struct job *j, uint64_t now)
 {

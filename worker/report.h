@@ -14,8 +14,7 @@
 void report_hello(struct job *j);
 void report_ready(struct job *j);
 /* @vmm: the one whose message was wrong, or NULL. */
-void report_failed(struct job *j, const struct err *why, bool kill,
-		   const struct peer *vmm);
+void report_failed(struct job *j, const struct err *why, bool kill, const struct peer *vmm);
 /* Somebody was turned away. */
 void report_refused(struct job *j, const struct peer *p, const char *why);
 /*

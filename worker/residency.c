@@ -158,7 +158,6 @@ void residency_read(const struct residency *h, uint64_t off, uint64_t len)
 void residency_fill(const struct residency *h, uint64_t off, uint64_t len)
 {
 	/* Older kernels (below 5.14) cannot. */
-	if (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) &&
-	    errno == EINVAL)
+	if (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) && errno == EINVAL)
 		residency_read(h, off, len);
 }

@@ -27,13 +27,13 @@ struct residency_chunk {
 };
 
 struct residency {
-	int fd;                    /* borrowed */
-	const uint8_t *map;        /* borrowed: the file from offset 0 on */
-	uint64_t bytes;            /* of the map */
+	int fd;                         /* borrowed */
+	const uint8_t *map;             /* borrowed: the file from offset 0 on */
+	uint64_t bytes;                 /* of the map */
 	struct residency_chunk *chunks; /* owned */
-	bool in_memory;            /* no disk below it: tmpfs and its like */
-	bool nowait;               /* its file system knows RWF_NOWAIT */
-	bool told;                 /* mincore() tells the truth: to the owner of the file alone */
+	bool in_memory;                 /* no disk below it: tmpfs and its like */
+	bool nowait;                    /* its file system knows RWF_NOWAIT */
+	bool told; /* mincore() tells the truth: to the owner of the file alone */
 };
 
 enum residency_answer {

@@ -32,20 +32,20 @@
 /* All zero: nothing limits it, but that must be looked at first. */
 struct room {
 	struct cgroup_files files[CGROUP_KIND_COUNT]; /* owned */
-	bool told;                   /* by a supervisor what they are */
-	uint64_t margin_bytes;       /* stays for others, and for demand */
-	uint64_t max_resident_bytes; /* 0: no bound */
+	bool told;                                    /* by a supervisor what they are */
+	uint64_t margin_bytes;                        /* stays for others, and for demand */
+	uint64_t max_resident_bytes;                  /* 0: no bound */
 
-	enum pagemap_limit limit;    /* LIMIT_NONE: open */
-	uint64_t left_bytes;         /* open: to be taken before it is looked at again */
+	enum pagemap_limit limit; /* LIMIT_NONE: open */
+	uint64_t left_bytes;      /* open: to be taken before it is looked at again */
 	uint64_t looked_us;
 	uint64_t again_us, pause_us; /* limited: when to look, and after that */
 };
 
 struct room_reading {
-	uint64_t shared_bytes; /* left of what others take from, too */
+	uint64_t shared_bytes;     /* left of what others take from, too */
 	enum pagemap_limit shared; /* and what that is, where it is least */
-	uint64_t own_bytes;    /* left of what was asked for */
+	uint64_t own_bytes;        /* left of what was asked for */
 };
 
 void room_fini(struct room *r);

@@ -39,6 +39,7 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, st
 #endif
 
 /* Serving a guest, and what libc needs for it. */
+/* clang-format off */
 static const int serving[] = {
 	SYS_read, SYS_write, SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_ioctl, SYS_pread64,
 	SYS_mmap, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mprotect, SYS_brk, SYS_fstat,
@@ -67,8 +68,10 @@ static const int serving[] = {
 	SYS_newfstatat,
 #endif
 };
+/* clang-format on */
 
 /* Loading a snapshot, and taking the second step. */
+/* clang-format off */
 static const int loading[] = {
 	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fstatfs, SYS_geteuid, SYS_capset,
 	SYS_prctl, SYS_seccomp,
@@ -79,8 +82,10 @@ static const int loading[] = {
 	SYS_readlink,
 #endif
 };
+/* clang-format on */
 
 /* Keeping files (holder.c). */
+/* clang-format off */
 static const int keeping[] = {
 	SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_accept4, SYS_listen, SYS_close,
 	SYS_clock_gettime, SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_restart_syscall,
@@ -88,12 +93,16 @@ static const int keeping[] = {
 	SYS_poll,
 #endif
 };
+/* clang-format on */
 
 struct calls {
 	const int *v;
 	size_t n;
 };
-#define CALLS(list) {list, ARRAY_LEN(list)}
+#define CALLS(list)                   \
+	{                             \
+		list, ARRAY_LEN(list) \
+	}
 
 /* Threads of this process, and no other process. glibc tries clone3() first, whose flags cannot be seen. */
 static const struct sock_filter threads[] = {
@@ -150,7 +159,7 @@ static int filter(bool with_threads, const struct calls *a, const struct calls *
 }
 
 static const struct calls none, when_serving = CALLS(serving), when_loading = CALLS(loading),
-			  when_keeping = CALLS(keeping);
+				when_keeping = CALLS(keeping);
 
 /* Core files and tracers would see guest memory. */
 static int hide(struct err *err)

@@ -18,7 +18,8 @@ static int next_data(const struct layer *f, uint64_t pos, uint64_t *ret_data, ui
 		return 0;
 	}
 	if (hole < 0)
-		return err_sys(err, "%s: looking for holes from %" PRIu64, layer_shown(f->path), pos);
+		return err_sys(err, "%s: looking for holes from %" PRIu64, layer_shown(f->path),
+			       pos);
 	*ret_data = min_u64((uint64_t)data, size);
 	*ret_hole = min_u64((uint64_t)hole, size);
 	return 0;
@@ -30,8 +31,8 @@ static int add_run(struct scan *s, uint64_t to, uint32_t layer, struct err *err)
 
 	if (to == at)
 		return 0;
-	return extents_add(s->out, (uint32_t)((to - at) / PAGE_4K), layer,
-			   (uint32_t)(at / PAGE_4K), err);
+	return extents_add(s->out, (uint32_t)((to - at) / PAGE_4K), layer, (uint32_t)(at / PAGE_4K),
+			   err);
 }
 
 /*
@@ -48,11 +49,13 @@ int scan_file(struct scan *s, struct err *err)
 		if (next_data(s->f, pos, &data, &hole, err) < 0)
 			return -1;
 		if (s->layer > 0 && !(is_aligned(data, PAGE_4K) && is_aligned(hole, PAGE_4K)))
-			return err_set(err, ERR_SNAPSHOT, "%s: data from %" PRIu64 " to %" PRIu64
+			return err_set(err, ERR_SNAPSHOT,
+				       "%s: data from %" PRIu64 " to %" PRIu64
 				       " is not whole pages: write diffs by pages of 4096 bytes",
 				       layer_shown(s->f->path), data, hole);
 		if (data < size && (*s->budget)-- == 0)
-			return err_set(err, ERR_SNAPSHOT, "%s: more than %u runs of data: merge "
+			return err_set(err, ERR_SNAPSHOT,
+				       "%s: more than %u runs of data: merge "
 				       "the diffs or write the file without holes",
 				       layer_shown(s->f->path), HEADER_ENTRIES_MAX);
 		data = max_u64(align_down(data, PAGE_4K), pos);
@@ -82,12 +85,15 @@ int scan_judge(const struct scan *s, bool dense, struct err *err)
 	uint64_t data = data_bytes(s->out), blocks = (uint64_t)f->id.st_blocks * 512;
 
 	if (blocks < data)
-		return err_set(err, ERR_SNAPSHOT, "%s is sparse, but its file system does not tell "
-			       "where its holes are (data of %" PRIu64 " bytes in blocks of %"
-			       PRIu64 "): copy it to ext4, xfs, btrfs or tmpfs with tar --sparse",
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s is sparse, but its file system does not tell "
+			       "where its holes are (data of %" PRIu64
+			       " bytes in blocks of %" PRIu64
+			       "): copy it to ext4, xfs, btrfs or tmpfs with tar --sparse",
 			       layer_shown(f->path), data, blocks);
 	if (data == f->size_bytes && !dense)
-		return err_set(err, ERR_SNAPSHOT, "%s has no hole, so nothing of its base would be "
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s has no hole, so nothing of its base would be "
 			       "left: a copy by gzip, scp or an object store has filled them: copy "
 			       "it with tar --sparse, or say dense_diffs if it never had any",
 			       layer_shown(f->path));

@@ -55,7 +55,8 @@ static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struc
 		return -1;
 	}
 	s->loop.said = said;
-	working_set_begin(&j->working_set, &s->loop.prefetch, s->guest.page_bytes, said != NULL, now_us());
+	working_set_begin(&j->working_set, &s->loop.prefetch, s->guest.page_bytes, said != NULL,
+			  now_us());
 	j->loop = &s->loop;
 	j->phase = JOB_SERVING;
 	if (!said)
@@ -74,12 +75,13 @@ static int check_region(int uffd, const struct region *r, uint64_t page_bytes, s
 	if (uffd_registered(uffd, r->base, page_bytes) &&
 	    uffd_registered(uffd, r->base + r->size - page_bytes, page_bytes))
 		return 0;
-	return err_set(err, ERR_PEER, "the region at %#llx is not registered with the userfaultfd: "
-		       "UFFDIO_REGISTER comes before the handshake", (unsigned long long)r->base);
+	return err_set(err, ERR_PEER,
+		       "the region at %#llx is not registered with the userfaultfd: "
+		       "UFFDIO_REGISTER comes before the handshake",
+		       (unsigned long long)r->base);
 }
 
-static int check_vmm(struct job *j, struct peer *vmm, struct regions *regions,
-		     struct err *err)
+static int check_vmm(struct job *j, struct peer *vmm, struct regions *regions, struct err *err)
 {
 	if (regions_check(regions, source_span_bytes(j->src), err))
 		return -1;

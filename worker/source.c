@@ -41,9 +41,10 @@ static int header_load(const struct layer *f, struct header *ret, struct err *er
 	cleanup_free void *bytes = NULL;
 
 	if (len > HEADER_FILE_MAX)
-		return err_set(err, ERR_SNAPSHOT, "%s has %zu bytes, a header at most %" PRIu64
-			       ": is this a data file?", layer_shown(f->path), len,
-			       HEADER_FILE_MAX);
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s has %zu bytes, a header at most %" PRIu64
+			       ": is this a data file?",
+			       layer_shown(f->path), len, HEADER_FILE_MAX);
 	bytes = malloc(len + 1);
 	if (!bytes)
 		return err_sys(err, "%s: cannot hold %zu bytes", layer_shown(f->path), len);
@@ -60,9 +61,9 @@ static int load_layers(const struct spec *spec, const struct layers_place *dir,
 	int rc = files_alloc(src, h->nbuilds, err);
 
 	if (rc == 0)
-		rc = spec->source == SOURCE_DIR ?
-			     layers_in_dir(src->given, dir, h, src->files, err) :
-			     layers_listed(src->given, spec, h, src->files, err);
+		rc = spec->source == SOURCE_DIR
+			     ? layers_in_dir(src->given, dir, h, src->files, err)
+			     : layers_listed(src->given, spec, h, src->files, err);
 	for (uint32_t i = 0; rc == 0 && i < h->nbuilds; i++)
 		rc = layer_map(&src->files[i], h->builds[i].end_bytes, err);
 	return rc;
@@ -100,15 +101,18 @@ static int load_header(const struct spec *spec, struct source *src, struct err *
 static int check_flat_size(const struct layer *base, const struct layer *f, struct err *err)
 {
 	if (f->size_bytes == 0 || !is_aligned(f->size_bytes, PAGE_4K))
-		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, not whole pages of "
-			       "4096: it is truncated or no memory file", layer_shown(f->path),
-			       f->size_bytes);
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s has %" PRIu64 " bytes, not whole pages of "
+			       "4096: it is truncated or no memory file",
+			       layer_shown(f->path), f->size_bytes);
 	if (f->size_bytes > HEADER_SIZE_MAX)
-		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, at most %" PRIu64
-			       " are supported: use a smaller guest", layer_shown(f->path),
-			       f->size_bytes, HEADER_SIZE_MAX);
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s has %" PRIu64 " bytes, at most %" PRIu64
+			       " are supported: use a smaller guest",
+			       layer_shown(f->path), f->size_bytes, HEADER_SIZE_MAX);
 	if (f->size_bytes != base->size_bytes)
-		return err_set(err, ERR_SNAPSHOT, "%s has %" PRIu64 " bytes, its base %s %" PRIu64
+		return err_set(err, ERR_SNAPSHOT,
+			       "%s has %" PRIu64 " bytes, its base %s %" PRIu64
 			       ": a diff is as long as its base, give those of one guest",
 			       layer_shown(f->path), f->size_bytes, layer_shown(base->path),
 			       base->size_bytes);
@@ -181,13 +185,15 @@ int source_load(const struct spec *spec, const struct source_given *given, struc
 	int rc;
 
 	if (spec->nlayers > SPEC_LAYERS_MAX)
-		return err_set(err, ERR_INVALID, "%zu layers, at most %d are supported: merge the "
-			       "snapshot's generations", spec->nlayers, SPEC_LAYERS_MAX);
+		return err_set(err, ERR_INVALID,
+			       "%zu layers, at most %d are supported: merge the "
+			       "snapshot's generations",
+			       spec->nlayers, SPEC_LAYERS_MAX);
 	src = xcalloc(1, sizeof(*src));
 	src->header.fd = -1;
 	src->given = given;
-	rc = spec->source == SOURCE_MEMORY ? load_memory(spec, src, err) :
-					     load_header(spec, src, err);
+	rc = spec->source == SOURCE_MEMORY ? load_memory(spec, src, err)
+					   : load_header(spec, src, err);
 	if (rc < 0) {
 		source_free(src);
 		return -1;
@@ -205,7 +211,8 @@ struct source *source_none(uint64_t span_bytes)
 	src->header.fd = -1;
 	src->size_bytes = span_bytes;
 	if (extents_add(&src->extents, (uint32_t)(align_up(span_bytes, PAGE_4K) / PAGE_4K),
-			EXTENT_ZERO, 0, &err) || extents_end(&src->extents, &err))
+			EXTENT_ZERO, 0, &err) ||
+	    extents_end(&src->extents, &err))
 		abort();
 	return src;
 }
@@ -297,7 +304,8 @@ enum residency_answer source_look(struct source *src, const struct source_run *r
 {
 	struct layer *f = &src->files[run->layer];
 
-	return residency_look(&f->residency, (uint64_t)((const uint8_t *)run->data - f->map), run->len, buf);
+	return residency_look(&f->residency, (uint64_t)((const uint8_t *)run->data - f->map),
+			      run->len, buf);
 }
 
 bool source_may_be_cold(struct source *src, uint64_t off, uint64_t len)

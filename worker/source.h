@@ -49,9 +49,9 @@ bool source_build(const struct source *src, uuid_t ret);
 
 /* What lies at an offset: one origin, as long as it goes on. */
 struct source_run {
-	uint64_t len;      /* bytes, > 0 */
-	const void *data;  /* in the layer's mapping; NULL: zero */
-	uint32_t layer;    /* for source_check(); EXTENT_ZERO: none */
+	uint64_t len;     /* bytes, > 0 */
+	const void *data; /* in the layer's mapping; NULL: zero */
+	uint32_t layer;   /* for source_check(); EXTENT_ZERO: none */
 };
 struct source_run source_at(struct source *src, uint64_t off, uint64_t max_len);
 

@@ -55,8 +55,8 @@ static bool has_unread(int chan)
 	return recvmsg(chan, &hdr, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-void supervisor_link_send(struct supervisor_link *l, enum chan_type type, struct chan_msg *msg, const int *fds,
-	       size_t nfds)
+void supervisor_link_send(struct supervisor_link *l, enum chan_type type, struct chan_msg *msg,
+			  const int *fds, size_t nfds)
 {
 	struct err err;
 
@@ -71,13 +71,13 @@ void supervisor_link_note(struct supervisor_link *l, enum chan_note_kind kind, c
 {
 	struct chan_msg msg = {0};
 
-	snprintf(msg.note.type, sizeof(msg.note.type), "%s",
-		 chan_note_types[kind]);
+	snprintf(msg.note.type, sizeof(msg.note.type), "%s", chan_note_types[kind]);
 	snprintf(msg.note.msg, sizeof(msg.note.msg), "%s", text);
 	supervisor_link_send(l, CHAN_NOTE, &msg, NULL, 0);
 }
 
-enum chan_step supervisor_link_recv(struct supervisor_link *l, struct chan_msg *msg, int fds[CHAN_FDS_MAX])
+enum chan_step supervisor_link_recv(struct supervisor_link *l, struct chan_msg *msg,
+				    int fds[CHAN_FDS_MAX])
 {
 	enum chan_step step;
 	struct err err;

@@ -20,7 +20,7 @@ static struct wset_touch *reserve(struct err *err)
 }
 
 int touch_log_begin(struct touch_log *r, uint64_t window_us, uint64_t seed, uint64_t now,
-		 struct err *err)
+		    struct err *err)
 {
 	*r = (struct touch_log){.begin_us = now, .window_us = window_us, .seed = seed};
 	r->v = reserve(err);
@@ -126,7 +126,7 @@ static bool is_unneeded(void *arg, uint64_t page, unsigned score, unsigned group
 }
 
 int touch_log_merge(struct touch_log *r, const struct wset *old, const struct pagemap *map,
-		 uint64_t now, struct wset *ret, struct err *err)
+		    uint64_t now, struct wset *ret, struct err *err)
 {
 	struct judge j = {.r = r, .map = map, .gone = now - r->begin_us};
 

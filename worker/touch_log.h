@@ -17,17 +17,17 @@
 
 struct touch_log {
 	bool on;
-	uint64_t begin_us;      /* now_us() of the connect */
+	uint64_t begin_us; /* now_us() of the connect */
 	uint64_t window_us;
-	uint64_t seed;          /* of the sample that is left to the guest; not 0 */
-	uint64_t sample_us;     /* after connect: when the sample was taken up; 0: not yet */
-	struct wset_touch *v;   /* owned mapping of RECORD_PAGES_MAX; in order of time */
+	uint64_t seed;        /* of the sample that is left to the guest; not 0 */
+	uint64_t sample_us;   /* after connect: when the sample was taken up; 0: not yet */
+	struct wset_touch *v; /* owned mapping of RECORD_PAGES_MAX; in order of time */
 	size_t n;
 };
 
 /* -1 with ERR_SYSTEM: there is no memory for it, and it is not on. */
 int touch_log_begin(struct touch_log *r, uint64_t window_us, uint64_t seed, uint64_t now,
-		 struct err *err);
+		    struct err *err);
 /* Off, and nothing of it is left. */
 void touch_log_fini(struct touch_log *r);
 
@@ -48,6 +48,6 @@ uint64_t touch_log_wait_us(const struct touch_log *r, uint64_t now);
  * passed, or the whole window. O(n + pages of @old).
  */
 int touch_log_merge(struct touch_log *r, const struct wset *old, const struct pagemap *map,
-		 uint64_t now, struct wset *ret, struct err *err);
+		    uint64_t now, struct wset *ret, struct err *err);
 
 #endif

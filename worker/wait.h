@@ -14,7 +14,7 @@
 #define WAIT_MAX 8
 
 struct wait {
-	int epoll;        /* owned */
+	int epoll;         /* owned */
 	int fds[WAIT_MAX]; /* borrowed; -1: none */
 };
 

@@ -56,8 +56,10 @@ static int check_snapshot(const struct working_set *h, const struct wset *s, boo
 			  struct err *err)
 {
 	if (s->span_bytes != h->span_bytes)
-		return err_set(err, ERR_INVALID, "it is of a snapshot of %llu bytes, this one has "
-			       "%llu", (unsigned long long)s->span_bytes,
+		return err_set(err, ERR_INVALID,
+			       "it is of a snapshot of %llu bytes, this one has "
+			       "%llu",
+			       (unsigned long long)s->span_bytes,
 			       (unsigned long long)h->span_bytes);
 	if ((stored || h->key.kind == WSET_BUILD) && !wset_key_equal(&s->key, &h->key))
 		return err_set(err, ERR_INVALID, "it is of another snapshot (build id or size)");
@@ -188,13 +190,13 @@ static uint64_t random_seed(uint64_t now)
 	return seed | 1;
 }
 
-void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
-		 uint64_t now)
+void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_t page_bytes,
+		       bool record, uint64_t now)
 {
 	struct err err;
 
-	h->set = (struct wset){.key = h->key, .page_bytes = page_bytes,
-			       .span_bytes = h->span_bytes};
+	h->set =
+		(struct wset){.key = h->key, .page_bytes = page_bytes, .span_bytes = h->span_bytes};
 	put_together(h);
 	if (record && h->window_us &&
 	    touch_log_begin(&h->touch_log, h->window_us, random_seed(now), now, &err)) {

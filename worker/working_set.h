@@ -19,20 +19,20 @@
 #include "worker/touch_log.h"
 
 struct working_set {
-	struct supervisor_link *link;     /* borrowed */
+	struct supervisor_link *link; /* borrowed */
 	struct wset_key key;
 	uint64_t span_bytes;
-	uint64_t window_us;    /* 0: nothing is to be recorded */
-	uint64_t file_bytes;   /* the largest set that is taken from us */
+	uint64_t window_us;  /* 0: nothing is to be recorded */
+	uint64_t file_bytes; /* the largest set that is taken from us */
 	/* Until there is a guest; all zero: none. */
-	struct wset path;      /* the caller's */
-	struct wset stored[2]; /* recorded with pages of 4 KiB, of 2 MiB */
-	struct wset set;       /* all of it for the guest's page size */
-	struct err ignored;    /* why the caller's is not used; "": nothing to tell */
+	struct wset path;          /* the caller's */
+	struct wset stored[2];     /* recorded with pages of 4 KiB, of 2 MiB */
+	struct wset set;           /* all of it for the guest's page size */
+	struct err ignored;        /* why the caller's is not used; "": nothing to tell */
 	struct prefetch *prefetch; /* borrowed; NULL before there is a guest */
 	struct touch_log touch_log;
-	int made;              /* owned; the set that came of it, until it is sent, or -1 */
-	bool unsent;           /* WSET_MADE is due: there was nobody to tell */
+	int made;    /* owned; the set that came of it, until it is sent, or -1 */
+	bool unsent; /* WSET_MADE is due: there was nobody to tell */
 };
 
 void working_set_init(struct working_set *h, struct supervisor_link *link);
@@ -46,8 +46,8 @@ void working_set_send_notes(struct working_set *h);
 void working_set_receive(struct working_set *h, int fds[CHAN_FDS_MAX]);
 
 /* A guest is there. @record: from its first moment, not taken over. */
-void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_t page_bytes, bool record,
-		 uint64_t now);
+void working_set_begin(struct working_set *h, struct prefetch *prefetch, uint64_t page_bytes,
+		       bool record, uint64_t now);
 /* After a step of prefetch that began at @now. */
 void working_set_stepped(struct working_set *h, uint64_t now);
 /*

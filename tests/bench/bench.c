@@ -26,7 +26,8 @@
 
 #define OUTPUT "bench.json"
 
-#define CROWD_CONFIG "\"http_connections\":1024,\"http_connections_per_uid\":1024," \
+#define CROWD_CONFIG                                                   \
+	"\"http_connections\":1024,\"http_connections_per_uid\":1024," \
 	"\"http_held\":1024"
 
 /* clang-format off */

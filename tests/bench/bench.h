@@ -31,8 +31,8 @@ struct bench_figure {
 	const char *what;      /* "p50"; NULL: no more of them */
 	const char *yardstick; /* of what stands beside it; NULL: nothing, the aim is a value */
 	enum bench_unit unit;
-	bool at_least;         /* the aim is to be reached, not to be kept below */
-	double aim;            /* times the yardstick, or a value in unit; 0: shown only */
+	bool at_least; /* the aim is to be reached, not to be kept below */
+	double aim;    /* times the yardstick, or a value in unit; 0: shown only */
 };
 
 struct bench_run;
@@ -59,8 +59,8 @@ struct bench_run {
 	size_t n[BENCH_FIGURES_MAX]; /* pairs done */
 	double own[BENCH_FIGURES_MAX][BENCH_PAIRS_MAX];
 	double yardstick[BENCH_FIGURES_MAX][BENCH_PAIRS_MAX];
-	uint64_t samples;            /* measurements of each side, in all pairs together */
-	bool absent;                 /* this build or machine has not what it takes */
+	uint64_t samples; /* measurements of each side, in all pairs together */
+	bool absent;      /* this build or machine has not what it takes */
 };
 
 /* A result of both sides; @yardstick is of no meaning where there is none. */

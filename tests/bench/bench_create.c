@@ -16,8 +16,11 @@
 /* A chain of layers with some thousand extents, as a sandbox's. */
 static int make_snapshot(const struct bench_run *r, char ret_body[PATH_MAX], struct err *err)
 {
-	const struct snapgen_opts opts = {.kind = SNAPGEN_LAYERS, .size_bytes = SNAPSHOT_BYTES,
-					  .nlayers = 3, .zero_percent = 40, .run_pages = 16,
+	const struct snapgen_opts opts = {.kind = SNAPGEN_LAYERS,
+					  .size_bytes = SNAPSHOT_BYTES,
+					  .nlayers = 3,
+					  .zero_percent = 40,
+					  .run_pages = 16,
 					  .seed = 1};
 	char dir[PATH_MAX / 2 + 16];
 
@@ -71,8 +74,11 @@ static int check_and_stop(const struct one *o, struct err *err)
 	}
 	target_of(o, target);
 	return rig_call(&o->run->rig, "GET", target, NULL, &shown, err) ||
-	       sock_connect(rig_text(shown, "mem_backend.backend_path"), SOCK_STREAM, &fd, err) ||
-	       rig_call(&o->run->rig, "DELETE", target, NULL, NULL, err) ? -1 : 0;
+			       sock_connect(rig_text(shown, "mem_backend.backend_path"),
+					    SOCK_STREAM, &fd, err) ||
+			       rig_call(&o->run->rig, "DELETE", target, NULL, NULL, err)
+		       ? -1
+		       : 0;
 }
 
 static int create_alone(struct bench_run *r, const char *body, uint64_t *ret_ns, struct err *err)
@@ -141,7 +147,9 @@ static int create_crowd(struct bench_run *r, const char *body, uint64_t *ret_ns,
 		return -1;
 	pthread_barrier_init(&ready, NULL, CROWD + 1);
 	for (size_t i = 0; i < CROWD; i++) {
-		all[i] = (struct one){.run = r, .body = body, .number = r->restores++,
+		all[i] = (struct one){.run = r,
+				      .body = body,
+				      .number = r->restores++,
 				      .ready = &ready};
 		if (pthread_create(&all[i].thread, NULL, create, &all[i]))
 			abort();
@@ -174,8 +182,7 @@ int bench_crowd(struct bench_run *r, struct err *err)
 				return -1;
 		if (create_crowd(r, body, &ns, err))
 			return -1;
-		bench_pair(r, 0, (double)ns / 1e9,
-			   CROWD * bench_percentile(alone, r->rounds, 50));
+		bench_pair(r, 0, (double)ns / 1e9, CROWD * bench_percentile(alone, r->rounds, 50));
 	}
 	r->samples = r->pairs;
 	return 0;

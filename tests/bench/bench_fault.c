@@ -21,15 +21,17 @@ struct fault_set {
 	bool many;      /* bench_extents() */
 	uint32_t begin; /* bench_busy(): the first page that may be touched, and is not */
 	bool busy;
-	size_t done;    /* touches that count */
-	double rate;    /* of prefetch meanwhile, bytes per second */
+	size_t done; /* touches that count */
+	double rate; /* of prefetch meanwhile, bytes per second */
 };
 
 static struct fault_set *faults_new(const struct bench_run *r, const uint32_t *pages)
 {
 	struct fault_set *f = bench_shared(sizeof(*f));
 
-	f->touches = (struct bench_touches){.pages = pages, .n = r->rounds, .threads = 1,
+	f->touches = (struct bench_touches){.pages = pages,
+					    .n = r->rounds,
+					    .threads = 1,
 					    .ns = bench_shared(r->rounds * sizeof(uint64_t))};
 	f->room = r->rounds;
 	return f;
@@ -61,7 +63,9 @@ static int touch_and_verify(struct bench_guest *g, void *arg, struct err *err)
 	struct fault_set *f = arg;
 
 	return bench_guest_connect(g, err) || bench_guest_touch(g, &f->touches, err) ||
-	       bench_guest_verify(g, err) ? -1 : 0;
+			       bench_guest_verify(g, err)
+		       ? -1
+		       : 0;
 }
 
 /* --- beside the floor --- */
@@ -72,14 +76,19 @@ int bench_fault(struct bench_run *r, struct err *err)
 	cleanup_free uint32_t *pages = bench_order(r->rounds, r->rounds, SEED);
 	struct fault_set *f = faults_new(r, pages);
 	char image[PATH_MAX];
-	struct bench_plan plan = {.bytes = bytes, .install_bytes = bytes, .image = image,
-				  .act = touch_and_verify, .arg = f};
+	struct bench_plan plan = {.bytes = bytes,
+				  .install_bytes = bytes,
+				  .image = image,
+				  .act = touch_and_verify,
+				  .arg = f};
+	/* clang-format off */
 	struct bench_side side[2] = {
 		{.server = {.run = r, .kind = BENCH_UFFDD, .image = image, .members = NO_PREFETCH},
 		 .plan = plan, .take = take_percentiles},
 		{.server = {.run = r, .kind = BENCH_FLOOR, .image = image},
 		 .plan = plan, .take = take_percentiles},
 	};
+	/* clang-format on */
 	int rc = -1;
 
 	if (bench_place_data(r, bytes, image, err) == 0 && bench_place_warm(image, err) == 0)
@@ -124,10 +133,14 @@ int bench_extents(struct bench_run *r, struct err *err)
 		f[i] = faults_new(r, pages);
 		f[i]->many = i == 0;
 		side[i] = (struct bench_side){
-			.server = {.run = r, .kind = BENCH_UFFDD, .snapshot = snapshot[i],
+			.server = {.run = r,
+				   .kind = BENCH_UFFDD,
+				   .snapshot = snapshot[i],
 				   .members = NO_PREFETCH},
-			.plan = {.bytes = BENCH_EXTENTS * PAGE_4K, .install_bytes = n * PAGE_4K,
-				 .act = touch_extents, .arg = f[i]},
+			.plan = {.bytes = BENCH_EXTENTS * PAGE_4K,
+				 .install_bytes = n * PAGE_4K,
+				 .act = touch_extents,
+				 .arg = f[i]},
 			.take = take_percentiles,
 		};
 		if (rc == 0)
@@ -184,8 +197,10 @@ static int touch_chunks(struct bench_guest *g, struct fault_set *f, struct err *
 		t.n = min_u64(BUSY_CHUNK, all.n - f->done);
 		for (size_t i = 0; i < t.n; i++)
 			if (bench_guest_has(g, t.pages[i]))
-				return err_set(err, ERR_SYSTEM, "page %u is there before it is "
-					       "touched, out of turn", t.pages[i]);
+				return err_set(err, ERR_SYSTEM,
+					       "page %u is there before it is "
+					       "touched, out of turn",
+					       t.pages[i]);
 		if (bench_guest_touch(g, &t, err))
 			return -1;
 		if (bench_guest_has(g, f->begin))
@@ -195,8 +210,10 @@ static int touch_chunks(struct bench_guest *g, struct fault_set *f, struct err *
 	f->rate = (double)(bench_guest_count(g, f->begin) - before) * (double)PAGE_4K * 1e9 /
 		  (double)(bench_now_ns() - start);
 	if (f->done < min_u64(BUSY_MIN, all.n))
-		return err_set(err, ERR_SYSTEM, "prefetch was through after %zu touches: too few "
-			       "to tell", f->done);
+		return err_set(err, ERR_SYSTEM,
+			       "prefetch was through after %zu touches: too few "
+			       "to tell",
+			       f->done);
 	return 0;
 }
 
@@ -205,7 +222,9 @@ static int touch_busy(struct bench_guest *g, void *arg, struct err *err)
 	struct fault_set *f = arg;
 
 	return bench_guest_connect(g, err) || (f->busy && await_page(g, 0, err)) ||
-	       touch_chunks(g, f, err) || bench_guest_verify(g, err) ? -1 : 0;
+			       touch_chunks(g, f, err) || bench_guest_verify(g, err)
+		       ? -1
+		       : 0;
 }
 
 static void take_done(const struct bench_side *s, double ret[BENCH_FIGURES_MAX])
@@ -248,11 +267,16 @@ int bench_busy(struct bench_run *r, struct err *err)
 		f[i]->busy = i == 0;
 		f[i]->begin = begin;
 		side[i] = (struct bench_side){
-			.server = {.run = r, .kind = BENCH_UFFDD, .image = image,
-				   .members = f[i]->busy ? PREFETCH "," NO_RECORD :
-							   NO_PREFETCH "," NO_RECORD},
-			.plan = {.bytes = BUSY_BYTES, .install_bytes = BUSY_BYTES, .image = image,
-				 .act = touch_busy, .arg = f[i]},
+			.server = {.run = r,
+				   .kind = BENCH_UFFDD,
+				   .image = image,
+				   .members = f[i]->busy ? PREFETCH "," NO_RECORD
+							 : NO_PREFETCH "," NO_RECORD},
+			.plan = {.bytes = BUSY_BYTES,
+				 .install_bytes = BUSY_BYTES,
+				 .image = image,
+				 .act = touch_busy,
+				 .arg = f[i]},
 			.take = take_done,
 		};
 	}
@@ -284,11 +308,16 @@ int bench_threads(struct bench_run *r, struct err *err)
 		f[i] = faults_new(r, pages);
 		f[i]->touches.threads = i == 0 ? THREADS : 1;
 		side[i] = (struct bench_side){
-			.server = {.run = r, .kind = BENCH_UFFDD, .image = image,
+			.server = {.run = r,
+				   .kind = BENCH_UFFDD,
+				   .image = image,
 				   .members = NO_PREFETCH},
 			/* The page cache may come to hold all of it. */
-			.plan = {.bytes = COLD_BYTES, .image = image, .act = touch_and_verify,
-				 .install_bytes = COLD_BYTES + r->rounds * PAGE_4K, .arg = f[i]},
+			.plan = {.bytes = COLD_BYTES,
+				 .image = image,
+				 .act = touch_and_verify,
+				 .install_bytes = COLD_BYTES + r->rounds * PAGE_4K,
+				 .arg = f[i]},
 			.cold = image,
 			.take = take_throughput,
 		};

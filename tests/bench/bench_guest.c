@@ -51,8 +51,10 @@ static int live(void *arg, struct err *err)
 {
 	const struct bench_plan *plan = ((struct life *)arg)->plan;
 	const struct bench_server *s = ((struct life *)arg)->server;
-	struct vmm_opts opts = {.image = plan->image, .size = plan->bytes,
-				.page_bytes = plan->page_bytes, .features = UF_FEATURE_REMOVE,
+	struct vmm_opts opts = {.image = plan->image,
+				.size = plan->bytes,
+				.page_bytes = plan->page_bytes,
+				.features = UF_FEATURE_REMOVE,
 				.seed = 1};
 	struct bench_guest g = {.server = s, .image = plan->image};
 
@@ -87,7 +89,10 @@ static int await_end(pid_t pid, struct err *err)
 
 int bench_process(int (*run)(void *arg, struct err *err), void *arg, struct err *err)
 {
-	struct { int rc; struct err err; } *said = bench_shared(sizeof(*said));
+	struct {
+		int rc;
+		struct err err;
+	} *said = bench_shared(sizeof(*said));
 	pid_t parent = getpid(), pid = fork();
 	int rc = 0;
 
@@ -209,8 +214,8 @@ int bench_guest_touch(struct bench_guest *g, struct bench_touches *t, struct err
 		return err_set(err, ERR_INVALID, "%u threads", t->threads);
 	pthread_barrier_init(&ready, NULL, t->threads + 1);
 	for (unsigned i = 0; i < t->threads; i++) {
-		hands[i] = (struct hand){.g = g, .t = t, .first = i,
-					 .ready = several ? &ready : NULL};
+		hands[i] =
+			(struct hand){.g = g, .t = t, .first = i, .ready = several ? &ready : NULL};
 		if (several && pthread_create(&hands[i].thread, NULL, touch, &hands[i]))
 			return err_set(err, ERR_SYSTEM, "no thread can be started");
 	}

@@ -63,10 +63,10 @@ int bench_guest_connect(struct bench_guest *g, struct err *err);
 struct bench_touches {
 	const uint32_t *pages; /* borrowed: in this order */
 	size_t n;
-	unsigned threads;      /* each takes the next of its share: i, i + threads, … */
-	uint32_t pause_us;     /* before each, computing: a time drawn up to this; 0: none */
-	uint64_t *ns;          /* n; of each touch, as ordered */
-	uint64_t wall_ns;      /* of all */
+	unsigned threads;  /* each takes the next of its share: i, i + threads, … */
+	uint32_t pause_us; /* before each, computing: a time drawn up to this; 0: none */
+	uint64_t *ns;      /* n; of each touch, as ordered */
+	uint64_t wall_ns;  /* of all */
 };
 
 /* Reads one byte of each page. */

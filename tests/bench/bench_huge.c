@@ -31,9 +31,10 @@ static int enlarge_pool(uint64_t before, struct err *err)
 	have = vmm_huge_free();
 	if (have >= POOL_BYTES)
 		return 0;
-	return err_set(err, ERR_SYSTEM, "only %" PRIu64 " MiB of huge pages of %" PRIu64
-		       " MiB can be had: set vm.nr_hugepages, or run as root", have / MIB,
-		       POOL_BYTES / MIB);
+	return err_set(err, ERR_SYSTEM,
+		       "only %" PRIu64 " MiB of huge pages of %" PRIu64
+		       " MiB can be had: set vm.nr_hugepages, or run as root",
+		       have / MIB, POOL_BYTES / MIB);
 }
 
 /* --- page by page --- */
@@ -68,8 +69,13 @@ static int run_all(struct bench_run *r, const char *image, struct load *l, struc
 {
 	char layered[PATH_MAX], snapshot[PATH_MAX];
 
-	struct bench_plan plan = {.bytes = BYTES, .page_bytes = PAGE_2M, .install_bytes = BYTES,
-				  .image = image, .act = touch_and_verify, .arg = l};
+	struct bench_plan plan = {.bytes = BYTES,
+				  .page_bytes = PAGE_2M,
+				  .install_bytes = BYTES,
+				  .image = image,
+				  .act = touch_and_verify,
+				  .arg = l};
+	/* clang-format off */
 	struct bench_side side[2] = {
 		{.server = {.run = r, .kind = BENCH_UFFDD, .image = image,
 			    .members = "\"prefetch\":{\"mode\":\"none\"}"},
@@ -77,6 +83,7 @@ static int run_all(struct bench_run *r, const char *image, struct load *l, struc
 		{.server = {.run = r, .kind = BENCH_FLOOR, .image = image},
 		 .plan = plan, .take = take_rate},
 	};
+	/* clang-format on */
 
 	if (bench_pairs(r, side, 0, 1, err))
 		return -1;
@@ -84,8 +91,7 @@ static int run_all(struct bench_run *r, const char *image, struct load *l, struc
 	side[1].server.kind = BENCH_FLOOR_BULK;
 	side[0].plan.act = side[1].plan.act = load_and_verify;
 	if (bench_pairs(r, side, 1, 1, err) ||
-	    bench_place_layers(r, BYTES, layered, snapshot, err) ||
-	    bench_place_warm(layered, err))
+	    bench_place_layers(r, BYTES, layered, snapshot, err) || bench_place_warm(layered, err))
 		return -1;
 	side[0].server.snapshot = snapshot;
 	side[1].server.image = side[0].plan.image = side[1].plan.image = layered;
@@ -100,7 +106,9 @@ int bench_huge(struct bench_run *r, struct err *err)
 	char image[PATH_MAX];
 	int rc = -1;
 
-	l->touches = (struct bench_touches){.pages = pages, .n = PAGES, .threads = 1,
+	l->touches = (struct bench_touches){.pages = pages,
+					    .n = PAGES,
+					    .threads = 1,
 					    .ns = bench_shared(PAGES * sizeof(uint64_t))};
 	if (enlarge_pool(before, err))
 		bench_absent(r);

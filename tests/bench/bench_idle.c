@@ -109,7 +109,9 @@ static int live(void *arg, struct err *err)
 	struct idle *d = arg;
 
 	for (unsigned i = 0; i < RESTORES; i++) {
-		struct bench_server s = {.run = d->run, .kind = BENCH_UFFDD, .image = d->image,
+		struct bench_server s = {.run = d->run,
+					 .kind = BENCH_UFFDD,
+					 .image = d->image,
 					 .members = "\"prefetch\":{\"mode\":\"all\"}"};
 
 		if (fill(&s, err))

@@ -37,8 +37,11 @@ static struct bench_side loading(struct bench_run *r, enum bench_kind kind, cons
 	*l = (struct load){.bytes = bytes};
 	return (struct bench_side){
 		.server = {.run = r, .kind = kind, .image = image, .members = PREFETCH},
-		.plan = {.bytes = bytes, .install_bytes = bytes, .image = image,
-			 .act = load_and_verify, .arg = l},
+		.plan = {.bytes = bytes,
+			 .install_bytes = bytes,
+			 .image = image,
+			 .act = load_and_verify,
+			 .arg = l},
 		.take = take_rate,
 	};
 }

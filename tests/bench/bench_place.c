@@ -30,8 +30,11 @@ static int sync_file(const char *path, struct err *err)
 int bench_place_data(const struct bench_run *r, uint64_t bytes, char ret_path[PATH_MAX],
 		     struct err *err)
 {
-	const struct snapgen_opts opts = {.kind = SNAPGEN_MEMORY, .size_bytes = bytes,
-					  .nlayers = 1, .run_pages = 64, .seed = 1};
+	const struct snapgen_opts opts = {.kind = SNAPGEN_MEMORY,
+					  .size_bytes = bytes,
+					  .nlayers = 1,
+					  .run_pages = 64,
+					  .seed = 1};
 	char dir[PATH_MAX - 32];
 
 	snprintf(dir, sizeof(dir), "%s/data-%llu", r->dir, (unsigned long long)bytes);
@@ -54,8 +57,11 @@ int bench_place_zeros(const struct bench_run *r, uint64_t bytes, char ret_path[P
 int bench_place_layers(const struct bench_run *r, uint64_t bytes, char ret_image[PATH_MAX],
 		       char ret_snapshot[PATH_MAX], struct err *err)
 {
-	const struct snapgen_opts opts = {.kind = SNAPGEN_LAYERS, .size_bytes = bytes,
-					  .nlayers = 3, .run_pages = 64, .seed = 1,
+	const struct snapgen_opts opts = {.kind = SNAPGEN_LAYERS,
+					  .size_bytes = bytes,
+					  .nlayers = 3,
+					  .run_pages = 64,
+					  .seed = 1,
 					  .image = true};
 	char dir[PATH_MAX - 64];
 
@@ -102,7 +108,8 @@ static int write_layer(const char *path, struct err *err)
 
 static int write_header(const char *path, bool many, struct err *err)
 {
-	struct header h = {.version = 1, .block_bytes = PAGE_4K,
+	struct header h = {.version = 1,
+			   .block_bytes = PAGE_4K,
 			   .size_bytes = BENCH_EXTENTS * PAGE_4K};
 	uint32_t run = many ? 1 : BENCH_EXTENTS;
 	uint8_t meta[SNAPGEN_META_BYTES], bytes[SNAPGEN_ENTRY_BYTES];
@@ -115,7 +122,8 @@ static int write_header(const char *path, bool many, struct err *err)
 	snapgen_put_meta(meta, &h);
 	fwrite(meta, sizeof(meta), 1, f);
 	for (uint32_t page = 0; page < BENCH_EXTENTS; page += run) {
-		struct snapgen_entry e = {.offset = page * PAGE_4K, .length = run * PAGE_4K,
+		struct snapgen_entry e = {.offset = page * PAGE_4K,
+					  .length = run * PAGE_4K,
 					  .store = store_of(many, page) * PAGE_4K};
 
 		uuid_copy(e.build, h.build);

@@ -49,8 +49,9 @@ static int await_state(const struct bench_server *s, const char *state, struct e
 	reached = strcmp(rig_text(o, "state"), state) == 0 ||
 		  (strcmp(state, "complete") == 0 &&
 		   json_object_get_boolean(rig_member(o, "complete")));
-	return reached ? 0 : err_set(err, ERR_TIMEOUT, "restore %s is %s, not %s: %s", s->id,
-				     rig_text(o, "state"), state, rig_text(o, "reason"));
+	return reached ? 0
+		       : err_set(err, ERR_TIMEOUT, "restore %s is %s, not %s: %s", s->id,
+				 rig_text(o, "state"), state, rig_text(o, "reason"));
 }
 
 int bench_server_await(const struct bench_server *s, int vmm, struct err *err)

@@ -18,13 +18,13 @@ enum bench_kind {
 struct bench_server {
 	struct bench_run *run; /* borrowed */
 	enum bench_kind kind;
-	const char *image;     /* borrowed: a flat memory file */
-	const char *snapshot;  /* borrowed: JSON instead of it, for uffdd; or NULL */
-	const char *members;   /* borrowed: of the create body, for uffdd: "\"prefetch\":{…}" */
+	const char *image;    /* borrowed: a flat memory file */
+	const char *snapshot; /* borrowed: JSON instead of it, for uffdd; or NULL */
+	const char *members;  /* borrowed: of the create body, for uffdd: "\"prefetch\":{…}" */
 
 	char socket[PROTO_SUN_MAX + 1];
-	char id[16];           /* of the restore */
-	pid_t pid;             /* of the floor */
+	char id[16]; /* of the restore */
+	pid_t pid;   /* of the floor */
 };
 
 /* From here on it listens. What uffdd refuses it for is in @err. */

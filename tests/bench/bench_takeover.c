@@ -30,7 +30,7 @@ struct toucher {
 	struct vmm *v;
 	pthread_t thread;
 	sem_t go, done;
-	uint64_t page;    /* next; BENCH_END: leave */
+	uint64_t page; /* next; BENCH_END: leave */
 	uint64_t done_ns;
 };
 #define BENCH_END UINT64_MAX
@@ -60,8 +60,8 @@ static void *touch(void *arg)
 /* --- waiting for what must be so before the clock starts --- */
 
 /* Asks every millisecond, for at most WAIT_MS. */
-static int wait_until(bool (*cond)(struct scene *g, pid_t pid), struct scene *g,
-		      pid_t pid, const char *what, struct err *err)
+static int wait_until(bool (*cond)(struct scene *g, pid_t pid), struct scene *g, pid_t pid,
+		      const char *what, struct err *err)
 {
 	uint64_t deadline = now_us() + (uint64_t)WAIT_MS * 1000;
 
@@ -212,8 +212,12 @@ static int run_pairs(struct scene *g, struct err *err)
 
 static int make_guest(struct scene *g, struct err *err)
 {
-	const struct snapgen_opts opts = {.kind = SNAPGEN_MEMORY, .size_bytes = MEMORY_BYTES,
-					  .nlayers = 1, .run_pages = 64, .seed = 1, .image = true};
+	const struct snapgen_opts opts = {.kind = SNAPGEN_MEMORY,
+					  .size_bytes = MEMORY_BYTES,
+					  .nlayers = 1,
+					  .run_pages = 64,
+					  .seed = 1,
+					  .image = true};
 	const struct vmm_link link = {0};
 	char dir[sizeof(g->run->rig.dir) + 16], image[sizeof(dir) + 16], body[1024];
 	struct vmm_opts vmm = {.image = image, .features = UF_FEATURE_REMOVE, .seed = 1};
@@ -221,8 +225,10 @@ static int make_guest(struct scene *g, struct err *err)
 
 	snprintf(dir, sizeof(dir), "%s/snapshot", g->run->rig.dir);
 	snprintf(image, sizeof(image), "%s/" SNAPGEN_IMAGE, dir);
-	snprintf(body, sizeof(body), "{\"snapshot\":{\"memory\":[\"%s/" SNAPGEN_BASE "\"]},"
-		 "\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"hold\"}", dir);
+	snprintf(body, sizeof(body),
+		 "{\"snapshot\":{\"memory\":[\"%s/" SNAPGEN_BASE "\"]},"
+		 "\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"hold\"}",
+		 dir);
 	if (snapgen_write(&opts, dir, err) ||
 	    rig_call(&g->run->rig, "PUT", "/v1/restores/" ID, body, &o, err) ||
 	    vmm_create(&vmm, &g->v, err))

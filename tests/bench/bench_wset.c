@@ -14,8 +14,8 @@
 
 #define BYTES GIB
 #define NPAGES (BYTES / PAGE_4K)
-#define SHARE 5       /* a fifth of all pages */
-#define RUN_MAX 4     /* runs of 1 to 4 pages: 2.5 on average */
+#define SHARE 5   /* a fifth of all pages */
+#define RUN_MAX 4 /* runs of 1 to 4 pages: 2.5 on average */
 #define RECORDED_MS 20000
 
 /* Shared with the guest's process. */
@@ -83,11 +83,16 @@ static int await_set(const struct bench_run *r, const char *id, struct err *err)
 
 static int record(struct bench_run *r, const char *image, struct walk_through *w, struct err *err)
 {
-	struct bench_server s = {.run = r, .kind = BENCH_UFFDD, .image = image,
+	struct bench_server s = {.run = r,
+				 .kind = BENCH_UFFDD,
+				 .image = image,
 				 .members = "\"prefetch\":{\"mode\":\"none\"},"
 					    "\"working_set\":{\"record\":true}"};
-	struct bench_plan plan = {.bytes = BYTES, .install_bytes = BYTES / SHARE, .image = image,
-				  .act = walk_only, .arg = w};
+	struct bench_plan plan = {.bytes = BYTES,
+				  .install_bytes = BYTES / SHARE,
+				  .image = image,
+				  .act = walk_only,
+				  .arg = w};
 	char id[sizeof(s.id)];
 
 	snprintf(id, sizeof(id), "r%u", r->restores);
@@ -101,8 +106,12 @@ static int run_pairs(struct bench_run *r, const char *image, struct walk_through
 		     struct err *err)
 {
 	/* The page cache may come to hold all of it. */
-	struct bench_plan plan = {.bytes = BYTES, .install_bytes = BYTES / SHARE + BYTES,
-				  .image = image, .act = walk_path, .arg = w};
+	struct bench_plan plan = {.bytes = BYTES,
+				  .install_bytes = BYTES / SHARE + BYTES,
+				  .image = image,
+				  .act = walk_path,
+				  .arg = w};
+	/* clang-format off */
 	struct bench_side side[2] = {
 		{.server = {.run = r, .kind = BENCH_UFFDD, .image = image,
 			    .members = "\"prefetch\":{\"mode\":\"working-set\"},"
@@ -113,6 +122,7 @@ static int run_pairs(struct bench_run *r, const char *image, struct walk_through
 				       "\"working_set\":{\"record\":false}"},
 		 .plan = plan, .cold = image, .take = take_time},
 	};
+	/* clang-format on */
 
 	return bench_pairs(r, side, 0, 1, err);
 }
@@ -125,7 +135,9 @@ int bench_wset(struct bench_run *r, struct err *err)
 	char image[PATH_MAX];
 	int rc = -1;
 
-	w->touches = (struct bench_touches){.pages = pages, .n = n, .threads = 1,
+	w->touches = (struct bench_touches){.pages = pages,
+					    .n = n,
+					    .threads = 1,
 					    .ns = bench_shared(n * sizeof(uint64_t))};
 	if (!bench_place_on_disk(r->dir)) {
 		err_set(err, ERR_SYSTEM, BENCH_NO_DISK, r->dir);

@@ -254,8 +254,8 @@ static int unread(struct stage *s, pid_t worker)
 		socklen_t len = sizeof(cred), size = sizeof(type);
 
 		if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
-		    cred.pid != s->vmm.pid ||
-		    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) || type != SOCK_STREAM)
+		    cred.pid != s->vmm.pid || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) ||
+		    type != SOCK_STREAM)
 			continue;
 		ck_assert_int_eq(ioctl(fd, SIOCINQ, &bytes), 0);
 		stage_check(s, found < 0, "it has two connections of it");

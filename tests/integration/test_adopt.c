@@ -137,7 +137,9 @@ static void depot_read(struct depot *d)
 		} control;
 		char text[512] = "";
 		struct iovec iov = {text, sizeof(text) - 1};
-		struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+		struct msghdr hdr = {.msg_iov = &iov,
+				     .msg_iovlen = 1,
+				     .msg_control = &control,
 				     .msg_controllen = sizeof(control)};
 		int fd = -1;
 
@@ -354,6 +356,7 @@ static void check_shown_out(int fd, const char *what)
 
 #define REATTACH_BYTES (offsetof(struct chan_msg, reattach) + sizeof(struct chan_reattach))
 
+/* clang-format off */
 static const struct stranger {
 	const char *what;
 	uint32_t type, version;
@@ -374,6 +377,7 @@ static const struct stranger {
 	{"REATTACH, the victim's", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "victim"},
 	{"REATTACH, of a newer release", CHAN_REATTACH, CHAN_VERSION + 1, REATTACH_BYTES + 8, "victim"},
 };
+/* clang-format on */
 
 static void pretend_all(pid_t worker)
 {
@@ -495,8 +499,8 @@ START_TEST(damaged_page_maps)
 
 	scene_open(&scene);
 	for (size_t i = 0; i < ARRAY_LEN(damages); i++)
-		begin(&s[i], damages[i].name, damages[i].hold ? ON_DEMAND ",\"on_failure\":\"hold\""
-							      : ON_DEMAND, TOUCHES);
+		begin(&s[i], damages[i].name,
+		      damages[i].hold ? ON_DEMAND ",\"on_failure\":\"hold\"" : ON_DEMAND, TOUCHES);
 	scene_kill(&scene);
 	for (size_t i = 0; i < ARRAY_LEN(damages); i++) {
 		cleanup_free char *path = scene_format("%s/maps/%s", scene.d.run, s[i].id);

@@ -45,7 +45,8 @@ START_TEST(test_of_the_daemon)
 	json_object_put(o);
 	o = scene_ask(&s, 200, "GET", "/version", NULL);
 	ck_assert_str_eq(json_object_get_string(
-		json_object_array_get_idx(scene_member(o, "api"), 0)), "v1");
+				 json_object_array_get_idx(scene_member(o, "api"), 0)),
+			 "v1");
 	ck_assert_int_eq(strncmp(scene_text(o, "libevent"), "2.", 2), 0);
 	ck_assert_int_eq(strncmp(scene_text(o, "sqlite"), "3.", 2), 0);
 	ck_assert_uint_gt(strlen(scene_text(o, "version")), 0);
@@ -70,10 +71,12 @@ static void check_method(const struct scene *s, const char *method, const char *
 
 START_TEST(test_what_is_not_there)
 {
+	/* clang-format off */
 	static const char *const nowhere[] = {
 		"/", "/v1", "/v1/", RESTORES "/", RESTORES "/a/", RESTORES "/a/b/c", "/v2/restores",
 		RESTORES "/a/stats", RESTORES "/a%2fpages/b", "/healthz/", "/v1/restoresa",
 	};
+	/* clang-format on */
 	struct scene s = {0};
 
 	scene_open(&s);
@@ -113,8 +116,7 @@ START_TEST(test_every_route_is_strict)
 			      "for: the parameter comes twice");
 		scene_refused(&s, r->method, nul, NULL, ERR_INVALID, "has a NUL");
 		if (!r->body)
-			scene_refused(&s, r->method, r->target, "{}", ERR_INVALID,
-				      "takes no body");
+			scene_refused(&s, r->method, r->target, "{}", ERR_INVALID, "takes no body");
 	}
 	/* Nothing of this has touched it. */
 	scene_reach(&s, "a", "waiting", "");
@@ -169,6 +171,7 @@ END_TEST
 START_TEST(test_bodies)
 {
 #define SNAP "\"snapshot\":{\"dir\":\"/x\"}"
+	/* clang-format off */
 	static const struct {
 		const char *body, *detail;
 	} cases[] = {
@@ -215,6 +218,7 @@ START_TEST(test_bodies)
 		{"{'snapshot':{\"dir\":\"/x\"}}", "body: "},
 		{"{\"a\":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}", "body: "},
 	};
+	/* clang-format on */
 	struct scene s = {.config = "\"connect_timeout_max\":\"31s\""};
 
 	scene_open(&s);
@@ -325,9 +329,8 @@ START_TEST(test_put_of_what_cannot_be_served)
 	scene_refused(&s, "PUT", RESTORES "/bad", "{\"snapshot\":{\"dir\":\"/nowhere/at/all\"}}",
 		      ERR_PATH, "/nowhere/at/all");
 	scene_refused(&s, "GET", RESTORES "/bad", NULL, ERR_NOTFOUND, "no restore bad");
-	scene_refused(&s, "POST", RESTORES,
-		      "{\"snapshot\":{\"memory\":[\"/nowhere/base.mem\"]}}", ERR_PATH,
-		      "/nowhere/base.mem");
+	scene_refused(&s, "POST", RESTORES, "{\"snapshot\":{\"memory\":[\"/nowhere/base.mem\"]}}",
+		      ERR_PATH, "/nowhere/base.mem");
 	o = scene_ask(&s, 200, "GET", RESTORES, NULL);
 	ck_assert_uint_eq(json_object_array_length(scene_member(o, "items")), 1); /* warm-up */
 	json_object_put(o);

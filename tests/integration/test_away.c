@@ -136,6 +136,7 @@ static void nobody_comes(struct stage *s)
 	respawn_await_end(s->worker);
 }
 
+/* clang-format off */
 static const struct happening {
 	const char *name, *members;
 	bool connected; /* before the supervisor is killed */
@@ -165,6 +166,7 @@ static const struct happening {
 	{"released", IN_TURN ",\"when_complete\":\"release\"", true, leaves_by_itself, "ended",
 	 "released", "ended", true, 0, 0},
 };
+/* clang-format on */
 
 static bool is_queued(void *arg)
 {
@@ -213,8 +215,8 @@ static bool is_stopped(void *arg)
 static void begin_in_vain(struct stage *s, const struct happening *h)
 {
 	for (uint64_t ms = 1000; ms < 4 * HARNESS_MS; ms *= 4) {
-		cleanup_free char *members = scene_format(
-			ON_DEMAND ",\"connect_timeout\":\"%jums\"", (uintmax_t)ms);
+		cleanup_free char *members =
+			scene_format(ON_DEMAND ",\"connect_timeout\":\"%jums\"", (uintmax_t)ms);
 		struct happening timed = *h;
 		cleanup_free char *name = scene_format("%s-%ju", h->name, (uintmax_t)ms);
 
@@ -236,8 +238,9 @@ static void begin_holders(struct stage holders[HOLDERS])
 		const struct happening slow = {.name = name, .members = SLOWLY, .connected = true};
 
 		begin(&holders[i], &slow);
-		stage_check(&holders[i], harness_wait(i ? is_queued : has_begun, &holders[i],
-						      SCENE_MS), "it asks for no lease");
+		stage_check(&holders[i],
+			    harness_wait(i ? is_queued : has_begun, &holders[i], SCENE_MS),
+			    "it asks for no lease");
 	}
 }
 
@@ -289,7 +292,8 @@ static void check_end(struct stage *s, const struct happening *h)
 	ck_assert_uint_le(respawn_count_events(&scene, s->id, "connected"), 1);
 	ck_assert_uint_le(respawn_count_events(&scene, s->id, "complete"), 1);
 	ck_assert_uint_eq(respawn_count_events(&scene, s->id, "ended") +
-			  respawn_count_events(&scene, s->id, "failed"), 1);
+				  respawn_count_events(&scene, s->id, "failed"),
+			  1);
 	stage_fini(s);
 }
 
@@ -347,9 +351,12 @@ static uint64_t check_sequence(uint64_t after)
 /* An orderly stop and a kill alike; revision and sequence only ever grow. */
 START_TEST(listeners_go_on)
 {
-	const struct happening h = {.name = "heard", .members = ON_DEMAND, .connected = true,
-				    .code = 0, .state = "serving"};
-	void (*const ends[])(struct scene *scene) = {scene_kill, scene_stop};
+	const struct happening h = {.name = "heard",
+				    .members = ON_DEMAND,
+				    .connected = true,
+				    .code = 0,
+				    .state = "serving"};
+	void (*const ends[])(struct scene * scene) = {scene_kill, scene_stop};
 	uint64_t seq, revision = 0;
 	struct stage s;
 	char *heard;
@@ -391,10 +398,11 @@ static void check_wish(struct stage *s, bool paused, uint64_t done)
 	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
 	const uint64_t rate = paused ? SLOW_BYTES_PER_S : 123456789;
 
-	stage_check(s, scene_flag(o, "paused") == paused && !scene_flag(o, "complete") &&
-		       scene_number(o, "prefetch.rate_bytes_per_s") == rate &&
-		       scene_number(o, "prefetch.done_bytes") == done &&
-		       (paused || strcmp(scene_text(o, "prefetch.state"), "paused") == 0),
+	stage_check(s,
+		    scene_flag(o, "paused") == paused && !scene_flag(o, "complete") &&
+			    scene_number(o, "prefetch.rate_bytes_per_s") == rate &&
+			    scene_number(o, "prefetch.done_bytes") == done &&
+			    (paused || strcmp(scene_text(o, "prefetch.state"), "paused") == 0),
 		    "%s", json_object_to_json_string(o));
 	s->worker = (pid_t)scene_number(o, "worker.pid");
 }

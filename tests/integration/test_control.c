@@ -177,15 +177,18 @@ static void open_guest(struct guest *g, const char *id)
 {
 	static const uint64_t split[] = {3 * PAGE_4K, 0, 77 * PAGE_4K};
 	const struct vmm_opts o = {
-		.image = small.image, .size = GUEST_PAGES * PAGE_4K, .split = split,
-		.nsplit = ARRAY_LEN(split), .reverse = true, .features = UF_FEATURE_REMOVE,
+		.image = small.image,
+		.size = GUEST_PAGES * PAGE_4K,
+		.split = split,
+		.nsplit = ARRAY_LEN(split),
+		.reverse = true,
+		.features = UF_FEATURE_REMOVE,
 	};
 	const struct vmm_link link = {0};
 	struct err err = {.msg = ""};
 
 	/* Were its bytes not to come, this test would be told by SIGBUS. */
-	begin(&g->s, id, &small,
-		   "\"prefetch\": {\"mode\": \"none\"}, \"on_failure\": \"poison\"");
+	begin(&g->s, id, &small, "\"prefetch\": {\"mode\": \"none\"}, \"on_failure\": \"poison\"");
 	ck_assert_msg(vmm_create(&o, &g->v, &err) == 0, "%s", err.msg);
 	ck_assert_msg(vmm_connect(g->v, g->s.socket, &link, &err) == 0, "%s", err.msg);
 	walker_init(&g->seat, g->v, "guest", 1);

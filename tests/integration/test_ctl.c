@@ -12,7 +12,7 @@
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
-#define PROBLEM(status, code, detail) \
+#define PROBLEM(status, code, detail)                                                           \
 	"{\"type\":\"about:blank\",\"title\":\"T\",\"status\":" #status ",\"detail\":\"" detail \
 	"\",\"code\":\"" code "\"}"
 #define RESTORE(id, state, more) \
@@ -21,36 +21,37 @@
 #define READY "{\"ready\":true}"
 #define PART(items, token) "{\"items\":[" items "],\"next_page_token\":" token "}"
 
-#define STATUS_MEMBERS \
+#define STATUS_MEMBERS                                                                 \
 	"\"descriptors\":{\"used\":1000,\"limit\":1024,\"free\":12,\"per_restore\":4," \
-	"\"waiting\":7}," \
-	"\"strays_count\":2,\"strays\":[" \
-	"{\"restore\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"}," \
+	"\"waiting\":7},"                                                              \
+	"\"strays_count\":2,\"strays\":["                                              \
+	"{\"restore\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"},"        \
 	"{\"restore\":\"vm2\",\"pid\":78,\"uid\":5,\"why\":\"so\"}]"
 #define STATUS "{\"restores\":{\"waiting\":1}," STATUS_MEMBERS "}"
 
 /* Every member that the API has, with bytes that must not reach a terminal. */
-#define WHOLE \
-	"{\"id\":\"vm1\",\"tenant\":\"t1\",\"state\":\"serving\"," \
-	"\"reason\":\"bad \\u001b[31m\\u0007\\u009b\\u007f\",\"revision\":7," \
-	"\"complete\":false,\"paused\":true," \
-	"\"snapshot\":{\"dir\":\"/snap\"}," \
-	"\"socket\":{\"path\":\"/run/vm1.sock\",\"mode\":\"0660\",\"uid\":5,\"gid\":6}," \
-	"\"peer\":{\"uid\":5},\"mem_backend\":{\"backend_type\":\"Uffd\"," \
-	"\"backend_path\":\"/run/vm1.sock\"},\"vmm\":{\"pid\":77,\"uid\":5}," \
-	"\"worker\":{\"pid\":78,\"restarts\":2,\"release\":\"0.1\"}," \
-	"\"memory\":{\"size_bytes\":1073741824,\"page_bytes\":4096," \
-	"\"resident_bytes\":268435456,\"zero_bytes\":8192,\"removed_bytes\":4096," \
-	"\"short_of\":\"huge-pages\",\"total_bytes\":1073741824}," \
-	"\"faults\":{\"count\":9,\"served\":8,\"zero\":1}," \
-	"\"prefetch\":{\"mode\":\"all\",\"state\":\"limited\",\"reason\":\"no room\"," \
-	"\"rate_bytes_per_s\":1048576,\"max_resident_bytes\":2097152,\"zero_pages\":false," \
-	"\"done_bytes\":1024,\"total_bytes\":2048}," \
+#define WHOLE                                                                                  \
+	"{\"id\":\"vm1\",\"tenant\":\"t1\",\"state\":\"serving\","                             \
+	"\"reason\":\"bad \\u001b[31m\\u0007\\u009b\\u007f\",\"revision\":7,"                  \
+	"\"complete\":false,\"paused\":true,"                                                  \
+	"\"snapshot\":{\"dir\":\"/snap\"},"                                                    \
+	"\"socket\":{\"path\":\"/run/vm1.sock\",\"mode\":\"0660\",\"uid\":5,\"gid\":6},"       \
+	"\"peer\":{\"uid\":5},\"mem_backend\":{\"backend_type\":\"Uffd\","                     \
+	"\"backend_path\":\"/run/vm1.sock\"},\"vmm\":{\"pid\":77,\"uid\":5},"                  \
+	"\"worker\":{\"pid\":78,\"restarts\":2,\"release\":\"0.1\"},"                          \
+	"\"memory\":{\"size_bytes\":1073741824,\"page_bytes\":4096,"                           \
+	"\"resident_bytes\":268435456,\"zero_bytes\":8192,\"removed_bytes\":4096,"             \
+	"\"short_of\":\"huge-pages\",\"total_bytes\":1073741824},"                             \
+	"\"faults\":{\"count\":9,\"served\":8,\"zero\":1},"                                    \
+	"\"prefetch\":{\"mode\":\"all\",\"state\":\"limited\",\"reason\":\"no room\","         \
+	"\"rate_bytes_per_s\":1048576,\"max_resident_bytes\":2097152,\"zero_pages\":false,"    \
+	"\"done_bytes\":1024,\"total_bytes\":2048},"                                           \
 	"\"working_set\":{\"record\":true,\"path\":null,\"state\":\"recorded\",\"pages\":12}," \
-	"\"connect_timeout\":\"30s\"," \
-	"\"when_complete\":\"stay\",\"on_failure\":\"kill\"," \
+	"\"connect_timeout\":\"30s\","                                                         \
+	"\"when_complete\":\"stay\",\"on_failure\":\"kill\","                                  \
 	"\"created_at\":\"2001-02-03T04:05:06.789Z\",\"connected_at\":null,\"ended_at\":null}"
 
+/* clang-format off */
 static const struct verb_case {
 	const char *args;
 	struct canned_reply replies[CANNED_REPLIES_MAX];
@@ -262,6 +263,7 @@ static const struct verb_case {
 	{"create --snapshot /s --id vm1", {{409, PROBLEM(409, "exists-different", "d")}}, 6, "",
 	 "d (exists-different)", "PUT"},
 };
+/* clang-format on */
 
 static void check_output(const struct verb_case *c, const struct ran *ran, const char *asked)
 {
@@ -358,11 +360,13 @@ END_TEST
 
 START_TEST(unreachable)
 {
+	/* clang-format off */
 	static const char *const verbs[] = {
 		"create --snapshot /s", "list", "show a", "wait a", "stop a", "stop a b",
 		"prefetch a all", "pages a", "events", "status", "version", "pause a", "resume a",
 		"restart-worker a", "working-set a",
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
 		struct run run = {.args = verbs[i], .socket = "/nonexistent/x"};
@@ -430,6 +434,7 @@ static bool has_bytes(void *fd)
 /* Every event is out at once, and ^C is an orderly end. */
 START_TEST(interrupted)
 {
+	/* clang-format off */
 	const struct canned_reply script[] = {
 		{200, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n{\"seq\":7}\n\r\n",
 		 CANNED_STALL}, {0}};
@@ -468,3 +473,5 @@ Suite *test_suite(void)
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
+
+/* clang-format on */

@@ -18,8 +18,15 @@ static void check_refuses(const struct scene *s, const char *run, const char *st
 			  const char *option, const char *words)
 {
 	cleanup_free char *config = scene_format("%s/uffdd.json", s->d.dir);
-	const char *argv[] = {TEST_BUILD "/daemon/uffdd", "--config", config, "--run-dir", run,
-			      "--state-dir", state, option, NULL};
+	const char *argv[] = {TEST_BUILD "/daemon/uffdd",
+			      "--config",
+			      config,
+			      "--run-dir",
+			      run,
+			      "--state-dir",
+			      state,
+			      option,
+			      NULL};
 	struct harness_output o;
 
 	harness_run(argv, &o);

@@ -319,8 +319,10 @@ END_TEST
 
 START_TEST(too_few_to_start)
 {
-	static const char *const argv[] = {"sh", "-c", "ulimit -n 100; exec " TEST_BUILD
-					   "/daemon/uffdd --run-dir /nowhere/run", NULL};
+	static const char *const argv[] = {"sh", "-c",
+					   "ulimit -n 100; exec " TEST_BUILD
+					   "/daemon/uffdd --run-dir /nowhere/run",
+					   NULL};
 	struct harness_output out;
 
 	harness_run(argv, &out);

@@ -124,8 +124,7 @@ START_TEST(test_order_and_filters)
 }
 END_TEST
 
-#define OF_DEFAULT(type, id) \
-	"\"type\":\"" type "\",\"tenant\":\"default\",\"restore\":\"" id "\""
+#define OF_DEFAULT(type, id) "\"type\":\"" type "\",\"tenant\":\"default\",\"restore\":\"" id "\""
 
 START_TEST(test_follow)
 {
@@ -154,8 +153,9 @@ START_TEST(test_follow)
 	free(text);
 	text = scene_hear(late, OF_DEFAULT("ended", "b"));
 	ck_assert_msg(!strstr(text, OF_DEFAULT("created", "a")) &&
-		      strstr(text, OF_DEFAULT("created", "b")) &&
-		      strstr(text, OF_DEFAULT("ended", "a")), "%s", text);
+			      strstr(text, OF_DEFAULT("created", "b")) &&
+			      strstr(text, OF_DEFAULT("ended", "a")),
+		      "%s", text);
 	free(text);
 	close(all);
 	close(one);

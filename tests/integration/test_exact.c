@@ -80,8 +80,9 @@ static void begin(struct guest *g, const char *id, enum memory m)
 	g->mem = map_memory(m);
 	r.v[0] = (struct region){(uint64_t)g->mem, g->pages * g->page_bytes, 0};
 	ck_assert_msg(uffd_open(UF_FEATURE_REMOVE, &g->uffd, &err) == 0 &&
-		      uffd_register(g->uffd, r.v[0].base, r.v[0].size, &err) == 0 &&
-		      sock_connect(g->s.socket, SOCK_STREAM, &g->sock, &err) == 0, "%s", err.msg);
+			      uffd_register(g->uffd, r.v[0].base, r.v[0].size, &err) == 0 &&
+			      sock_connect(g->s.socket, SOCK_STREAM, &g->sock, &err) == 0,
+		      "%s", err.msg);
 	text = handshake_format(&r, HANDSHAKE_BOTH);
 	ck_assert_msg(handshake_send(g->sock, text, &g->uffd, 1, &err) == 0, "%s", err.msg);
 	json_object_put(stage_await(&g->s, "serving"));
@@ -120,8 +121,9 @@ static void check_runs(struct guest *g, struct json_object *o)
 			       g->page_bytes;
 
 		for (; page < end; page++)
-			stage_check(&g->s, strcmp(page_state_names[g->states[page]],
-						  scene_text(run, "state")) == 0,
+			stage_check(&g->s,
+				    strcmp(page_state_names[g->states[page]],
+					   scene_text(run, "state")) == 0,
 				    "page %llu is said to be %s, it is %s",
 				    (unsigned long long)page, scene_text(run, "state"),
 				    page_state_names[g->states[page]]);
@@ -183,8 +185,9 @@ START_TEST(memory_put_over_it)
 	begin(&g, "over", PRIVATE);
 	touch(&g, 0, 40);
 	ck_assert_ptr_ne(mmap((void *)(uintptr_t)at(&g, 20), 60 * g.page_bytes,
-			      PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), MAP_FAILED);
+			      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+			      0),
+			 MAP_FAILED);
 	expect(&g, 20, 60, PAGE_REMOVED);
 	*at(&g, 25) = 1;
 	*at(&g, 50) = 1;
@@ -273,8 +276,9 @@ START_TEST(by_a_successor)
 	begin(&g, "successor", PRIVATE);
 	touch(&g, 0, 40);
 	ck_assert_ptr_ne(mmap((void *)(uintptr_t)at(&g, 20), 60 * g.page_bytes,
-			      PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), MAP_FAILED);
+			      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+			      0),
+			 MAP_FAILED);
 	*at(&g, 25) = 1;
 	expect(&g, 20, 60, PAGE_REMOVED);
 	expect(&g, 25, 1, PAGE_ZEROED);

@@ -95,8 +95,7 @@ static void replace(const struct show *show)
 	ck_assert_int_eq(rename(other, show->layer), 0);
 }
 
-#define ON_DEMAND(policy) \
-	"\"prefetch\": {\"mode\": \"none\"}, \"on_failure\": \"" policy "\""
+#define ON_DEMAND(policy) "\"prefetch\": {\"mode\": \"none\"}, \"on_failure\": \"" policy "\""
 #define SLOWLY "\"prefetch\": {\"rate_bytes_per_s\": 65536}"
 #define TOUCHES "--hold-before --threads 8 --order rand"
 #define SIZE_CHANGED "changed (size was "
@@ -229,13 +228,14 @@ END_TEST
 
 #define ACCEPTED ERR_COUNT
 
+/* clang-format off */
 static const struct stop {
 	const char *name, *members, *vmm, *query;
 	enum err_code answer;
 	const char *reason; /* in the end */
 	int code;           /* of the VMM, which goes on after the stop */
 	uint64_t least_ms;
-	bool complete;      /* is it, before the stop */
+	bool complete; /* is it, before the stop */
 } stops[] = {
 	{"kill", ON_DEMAND("kill"), TOUCHES, "", ACCEPTED, "stopped", KILLED, 0, false},
 	{"poison", ON_DEMAND("poison"), TOUCHES, "", ACCEPTED, "stopped", POISONED, 0, false},
@@ -259,6 +259,7 @@ static const struct stop {
 	{"grace-over-complete", NULL, TOUCHES " --remove 30", "?grace=300ms", ACCEPTED, "stopped",
 	 0, 300, true},
 };
+/* clang-format on */
 
 static void stop_it(struct show *show, const struct stop *stop)
 {

@@ -300,6 +300,7 @@ END_TEST
 
 START_TEST(it_may_do_little)
 {
+	/* clang-format off */
 	static const struct {
 		const char *key, *value;
 	} wanted[] = {
@@ -309,6 +310,7 @@ START_TEST(it_may_do_little)
 		{"Seccomp", "2"},
 #endif
 	};
+	/* clang-format on */
 	struct killing k;
 	pid_t holder = begin(&k, "little", TOUCHES);
 

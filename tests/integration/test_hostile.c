@@ -96,7 +96,8 @@ static void fail_one(struct scene *s, const struct wrong *w, const char *on_fail
 	check_code(&vmm, id, 128 + SIGKILL);
 	scene_delete(s, id, "");
 	scene_at_rest(s);
-	check_events(s, id, kill ? "created failed released " : "created failed stopping released ");
+	check_events(s, id,
+		     kill ? "created failed released " : "created failed stopping released ");
 	scene_reach(s, id, "failed", w->reason);
 }
 
@@ -179,7 +180,8 @@ START_TEST(test_two_connections)
 		ck_assert_int_eq(scene_vmm_end(&vmm), 0);
 		text = scene_vmm_text(&vmm);
 		ck_assert_msg((strstr(text, "refused") || strstr(text, "closed")) &&
-			      strstr(text, "\"wrong\":0,"), "%s", text);
+				      strstr(text, "\"wrong\":0,"),
+			      "%s", text);
 		free(text);
 		close_fd(&vmm.out);
 		scene_reach(&s, id, "ended", "vmm-exited");

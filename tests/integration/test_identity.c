@@ -46,7 +46,8 @@ static void change(const struct row *row)
 	if (row->other_hash)
 		head.source_hash ^= 1;
 	ck_assert_int_eq(pwrite(fd, head.source_id, sizeof(uuid_t),
-				offsetof(struct pagemap_head, source_id)), sizeof(uuid_t));
+				offsetof(struct pagemap_head, source_id)),
+			 sizeof(uuid_t));
 	ck_assert_int_eq(pwrite(fd, &head.source_hash, sizeof(head.source_hash),
 				offsetof(struct pagemap_head, source_hash)),
 			 sizeof(head.source_hash));

@@ -117,6 +117,7 @@ static void still_paused(struct killing *k)
 
 /* --- the matrix --- */
 
+/* clang-format off */
 static const struct state {
 	const char *name, *members, *vmm;
 	void (*reach)(struct killing *k);
@@ -133,6 +134,7 @@ static const struct state {
 	 still_paused, true},
 	{"recovering", ON_DEMAND, "--hold-before" TOUCHES, recovering, go, true},
 };
+/* clang-format on */
 
 #define HOWS 2 /* SIGKILL; SIGSTOP and then SIGKILL */
 #define CASES ((int)(ARRAY_LEN(states) * KILLING_WHO_COUNT * HOWS))

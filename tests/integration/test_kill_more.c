@@ -38,6 +38,7 @@ static void worker_dies(struct killing *k)
 
 /* --- a restore that fails for good --- */
 
+/* clang-format off */
 static const struct failing {
 	const char *name, *members;
 	int code; /* of the VMM */
@@ -46,6 +47,7 @@ static const struct failing {
 	{"poison", POLICY("poison"), KILLED}, /* no worker is left that could poison */
 	{"hold", POLICY("hold"), KILLED}, /* by whoever looks after it */
 };
+/* clang-format on */
 
 static bool is_released(struct json_object *o, const void *arg)
 {
@@ -409,8 +411,8 @@ START_TEST(host_reboots)
 	ck_assert_str_ne(scene_text(o, "ended_at"), "");
 	json_object_put(o);
 	events = scene_events(&k.scene, k.s.id);
-	stage_check(&k.s, strstr(events, "ended ") && !strstr(events, "worker-died"),
-		    "events: %s", events);
+	stage_check(&k.s, strstr(events, "ended ") && !strstr(events, "worker-died"), "events: %s",
+		    events);
 	stage_tell(&k.s, "DELETE", "", NULL);
 	killing_close(&k);
 }

@@ -38,6 +38,7 @@ static const struct point {
 };
 
 /* Who dies while the worker stands still; or it dies by itself. */
+/* clang-format off */
 static const struct {
 	const char *name, *action;
 	enum killing_who who;
@@ -49,6 +50,7 @@ static const struct {
 	{"vmm", "stop", DIES_VMM},
 	{"vmm-unseen", "stop", DIES_VMM_UNSEEN},
 };
+/* clang-format on */
 
 static void arm(struct killing *k, const char *at, const char *action)
 {

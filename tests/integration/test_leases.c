@@ -58,8 +58,10 @@ static void check_right(struct stage *s)
 
 	scene_vmm_go(&s->vmm);
 	code = stage_end(s);
-	stage_check(s, code == 0 && strstr(stage_printed(s), "verified ") &&
-		    strstr(stage_printed(s), "\"wrong\":0,"), "the VMM ended with %d", code);
+	stage_check(s,
+		    code == 0 && strstr(stage_printed(s), "verified ") &&
+			    strstr(stage_printed(s), "\"wrong\":0,"),
+		    "the VMM ended with %d", code);
 	json_object_put(stage_await(s, "ended"));
 	stage_fini(s);
 }
@@ -117,8 +119,8 @@ struct seen {
 struct watch {
 	struct stage stages[ALL]; /* the last is "blue" */
 	struct seen seen[ALL];
-	uint64_t reds_then;       /* what the others had done when it was complete */
-	unsigned most_running;    /* at a time, once all had asked */
+	uint64_t reds_then;           /* what the others had done when it was complete */
+	unsigned most_running;        /* at a time, once all had asked */
 	uint64_t looked_us, blind_us; /* when last; the longest time between two looks */
 };
 
@@ -284,7 +286,7 @@ static const struct {
 	void (*leave)(struct stage *s);
 	const char *then; /* told to go on with */
 	const char *body;
-	bool over;        /* it is no more */
+	bool over; /* it is no more */
 } ends[] = {
 	{"vmm", leaves_vmm, NULL, NULL, true},
 	{"vmm-of-hung", leaves_vmm_of_hung, NULL, NULL, true},
@@ -587,8 +589,10 @@ static struct times time_beside_crowd(const char *config)
 
 static void tell(const char *what, const struct times *t)
 {
-	fprintf(stderr, "# faults beside %d that prefetch, %s: median %.1f us, p99 %.1f us, "
-		"mean %.1f us\n", CROWD, what, (double)t->p50_ns / 1e3, (double)t->p99_ns / 1e3,
+	fprintf(stderr,
+		"# faults beside %d that prefetch, %s: median %.1f us, p99 %.1f us, "
+		"mean %.1f us\n",
+		CROWD, what, (double)t->p50_ns / 1e3, (double)t->p99_ns / 1e3,
 		(double)t->sum_ns / FAULTS / 1e3);
 }
 

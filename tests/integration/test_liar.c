@@ -17,7 +17,8 @@
 #define RESTORES "/v1/restores/"
 #define FLOOD 5000
 #define DEATHS 5 /* worker_restarts */
-#define MEMBERS "\"on_failure\":\"hold\",\"prefetch\":{\"mode\":\"none\"}," \
+#define MEMBERS                                                     \
+	"\"on_failure\":\"hold\",\"prefetch\":{\"mode\":\"none\"}," \
 	"\"working_set\":{\"record\":false}"
 
 /* ---- what is said when, and what becomes of it ---- */
@@ -25,6 +26,7 @@
 enum { CREATING, SUCCEEDING, WAITING, SERVING, FAILED, OVER, PHASES };
 
 /* What the liar does, up to its word. */
+/* clang-format off */
 static const struct {
 	const char *name, *script;
 } phases[PHASES] = {
@@ -35,12 +37,14 @@ static const struct {
 	[FAILED]     = {"failed", "CONNECTED FAILED-why 1"},
 	[OVER]       = {"over", "the-end"},
 };
+/* clang-format on */
 
 /*
  * A letter for each phase: L a lie, since it is not for it to say; f a lie by what it says;
  * . nothing comes of it; E the end; F the restore fails; S a guest is served whose process is
  * not known: the liar's own.
  */
+/* clang-format off */
 static const struct {
 	const char *word, *outcome;
 } words[] = {
@@ -77,6 +81,7 @@ static const struct {
 	{"wrong-length",   "LLLLLL"},
 	{"of-the-future",  "......"},
 };
+/* clang-format on */
 
 static bool is_lie(char outcome)
 {
@@ -379,7 +384,9 @@ START_TEST(test_floods)
 {
 	start_beside("floods");
 	for (size_t i = 0; i < ARRAY_LEN(floods); i++) {
-		struct lie l = {.phase = floods[i].phase, .word = floods[i].word, .count = FLOOD,
+		struct lie l = {.phase = floods[i].phase,
+				.word = floods[i].word,
+				.count = FLOOD,
 				.outcome = 'f'};
 		cleanup_free char *events = NULL, *query = NULL;
 
@@ -398,8 +405,11 @@ END_TEST
 /* So many are told, the others are dropped: a good worker is far from that. */
 START_TEST(test_enough_is_told)
 {
-	struct lie l = {.phase = SERVING, .word = "NOTE-forked", .count = CHAN_TOLD_MAX + 1,
-			.outcome = '.', .id = "enough"};
+	struct lie l = {.phase = SERVING,
+			.word = "NOTE-forked",
+			.count = CHAN_TOLD_MAX + 1,
+			.outcome = '.',
+			.id = "enough"};
 	cleanup_free char *events = NULL;
 
 	run(&l);
@@ -431,7 +441,10 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 /* A VMM that has ended: the next daemon must not take who has its number now for it. */
 START_TEST(test_row_of_the_dead)
 {
-	struct lie l = {.phase = WAITING, .word = "CONNECTED-dead", .count = 1, .outcome = 'S',
+	struct lie l = {.phase = WAITING,
+			.word = "CONNECTED-dead",
+			.count = 1,
+			.outcome = 'S',
 			.id = "row"};
 	struct found f = {.id = "row"};
 	cleanup_free char *path = NULL;

@@ -90,10 +90,12 @@ static void worker_dies(struct stage *s, const char *state)
 /* Everything that was there before, and is known of it. */
 static void check_same(struct stage *s, struct json_object *before, struct json_object *now)
 {
+	/* clang-format off */
 	static const char *const members[] = {
 		"id", "tenant", "complete", "paused", "snapshot", "socket", "peer", "vmm",
 		"memory", "prefetch", "connect_timeout", "when_complete", "on_failure",
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		struct json_object *a = scene_member(before, members[i]);
@@ -160,7 +162,7 @@ END_TEST
 START_TEST(it_says_what_it_does_not_know)
 {
 	cleanup_free char *body = scene_format("{\"snapshot\":" SNAPSHOT "," ON_DEMAND "%s}",
-						scene_patient(ON_DEMAND));
+					       scene_patient(ON_DEMAND));
 	struct harness_reply r;
 	struct stage s;
 
@@ -171,7 +173,8 @@ START_TEST(it_says_what_it_does_not_know)
 	json_object_put(adopted(&s, "serving"));
 	harness_http(scene.d.socket, "GET", "/v1/events?restore=known", NULL, &r);
 	ck_assert_msg(strstr(r.body, "\"type\":\"adopted\"") &&
-		      strstr(r.body, "\"unknown\":[\"created_at\""), "%s", r.body);
+			      strstr(r.body, "\"unknown\":[\"created_at\""),
+		      "%s", r.body);
 	harness_reply_fini(&r);
 	scene_tell(&scene, 200, "PUT", "/v1/restores/known", body);
 	scene_refused(&scene, "PUT", "/v1/restores/known", "{\"snapshot\":" SNAPSHOT "}",

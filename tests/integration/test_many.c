@@ -14,10 +14,12 @@
 
 #define CROWD 50
 
+/* clang-format off */
 static const char *const goldens[] = {
 	TEST_DATA "/golden/single", TEST_DATA "/golden/chain3", TEST_DATA "/golden/chain12",
 	TEST_DATA "/golden/merged",
 };
+/* clang-format on */
 
 /* Members, and how they touch: every kind of prefetch and order is among them. */
 static const struct {

@@ -217,10 +217,12 @@ START_TEST(others_die)
 END_TEST
 
 /* The worker meets who connected, and dies over it; the next one meets nobody any more. */
+/* clang-format off */
 static const char *const meetings[] = {
 	"peer:1:kill", "before-connected:1:kill", "before-record:1:kill", "recorded:1:kill",
 	"connected:1:kill",
 };
+/* clang-format on */
 
 START_TEST(worker_dies_over_the_helper)
 {
@@ -272,6 +274,7 @@ static void spoil(const struct show *show)
 	ck_assert_int_eq(write(fd, "x", 1), 1);
 }
 
+/* clang-format off */
 static const struct {
 	const char *name, *members, *vmm;
 	bool found;
@@ -287,6 +290,7 @@ static const struct {
 	{"hold", ON_DEMAND_AND("hold"), "--hold-before --threads 4 --timeout 2 --helper ends", true,
 	 HUNG, "created connected vmm-elsewhere failed released "},
 };
+/* clang-format on */
 
 START_TEST(snapshot_changes)
 {

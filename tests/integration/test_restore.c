@@ -104,7 +104,8 @@ static char *list_files(const char *dir, const struct snapgen_opts *o)
 	for (uint32_t i = 1; i <= n; i++) {
 		if (i < n)
 			ck_assert_int_gt(asprintf(&longer, "%s, \"%s/" SNAPGEN_DIFF "\"", json, dir,
-						  i), 0);
+						  i),
+					 0);
 		else
 			ck_assert_int_gt(asprintf(&longer, "%s]}", json), 0);
 		free(json);
@@ -136,11 +137,11 @@ enum {
 	CHANGES = 1 << 0, /* pages are given back, so what is installed does not add up */
 	REMOVES = 1 << 1, /* each page at most once, and all are read again */
 	UNMAPS = 1 << 2,
-	EVENTS = 1 << 3,  /* one of every kind at least */
-	ALONE = 1 << 4,   /* prefetch does it all */
-	FIRST = 1 << 5,   /* prefetch is through before the VMM goes on */
-	IDLE = 1 << 6,    /* nothing is installed before the VMM goes on */
-	PART = 1 << 7,    /* guest memory is less than the snapshot */
+	EVENTS = 1 << 3, /* one of every kind at least */
+	ALONE = 1 << 4,  /* prefetch does it all */
+	FIRST = 1 << 5,  /* prefetch is through before the VMM goes on */
+	IDLE = 1 << 6,   /* nothing is installed before the VMM goes on */
+	PART = 1 << 7,   /* guest memory is less than the snapshot */
 };
 
 struct row {
@@ -236,12 +237,12 @@ struct outcome {
 	struct json_object *restore, *report; /* owned */
 };
 
-#define check_eq(o, what, a, b)                                                              \
-	do {                                                                                 \
-		uint64_t a_ = (a), b_ = (b);                                                 \
-		stage_check((o)->s, a_ == b_, what ": %llu is not %llu: %s",                 \
-			    (unsigned long long)a_, (unsigned long long)b_,                  \
-			    json_object_to_json_string((o)->restore));                       \
+#define check_eq(o, what, a, b)                                              \
+	do {                                                                 \
+		uint64_t a_ = (a), b_ = (b);                                 \
+		stage_check((o)->s, a_ == b_, what ": %llu is not %llu: %s", \
+			    (unsigned long long)a_, (unsigned long long)b_,  \
+			    json_object_to_json_string((o)->restore));       \
 	} while (0)
 
 static uint64_t counter(const struct outcome *o, const char *path)

@@ -98,9 +98,10 @@ static void await_limited(struct stage *s, const char *reason)
 	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
 	cleanup_free char *events = scene_events(&scene, s->id);
 
-	stage_check(s, in_time && strcmp(scene_text(o, "prefetch.state"), "limited") == 0 &&
-		    strstr(scene_text(o, "prefetch.reason"), reason), "not limited: %s",
-		    json_object_to_json_string(o));
+	stage_check(s,
+		    in_time && strcmp(scene_text(o, "prefetch.state"), "limited") == 0 &&
+			    strstr(scene_text(o, "prefetch.reason"), reason),
+		    "not limited: %s", json_object_to_json_string(o));
 	stage_check(s, strstr(events, "prefetch-limited"), "only %s", events);
 }
 

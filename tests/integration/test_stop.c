@@ -12,12 +12,12 @@
 #include "tests/support/runner.h"
 #include "tests/fakes/vmm/touch.h"
 
-#define ON_DEMAND(policy) \
-	"\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"" policy "\""
+#define ON_DEMAND(policy) "\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"" policy "\""
 #define TOUCHES "--hold-before --threads 4 --order rand"
 #define KILLED (128 + SIGKILL)
 #define POISONED 149
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	enum killing_who who;
@@ -27,6 +27,7 @@ static const struct {
 	{"supervisor", DIES_SUPERVISOR, false},  {"supervisor-stop", DIES_SUPERVISOR, true},
 	{"both", DIES_BOTH, false},              {"both-stop", DIES_BOTH, true},
 };
+/* clang-format on */
 
 static void begin(struct killing *k, const char *name, const char *members, const char *vmm,
 		  const char *until)

@@ -110,8 +110,8 @@ START_TEST(test_for_whom_one_may_act)
 	act_as(NOBODY);
 	red = scene_body(snapshot, "\"tenant\":\"red\"");
 	body = scene_body(snapshot, NULL);
-	scene_refused(&s, "PUT", RESTORES "/a", red,
-		      ERR_DENIED, "may act for tenant \"" TENANT "\" only");
+	scene_refused(&s, "PUT", RESTORES "/a", red, ERR_DENIED,
+		      "may act for tenant \"" TENANT "\" only");
 	scene_create(&s, "a", snapshot, "\"tenant\":\"" TENANT "\"");
 	act_as(0);
 	/* An admin acts for anybody; an id is taken for everybody. */
@@ -248,7 +248,8 @@ static pid_t start_victim(const char *path)
 	int fd;
 
 	ck_assert_msg(sock_listen(path, SOCK_STREAM, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				  &err) == 0, "%s", err.msg);
+				  &err) == 0,
+		      "%s", err.msg);
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -297,8 +298,7 @@ START_TEST(test_worker_lies)
 	ck_assert_int_eq(setenv("LIAR_DIR", dir, 1), 0);
 	ck_assert_int_eq(setenv("LIAR_PEER", theirs, 1), 0);
 	scene_write(script, scripts[_i], strlen(scripts[_i]));
-	s.config = "\"socket_mode\":\"0666\",\"worker\":\"" TEST_BUILD
-		   "/tests/uffdd-worker-liar\"";
+	s.config = "\"socket_mode\":\"0666\",\"worker\":\"" TEST_BUILD "/tests/uffdd-worker-liar\"";
 	scene_open(&s);
 	body = scene_body(SCENE_SNAPSHOT, "\"on_failure\":\"kill\"");
 	act_as(NOBODY);

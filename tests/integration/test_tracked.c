@@ -68,8 +68,10 @@ static void begin(struct guest *g, const char *id, const struct row *row)
 	struct regions r = {.page_bytes = row->page_bytes, .n = 1};
 	cleanup_free char *snapshot =
 		scene_format("{\"dir\":\"%s\"}", row->page_bytes == PAGE_4K ? small_dir : huge_dir);
-	cleanup_free char *members = scene_format("\"prefetch\":{\"mode\":\"%s\"},"
-		"\"on_failure\":\"poison\",\"when_complete\":\"release\"", row->prefetch);
+	cleanup_free char *members =
+		scene_format("\"prefetch\":{\"mode\":\"%s\"},"
+			     "\"on_failure\":\"poison\",\"when_complete\":\"release\"",
+			     row->prefetch);
 	cleanup_free char *text = NULL;
 	struct err err = {.msg = ""};
 
@@ -79,8 +81,9 @@ static void begin(struct guest *g, const char *id, const struct row *row)
 	open_memory(g);
 	r.v[0] = (struct region){(uint64_t)g->mem, row->pages * row->page_bytes, 0};
 	ck_assert_msg(uffd_open(row->features, &g->uffd, &err) == 0 &&
-		      uffd_register_tracked(g->uffd, r.v[0].base, r.v[0].size, &err) == 0 &&
-		      sock_connect(g->s.socket, SOCK_STREAM, &g->sock, &err) == 0, "%s", err.msg);
+			      uffd_register_tracked(g->uffd, r.v[0].base, r.v[0].size, &err) == 0 &&
+			      sock_connect(g->s.socket, SOCK_STREAM, &g->sock, &err) == 0,
+		      "%s", err.msg);
 	text = handshake_format(&r, HANDSHAKE_BOTH);
 	ck_assert_msg(handshake_send(g->sock, text, &g->uffd, 1, &err) == 0, "%s", err.msg);
 	json_object_put(stage_await(&g->s, "serving"));

@@ -234,9 +234,11 @@ END_TEST
 
 START_TEST(refuses_other_users)
 {
+	/* clang-format off */
 	static const char *const wanted[] = {
 		"unprivileged, as uid 65534", "uid 0", "run it as root",
 	};
+	/* clang-format on */
 
 	cleanup_free char *body = NULL;
 

@@ -80,8 +80,8 @@ START_TEST(test_wait_in_vain)
 	text = scene_hear(fd, NULL);
 	close(fd);
 	check_late(start, 200);
-	ck_assert_msg(strstr(text, "\"state\":\"failed\"") && strstr(text, "connect_timeout"),
-		      "%s", text);
+	ck_assert_msg(strstr(text, "\"state\":\"failed\"") && strstr(text, "connect_timeout"), "%s",
+		      text);
 	free(text);
 	scene_close(&s);
 }
@@ -185,8 +185,9 @@ START_TEST(test_delete_of_a_guest_that_needs_pages)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		cleanup_free char *id = scene_format("%s-%zu", cases[i].failure, i);
 		cleanup_free char *target = scene_format(RESTORES "/%s%s", id, cases[i].query);
-		cleanup_free char *more = scene_format(
-			"\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"%s\"", cases[i].failure);
+		cleanup_free char *more =
+			scene_format("\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"%s\"",
+				     cases[i].failure);
 		struct scene_vmm vmm;
 		int code;
 

@@ -36,8 +36,9 @@ START_TEST(recorded_and_replayed)
 	harness_http(t.scene.d.socket, "GET", "/v1/events?restore=first", NULL, &r);
 	/* A run that took its time is two, of different groups. */
 	ck_assert_msg(strstr(r.body, "\"working-set-recorded\"") &&
-		      strstr(r.body, "\"data\":{\"pages\":256,\"runs\":1") &&
-		      strstr(r.body, "\"restores\":1}"), "%s", r.body);
+			      strstr(r.body, "\"data\":{\"pages\":256,\"runs\":1") &&
+			      strstr(r.body, "\"restores\":1}"),
+		      "%s", r.body);
 	harness_reply_fini(&r);
 
 	/* All but the sample is there before the guest asks for it. */

@@ -128,8 +128,10 @@ END_TEST
 static char *export_set(const struct habits *t, const char *id)
 {
 	char *file = scene_format("%s/exported-%s", t->dir, id);
-	cleanup_free char *line = scene_format("exec " TEST_BUILD "/ctl/uffdctl -S %s working-set %s "
-					       ">%s", t->scene.d.socket, id, file);
+	cleanup_free char *line = scene_format("exec " TEST_BUILD
+					       "/ctl/uffdctl -S %s working-set %s "
+					       ">%s",
+					       t->scene.d.socket, id, file);
 	const char *const argv[] = {"sh", "-c", line, NULL};
 	struct harness_output out;
 	struct harness_reply r;
@@ -158,11 +160,13 @@ START_TEST(export_and_import)
 	habits_round(&here, "a", HABITS_NONE, here.working_set, false);
 	file = export_set(&here, "a");
 	no_record = scene_format(HABITS_REPLAY
-				 ",\"working_set\":{\"path\":\"%s\",\"record\":false}", file);
+				 ",\"working_set\":{\"path\":\"%s\",\"record\":false}",
+				 file);
 	ck_assert_uint_eq(habits_round(&there, "b", no_record, there.working_set, false), 0);
 	habits_none(&there, "b", "none is stored");
 	record = scene_format(HABITS_REPLAY ",\"working_set\":{\"path\":\"%s\"}", file);
-	ck_assert_uint_le(habits_round(&there, "c", record, there.working_set, false), HABITS_PAGES / 8);
+	ck_assert_uint_le(habits_round(&there, "c", record, there.working_set, false),
+			  HABITS_PAGES / 8);
 	/* By now it needs nobody's file any more. */
 	habits_check(&there, "c", WSET_MEMBER, 2);
 	ck_assert_uint_le(habits_round(&there, "d", HABITS_REPLAY, there.working_set, false),
@@ -210,8 +214,10 @@ END_TEST
 
 static void damage_stored(const struct habits *t)
 {
-	cleanup_free char *line = scene_format("printf x | dd of=$(echo %s/working-sets/default/*-4k) "
-					       "bs=1 seek=90 conv=notrunc", t->scene.d.state);
+	cleanup_free char *line =
+		scene_format("printf x | dd of=$(echo %s/working-sets/default/*-4k) "
+			     "bs=1 seek=90 conv=notrunc",
+			     t->scene.d.state);
 	const char *const argv[] = {"sh", "-c", line, NULL};
 	struct harness_output out;
 
@@ -229,7 +235,8 @@ START_TEST(damaged_set)
 	habits_round(&t, "first", HABITS_NONE, t.working_set, false);
 	damage_stored(&t);
 	habits_none(&t, "first", "wrong checksum");
-	ck_assert_uint_eq(habits_round(&t, "second", HABITS_REPLAY, t.working_set, false), HABITS_PAGES);
+	ck_assert_uint_eq(habits_round(&t, "second", HABITS_REPLAY, t.working_set, false),
+			  HABITS_PAGES);
 	harness_http(t.scene.d.socket, "GET", "/v1/events?restore=second", NULL, &r);
 	ck_assert_ptr_nonnull(strstr(r.body, "\"working-set-ignored\""));
 	ck_assert_ptr_nonnull(strstr(r.body, "the stored working set: the working set is damaged"));
@@ -240,17 +247,20 @@ START_TEST(damaged_set)
 END_TEST
 
 /* The restore goes on, with every byte right. */
+/* clang-format off */
+static const struct {
+	const char *file, *detail;
+} no_good[] = {
+	{"other", "of another snapshot"},
+	{"nothing", "No such file"},
+	{"fifo", "not a regular file"},
+	{"s/" SCENE_IMAGE, "no working-set file"},
+	{"s", "not a regular file"},
+};
+/* clang-format on */
+
 START_TEST(sets_that_are_no_good)
 {
-	static const struct {
-		const char *file, *detail;
-	} cases[] = {
-		{"other", "of another snapshot"},
-		{"nothing", "No such file"},
-		{"fifo", "not a regular file"},
-		{"s/" SCENE_IMAGE, "no working-set file"},
-		{"s", "not a regular file"},
-	};
 	cleanup_free char *other = NULL, *fifo = NULL;
 	struct wset set;
 	cleanup_free void *bytes = NULL;
@@ -268,18 +278,21 @@ START_TEST(sets_that_are_no_good)
 	ck_assert_int_eq(wset_file_encode(&set, &bytes, &len, &err), 0);
 	scene_write(other, bytes, len);
 	wset_fini(&set);
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(no_good); i++) {
 		cleanup_free char *id = scene_format("bad-%zu", i);
-		cleanup_free char *members = scene_format(
-			HABITS_NONE ",\"working_set\":{\"path\":\"%s/%s\",\"record\":false}", t.dir,
-			cases[i].file);
+		cleanup_free char *members =
+			scene_format(HABITS_NONE
+				     ",\"working_set\":{\"path\":\"%s/%s\",\"record\":false}",
+				     t.dir, no_good[i].file);
 		cleanup_free char *target = scene_format("/v1/events?restore=%s", id);
 		struct harness_reply r;
 
-		ck_assert_uint_eq(habits_round(&t, id, members, t.working_set, false), HABITS_PAGES);
+		ck_assert_uint_eq(habits_round(&t, id, members, t.working_set, false),
+				  HABITS_PAGES);
 		harness_http(t.scene.d.socket, "GET", target, NULL, &r);
 		ck_assert_msg(strstr(r.body, "\"working-set-ignored\"") &&
-			      strstr(r.body, cases[i].detail), "%s: %s", cases[i].file, r.body);
+				      strstr(r.body, no_good[i].detail),
+			      "%s: %s", no_good[i].file, r.body);
 		harness_reply_fini(&r);
 	}
 	habits_close(&t);

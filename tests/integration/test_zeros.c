@@ -77,8 +77,10 @@ static void check_pages(struct stage *s, uint64_t resident, bool complete)
 {
 	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
 
-	stage_check(s, scene_number(o, "memory.resident_bytes") == resident * PAGE_2M &&
-		    scene_flag(o, "complete") == complete, "%s", json_object_to_json_string(o));
+	stage_check(s,
+		    scene_number(o, "memory.resident_bytes") == resident * PAGE_2M &&
+			    scene_flag(o, "complete") == complete,
+		    "%s", json_object_to_json_string(o));
 }
 
 /* As the kernel counts them. */
@@ -167,8 +169,7 @@ START_TEST(complete_without_zeros)
 	stage_check(&s, stage_hears(&s, "touched 4"), "it hangs");
 	check_pages(&s, 4, false);
 	if (courses[_i].restarts) {
-		cleanup_json struct json_object *o = stage_ask(&s, "POST", "/restart-worker",
-							       NULL);
+		cleanup_json struct json_object *o = stage_ask(&s, "POST", "/restart-worker", NULL);
 
 		s.worker = (pid_t)scene_number(o, "worker.pid");
 		check_pages(&s, 4, false);
@@ -252,8 +253,7 @@ START_TEST(paid_for)
 	struct stage s;
 
 	open_scene(PAGES, &few[FEW - 1], 1);
-	begin(&s, "paid", "\"zero_pages\":true,\"rate_bytes_per_s\":1000", "",
-	      "--no-touch --hold");
+	begin(&s, "paid", "\"zero_pages\":true,\"rate_bytes_per_s\":1000", "", "--no-touch --hold");
 	stage_check(&s, harness_wait(has_a_page, &s, SCENE_MS), "nothing comes");
 	settle(&s);
 	check_pages(&s, 1, false);
@@ -366,7 +366,8 @@ Suite *test_suite(void)
 	hugepool_close(&pool);
 	if (!can) {
 		printf("1..0 # SKIP %d free huge pages of 2 MiB are needed: set vm.nr_hugepages, "
-		       "or run as root\n", POOL);
+		       "or run as root\n",
+		       POOL);
 		return NULL;
 	}
 	tcase_add_unchecked_fixture(t, open_pool, close_pool);

@@ -27,8 +27,8 @@
 #define AWAY_MAX_MS 400   /* between the end of a supervisor and the next */
 #define STARTING_MAX_MS 60
 #define BOTH_MAX 3
-#define POOL_PAGES 12        /* huge pages: for three guests */
-#define POOL_LEFT_MAX 5      /* by a neighbour */
+#define POOL_PAGES 12         /* huge pages: for three guests */
+#define POOL_LEFT_MAX 5       /* by a neighbour */
 #define POOL_HELD_MAX_MS 3000 /* and for so long */
 
 struct killer {
@@ -60,8 +60,7 @@ uint64_t soak_random(uint64_t *rng, uint64_t below)
 	return (v ^ (v >> 31)) % below;
 }
 
-__attribute__((format(printf, 2, 0)))
-static void say(FILE *f, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void say(FILE *f, const char *fmt, va_list ap)
 {
 	int64_t now = wall_ms();
 	time_t seconds = (time_t)(now / 1000);
@@ -309,6 +308,7 @@ static void give_back_huge_pages(struct killer *k)
 	k->held = NULL;
 }
 
+/* clang-format off */
 static const struct {
 	unsigned share; /* of 100 */
 	void (*act)(struct killer *k);
@@ -316,6 +316,7 @@ static const struct {
 	{36, kill_workers}, {12, stop_and_kill_worker}, {10, replace_worker}, {10, kill_supervisor},
 	{4, restart_supervisor}, {12, kill_both}, {6, kill_vmm}, {10, take_huge_pages},
 };
+/* clang-format on */
 
 static void kill_something(struct killer *k)
 {
@@ -513,16 +514,14 @@ static void tell(struct soak *s, uint64_t seconds)
 	printf("soak: %" PRIu64 " s, %" PRIu64 " restores, kills: %" PRIu64 " workers %" PRIu64
 	       " supervisors %" PRIu64 " both %" PRIu64 " VMMs, %" PRIu64 " takeovers, %" PRIu64
 	       " pages verified, %" PRIu64 " wrong bytes, %" PRIu64 " hung threads, %" PRIu64
-	       " leftovers, %" PRIu64 " lost handshakes, %" PRIu64
-	       " in a small cgroup, %" PRIu64
+	       " leftovers, %" PRIu64 " lost handshakes, %" PRIu64 " in a small cgroup, %" PRIu64
 	       " starved of huge pages, %" PRIu64 " creations repeated, %" PRIu64 " problems\n",
 	       seconds, count_of(s, SOAK_RESTORES), count_of(s, SOAK_KILLED_WORKERS),
 	       count_of(s, SOAK_KILLED_SUPERVISORS), count_of(s, SOAK_KILLED_BOTH),
 	       count_of(s, SOAK_KILLED_VMMS), count_of(s, SOAK_TAKEOVERS), count_of(s, SOAK_PAGES),
 	       count_of(s, SOAK_WRONG), count_of(s, SOAK_HUNG), count_of(s, SOAK_LEFTOVERS),
 	       count_of(s, SOAK_LOST), count_of(s, SOAK_CAGED), count_of(s, SOAK_STARVED),
-	       count_of(s, SOAK_RETRIED),
-	       count_of(s, SOAK_PROBLEMS));
+	       count_of(s, SOAK_RETRIED), count_of(s, SOAK_PROBLEMS));
 }
 
 int main(void)

@@ -20,9 +20,9 @@
 #define SOAK_SLOTS_MAX 64
 
 struct soak_snapshot {
-	char *body;       /* owned: the request's "snapshot", as JSON */
-	char *image;      /* owned path: what guest memory must hold */
-	uint64_t bytes;   /* of guest memory */
+	char *body;     /* owned: the request's "snapshot", as JSON */
+	char *image;    /* owned path: what guest memory must hold */
+	uint64_t bytes; /* of guest memory */
 };
 
 #define SOAK_SNAPSHOTS_MAX 16
@@ -42,9 +42,16 @@ struct soak_slot {
 
 enum soak_count {
 	SOAK_RESTORES, /* that came to their end */
-	SOAK_KILLED_WORKERS, SOAK_KILLED_SUPERVISORS, SOAK_KILLED_BOTH, SOAK_KILLED_VMMS,
-	SOAK_TAKEOVERS, SOAK_PAGES, SOAK_WRONG, SOAK_HUNG, SOAK_LEFTOVERS,
-	SOAK_RETRIED,  /* creations that met a killed worker and were asked for again */
+	SOAK_KILLED_WORKERS,
+	SOAK_KILLED_SUPERVISORS,
+	SOAK_KILLED_BOTH,
+	SOAK_KILLED_VMMS,
+	SOAK_TAKEOVERS,
+	SOAK_PAGES,
+	SOAK_WRONG,
+	SOAK_HUNG,
+	SOAK_LEFTOVERS,
+	SOAK_RETRIED, /* creations that met a killed worker and were asked for again */
 	/*
 	 * Handshakes that died with the last one who knew of them: a worker that was killed
 	 * while no supervisor was there (the next one found it dead). A VMM says it only once,
@@ -65,10 +72,10 @@ struct soak {
 	size_t nsnapshots;
 	struct soak_slot slots[SOAK_SLOTS_MAX];
 	size_t nslots;
-	struct hugepool pool;   /* for fewer guests than come */
+	struct hugepool pool; /* for fewer guests than come */
 	bool has_pool;
 	bool has_cage;
-	_Atomic int caged;      /* VMMs in it */
+	_Atomic int caged;    /* VMMs in it */
 	pthread_mutex_t lock; /* while a stand-in is forked, and of what slots say they are for */
 	_Atomic uint64_t counts[SOAK_COUNTS];
 };

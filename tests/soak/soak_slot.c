@@ -17,7 +17,7 @@
 #define CONNECT_TRIES 50
 #define TEXT_MAX ((size_t)256 << 10)
 #define ARGS_MAX 40
-#define CAGED_PAGES 1024u  /* that are touched, 4 MiB */
+#define CAGED_PAGES 1024u /* that are touched, 4 MiB */
 #define CAGED_MS_MAX 3000
 /* The longest that the end of a VMM may take to show: a worker may be away for 10 s. */
 #define ENDED_MS 40000
@@ -35,7 +35,7 @@ struct turn {
 	size_t nargs, ntext;
 	int code;   /* of the stand-in: exit code, or 128 + signal; -1: hung beyond its deadline */
 	char *said; /* owned: what it printed */
-	bool huge; /* on huge pages, of which there may be too few */
+	bool huge;  /* on huge pages, of which there may be too few */
 	bool caged; /* in a cgroup that is smaller than the guest */
 	bool killed, lost, starved;
 };
@@ -70,7 +70,8 @@ static char *request_body(struct turn *t)
 	/* Slow enough to be in the middle of it when something dies; 0: as fast as can be. */
 	static const unsigned rates[] = {0, 500000, 1000000, 4000000};
 	char *body;
-	int n = asprintf(&body, "{\"snapshot\":%s,\"on_failure\":\"%s\",\"prefetch\":"
+	int n = asprintf(&body,
+			 "{\"snapshot\":%s,\"on_failure\":\"%s\",\"prefetch\":"
 			 "{\"mode\":\"%s\",\"rate_bytes_per_s\":%u},\"when_complete\":\"%s\"}",
 			 t->snapshot->body, failures[draw(t, nfailures)],
 			 modes[draw(t, ARRAY_LEN(modes))], rates[draw(t, ARRAY_LEN(rates))],
@@ -294,8 +295,8 @@ static int look_for_death(const char *line, size_t len, void *arg, struct err *e
 
 	(void)len;
 	(void)err;
-	*alone = *alone || (strstr(line, "\"worker-died\"") &&
-			    strstr(line, "found dead after a restart"));
+	*alone = *alone ||
+		 (strstr(line, "\"worker-died\"") && strstr(line, "found dead after a restart"));
 	return 0;
 }
 
@@ -367,8 +368,9 @@ static void check_vmm(struct turn *t)
 	wrong = (uint64_t)json_object_get_int64(rig_member(o, "wrong"));
 	if (!o || wrong)
 		tell_vmm(t, o ? "read wrong bytes" : "did not report");
-	soak_count(s, SOAK_PAGES, (uint64_t)json_object_get_int64(rig_member(o, "touched")) +
-		   (uint64_t)json_object_get_int64(rig_member(o, "verified")));
+	soak_count(s, SOAK_PAGES,
+		   (uint64_t)json_object_get_int64(rig_member(o, "touched")) +
+			   (uint64_t)json_object_get_int64(rig_member(o, "verified")));
 }
 
 /* One that was killed before it had connected leaves a restore that waits. */

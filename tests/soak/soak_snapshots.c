@@ -10,6 +10,7 @@
 static const char *const golden[] = {"chain12", "chain3", "merged", "single"};
 
 /* The sizes are multiples of 2 MiB, so that guests with such pages can have them. */
+/* clang-format off */
 static const struct snapgen_opts generated[] = {
 	{.kind = SNAPGEN_LAYERS, .size_bytes = 4 * MIB, .nlayers = 3, .zero_percent = 40,
 	 .run_pages = 16, .image = true},
@@ -22,9 +23,9 @@ static const struct snapgen_opts generated[] = {
 	{.kind = SNAPGEN_MEMORY, .size_bytes = 32 * MIB, .nlayers = 1, .zero_percent = 0,
 	 .run_pages = 64, .image = true},
 };
+/* clang-format on */
 
-__attribute__((format(printf, 1, 2)))
-static char *format(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static char *format(const char *fmt, ...)
 {
 	va_list ap;
 	char *text;
@@ -55,7 +56,6 @@ static char *flat_body(const char *dir, const struct snapgen_opts *o)
 {
 	cleanup_free char *files = format("\"%s/" SNAPGEN_BASE "\"", dir);
 
-
 	for (unsigned i = 1; o->kind == SNAPGEN_DIFFS && i < o->nlayers; i++) {
 		cleanup_free char *before = files;
 
@@ -72,8 +72,8 @@ static int generate(struct soak *s, size_t i, uint64_t seed, struct err *err)
 	o.seed = seed + i;
 	if (snapgen_write(&o, dir, err))
 		return -1;
-	return add(s, o.kind == SNAPGEN_LAYERS ? format("{\"dir\":\"%s\"}", dir)
-					       : flat_body(dir, &o),
+	return add(s,
+		   o.kind == SNAPGEN_LAYERS ? format("{\"dir\":\"%s\"}", dir) : flat_body(dir, &o),
 		   format("%s/" SNAPGEN_IMAGE, dir), err);
 }
 

@@ -26,8 +26,10 @@ static void write_ended(const struct apikit *k, struct store *store, const char 
 			const char *tenant, uid_t uid)
 {
 	struct sock_peer peer = {.uid = uid, .gid = uid};
-	struct store_event event = {
-		.time_ms = wall_ms(), .type = "created", .tenant = tenant, .restore = id};
+	struct store_event event = {.time_ms = wall_ms(),
+				    .type = "created",
+				    .tenant = tenant,
+				    .restore = id};
 	struct restore_record rec = {.released = true};
 	struct spec spec = {0};
 	struct err err = {.msg = ""};

@@ -155,7 +155,8 @@ uint64_t habits_round(struct habits *t, const char *id, const char *members, con
 
 	habits_begin(&s, t, id, members, pages);
 	if (strstr(members, HABITS_REPLAY))
-		stage_check(&s, harness_wait(habits_is_replayed, &s, SCENE_MS), "it is not replayed");
+		stage_check(&s, harness_wait(habits_is_replayed, &s, SCENE_MS),
+			    "it is not replayed");
 	habits_touch(&s);
 	note_due(t, before_us);
 	if (until_due)
@@ -212,8 +213,8 @@ void habits_check(const struct habits *t, const char *id, unsigned score, uint32
 	struct wset s = habits_set(t, id);
 
 	for (uint64_t page = 0; page < HABITS_ALL; page++)
-		ck_assert_msg(t->in_habit[page] ? habits_score(&s, page) >= score :
-						  habits_score(&s, page) == 0,
+		ck_assert_msg(t->in_habit[page] ? habits_score(&s, page) >= score
+						: habits_score(&s, page) == 0,
 			      "%s: page %ju has score %u", id, (uintmax_t)page,
 			      habits_score(&s, page));
 	ck_assert_uint_eq(s.pages, HABITS_PAGES);

@@ -23,12 +23,12 @@
 
 struct habits {
 	struct scene scene;
-	char *dir;      /* owned: of snapshots, and other files */
-	char *snapshot; /* owned: as the API wants it */
-	char *image;    /* owned */
-	char *working_set;    /* owned: a list of HABITS_PAGES pages for standin */
-	bool *in_habit; /* owned: HABITS_ALL of them */
-	uint64_t due_us; /* after connect: what was not touched by then is not needed any more */
+	char *dir;         /* owned: of snapshots, and other files */
+	char *snapshot;    /* owned: as the API wants it */
+	char *image;       /* owned */
+	char *working_set; /* owned: a list of HABITS_PAGES pages for standin */
+	bool *in_habit;    /* owned: HABITS_ALL of them */
+	uint64_t due_us;   /* after connect: what was not touched by then is not needed any more */
 };
 
 /* @more: further members of the configuration, each after a comma. The window is long. */

@@ -74,7 +74,8 @@ static inline void parcel_close(struct parcel *p)
 		close(p->fds[i]);
 }
 
-static inline void send_all(const struct supervisor_link *l, const char *text, const int *fds, size_t nfds)
+static inline void send_all(const struct supervisor_link *l, const char *text, const int *fds,
+			    size_t nfds)
 {
 	struct err err = {.msg = ""};
 

@@ -95,8 +95,8 @@ static bool new_mounts(void)
 	if (unshare(CLONE_NEWNS) == 0)
 		return true;
 	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
-	       put_text("/proc/self/setgroups", "deny") &&
-	       put_text("/proc/self/gid_map", gids) && put_text("/proc/self/uid_map", uids);
+	       put_text("/proc/self/setgroups", "deny") && put_text("/proc/self/gid_map", gids) &&
+	       put_text("/proc/self/uid_map", uids);
 }
 
 bool harness_private_mounts(void)
@@ -184,8 +184,9 @@ static pid_t parent_of(const char *pid, char ret_name[static 32])
 	if (!f || !fgets(line, sizeof(line), f))
 		return -1;
 	p = strrchr(line, ')');
-	return p && sscanf(line, "%*d (%31[^)]", ret_name) == 1 &&
-	       sscanf(p, ") %*c %d", &ppid) == 1 ? ppid : -1;
+	return p && sscanf(line, "%*d (%31[^)]", ret_name) == 1 && sscanf(p, ") %*c %d", &ppid) == 1
+		       ? ppid
+		       : -1;
 }
 
 static int count_children(pid_t pid, const char *but)

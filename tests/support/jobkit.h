@@ -31,7 +31,7 @@ struct scene {
 	int holder; /* the holder's end */
 	int vmm;    /* pidfd; of ourselves */
 	char *memory;
-	int uffd;   /* borrowed once a guest has it */
+	int uffd; /* borrowed once a guest has it */
 	struct regions regions;
 	struct peers listener;
 	struct peer peer;
@@ -98,8 +98,7 @@ static inline void begin_waiting(struct scene *s)
 
 static inline void begin_refused(struct scene *s)
 {
-	s->peer = (struct peer){.hs.sock = -1, .pidfd = s->vmm,
-					 .who = {.pid = 41, .uid = 42}};
+	s->peer = (struct peer){.hs.sock = -1, .pidfd = s->vmm, .who = {.pid = 41, .uid = 42}};
 	s->refusal = (struct refusal){.vmm = &s->peer, .kill = true};
 	err_set(&s->refusal.err, ERR_PEER, "no good");
 	s->job.refusal = &s->refusal;
@@ -107,7 +106,7 @@ static inline void begin_refused(struct scene *s)
 
 static inline void scene_enter(struct scene *s, enum job_phase phase)
 {
-	static void (*const begin[JOB_PHASE_COUNT])(struct scene *s) = {
+	static void (*const begin[JOB_PHASE_COUNT])(struct scene * s) = {
 		[JOB_WAITING] = begin_waiting,
 		[JOB_SERVING] = begin_serving,
 		[JOB_REFUSED] = begin_refused,

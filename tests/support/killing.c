@@ -323,8 +323,10 @@ void killing_right(struct killing *k)
 {
 	int code = stage_end(&k->s);
 
-	stage_check(&k->s, code == 0 && strstr(stage_printed(&k->s), "verified ") &&
-		    strstr(stage_printed(&k->s), "\"wrong\":0,"), "the VMM ended with %d", code);
+	stage_check(&k->s,
+		    code == 0 && strstr(stage_printed(&k->s), "verified ") &&
+			    strstr(stage_printed(&k->s), "\"wrong\":0,"),
+		    "the VMM ended with %d", code);
 	ended(k);
 }
 

@@ -19,6 +19,7 @@
 #define KILLING_SEED 11
 
 /*        who                   name */
+/* clang-format off */
 #define KILLING_WHO(X)                 \
 	X(DIES_WORKER,      "worker")      \
 	X(DIES_SUPERVISOR,  "supervisor")  \
@@ -26,12 +27,13 @@
 	X(DIES_VMM,         "vmm")         \
 	X(DIES_VMM_UNSEEN,  "vmm-unseen")  /* the supervisor first */ \
 	X(DIES_ALL,         "all")
+/* clang-format on */
 
 enum killing_who {
 #define X(who, name) who,
 	KILLING_WHO(X)
 #undef X
-	KILLING_WHO_COUNT
+		KILLING_WHO_COUNT
 };
 extern const char *const killing_who_names[KILLING_WHO_COUNT];
 

@@ -28,6 +28,7 @@ static inline uint64_t rnd(uint64_t below)
 	return (z ^ z >> 31) % below;
 }
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	uint64_t span;
@@ -46,6 +47,7 @@ static const struct {
 	{"2 MiB pages", 600 * MIB, {2 * MIB, 2, 0, {{0x40000000, 128 * MIB, 0},
 						    {0x80000000, 400 * MIB, 200 * MIB}}}},
 };
+/* clang-format on */
 
 struct fixture {
 	int fd;

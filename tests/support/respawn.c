@@ -59,8 +59,9 @@ static void run(const struct harness_daemon *d, const struct respawn *r)
 {
 	const char *program = r->program ? r->program : TEST_BUILD "/daemon/uffdd";
 	char config[sizeof(d->dir) + 16], log[sizeof(d->dir) + 8];
-	const char *argv[] = {program, "--config", config, "--run-dir", d->run, "--state-dir",
-			      d->state, r->worker ? "--worker" : NULL, r->worker, NULL};
+	const char *argv[] = {program,   "--config",    config,   "--run-dir",
+			      d->run,    "--state-dir", d->state, r->worker ? "--worker" : NULL,
+			      r->worker, NULL};
 	int out, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	snprintf(config, sizeof(config), "%s/uffdd.json", d->dir);
@@ -155,7 +156,7 @@ void respawn_await_event(const struct scene *s, const char *id, const char *type
 		cleanup_free char *types = scene_events(s, id);
 		cleanup_free char *log = harness_daemon_log(&s->d);
 
-		ck_abort_msg("%s: \"%s\" has not happened %u times, but %s; the log:\n%s", id,
-			     type, n, types, log);
+		ck_abort_msg("%s: \"%s\" has not happened %u times, but %s; the log:\n%s", id, type,
+			     n, types, log);
 	}
 }

@@ -16,7 +16,7 @@ struct respawn {
 	bool apart;          /* in a PID namespace of its own */
 	const int *fds;      /* LISTEN_FDS, with their names */
 	size_t nfds;
-	const char *names; /* NULL: no LISTEN_* at all */
+	const char *names;    /* NULL: no LISTEN_* at all */
 	uint64_t descriptors; /* soft and hard limit of open files; 0: as ours are */
 };
 

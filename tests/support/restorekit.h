@@ -58,9 +58,9 @@ static inline bool restorekit_room(void *arg)
 }
 
 static const struct journal_hooks restorekit_journal = {restorekit_record, restorekit_written};
-static const struct host_hooks restorekit_host = {
-	restorekit_changed, restorekit_ended, restorekit_changed, restorekit_changed,
-	restorekit_room};
+static const struct host_hooks restorekit_host = {restorekit_changed, restorekit_ended,
+						  restorekit_changed, restorekit_changed,
+						  restorekit_room};
 
 /* A restore as a create leaves it, with its files; @members of the request, or "". */
 static inline void restorekit_make(struct restorekit *k, const char *members)
@@ -72,7 +72,8 @@ static inline void restorekit_make(struct restorekit *k, const char *members)
 	struct err err = {.msg = ""};
 
 	ck_assert_int_gt(asprintf(&text, "{\"snapshot\":{\"dir\":\"/nowhere\"}%s%s}",
-				  *members ? "," : "", members), 0);
+				  *members ? "," : "", members),
+			 0);
 	body = js_parse(text, strlen(text), false, &err);
 	k->r = xcalloc(1, sizeof(*k->r));
 	restore_init(k->r, &k->host);

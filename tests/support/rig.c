@@ -54,9 +54,10 @@ static int write_config(const struct rig *r, struct err *err)
 	if (!f)
 		return err_sys(err, "cannot write %s", path);
 	/* The kills are ours, and what they lead to must be seen to the end. */
-	fprintf(f, "{\"worker_restarts\":1000000,\"pool_workers\":%d,\"http_held_per_uid\":1024,"
-		"\"event_retention_count\":1000000%s%s}\n", RIG_POOL, r->config ? "," : "",
-		r->config ? r->config : "");
+	fprintf(f,
+		"{\"worker_restarts\":1000000,\"pool_workers\":%d,\"http_held_per_uid\":1024,"
+		"\"event_retention_count\":1000000%s%s}\n",
+		RIG_POOL, r->config ? "," : "", r->config ? r->config : "");
 	return 0;
 }
 
@@ -96,8 +97,14 @@ static bool accepts(const struct rig *r)
 int rig_launch(struct rig *r, struct err *err)
 {
 	char config[sizeof(r->dir) + 16];
-	const char *argv[] = {TEST_BUILD "/daemon/uffdd", "--config", config, "--run-dir", r->run,
-			      "--state-dir", r->state, NULL};
+	const char *argv[] = {TEST_BUILD "/daemon/uffdd",
+			      "--config",
+			      config,
+			      "--run-dir",
+			      r->run,
+			      "--state-dir",
+			      r->state,
+			      NULL};
 	cleanup_fd int log = open(r->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	pid_t pid;
 
@@ -116,8 +123,10 @@ int rig_await(struct rig *r, struct err *err)
 
 	while (!accepts(r)) {
 		if (rig_died(r, &status))
-			return err_set(err, ERR_SYSTEM, "the daemon ended at start (wait status "
-				       "%#x)", status);
+			return err_set(err, ERR_SYSTEM,
+				       "the daemon ended at start (wait status "
+				       "%#x)",
+				       status);
 		if (now_us() >= deadline)
 			return err_set(err, ERR_TIMEOUT, "the daemon does not listen after %d ms",
 				       START_MS);
@@ -211,11 +220,12 @@ static int call(const struct rig *r, const struct client_request *request,
 	}
 }
 
-int rig_call(const struct rig *r, const char *method, const char *target,
-	      const char *body, struct json_object **ret_reply, struct err *err)
+int rig_call(const struct rig *r, const char *method, const char *target, const char *body,
+	     struct json_object **ret_reply, struct err *err)
 {
 	cleanup_json struct json_object *o = NULL, *reply = NULL;
-	struct client_request request = {.method = method, .target = target,
+	struct client_request request = {.method = method,
+					 .target = target,
 					 .timeout_ms = RIG_CALL_MS};
 
 	if (body && !(o = js_parse(body, strlen(body), false, err)))
@@ -232,8 +242,10 @@ int rig_lines(const struct rig *r, const char *target,
 	      int (*on_line)(const char *line, size_t len, void *arg, struct err *err), void *arg,
 	      struct err *err)
 {
-	const struct client_request request = {.method = "GET", .target = target,
-					       .timeout_ms = RIG_CALL_MS, .on_line = on_line,
+	const struct client_request request = {.method = "GET",
+					       .target = target,
+					       .timeout_ms = RIG_CALL_MS,
+					       .on_line = on_line,
 					       .arg = arg};
 	cleanup_json struct json_object *none = NULL;
 
@@ -327,8 +339,10 @@ int rig_await_workers(const struct rig *r, size_t n, struct err *err)
 
 	while ((have = rig_workers(r, pids)) != n) {
 		if (now_us() >= deadline)
-			return err_set(err, ERR_TIMEOUT, "the daemon has %zu workers, not %zu, "
-				       "after %d ms", have, n, WORKERS_MS);
+			return err_set(err, ERR_TIMEOUT,
+				       "the daemon has %zu workers, not %zu, "
+				       "after %d ms",
+				       have, n, WORKERS_MS);
 		poll(NULL, 0, POLL_MS);
 	}
 	return 0;

@@ -172,17 +172,16 @@ static bool is_at_rest(void *arg)
 	struct scene *s = arg;
 
 	return pool_is_full(arg) && count_files(s, "uffd") == 0 && count_files(s, "maps") == 0 &&
-	       count_files(s, "files") == 0 &&
-	       scene_count_fds(s) == s->fds;
+	       count_files(s, "files") == 0 && scene_count_fds(s) == s->fds;
 }
 
 void scene_at_rest(struct scene *s)
 {
 	ck_assert_msg(harness_wait(is_at_rest, s, SCENE_MS),
 		      "the daemon is not as before: %d descriptors of %d, %d workers of %d, "
-		      "%d sockets, %d page maps", scene_count_fds(s), s->fds,
-		      harness_count_workers(s->d.pid), SCENE_POOL, count_files(s, "uffd"),
-		      count_files(s, "maps"));
+		      "%d sockets, %d page maps",
+		      scene_count_fds(s), s->fds, harness_count_workers(s->d.pid), SCENE_POOL,
+		      count_files(s, "uffd"), count_files(s, "maps"));
 }
 
 void scene_open(struct scene *s)
@@ -277,8 +276,8 @@ void scene_check_problem(const struct harness_reply *r, const char *what, enum e
 		      r->content_type);
 	o = js_parse(r->body, r->len, false, &err);
 	ck_assert_msg(o != NULL, "%s: %s: %s", what, err.msg, r->body);
-	ck_assert_msg(strstr(scene_text(o, "detail"), detail) != NULL,
-		      "%s: no \"%s\" in: %s", what, detail, r->body);
+	ck_assert_msg(strstr(scene_text(o, "detail"), detail) != NULL, "%s: no \"%s\" in: %s", what,
+		      detail, r->body);
 	ck_assert_str_eq(scene_text(o, "code"), err_name(code));
 	ck_assert_str_eq(scene_text(o, "type"), type);
 	ck_assert_str_eq(scene_text(o, "title"), err_title(code));
@@ -286,8 +285,8 @@ void scene_check_problem(const struct harness_reply *r, const char *what, enum e
 	ck_assert_int_eq(json_object_object_length(o), PROBLEM_MEMBERS);
 }
 
-void scene_refused(const struct scene *s, const char *method, const char *target,
-		   const char *body, enum err_code code, const char *detail)
+void scene_refused(const struct scene *s, const char *method, const char *target, const char *body,
+		   enum err_code code, const char *detail)
 {
 	cleanup_free char *what = scene_format("%s %s %.200s", method, target, body ? body : "");
 	struct harness_reply r;
@@ -372,8 +371,8 @@ void scene_reach(const struct scene *s, const char *id, const char *state, const
 	cleanup_json struct json_object *o = scene_ask(s, 200, "GET", target, NULL);
 
 	ck_assert_msg(strcmp(scene_text(o, "state"), state) == 0 &&
-		      strstr(scene_text(o, "reason"), reason), "%s is not %s (%s): %s", id, state,
-		      reason, json_object_to_json_string(o));
+			      strstr(scene_text(o, "reason"), reason),
+		      "%s is not %s (%s): %s", id, state, reason, json_object_to_json_string(o));
 }
 
 void scene_delete(const struct scene *s, const char *id, const char *query)
@@ -409,7 +408,8 @@ char *scene_events(const struct scene *s, const char *id)
 int scene_dial(const struct scene *s, const char *target)
 {
 	cleanup_free char *request = scene_format("GET %s HTTP/1.1\r\nHost: u\r\n"
-						  "Connection: close\r\n\r\n", target);
+						  "Connection: close\r\n\r\n",
+						  target);
 	struct err err;
 	int fd;
 
@@ -464,9 +464,13 @@ void scene_vmm_start_at(struct scene_vmm *v, const char *socket, const char *ima
 			const char *args)
 {
 	cleanup_free char *timeout = scene_format("%d", harness_scale_ms(SCENE_MS) / 1000);
-	char *argv[ARGS_MAX + 1] = {(char *)TEST_BUILD "/tests/standin", (char *)"--timeout",
-				    timeout, (char *)"--socket", (char *)(uintptr_t)socket,
-				    (char *)"--image", (char *)(uintptr_t)image};
+	char *argv[ARGS_MAX + 1] = {(char *)TEST_BUILD "/tests/standin",
+				    (char *)"--timeout",
+				    timeout,
+				    (char *)"--socket",
+				    (char *)(uintptr_t)socket,
+				    (char *)"--image",
+				    (char *)(uintptr_t)image};
 	cleanup_free char *words = strdup(args);
 	size_t n = 7;
 	int in[2];
@@ -487,8 +491,7 @@ void scene_vmm_start_at(struct scene_vmm *v, const char *socket, const char *ima
 	v->in = in[1];
 }
 
-void scene_vmm_start(struct scene_vmm *v, const struct scene *s, const char *id,
-		     const char *args)
+void scene_vmm_start(struct scene_vmm *v, const struct scene *s, const char *id, const char *args)
 {
 	cleanup_json struct json_object *o = scene_show(s, id);
 	cleanup_free char *image = scene_format("%s/" SCENE_IMAGE, scene_text(o, "snapshot.dir"));
@@ -528,8 +531,8 @@ void scene_vmm_await(const struct scene_vmm *v, const char *words)
 	bool in_time = harness_wait(has_said, &a, SCENE_MS);
 	cleanup_free char *text = scene_vmm_text(v);
 
-	ck_assert_msg(in_time && strstr(text, words), "the VMM does not say \"%s\" but:\n%s",
-		      words, text);
+	ck_assert_msg(in_time && strstr(text, words), "the VMM does not say \"%s\" but:\n%s", words,
+		      text);
 }
 
 void scene_vmm_go(const struct scene_vmm *v)

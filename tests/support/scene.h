@@ -60,8 +60,8 @@ struct json_object *scene_ask(const struct scene *s, int status, const char *met
 void scene_tell(const struct scene *s, int status, const char *method, const char *target,
 		const char *body);
 /* One that must be refused in the form of the API, with @detail in the text. */
-void scene_refused(const struct scene *s, const char *method, const char *target,
-		   const char *body, enum err_code code, const char *detail);
+void scene_refused(const struct scene *s, const char *method, const char *target, const char *body,
+		   enum err_code code, const char *detail);
 void scene_check_problem(const struct harness_reply *r, const char *what, enum err_code code,
 			 const char *detail);
 
@@ -106,8 +106,7 @@ struct scene_vmm {
 };
 
 /* @args: more words for standin; its image is beside the snapshot that the restore names. */
-void scene_vmm_start(struct scene_vmm *v, const struct scene *s, const char *id,
-		     const char *args);
+void scene_vmm_start(struct scene_vmm *v, const struct scene *s, const char *id, const char *args);
 void scene_vmm_start_at(struct scene_vmm *v, const char *socket, const char *image,
 			const char *args);
 /* All it has written; owned by the caller. */

@@ -43,8 +43,8 @@ void stage_tell(const struct stage *s, const char *method, const char *suffix, c
 	json_object_put(stage_ask(s, method, suffix, body));
 }
 
-void stage_refused(const struct stage *s, const char *method, const char *suffix,
-		   const char *body, enum err_code code)
+void stage_refused(const struct stage *s, const char *method, const char *suffix, const char *body,
+		   enum err_code code)
 {
 	cleanup_free char *path = target(s, suffix);
 
@@ -57,8 +57,9 @@ struct json_object *stage_await(struct stage *s, const char *what)
 	struct json_object *o = stage_ask(s, "GET", suffix, NULL);
 	bool complete = strcmp(what, "complete") == 0;
 
-	stage_check(s, complete ? scene_flag(o, "complete")
-				: strcmp(scene_text(o, "state"), what) == 0,
+	stage_check(s,
+		    complete ? scene_flag(o, "complete")
+			     : strcmp(scene_text(o, "state"), what) == 0,
 		    "it is not %s: %s", what, json_object_to_json_string(o));
 	return o;
 }

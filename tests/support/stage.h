@@ -17,7 +17,7 @@
 #include "tests/support/scene.h"
 
 struct stage {
-	const struct scene *scene;      /* borrowed, open */
+	const struct scene *scene; /* borrowed, open */
 	char id[PROTO_ID_MAX + 1];
 	char socket[PROTO_SUN_MAX + 1]; /* from stage_create() on */
 	pid_t worker;                   /* likewise */
@@ -25,7 +25,7 @@ struct stage {
 	char *printed;                  /* owned, see stage_printed() */
 };
 
-#define stage_check(s, cond, fmt, ...)                                                 \
+#define stage_check(s, cond, fmt, ...)                                                   \
 	ck_assert_msg(cond, "%s: " fmt "; the VMM printed:\n%s", (s)->id, ##__VA_ARGS__, \
 		      stage_printed(s))
 
@@ -40,8 +40,8 @@ struct json_object *stage_ask(const struct stage *s, const char *method, const c
 /* The same when the answer does not matter. */
 void stage_tell(const struct stage *s, const char *method, const char *suffix, const char *body);
 /* It must be refused. */
-void stage_refused(const struct stage *s, const char *method, const char *suffix,
-		   const char *body, enum err_code code);
+void stage_refused(const struct stage *s, const char *method, const char *suffix, const char *body,
+		   enum err_code code);
 /* The restore once it is "serving", "complete", "ended" or "failed"; owned by the caller. */
 struct json_object *stage_await(struct stage *s, const char *what);
 /* It has ended for this reason, and nothing of it is left. Returns it. */

@@ -123,8 +123,10 @@ static inline struct restore_record plain(const char *id, uint64_t revision)
 
 static inline struct store_event event_at(int64_t time_ms, const char *tenant, const char *restore)
 {
-	return (struct store_event){
-		.time_ms = time_ms, .type = "changed", .tenant = tenant, .restore = restore};
+	return (struct store_event){.time_ms = time_ms,
+				    .type = "changed",
+				    .tenant = tenant,
+				    .restore = restore};
 }
 
 #define RECORDS 60

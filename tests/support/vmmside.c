@@ -61,8 +61,9 @@ int uffd_open(unsigned features, int *ret_fd, struct err *err)
 		if (features & features_map[i].ours)
 			api.features |= features_map[i].kernel;
 	if (ioctl(fd, UFFDIO_API, &api) < 0)
-		return err_sys(err, "this kernel refuses userfaultfd features 0x%" PRIx64
-				    " (fork events need CAP_SYS_PTRACE)",
+		return err_sys(err,
+			       "this kernel refuses userfaultfd features 0x%" PRIx64
+			       " (fork events need CAP_SYS_PTRACE)",
 			       (uint64_t)api.features);
 	*ret_fd = steal_fd(&fd);
 	return 0;

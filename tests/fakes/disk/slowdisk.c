@@ -38,8 +38,8 @@ struct held {
 
 struct server {
 	int fuse, control, image;
-	struct stat st;     /* of the image */
-	uint64_t off, len;  /* held; len 0: nothing any more */
+	struct stat st;    /* of the image */
+	uint64_t off, len; /* held; len 0: nothing any more */
 	struct held held[HELD_MAX];
 	size_t nheld;
 };
@@ -48,7 +48,8 @@ struct server {
 
 static void reply(struct server *s, uint64_t unique, int error, const void *data, size_t len)
 {
-	struct fuse_out_header out = {.unique = unique, .error = -error,
+	struct fuse_out_header out = {.unique = unique,
+				      .error = -error,
 				      .len = (uint32_t)(sizeof(out) + len)};
 	struct iovec iov[] = {{&out, sizeof(out)}, {(void *)(uintptr_t)data, len}};
 
@@ -154,6 +155,7 @@ static void on_silence(struct server *s, const struct request *r)
 	(void)r;
 }
 
+/* clang-format off */
 static const struct {
 	uint32_t opcode;
 	void (*handle)(struct server *s, const struct request *r);
@@ -163,6 +165,7 @@ static const struct {
 	{FUSE_FLUSH, on_nothing},   {FUSE_FORGET, on_silence},    {FUSE_BATCH_FORGET, on_silence},
 	{FUSE_INTERRUPT, on_silence}, {FUSE_DESTROY, on_end},
 };
+/* clang-format on */
 
 static void answer(struct server *s)
 {

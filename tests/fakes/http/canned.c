@@ -82,7 +82,7 @@ static void put_chunks(int fd, const struct canned_reply *r)
 {
 	const bool pulse = r->how == CANNED_PULSE;
 
-	for (const char *p = r->body; *p; ) {
+	for (const char *p = r->body; *p;) {
 		size_t n = pulse ? strcspn(p, "\n") + 1 : min_u64(strlen(p), 5);
 		char size[16];
 
@@ -99,8 +99,9 @@ static void put_chunks(int fd, const struct canned_reply *r)
 
 static void put_head(int fd, const struct canned_reply *r)
 {
-	const char *type = r->type ? r->type : r->status < 400 ? "application/json"
-							       : "application/problem+json";
+	const char *type = r->type           ? r->type
+			   : r->status < 400 ? "application/json"
+					     : "application/problem+json";
 	char head[256], framing[64] = "";
 
 	if (r->how == CANNED_CHUNKED || r->how == CANNED_PULSE)

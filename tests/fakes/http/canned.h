@@ -14,16 +14,16 @@
 #define CANNED_REPLIES_MAX 6
 
 enum canned_how {
-	CANNED_LENGTH, /* body with Content-Length */
+	CANNED_LENGTH,  /* body with Content-Length */
 	CANNED_CHUNKED, /* in chunks of 5 bytes */
-	CANNED_CLOSE, /* until the end of the connection */
-	CANNED_DRIP, /* like CANNED_LENGTH, byte by byte */
-	CANNED_RAW, /* the body is the whole answer, with its head */
-	CANNED_STALL, /* like CANNED_RAW, then nothing more, and no end before the client's */
-	CANNED_EARLY, /* like CANNED_LENGTH, but the body of the request is not read */
-	CANNED_HOLD, /* like CANNED_LENGTH, after the "wait=Nms" that the request asks for */
-	CANNED_PULSE, /* chunked, a line of the body each @pulse_ms */
-	CANNED_FLOOD, /* the body again and again, up to 40 MiB, behind a head without length */
+	CANNED_CLOSE,   /* until the end of the connection */
+	CANNED_DRIP,    /* like CANNED_LENGTH, byte by byte */
+	CANNED_RAW,     /* the body is the whole answer, with its head */
+	CANNED_STALL,   /* like CANNED_RAW, then nothing more, and no end before the client's */
+	CANNED_EARLY,   /* like CANNED_LENGTH, but the body of the request is not read */
+	CANNED_HOLD,    /* like CANNED_LENGTH, after the "wait=Nms" that the request asks for */
+	CANNED_PULSE,   /* chunked, a line of the body each @pulse_ms */
+	CANNED_FLOOD,   /* the body again and again, up to 40 MiB, behind a head without length */
 };
 
 struct canned_reply {
@@ -38,7 +38,7 @@ struct canned {
 	pid_t pid;
 	int log_fd;
 	int listener; /* owned, for as long as somebody may ask */
-	char *dir; /* owned */
+	char *dir;    /* owned */
 	char socket[108];
 };
 
@@ -50,17 +50,17 @@ void canned_start(struct canned *c, const struct canned_reply *script);
 char *canned_stop(struct canned *c);
 
 struct ran {
-	int code; /* - signal if it was killed */
+	int code;        /* - signal if it was killed */
 	char *out, *err; /* owned */
 };
 
 struct run {
-	const char *args; /* words split at blanks; '' is an empty word */
-	const char *socket; /* for UFFDD_SOCKET, or NULL */
+	const char *args;       /* words split at blanks; '' is an empty word */
+	const char *socket;     /* for UFFDD_SOCKET, or NULL */
 	const char *const *env; /* more "NAME=VALUE", ends with NULL; or NULL */
-	const char *cwd; /* or NULL */
-	int out_fd, err_fd; /* instead of catching them; 0: catch */
-	bool powerless; /* without the right to open any file */
+	const char *cwd;        /* or NULL */
+	int out_fd, err_fd;     /* instead of catching them; 0: catch */
+	bool powerless;         /* without the right to open any file */
 };
 
 /* uffdctl of the build tree. */

@@ -109,8 +109,7 @@ void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&srv.addr, sizeof(sa_family_t)), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&srv.addr, &srv.addr_len), 0);
 	ck_assert_int_eq(listen(fd, 64), 0);
-	ck_assert_msg(http_new(srv.base, fd, limits, fn, arg, &srv.http, &err) == 0, "%s",
-		      err.msg);
+	ck_assert_msg(http_new(srv.base, fd, limits, fn, arg, &srv.http, &err) == 0, "%s", err.msg);
 }
 
 void httpd_start(const struct http_limits *limits)

@@ -41,10 +41,10 @@ void httpd_run_ms(int ms);
 
 uint64_t httpd_deadline_us(void); /* a hang guard that begins now */
 
-#define WAIT_FOR(cond)                                                           \
-	for (uint64_t end_ = httpd_deadline_us(); !(cond); poll(NULL, 0, 1)) {   \
-		ck_assert_msg(now_us() < end_, "waited in vain for " #cond);     \
-		httpd_turn();                                                    \
+#define WAIT_FOR(cond)                                                         \
+	for (uint64_t end_ = httpd_deadline_us(); !(cond); poll(NULL, 0, 1)) { \
+		ck_assert_msg(now_us() < end_, "waited in vain for " #cond);   \
+		httpd_turn();                                                  \
 	}
 
 /* Answer the request held last, with 200. */

@@ -308,7 +308,9 @@ static uint32_t run_end(const struct gen *g, uint32_t page)
 static int put_header(const struct gen *g, FILE *f)
 {
 	struct header h = {
-		.version = 1, .block_bytes = PAGE_4K, .size_bytes = g->o->size_bytes,
+		.version = 1,
+		.block_bytes = PAGE_4K,
+		.size_bytes = g->o->size_bytes,
 		.generation = g->o->nlayers - 1,
 	};
 	uint8_t meta[SNAPGEN_META_BYTES], bytes[SNAPGEN_ENTRY_BYTES];
@@ -354,8 +356,9 @@ static int check_opts(const struct snapgen_opts *o, struct err *err)
 {
 	if (o->size_bytes == 0 || !is_aligned(o->size_bytes, PAGE_4K) ||
 	    o->size_bytes > HEADER_SIZE_MAX)
-		return err_set(err, ERR_INVALID, "size %" PRIu64 ": give a multiple of 4096 up to %"
-			       PRIu64, o->size_bytes, HEADER_SIZE_MAX);
+		return err_set(err, ERR_INVALID,
+			       "size %" PRIu64 ": give a multiple of 4096 up to %" PRIu64,
+			       o->size_bytes, HEADER_SIZE_MAX);
 	if (o->nlayers < 1 || o->nlayers > HEADER_BUILDS_MAX)
 		return err_set(err, ERR_INVALID, "layers %u: give 1 to %u", o->nlayers,
 			       HEADER_BUILDS_MAX);

@@ -35,7 +35,7 @@ struct snapgen_opts {
 	uint32_t zero_percent; /* of the runs; 100 leaves nothing but zeros */
 	uint32_t run_pages;    /* mean length of what is drawn; like neighbours join up */
 	uint64_t seed;
-	bool image;            /* write expected.img */
+	bool image; /* write expected.img */
 };
 /* 256 MiB, 3 layers, 40 % zero, runs of 16 pages, seed 1, with image. */
 extern const struct snapgen_opts snapgen_defaults;

@@ -32,9 +32,9 @@ pid_t apart_fork(void)
 	if (here < 0 || unshare(CLONE_NEWPID))
 		return -1;
 	pid = fork();
-	if (pid == 0 && (unshare(CLONE_NEWNS) ||
-			 mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-			 mount("proc", "/proc", "proc", 0, NULL)))
+	if (pid == 0 &&
+	    (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	     mount("proc", "/proc", "proc", 0, NULL)))
 		_exit(125);
 	/* For the children to come. */
 	if (pid != 0 && setns(here, CLONE_NEWPID))

@@ -73,6 +73,7 @@ int kvm_read_all(struct vmm *v, unsigned vcpus, enum walk_order order, uint64_t 
  * It runs in user mode and leaves by OUT: a KVM without help from the hardware
  * interprets what runs in supervisor mode, forty times slower.
  */
+/* clang-format off */
 static const uint8_t code[] = {
 	0x48, 0x8b, 0x37,             /* next: mov (%rdi), %rsi */
 	0x48, 0x89, 0xd3,             /*       mov %rdx, %rbx */
@@ -88,6 +89,7 @@ static const uint8_t code[] = {
 	0x75, 0xdc,                   /*       jnz next */
 	0xe6, 0x00,                   /*       out %al, $0 */
 };
+/* clang-format on */
 
 struct machine {
 	int kvm, vm;
@@ -213,8 +215,14 @@ static void machine_close(struct machine *m)
 static int long_mode(int fd)
 {
 	struct kvm_segment flat = {
-		.limit = 0xffffffff, .selector = 0x2b, .type = 3, .present = 1, .s = 1, .g = 1,
-		.db = 1, .dpl = 3,
+		.limit = 0xffffffff,
+		.selector = 0x2b,
+		.type = 3,
+		.present = 1,
+		.s = 1,
+		.g = 1,
+		.db = 1,
+		.dpl = 3,
 	};
 	struct kvm_sregs s;
 
@@ -348,14 +356,16 @@ int kvm_read_all(struct vmm *v, unsigned vcpus, enum walk_order order, uint64_t 
 		 struct err *err)
 {
 	struct machine m = {.kvm = -1, .vm = -1};
-	struct vcpu model = {.m = &m, .v = v, .of = vcpus, .order = order, .sums = ret_sums,
-			     .fd = -1};
+	struct vcpu model = {
+		.m = &m, .v = v, .of = vcpus, .order = order, .sums = ret_sums, .fd = -1};
 	struct vcpu cpus[KVM_VCPUS_MAX];
 	int rc;
 
 	if (vcpus < 1 || vcpus > KVM_VCPUS_MAX || v->size > KVM_SIZE_MAX)
-		return err_set(err, ERR_INVALID, "%u vCPUs and %" PRIu64 " bytes: 1 to %d, and at "
-			       "most 256 GiB", vcpus, v->size, KVM_VCPUS_MAX);
+		return err_set(err, ERR_INVALID,
+			       "%u vCPUs and %" PRIu64 " bytes: 1 to %d, and at "
+			       "most 256 GiB",
+			       vcpus, v->size, KVM_VCPUS_MAX);
 	rc = machine_open(&m, v, err);
 	if (!rc)
 		rc = run_vcpus(cpus, vcpus, &model, err);

@@ -129,9 +129,10 @@ static void wrong_word(struct walker *w, uint64_t page, uint64_t state, uint64_t
 		.page = page,
 		.at = i * sizeof(uint64_t),
 		.expected = expected_word(w->v, page, state, i),
-		.as = state & BUSY ? "changing"
+		.as = state & BUSY      ? "changing"
 		      : state & WRITTEN ? "written"
-		      : state & ZERO ? "zero" : "image",
+		      : state & ZERO    ? "zero"
+					: "image",
 	};
 
 	memcpy(&wrong.got, w->copy + wrong.at, sizeof(wrong.got));

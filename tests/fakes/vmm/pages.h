@@ -15,16 +15,16 @@
 
 /* One thread's seat; everything below takes the seat of the calling thread. */
 struct walker {
-	struct vmm *v;         /* borrowed */
+	struct vmm *v; /* borrowed */
 	struct walker *next;
-	const char *name;      /* borrowed */
-	_Atomic uint64_t at;   /* page it is in, or WALKER_IDLE */
-	uint8_t *copy;         /* owned: a page as read, then a page as expected */
-	uint8_t *want;         /* the second of the two */
-	bool quick;            /* first access only, compare nothing */
+	const char *name;    /* borrowed */
+	_Atomic uint64_t at; /* page it is in, or WALKER_IDLE */
+	uint8_t *copy;       /* owned: a page as read, then a page as expected */
+	uint8_t *want;       /* the second of the two */
+	bool quick;          /* first access only, compare nothing */
 	uint64_t rng;
 	uint64_t touched;
-	uint64_t fault_us;     /* sum of the first accesses */
+	uint64_t fault_us; /* sum of the first accesses */
 };
 
 void walker_init(struct walker *w, struct vmm *v, const char *name, uint64_t seed);

@@ -19,7 +19,11 @@
 #include "tests/fakes/vmm/watchdog.h"
 
 enum {
-	EXIT_RIGHT, EXIT_WRONG, EXIT_USAGE, EXIT_SETUP, EXIT_HUNG,
+	EXIT_RIGHT,
+	EXIT_WRONG,
+	EXIT_USAGE,
+	EXIT_SETUP,
+	EXIT_HUNG,
 	EXIT_SKIP = 77,
 	EXIT_POISONED = 149, /* as Firecracker's */
 };
@@ -54,10 +58,12 @@ static const char *const styles[] = {"both", "kib", "size", "neither", "kib-zero
 static const char *const helpers[] = {"none", "ends", "stays", NULL};
 static const char *const directions[] = {"fwd", "rev", NULL};
 static const char *const events[] = {"remove", "none", "all", NULL};
+/* clang-format off */
 static const unsigned event_features[] = {
 	UF_FEATURE_REMOVE, 0,
 	UF_FEATURE_REMOVE | UF_FEATURE_UNMAP | UF_FEATURE_REMAP | UF_FEATURE_FORK,
 };
+/* clang-format on */
 
 enum kind { FLAG, TEXT, BYTES, NUMBER, CHOICE };
 
@@ -216,8 +222,10 @@ static int parse_args(struct args *a, char **argv, struct err *err)
 		return err_set(err, ERR_INVALID, "--page-size is 4K or 2M");
 	if (a->kvm && (a->unmap || a->remap || a->no_touch || a->balloon_s || a->write_pct ||
 		       a->threads > KVM_VCPUS_MAX))
-		return err_set(err, ERR_INVALID, "--kvm reads with at most %d threads, and only "
-			       "--remove and --fork may go with it", KVM_VCPUS_MAX);
+		return err_set(err, ERR_INVALID,
+			       "--kvm reads with at most %d threads, and only "
+			       "--remove and --fork may go with it",
+			       KVM_VCPUS_MAX);
 	return 0;
 }
 
@@ -449,7 +457,8 @@ static int report(const struct standin *s)
 		const struct vmm_wrong *w = &s->v->first_wrong[i];
 
 		printf("wrong page=%" PRIu64 " expected=%016" PRIx64 " got=%016" PRIx64
-		       " at=%" PRIu64 " as=%s\n", w->page, w->expected, w->got, w->at, w->as);
+		       " at=%" PRIu64 " as=%s\n",
+		       w->page, w->expected, w->got, w->at, w->as);
 	}
 	printf("{\"pages\":%" PRIu64 ",\"touched\":%" PRIu64 ",\"verified\":%" PRIu64
 	       ",\"wrong\":%" PRIu64 ",\"removed\":%" PRIu64

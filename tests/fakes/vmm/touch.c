@@ -188,4 +188,3 @@ bool touch_have_poison(void)
 		fputs("# this kernel has no UFFDIO_POISON: skipped\n", stderr);
 	return have;
 }
-

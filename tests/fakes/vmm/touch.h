@@ -18,11 +18,11 @@
 #include "tests/support/runner.h"
 #include "tests/support/vmmside.h"
 
-#define ck_outcome(got, want)                                                  \
-	do {                                                                   \
-		enum uf_outcome got_ = (got);                                  \
-		ck_assert_msg(got_ == (want), "%s, expected %s",               \
-			      uf_outcome_name(got_), uf_outcome_name(want));   \
+#define ck_outcome(got, want)                                                           \
+	do {                                                                            \
+		enum uf_outcome got_ = (got);                                           \
+		ck_assert_msg(got_ == (want), "%s, expected %s", uf_outcome_name(got_), \
+			      uf_outcome_name(want));                                   \
 	} while (0)
 
 struct touch_mem {

@@ -58,9 +58,8 @@ static int map_image(struct vmm *v, const struct vmm_opts *o, struct err *err)
 	v->image = map_anon(v->size, PROT_READ);
 	if (!v->image)
 		return err_sys(err, "mapping a view of the image");
-	if (o->image &&
-	    mmap(v->image, min_u64(v->size, (uint64_t)st.st_size), PROT_READ,
-		 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+	if (o->image && mmap(v->image, min_u64(v->size, (uint64_t)st.st_size), PROT_READ,
+			     MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
 		return err_sys(err, "mapping the image %s", o->image);
 	return 0;
 }
@@ -79,14 +78,17 @@ static int cut_regions(struct vmm *v, const struct vmm_opts *o, struct err *err)
 	for (size_t i = 0; i < n; i++) {
 		rests += split[i] == 0;
 		if (!is_aligned(split[i], v->page_bytes) || split[i] > v->size - sum)
-			return err_set(err, ERR_INVALID, "region %zu of %" PRIu64
+			return err_set(err, ERR_INVALID,
+				       "region %zu of %" PRIu64
 				       " bytes: not whole pages, or beyond guest memory",
 				       i, split[i]);
 		sum += split[i];
 	}
 	if (rests > 1 || (rests == 0) != (sum == v->size))
-		return err_set(err, ERR_INVALID, "the regions do not make up %" PRIu64
-			       " bytes: one of them may be \"rest\"", v->size);
+		return err_set(err, ERR_INVALID,
+			       "the regions do not make up %" PRIu64
+			       " bytes: one of them may be \"rest\"",
+			       v->size);
 	v->regions.page_bytes = v->page_bytes;
 	v->regions.n = (uint32_t)n;
 	for (size_t i = 0; i < n; i++) {
@@ -331,8 +333,8 @@ static int count_present(const struct vmm *v, int pagemap, uint64_t page, uint64
 		uint64_t k = min_u64(batch, n - i);
 		size_t want = k * sizeof(entry[0]);
 
-		if (pread(pagemap, entry, want,
-			  (off_t)((first + i * step) * sizeof(entry[0]))) != (ssize_t)want)
+		if (pread(pagemap, entry, want, (off_t)((first + i * step) * sizeof(entry[0]))) !=
+		    (ssize_t)want)
 			return -1;
 		for (uint64_t j = 0; j < k; j++)
 			*present += (entry[j] & PAGEMAP_PRESENT) != 0;
@@ -359,8 +361,8 @@ int vmm_resident(struct vmm *v, uint64_t *ret_pages, struct err *err)
 
 uint64_t vmm_huge_free(void)
 {
-	cleanup_file FILE *f =
-		fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	cleanup_file FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages",
+				     "re");
 	uint64_t pages = 0;
 
 	if (!f || fscanf(f, "%" SCNu64, &pages) != 1)

@@ -46,11 +46,11 @@ enum vmm_helper {
 /* How to speak. All zero: as Firecracker 1.12 and later. */
 struct vmm_link {
 	enum handshake_style style;
-	unsigned extra_fds; /* after the uffd */
-	bool split_send;    /* byte by byte */
+	unsigned extra_fds;    /* after the uffd */
+	bool split_send;       /* byte by byte */
 	void (*between)(void); /* called between the halves of the message; NULL: no halves */
-	bool drop;          /* close the connection at once, as before 1.12 */
-	bool no_keep;       /* close our uffd: the server's becomes the last */
+	bool drop;             /* close the connection at once, as before 1.12 */
+	bool no_keep;          /* close our uffd: the server's becomes the last */
 	enum vmm_helper helper;
 };
 

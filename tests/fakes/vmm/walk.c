@@ -17,7 +17,7 @@ struct walk_thread {
 struct walk {
 	struct vmm *v;
 	struct walk_plan plan;
-	_Atomic uint64_t next;       /* index of the next touch, over all passes */
+	_Atomic uint64_t next; /* index of the next touch, over all passes */
 	_Atomic uint64_t touched;
 	_Atomic uint64_t mark;       /* walk_wait() is told when touched gets here */
 	_Atomic bool ended;          /* before its time */

@@ -22,8 +22,8 @@ struct walk_plan {
 	unsigned write_pct; /* share of touches that write */
 	enum walk_order order;
 	uint64_t seed;
-	uint64_t until_us;  /* instead of passes: until then (now_us()), or walk_end(); 0: not */
-	bool quick;         /* see struct walker */
+	uint64_t until_us; /* instead of passes: until then (now_us()), or walk_end(); 0: not */
+	bool quick;        /* see struct walker */
 };
 
 struct walk_totals {

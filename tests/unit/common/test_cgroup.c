@@ -14,10 +14,10 @@
 #define NONE UINT64_MAX
 #define PID 4711
 #define V2_MOUNT "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
-#define V1_MOUNTS                                                                        \
-	"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"                      \
-	"32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,memory_not\n"          \
-	"35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory,hugetlb\n"       \
+#define V1_MOUNTS                                                                   \
+	"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"                \
+	"32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,memory_not\n"    \
+	"35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory,hugetlb\n" \
 	"41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
 
 static char *root; /* owned */
@@ -37,8 +37,7 @@ static void teardown(void)
 }
 
 /* A file below the root, and the directories above it. */
-__attribute__((format(printf, 2, 3)))
-static void put(const char *path, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void put(const char *path, const char *fmt, ...)
 {
 	cleanup_free char *full = NULL;
 	FILE *f;
@@ -152,8 +151,8 @@ START_TEST(v2_reclaimable)
 	put_process(V2_MOUNT, "0::/vm\n");
 	put_v2("/vm", "104857600", "max", 100 * MIB);
 	put(stat, "anon 99\nfile 73400320\nfile_mapped 1\nshmem 20971520\nfile_dirty 10485760\n"
-	    "file_writeback 5242880\nactive_file 10485760\ninactive_file 41943040\n"
-	    "total_inactive_file 99999999\n");
+		  "file_writeback 5242880\nactive_file 10485760\ninactive_file 41943040\n"
+		  "total_inactive_file 99999999\n");
 	open_all(PAGE_4K);
 	/* 40 that could go, less 15 that a disk would have to take first. */
 	ck_assert_uint_eq(room(CGROUP_MEMORY_V2, 0, MIB), 25 * MIB);
@@ -171,7 +170,7 @@ END_TEST
 
 /* ---- version 1 ---- */
 
-#define STAT_V1 \
+#define STAT_V1                                                                  \
 	"inactive_file 5\ndirty 7\ntotal_cache 1\ntotal_inactive_file 8388608\n" \
 	"total_dirty 1048576\ntotal_writeback 1048576\n"
 
@@ -196,6 +195,7 @@ END_TEST
 /* In a container a part of the hierarchy is mounted: what lies above cannot be seen. */
 START_TEST(mounted_part)
 {
+	/* clang-format off */
 	static const struct {
 		const char *mount, *path;
 		size_t levels;
@@ -217,6 +217,7 @@ START_TEST(mounted_part)
 		{"35 31\n", "/vm", 0},
 		{"", "/vm", 0},
 	};
+	/* clang-format on */
 
 	put_v1("", 100 * MIB, MIB, "");
 	put_v1("/vm", 100 * MIB, MIB, "");

@@ -119,7 +119,7 @@ START_TEST(names)
 	ck_assert_str_eq(chan_type_name((enum chan_type)_i), wire[_i].name);
 	ck_assert_str_eq(chan_type_name(CHAN_NONE), "unknown");
 	ck_assert_str_eq(chan_type_name(CHAN_TYPE_COUNT), "unknown");
-	ck_assert_str_eq(chan_type_name((enum chan_type)-1), "unknown");
+	ck_assert_str_eq(chan_type_name((enum chan_type) - 1), "unknown");
 }
 END_TEST
 
@@ -147,8 +147,8 @@ START_TEST(round_trip)
 		ck_assert_uint_eq(got.version, CHAN_VERSION);
 		for (int t = 0; t < 2; t++)
 			if (wire[_i].text[t].len)
-				((char *)&sent)[HEAD + wire[_i].text[t].at +
-						wire[_i].text[t].len - 1] = '\0';
+				((char *)&sent)[HEAD + wire[_i].text[t].at + wire[_i].text[t].len -
+						1] = '\0';
 		ck_assert_msg(memcmp(&sent, &got, HEAD + wire[_i].body) == 0, "%s: bytes", name);
 		for (size_t i = 0; i < CHAN_FDS_MAX; i++) {
 			if (i >= nfds) {
@@ -315,8 +315,8 @@ static void try_rule(int pair[2], enum chan_type type, const struct version_rule
 		return;
 	}
 	send_raw(pair[1], buf, len, 1);
-	ck_assert_msg(chan_recv(pair[0], &got, fds, &err) == CHAN_GOT, "%s %s: %s",
-		      wire[type].name, r->what, err.msg);
+	ck_assert_msg(chan_recv(pair[0], &got, fds, &err) == CHAN_GOT, "%s %s: %s", wire[type].name,
+		      r->what, err.msg);
 	ck_assert_uint_eq(got.type, type);
 	ck_assert_uint_eq(got.version, msg->version);
 	check_other_release(&got, type, len, r->what);

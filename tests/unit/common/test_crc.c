@@ -53,7 +53,8 @@ START_TEST(any_pieces)
 			uint32_t crc = crc_add(0, bytes, from);
 
 			crc = crc_add(crc, bytes + from, to - from);
-			ck_assert_msg(crc == slow_crc(bytes, to), "%zu and %zu bytes", from, to - from);
+			ck_assert_msg(crc == slow_crc(bytes, to), "%zu and %zu bytes", from,
+				      to - from);
 		}
 }
 END_TEST

@@ -44,8 +44,8 @@ static void random_tiling(struct extents *e, struct origin *model, uint32_t npag
 		run = (uint32_t)min_u64(run, npages - page);
 		add(e, run, layer, store);
 		for (uint32_t i = 0; i < run; i++)
-			model[page + i] = layer == EXTENT_ZERO ?
-				(struct origin){EXTENT_ZERO, 0} : (struct origin){layer, store + i};
+			model[page + i] = layer == EXTENT_ZERO ? (struct origin){EXTENT_ZERO, 0}
+							       : (struct origin){layer, store + i};
 		page += run;
 	}
 	end(e);
@@ -144,8 +144,9 @@ START_TEST(any_cursor)
 	add(&e, 6, 0, 0);
 	end(&e);
 	for (uint32_t i = 0; i < 11; i++)
-		model[i] = i < 3 ? (struct origin){2, 7 + i} :
-			   i < 5 ? (struct origin){EXTENT_ZERO, 0} : (struct origin){0, i - 5};
+		model[i] = i < 3   ? (struct origin){2, 7 + i}
+			   : i < 5 ? (struct origin){EXTENT_ZERO, 0}
+				   : (struct origin){0, i - 5};
 	for (size_t i = 0; i < ARRAY_LEN(cursors); i++)
 		for (uint32_t page = 0; page < 11; page++)
 			for (uint32_t max = 1; max < 13; max++) {

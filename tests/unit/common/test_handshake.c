@@ -80,6 +80,7 @@ END_TEST
 #define BAD HANDSHAKE_BAD
 #define WITH(s) "[{\"base_host_virt_addr\":4096,\"size\":4096," s "}]"
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	const char *text;
@@ -163,6 +164,7 @@ static const struct {
 	{"page sizes differ", T("[{" R "},{" R ",\"page_size\":2097152}]"), BAD,
 	 "region 1 has page size 2097152, region 0 has 4096"},
 };
+/* clang-format on */
 
 START_TEST(text)
 {
@@ -322,7 +324,8 @@ START_TEST(descriptors)
 END_TEST
 
 /* One byte at a time, with the descriptors at byte @at and their twins at byte @again. */
-static enum handshake_step trickle(struct supervisor_link *l, struct parcel *p, size_t at, size_t again)
+static enum handshake_step trickle(struct supervisor_link *l, struct parcel *p, size_t at,
+				   size_t again)
 {
 	static const char t[] = "[{" R ",\"page_size\":4096},{" R ",\"x\":\"\\\"]\"}]";
 	enum handshake_step step = HANDSHAKE_MORE;

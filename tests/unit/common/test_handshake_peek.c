@@ -47,7 +47,8 @@ static void look_again(const struct supervisor_link *l, const struct parcel *p, 
 	handshake_fini(&hs);
 }
 
-static void check_first_fd(const struct supervisor_link *l, const struct parcel *p, const char *name)
+static void check_first_fd(const struct supervisor_link *l, const struct parcel *p,
+			   const char *name)
 {
 	int fd = handshake_first_fd(l->hs.sock);
 	struct stat st;
@@ -65,7 +66,8 @@ static bool is_empty(int sock)
 	return poll(&p, 1, 0) == 0;
 }
 
-static void send_cut(struct supervisor_link *l, const struct cut *c, const char *t, struct parcel *p)
+static void send_cut(struct supervisor_link *l, const struct cut *c, const char *t,
+		     struct parcel *p)
 {
 	struct regions r;
 	struct err err;
@@ -102,7 +104,8 @@ START_TEST(stays_until_consumed)
 	p.inodes[1] = st.st_ino;
 	send_cut(&l, c, t, &p);
 	parcel_close(&p);
-	ck_assert_msg(handshake_read(&l.hs, &r, &err) == HANDSHAKE_DONE, "%s: %s", c->name, err.msg);
+	ck_assert_msg(handshake_read(&l.hs, &r, &err) == HANDSHAKE_DONE, "%s: %s", c->name,
+		      err.msg);
 	check_parcel(&l.hs, &p, c->name);
 	for (int i = 0; i < 3; i++) {
 		look_again(&l, &p, c->name);

@@ -7,12 +7,13 @@
 #include "tests/support/runner.h"
 #include "tests/fakes/snapshot/snapgen.h"
 
-#define BLOCKS(n) ((uint64_t)(n) * PAGE_4K)
+#define BLOCKS(n) ((uint64_t)(n)*PAGE_4K)
 #define NENTRIES_MAX 4
 #define MIB ((uint64_t)1 << 20)
 
 /* Builds of the tables: 0 is nil. */
 enum { NIL, A, B };
+/* clang-format off */
 static const uuid_t ids[] = {
 	[NIL] = {0},
 	[A] = {0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
@@ -20,6 +21,7 @@ static const uuid_t ids[] = {
 	[B] = {0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x33, 0x33,
 	       0x44, 0x44, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55},
 };
+/* clang-format on */
 
 static uint64_t random_state;
 
@@ -45,7 +47,7 @@ static void put_entry(uint8_t *to, const struct entry *e)
 
 /* A header of 4 blocks unless the case says otherwise. */
 struct bad_case {
-	const char *name, *says; /* says: in the error text */
+	const char *name, *says;       /* says: in the error text */
 	uint64_t version, block, size; /* 0: 1, 4096, 4 blocks; see the flags for a real 0 */
 	bool zero_version, zero_block, zero_size, nil_build;
 	size_t extra; /* bytes after the last entry; cut: bytes missing at the end */
@@ -54,6 +56,7 @@ struct bad_case {
 	struct entry e[NENTRIES_MAX];
 };
 
+/* clang-format off */
 static const struct bad_case bad_cases[] = {
 	/* the file as a whole */
 	{"empty file", "0 bytes, a header has at least 64", .cut = 64},
@@ -130,13 +133,20 @@ static const struct bad_case bad_cases[] = {
 	{"unaligned size, exact end", "Length 0x3064 is not a multiple", .size = 12388, .n = 1,
 	 .e = {{0, 12388, A, 0}}},
 };
+/* clang-format on */
 
 static size_t build_case(const struct bad_case *c, uint8_t *bytes)
 {
 	struct header h = {
-		.version = c->zero_version ? 0 : c->version ? c->version : 1,
-		.block_bytes = c->zero_block ? 0 : c->block ? c->block : PAGE_4K,
-		.size_bytes = c->zero_size ? 0 : c->size ? c->size : BLOCKS(4),
+		.version = c->zero_version ? 0
+			   : c->version    ? c->version
+					   : 1,
+		.block_bytes = c->zero_block ? 0
+			       : c->block    ? c->block
+					     : PAGE_4K,
+		.size_bytes = c->zero_size ? 0
+			      : c->size    ? c->size
+					   : BLOCKS(4),
 	};
 
 	if (!c->nil_build)
@@ -172,6 +182,7 @@ START_TEST(rejects)
 }
 END_TEST
 
+/* clang-format off */
 static const struct good_case {
 	const char *name;
 	uint64_t version, block, size;
@@ -211,6 +222,7 @@ static const struct good_case {
 	{"storage to the very limit", 1, 4096, BLOCKS(4), 1,
 	 {{0, BLOCKS(4), A, BLOCKS(UINT32_MAX) - BLOCKS(4)}}, 1, 1, {BLOCKS(UINT32_MAX)}},
 };
+/* clang-format on */
 
 START_TEST(accepts)
 {
@@ -230,7 +242,8 @@ START_TEST(accepts)
 	ck_assert_msg(h.version == (c->version & 0xffff), "%s", c->name);
 	ck_assert_msg(h.block_bytes == c->block && h.size_bytes == c->size, "%s", c->name);
 	ck_assert_msg(h.generation == 77 && uuid_compare(h.build, ids[A]) == 0 &&
-		      uuid_compare(h.base, ids[B]) == 0, "%s", c->name);
+			      uuid_compare(h.base, ids[B]) == 0,
+		      "%s", c->name);
 	ck_assert_msg(h.extents.n == c->nextents, "%s: %zu extents", c->name, h.extents.n);
 	ck_assert_msg(h.extents.npages == align_up(c->size, PAGE_4K) / PAGE_4K, "%s", c->name);
 	ck_assert_msg(h.nbuilds == c->nbuilds, "%s: %u builds", c->name, h.nbuilds);
@@ -262,6 +275,7 @@ struct lookup {
 	uint32_t store, left;
 };
 
+/* clang-format off */
 static const struct vector {
 	const char *name;
 	uint64_t size, generation;
@@ -283,6 +297,7 @@ static const struct vector {
 	{"g7/memfile.header", 16384, 0, A, A, 4,
 	 {{0, A, 0, 1}, {1, A, 4, 1}, {2, NIL, 0, 2}, {3, NIL, 0, 1}}},
 };
+/* clang-format on */
 
 START_TEST(vector)
 {
@@ -299,12 +314,13 @@ START_TEST(vector)
 	for (size_t i = 0; i < v->nlookups; i++) {
 		const struct lookup *at = &v->at[i];
 		struct extent_run run = extents_find(&h.extents, at->page, UINT32_MAX, &cursor);
-		int build = run.layer == EXTENT_ZERO ? NIL :
-			    uuid_compare(h.builds[run.layer].id, ids[A]) == 0 ? A : B;
+		int build = run.layer == EXTENT_ZERO                            ? NIL
+			    : uuid_compare(h.builds[run.layer].id, ids[A]) == 0 ? A
+										: B;
 
-		ck_assert_msg(build == at->build && run.store == at->store &&
-			      run.pages == at->left, "%s: page %u: build %d store %u left %u",
-			      v->name, at->page, build, run.store, run.pages);
+		ck_assert_msg(build == at->build && run.store == at->store && run.pages == at->left,
+			      "%s: page %u: build %d store %u left %u", v->name, at->page, build,
+			      run.store, run.pages);
 	}
 	header_fini(&h);
 	free(bytes);
@@ -363,7 +379,9 @@ static uint8_t *many_entries(size_t n, size_t step, size_t nbuilds, size_t *ret_
 	snapgen_put_meta(bytes, &h);
 	for (size_t i = 0; i < n; i++) {
 		struct snapgen_entry e = {
-			.offset = BLOCKS(i), .length = BLOCKS(1), .store = BLOCKS(2 * i),
+			.offset = BLOCKS(i),
+			.length = BLOCKS(1),
+			.store = BLOCKS(2 * i),
 		};
 
 		snapgen_build(1, (uint32_t)(i * step % nbuilds), e.build);
@@ -454,7 +472,8 @@ struct model {
 static size_t random_header(uint8_t *bytes, struct model *model, uint32_t npages)
 {
 	struct header h = {
-		.version = 1 + draw(3), .block_bytes = PAGE_4K << draw(10),
+		.version = 1 + draw(3),
+		.block_bytes = PAGE_4K << draw(10),
 		.size_bytes = BLOCKS(npages) - draw(2) * draw(PAGE_4K),
 	};
 	uint8_t *to = bytes + SNAPGEN_META_BYTES;

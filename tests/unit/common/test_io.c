@@ -28,8 +28,8 @@ START_TEST(reads_up_to_the_end)
 {
 	static const struct {
 		size_t len, off, done;
-	} cases[] = {{9, 0, 9}, {5, 0, 5}, {5, 4, 5}, {5, 5, 4}, {1, 8, 1}, {1, 9, 0},
-		     {7, 100, 0}, {20, 0, 9}, {0, 0, 0}, {0, 50, 0}};
+	} cases[] = {{9, 0, 9}, {5, 0, 5},   {5, 4, 5},  {5, 5, 4}, {1, 8, 1},
+		     {1, 9, 0}, {7, 100, 0}, {20, 0, 9}, {0, 0, 0}, {0, 50, 0}};
 	static const char text[] = "123456789";
 	int fd = file_of(text);
 
@@ -41,7 +41,8 @@ START_TEST(reads_up_to_the_end)
 		if (cases[i].done < cases[i].len)
 			ck_assert_int_eq(errno, 0);
 		ck_assert_msg(memcmp(buf, &text[min_u64(cases[i].off, 9)], cases[i].done) == 0 &&
-			      !buf[cases[i].done], "%zu bytes at %zu", cases[i].len, cases[i].off);
+				      !buf[cases[i].done],
+			      "%zu bytes at %zu", cases[i].len, cases[i].off);
 	}
 	close(fd);
 }
@@ -238,7 +239,9 @@ static size_t take(int sock, size_t control_bytes, int *fds, size_t max, bool *r
 	} control;
 	char byte = 0;
 	struct iovec iov = {&byte, 1};
-	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr hdr = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
 			     .msg_controllen = control_bytes};
 
 	ck_assert_uint_le(control_bytes, sizeof(control));

@@ -15,6 +15,7 @@ struct parse_case {
 	const char *says; /* part of the error text; NULL: it is good */
 };
 
+/* clang-format off */
 static const struct parse_case parse_cases[] = {
 	/* what json-c takes in its strictest mode */
 	{"single-quoted key", T("{'a':1}"), "double quotes"},
@@ -121,6 +122,7 @@ static const struct parse_case parse_cases[] = {
 	 T("{\"a\":\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80"
 	   "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"}"), NULL},
 };
+/* clang-format on */
 
 START_TEST(test_parse)
 {
@@ -241,8 +243,8 @@ START_TEST(test_comments)
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct err err = {0};
-		cleanup_json struct json_object *o =
-			js_parse(cases[i].text, cases[i].len, true, &err);
+		cleanup_json struct json_object *o = js_parse(cases[i].text, cases[i].len, true,
+							      &err);
 
 		ck_assert_msg((o != NULL) == !cases[i].says, "%s: %s", cases[i].name, err.msg);
 		if (cases[i].says)
@@ -265,8 +267,9 @@ START_TEST(test_comments_keep_strings)
 }
 END_TEST
 
-#define ARRIVES "[ {\"a\\u00e4\xe2\x82\xac\":\"\\ud83d\\ude00\\\\\\\"\", \"b\" : [" \
-		"true,false,null,-1.5e+3,0,18446744073709551615]}, {} ]"
+#define ARRIVES                                                             \
+	"[ {\"a\\u00e4\xe2\x82\xac\":\"\\ud83d\\ude00\\\\\\\"\", \"b\" : [" \
+	"true,false,null,-1.5e+3,0,18446744073709551615]}, {} ]"
 static const char *const arriving[] = {" " ARRIVES " ", " {\"c\": " ARRIVES " ,\"d\":0} "};
 
 /* Whatever arrives of a good text is never called wrong, and the whole is parsed. */

@@ -24,8 +24,9 @@ static void check_absent_run(const struct fixture *f, const char *name)
 	for (len = 0; start + len < end && len < max && f->model[start + len] == PAGE_ABSENT;)
 		len++;
 	n = pagemap_absent_run(&f->pm, page, end, max, &got);
-	ck_assert_msg(n == len && got == start, "%s: [%ju, %ju) max %ju: %ju at %ju, not %ju at %ju",
-		      name, page, end, max, n, got, len, start);
+	ck_assert_msg(n == len && got == start,
+		      "%s: [%ju, %ju) max %ju: %ju at %ju, not %ju at %ju", name, page, end, max, n,
+		      got, len, start);
 }
 
 /* The next run of the model at or after page *@at. */
@@ -60,8 +61,7 @@ static void check_runs(const struct fixture *f, size_t max, const char *name)
 		ck_assert_msg(n == max || next == UINT64_MAX, "%s: %zu runs", name, n);
 		for (size_t i = 0; i < n; i++) {
 			ck_assert_msg(model_run(f, &at, &want), "%s: one run too many", name);
-			ck_assert_msg(runs[i].offset == want.offset &&
-					      runs[i].len == want.len &&
+			ck_assert_msg(runs[i].offset == want.offset && runs[i].len == want.len &&
 					      runs[i].state == want.state,
 				      "%s: %ju+%ju %d, not %ju+%ju %d", name, runs[i].offset,
 				      runs[i].len, runs[i].state, want.offset, want.len,
@@ -372,8 +372,8 @@ END_TEST
 /* Every length that a file may be cut to. */
 START_TEST(reader_refuses_short_files)
 {
-	static const off_t lengths[] = {0, 8, 55, 4096, 4200, 8191, 8192, 12000, 12288, 16384,
-					20480, 20487};
+	static const off_t lengths[] = {0,    8,     55,    4096,  4200,  8191,
+					8192, 12000, 12288, 16384, 20480, 20487};
 	struct pagemap_view view, good;
 	struct pagemap_run run;
 	struct fixture f;
@@ -394,12 +394,16 @@ START_TEST(reader_refuses_short_files)
 }
 END_TEST
 
+/* clang-format off */
+static const uint64_t odd_values[] = {
+	0, 1, 3, 4095, 4096, 8192, 2 * MIB, 3 * MIB, UINT32_MAX, (uint64_t)1 << 44,
+	(uint64_t)1 << 63, UINT64_MAX - 4095, UINT64_MAX,
+};
+/* clang-format on */
+
 /* Whatever is in the file: refused, or a bounded number of runs in order inside the span. */
 START_TEST(reader_survives_anything)
 {
-	static const uint64_t values[] = {0, 1, 3, 4095, 4096, 8192, 2 * MIB, 3 * MIB, UINT32_MAX,
-					  (uint64_t)1 << 44, (uint64_t)1 << 63, UINT64_MAX - 4095,
-					  UINT64_MAX};
 	struct pagemap_run runs[8];
 	struct pagemap_view view;
 	struct err err;
@@ -415,7 +419,8 @@ START_TEST(reader_survives_anything)
 			static const uint64_t places[] = {0, PAGEMAP_REGIONS_OFF, PAGEMAP_STATS_OFF,
 							  PAGEMAP_BITS_OFF};
 			uint64_t at = places[rnd(4)] + 4 * rnd(28);
-			uint64_t v = rnd(3) ? values[rnd(ARRAY_LEN(values))] : rnd(UINT64_MAX);
+			uint64_t v = rnd(3) ? odd_values[rnd(ARRAY_LEN(odd_values))]
+					    : rnd(UINT64_MAX);
 
 			ck_assert_int_eq(pwrite(f.fd, &v, rnd(2) ? 8 : 4, (off_t)at) > 0, 1);
 		}
@@ -424,7 +429,8 @@ START_TEST(reader_survives_anything)
 		for (int calls = 0; next != UINT64_MAX; calls++) {
 			ck_assert_int_lt(calls, CALLS_MAX);
 			ck_assert_int_eq(pagemap_runs(f.fd, &view, next, runs, ARRAY_LEN(runs), &n,
-						      &next, &err), 0);
+						      &next, &err),
+					 0);
 			for (size_t i = 0; i < n; i++) {
 				ck_assert(runs[i].offset >= last && runs[i].len > 0);
 				last = runs[i].offset + runs[i].len;

@@ -146,9 +146,10 @@ END_TEST
 /* What strtoull() would take. */
 START_TEST(nothing_before_or_behind)
 {
-	static const char *const texts[] = {"", " ", "-", "+", "-1", "+1", " 1", "\t1", "\n1",
-					    "1 ", "1\n", "1x", "x1", "1-", "1.", "1.0", "1e1",
-					    "1_0", "1,0", "--1", "-0", "0x1", "0b1", "\xd9\xa1"};
+	static const char *const texts[] = {"",    " ",   "-",   "+",   "-1",  "+1",
+					    " 1",  "\t1", "\n1", "1 ",  "1\n", "1x",
+					    "x1",  "1-",  "1.",  "1.0", "1e1", "1_0",
+					    "1,0", "--1", "-0",  "0x1", "0b1", "\xd9\xa1"};
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		uint64_t v = UNTOUCHED;

@@ -144,7 +144,8 @@ START_TEST(no_physical_addresses)
 	mem[0] = 1;
 	open_own(&p);
 	ck_assert_int_eq(pread(p.pagemap, &word, sizeof(word),
-			       (off_t)((uint64_t)mem / P * sizeof(word))), sizeof(word));
+			       (off_t)((uint64_t)mem / P * sizeof(word))),
+			 sizeof(word));
 	ck_assert(word >> 63);
 	ck_assert_uint_eq(word & address_bits, 0);
 	presence_fini(&p);

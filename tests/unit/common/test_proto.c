@@ -6,6 +6,7 @@
 
 START_TEST(test_durations)
 {
+	/* clang-format off */
 	static const struct {
 		const char *text;
 		int64_t ms; /* -1: none */
@@ -17,14 +18,14 @@ START_TEST(test_durations)
 		{"-1s", -1}, {"+1s", -1}, {" 1s", -1}, {"1 s", -1}, {"1s ", -1}, {"1.5s", -1},
 		{"1S", -1}, {"1d", 86400000}, {"2d", -1}, {"1m30s", -1}, {"0x1s", -1},
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		uint64_t ms = 4711;
 		bool good = proto_duration_ms(cases[i].text, &ms);
 
 		ck_assert_msg(good == (cases[i].ms >= 0), "\"%s\"", cases[i].text);
-		ck_assert_msg(ms == (good ? (uint64_t)cases[i].ms : 4711), "\"%s\"",
-			      cases[i].text);
+		ck_assert_msg(ms == (good ? (uint64_t)cases[i].ms : 4711), "\"%s\"", cases[i].text);
 	}
 }
 END_TEST
@@ -32,9 +33,9 @@ END_TEST
 START_TEST(test_ids)
 {
 	static const char *const good[] = {"a", "A.b_c-9", "0", "a..b", "0.", NULL};
-	static const char *const wrong[] = {"", ".", "..", "-a", "_a", "a/b", "a b", "a\n",
-					    "\xc3\xa4", "a\xc3\xa4", "a%", "a:", "a@", "a[", "a`",
-					    "a{", NULL};
+	static const char *const wrong[] = {"",    ".",   "..",       "-a",        "_a", "a/b",
+					    "a b", "a\n", "\xc3\xa4", "a\xc3\xa4", "a%", "a:",
+					    "a@",  "a[",  "a`",       "a{",        NULL};
 	char text[PROTO_ID_MAX + 2];
 
 	for (size_t i = 0; good[i]; i++)

@@ -8,10 +8,10 @@
 #define SPAN (64 * MIB)
 
 /* Check writes a message for every assertion that holds: too slow for each page of each round. */
-#define expect(cond, ...)                            \
-	do {                                         \
-		if (!(cond))                         \
-			ck_abort_msg(__VA_ARGS__);   \
+#define expect(cond, ...)                          \
+	do {                                       \
+		if (!(cond))                       \
+			ck_abort_msg(__VA_ARGS__); \
 	} while (0)
 
 /* xorshift64*: the same sequence on every machine. */
@@ -28,6 +28,7 @@ static uint64_t below(uint64_t *state, uint64_t n)
 	return rnd(state) % n;
 }
 
+/* clang-format off */
 static const struct check_case {
 	const char *name;
 	struct regions r;
@@ -77,6 +78,7 @@ static const struct check_case {
 	{"overlap in offsets", {PAGE_4K, 2, 0, {{BASE, MIB, 0}, {BASE + MIB, MIB, MIB - 4096}}},
 	 SPAN, "regions 0 and 1 overlap in offsets: 0x0+0x100000 and 0xff000+0x100000"},
 };
+/* clang-format on */
 
 START_TEST(check_table)
 {
@@ -206,11 +208,14 @@ static void expect_same(const struct regions *r, const struct model *m, const ch
 
 START_TEST(lookups)
 {
-	struct regions r = {PAGE_4K, 3, 0, {
-		{BASE, 2 * PAGE_4K, 8 * PAGE_4K},
-		{BASE + 2 * PAGE_4K, PAGE_4K, 0},
-		{BASE + 4 * PAGE_4K, PAGE_4K, 2 * PAGE_4K},
-	}};
+	struct regions r = {PAGE_4K,
+			    3,
+			    0,
+			    {
+				    {BASE, 2 * PAGE_4K, 8 * PAGE_4K},
+				    {BASE + 2 * PAGE_4K, PAGE_4K, 0},
+				    {BASE + 4 * PAGE_4K, PAGE_4K, 2 * PAGE_4K},
+			    }};
 	struct regions none = {.page_bytes = PAGE_4K};
 
 	ck_assert_ptr_null(regions_at_addr(&r, BASE - 1));
@@ -250,8 +255,8 @@ static void clip_range(const struct regions *r, const struct model *m, uint64_t 
 		for (; page < (start - BASE) / r->page_bytes; page++)
 			expect(m->at[page] < 0, "seed %d: page %ld left out", i, (long)page);
 		for (; page < (start + len - BASE) / r->page_bytes; page++, off += r->page_bytes)
-			expect(off == (uint64_t)m->at[page] * r->page_bytes,
-			       "seed %d: page %ld", i, (long)page);
+			expect(off == (uint64_t)m->at[page] * r->page_bytes, "seed %d: page %ld", i,
+			       (long)page);
 		at = start + len;
 	}
 	for (; page < last; page++)
@@ -337,10 +342,13 @@ END_TEST
 
 START_TEST(move_until_full)
 {
-	struct regions r = {PAGE_4K, 2, 0, {
-		{BASE, 256 * PAGE_4K, 0},
-		{BASE + 511 * PAGE_4K, PAGE_4K, 600 * PAGE_4K},
-	}};
+	struct regions r = {PAGE_4K,
+			    2,
+			    0,
+			    {
+				    {BASE, 256 * PAGE_4K, 0},
+				    {BASE + 511 * PAGE_4K, PAGE_4K, 600 * PAGE_4K},
+			    }};
 	struct model m;
 	uint64_t page = 1;
 
@@ -375,7 +383,8 @@ START_TEST(move_impossible)
 	struct err err;
 
 	ck_assert_msg(regions_move(&r, bad_moves[_i].from, bad_moves[_i].to, bad_moves[_i].len,
-				   &err) < 0, "%s", bad_moves[_i].name);
+				   &err) < 0,
+		      "%s", bad_moves[_i].name);
 	ck_assert_msg(err.code == ERR_PEER && strstr(err.msg, "impossible mremap"), "%s: %s",
 		      bad_moves[_i].name, err.msg);
 	ck_assert_msg(!memcmp(&r, &before, sizeof(r)), "%s: changed", bad_moves[_i].name);

@@ -54,8 +54,9 @@ static int must_listen(mode_t mode, int type)
 	struct err err;
 	int fd;
 
-	ck_assert_msg(sock_listen(path, type, mode, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				  &err) == 0, "%s", err.msg);
+	ck_assert_msg(sock_listen(path, type, mode, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd, &err) ==
+			      0,
+		      "%s", err.msg);
 	return fd;
 }
 
@@ -83,7 +84,8 @@ static void expect_refusal(const char *what, const char *at, enum err_code code,
 	struct err err = {0};
 
 	ck_assert_msg(sock_listen(at, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				  &err) == -1, "%s: listens", what);
+				  &err) == -1,
+		      "%s: listens", what);
 	ck_assert_msg(err.code == code, "%s: %s: %s", what, err_name(err.code), err.msg);
 	ck_assert_msg(strstr(err.msg, text) != NULL, "%s: \"%s\"", what, err.msg);
 	ck_assert_int_eq(fd, -7);
@@ -146,7 +148,7 @@ static bool watching;
 /* Returns the first mode that was neither closed nor the final one. */
 static void *watch_modes(void *final)
 {
-	mode_t wrong = 0, want = *(mode_t *)final;
+	mode_t wrong = 0, want = *(mode_t *) final;
 	struct stat st;
 
 	while (!wrong && __atomic_load_n(&watching, __ATOMIC_RELAXED))
@@ -188,8 +190,8 @@ static void expect_owner(uid_t uid, gid_t gid, mode_t mode)
 static int give_away_with_chown_only(void)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct caps[2] = {{.effective = 1 << CAP_CHOWN,
-						  .permitted = 1 << CAP_CHOWN}};
+	struct __user_cap_data_struct caps[2] = {
+		{.effective = 1 << CAP_CHOWN, .permitted = 1 << CAP_CHOWN}};
 	struct err err;
 	int fd;
 
@@ -486,8 +488,8 @@ START_TEST(kill_of_somebody_else)
 END_TEST
 
 /* Names made to mislead: what counts is behind the last bracket. */
-static const char *const names[] = {"plain", "a b c", ") S 1 2 3", "((", "))", "a) (b", "\n1 2\n",
-				    ") R 1 1 1 1 1 1"};
+static const char *const names[] = {"plain", "a b c", ") S 1 2 3", "((",
+				    "))",    "a) (b", "\n1 2\n",   ") R 1 1 1 1 1 1"};
 
 START_TEST(start_time_whatever_the_name)
 {

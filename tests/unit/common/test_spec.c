@@ -17,12 +17,12 @@
 #define SUN_108 NINE NINE NINE NINE NINE NINE NINE NINE NINE NINE NINE NINE
 #define SUN_107 NINE NINE NINE NINE NINE NINE NINE NINE NINE NINE NINE "/2345678"
 
-#define FULL                                                                                   \
-	"{\"tenant\":\"t1\",\"snapshot\":{\"header\":\"/h\",\"layers\":{\"" UUID_A             \
-	"\":\"/a\",\"" UUID_B "\":\"/b\"}},\"socket\":{\"path\":\"/run/x.sock\","              \
-	"\"mode\":\"0600\",\"uid\":123,\"gid\":100},\"peer\":{\"uid\":124},"                   \
-	"\"prefetch\":{\"mode\":\"none\",\"rate_bytes_per_s\":1048576},"                       \
-	"\"working_set\":{\"record\":false,\"path\":\"/w\"},"                                 \
+#define FULL                                                                       \
+	"{\"tenant\":\"t1\",\"snapshot\":{\"header\":\"/h\",\"layers\":{\"" UUID_A \
+	"\":\"/a\",\"" UUID_B "\":\"/b\"}},\"socket\":{\"path\":\"/run/x.sock\","  \
+	"\"mode\":\"0600\",\"uid\":123,\"gid\":100},\"peer\":{\"uid\":124},"       \
+	"\"prefetch\":{\"mode\":\"none\",\"rate_bytes_per_s\":1048576},"           \
+	"\"working_set\":{\"record\":false,\"path\":\"/w\"},"                      \
 	"\"connect_timeout\":\"1500ms\",\"when_complete\":\"release\",\"on_failure\":\"hold\"}"
 
 /* Parse text; on failure *ret is already released. */
@@ -157,6 +157,7 @@ START_TEST(test_round_trip)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
 	const char *text, *says;
 } bad[] = {
@@ -290,6 +291,7 @@ static const struct {
 	 "on_failure: must be one of \"kill\", \"poison\", \"hold\""},
 	{"{" DIR ",\"on_failure\":\"Kill\"}", "on_failure: must be one of"},
 };
+/* clang-format on */
 
 START_TEST(test_bad)
 {
@@ -384,7 +386,8 @@ START_TEST(test_memory_keeps_order)
 	struct err err = {0};
 
 	ck_assert_int_eq(parse_text("{\"snapshot\":{\"memory\":[\"/z\",\"/a\",\"/m\"]}}", &spec,
-				    &err), 0);
+				    &err),
+			 0);
 	ck_assert_int_eq(spec.source, SOURCE_MEMORY);
 	ck_assert_uint_eq(spec.nlayers, 3);
 	ck_assert_str_eq(spec.layers[0].path, "/z");
@@ -428,6 +431,7 @@ END_TEST
 
 START_TEST(test_canonical_equality)
 {
+	/* clang-format off */
 	static const struct {
 		const char *a, *b;
 		bool same;
@@ -459,6 +463,7 @@ START_TEST(test_canonical_equality)
 		{"{" DIR ",\"tenant\":\"a\"}", "{" DIR ",\"tenant\":\"b\"}", false},
 		{"{" DIR ",\"socket\":{\"uid\":7}}", "{" DIR ",\"socket\":{\"gid\":7}}", false},
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		cleanup_free char *a = canonical(cases[i].a), *b = canonical(cases[i].b);

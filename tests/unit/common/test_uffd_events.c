@@ -56,8 +56,10 @@ START_TEST(open_denied)
 		if (uffd_open(0, &fd, &err) == 0)
 			_exit(0);
 		_exit(err.code == ERR_SYSTEM && fd == -1 && strstr(err.msg, "/dev/userfaultfd") &&
-		      strstr(err.msg, "vm.unprivileged_userfaultfd=1") &&
-		      strstr(err.msg, "CAP_SYS_PTRACE") ? 0 : 1);
+				      strstr(err.msg, "vm.unprivileged_userfaultfd=1") &&
+				      strstr(err.msg, "CAP_SYS_PTRACE")
+			      ? 0
+			      : 1);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);

@@ -79,7 +79,7 @@ static void check_set(const struct wset *s, const struct entry *want, uint64_t n
 			ck_assert_msg(want[page].score == 0, "page %ju is missing", page);
 		for (; page < (uint64_t)r->page + r->pages; page++, pages++)
 			ck_assert_msg(page < npages && want[page].score == r->score &&
-				      want[page].group == r->group,
+					      want[page].group == r->group,
 				      "page %ju is %u/%u, not %u/%u", page, r->score, r->group,
 				      want[page].score, want[page].group);
 	}
@@ -295,6 +295,7 @@ END_TEST
 
 START_TEST(test_groups)
 {
+	/* clang-format off */
 	static const struct {
 		uint64_t us;
 		unsigned group;
@@ -303,6 +304,7 @@ START_TEST(test_groups)
 		{1024000, 4}, {4096000, 5}, {16384000, 6}, {65535999, 6}, {65536000, 7},
 		{UINT64_MAX - 1, 7},
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		ck_assert_uint_eq(wset_group(rows[i].us), rows[i].group);
@@ -363,9 +365,11 @@ END_TEST
 
 START_TEST(test_key_text)
 {
-	struct wset_key build = {.kind = WSET_BUILD, .id = {0xab, 1, [15] = 0xff},
+	struct wset_key build = {.kind = WSET_BUILD,
+				 .id = {0xab, 1, [15] = 0xff},
 				 .number = 0x20000000};
-	struct wset_key files = {.kind = WSET_FILES, .id = {0xab, 1, [15] = 0xff},
+	struct wset_key files = {.kind = WSET_FILES,
+				 .id = {0xab, 1, [15] = 0xff},
 				 .number = 0x20000000};
 	struct wset_key hash = {.kind = WSET_HASH, .number = 0xfedcba9876543210};
 	char text[WSET_KEY_LEN + 1];

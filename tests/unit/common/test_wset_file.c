@@ -30,6 +30,7 @@ static void seal(uint8_t *bytes, size_t len)
 }
 
 /* Three runs over 1 GiB in pages of 4 KiB. */
+/* clang-format off */
 static const uint8_t known[] = {
 	'u', 'f', 'f', 'd', 'w', 's', 'e', 't', 1, 0, 0, 0, 0x6d, 0x7a, 0x93, 0x86,
 	99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0,
@@ -41,6 +42,7 @@ static const uint8_t known[] = {
 	0, 1, 0x1d,          /* page 5: score 1, group 7 */
 	0xfa, 1, 0xac, 2, 0x07, /* 250 further on, 300 pages: score 3, group 1 */
 };
+/* clang-format on */
 
 static struct wset known_set(void)
 {
@@ -111,8 +113,8 @@ static struct wset random_set(uint64_t nruns)
 
 	for (uint64_t i = 0; i < nruns; i++) {
 		uint64_t gap = rnd((uint64_t)1 << rnd(28)), n = 1 + rnd((uint64_t)1 << rnd(26));
-		struct wset_run run = {(uint32_t)(page + gap), (uint32_t)n,
-				       (uint8_t)(1 + rnd(3)), (uint8_t)rnd(8)};
+		struct wset_run run = {(uint32_t)(page + gap), (uint32_t)n, (uint8_t)(1 + rnd(3)),
+				       (uint8_t)rnd(8)};
 
 		page += gap + n;
 		if (page > all)
@@ -144,8 +146,11 @@ END_TEST
 /* All pages of the largest snapshot: a run that counts to the end of 32 bits, and one page. */
 START_TEST(test_largest)
 {
-	struct wset s = {.key.kind = WSET_FILES, .page_bytes = PAGE_4K,
-			 .span_bytes = WSET_SPAN_MAX, .restores = 1}, back;
+	struct wset s = {.key.kind = WSET_FILES,
+			 .page_bytes = PAGE_4K,
+			 .span_bytes = WSET_SPAN_MAX,
+			 .restores = 1},
+		    back;
 	const struct wset_run runs[] = {{0, UINT32_MAX, 2, 0}, {UINT32_MAX, 1, 2, 0}};
 	struct err err = {.msg = ""};
 	void *bytes;

@@ -11,6 +11,7 @@
 
 /* ---- create ---- */
 
+/* clang-format off */
 static const struct {
 	const char *args, *body;
 } bodies[] = {
@@ -45,6 +46,7 @@ static const struct {
 	{"--snapshot /s --max-resident 2G --zero-pages",
 	 "{'snapshot':{'dir':'/s'},'prefetch':{'max_resident_bytes':2147483648,'zero_pages':true}}"},
 };
+/* clang-format on */
 
 /* The table is written with ' for " and @ for the current directory. */
 static struct json_object *expected(const char *text, const char *cwd)
@@ -96,6 +98,7 @@ END_TEST
 
 /* ---- the command line ---- */
 
+/* clang-format off */
 static const struct {
 	const char *args, *err;
 } misuses[] = {
@@ -184,6 +187,7 @@ static const struct {
 	{"create --snapshot /s --on-failure cry", "--on-failure wants kill|poison|hold"},
 	{"create vm1 --snapshot /s", "\"vm1\" is one argument too many"},
 };
+/* clang-format on */
 
 START_TEST(misuse)
 {

@@ -15,14 +15,15 @@
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 #define CHUNKED HEAD "Transfer-Encoding: chunked\r\n\r\n"
-#define PROBLEM(code) \
+#define PROBLEM(code)                                                                \
 	"{\"type\":\"about:blank\",\"title\":\"T\",\"status\":404,\"detail\":\"D\"," \
 	"\"code\":\"" code "\"}"
 
+/* clang-format off */
 static const struct reply_case {
 	const char *name;
 	struct canned_reply reply;
-	int code; /* -1: success, else enum err_code */
+	int code;         /* -1: success, else enum err_code */
 	const char *says; /* reply as JSON text (NULL: none), or part of the error */
 } replies[] = {
 	{"length", {200, "{\"a\":1}"}, -1, "{\"a\":1}"},
@@ -102,6 +103,7 @@ static const struct reply_case {
 	{"cut problem", {200, "HTTP/1.1 413 X\r\nContent-Length: 99\r\n\r\n<htm", CANNED_RAW},
 	 ERR_TOOBIG, "status 413"},
 };
+/* clang-format on */
 
 /*
  * A server that stalls does so until the client leaves: one that waits where it knows enough
@@ -339,52 +341,55 @@ static int stream(const struct canned_reply *reply, uint64_t timeout_ms, struct 
 	return rc;
 }
 
+/* clang-format off */
+static const struct {
+	const char *name;
+	struct canned_reply reply;
+	size_t refuse_at;
+	int code;                 /* -1: success */
+	const char *lines, *says; /* says: part of the error, or NULL */
+} streamed[] = {
+	{"lines", {200, "one\ntwo\n\nthree\n", CANNED_CHUNKED}, 0, -1,
+	 "[one][two][][three]"},
+	{"last one open", {200, "one\ntwo", CANNED_CHUNKED}, 0, -1, "[one][two]"},
+	{"none", {200, "", CANNED_CHUNKED}, 0, -1, ""},
+	/* Ten pulses last longer than the time given, but none is late. */
+	{"longer than the timeout", {200, "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n", CANNED_PULSE},
+	 0, -1, "[1][2][3][4][5][6][7][8][9][10]"},
+	{"caller has enough", {200, "one\ntwo\nthree\n", CANNED_LENGTH}, 2, ERR_NOSPACE,
+	 "[one][two]"},
+	{"silence", {200, CHUNKED "4\r\none\n\r\n", CANNED_STALL}, 0, ERR_UNREADY, "[one]"},
+	{"broken off", {200, CHUNKED "4\r\none\n\r\n", CANNED_RAW}, 0, ERR_UNREADY,
+	 "[one]"},
+	{"trimmed", {410, PROBLEM("trimmed"), CANNED_LENGTH}, 0, ERR_TRIMMED, ""},
+	{"line without end", {200, "0123456789abcdef0123456789abcdef", CANNED_FLOOD}, 0,
+	 ERR_PEER, "", "line of more than 65536 bytes"},
+};
+/* clang-format on */
+
 START_TEST(streams)
 {
-	static const struct {
-		const char *name;
-		struct canned_reply reply;
-		size_t refuse_at;
-		int code; /* -1: success */
-		const char *lines, *says; /* says: part of the error, or NULL */
-	} cases[] = {
-		{"lines", {200, "one\ntwo\n\nthree\n", CANNED_CHUNKED}, 0, -1,
-		 "[one][two][][three]"},
-		{"last one open", {200, "one\ntwo", CANNED_CHUNKED}, 0, -1, "[one][two]"},
-		{"none", {200, "", CANNED_CHUNKED}, 0, -1, ""},
-		/* Ten pulses last longer than the time given, but none is late. */
-		{"longer than the timeout", {200, "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n", CANNED_PULSE},
-		 0, -1, "[1][2][3][4][5][6][7][8][9][10]"},
-		{"caller has enough", {200, "one\ntwo\nthree\n", CANNED_LENGTH}, 2, ERR_NOSPACE,
-		 "[one][two]"},
-		{"silence", {200, CHUNKED "4\r\none\n\r\n", CANNED_STALL}, 0, ERR_UNREADY, "[one]"},
-		{"broken off", {200, CHUNKED "4\r\none\n\r\n", CANNED_RAW}, 0, ERR_UNREADY,
-		 "[one]"},
-		{"trimmed", {410, PROBLEM("trimmed"), CANNED_LENGTH}, 0, ERR_TRIMMED, ""},
-		{"line without end", {200, "0123456789abcdef0123456789abcdef", CANNED_FLOOD}, 0,
-		 ERR_PEER, "", "line of more than 65536 bytes"},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(streamed); i++) {
 		struct lines lines;
 		struct err err;
 		int rc;
 
 		/* On a busy host the first line may be too late: then again, with more time. */
 		for (uint64_t ms = STREAM_MS; ms < 4 * HARNESS_MS; ms *= 4) {
-			lines = (struct lines){.refuse_at = cases[i].refuse_at};
+			lines = (struct lines){.refuse_at = streamed[i].refuse_at};
 			err = (struct err){0};
-			rc = stream(&cases[i].reply, ms, &lines, &err);
-			if (rc == 0 || strcmp(lines.text, cases[i].lines) == 0)
+			rc = stream(&streamed[i].reply, ms, &lines, &err);
+			if (rc == 0 || strcmp(lines.text, streamed[i].lines) == 0)
 				break;
 		}
-		ck_assert_msg(rc == (cases[i].code < 0 ? 0 : -1), "%s: %s", cases[i].name, err.msg);
-		ck_assert_msg(rc == 0 || (int)err.code == cases[i].code, "%s: %s", cases[i].name,
+		ck_assert_msg(rc == (streamed[i].code < 0 ? 0 : -1), "%s: %s", streamed[i].name,
 			      err.msg);
-		ck_assert_msg(!cases[i].says || strstr(err.msg, cases[i].says), "%s: %s",
-			      cases[i].name, err.msg);
-		ck_assert_msg(strcmp(lines.text, cases[i].lines) == 0, "%s: %s", cases[i].name,
-			      lines.text);
+		ck_assert_msg(rc == 0 || (int)err.code == streamed[i].code, "%s: %s",
+			      streamed[i].name, err.msg);
+		ck_assert_msg(!streamed[i].says || strstr(err.msg, streamed[i].says), "%s: %s",
+			      streamed[i].name, err.msg);
+		ck_assert_msg(strcmp(lines.text, streamed[i].lines) == 0, "%s: %s",
+			      streamed[i].name, lines.text);
 	}
 }
 END_TEST

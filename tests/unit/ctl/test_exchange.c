@@ -16,6 +16,7 @@
 
 START_TEST(no_socket)
 {
+	/* clang-format off */
 	static const struct {
 		const char *path;
 		enum err_code code;
@@ -28,6 +29,7 @@ START_TEST(no_socket)
 		{"/12345678901234567890123456789012345678901234567890123456789012345678901234567890"
 		 "123456789012345678901234567", ERR_PATH, "1 to 107 bytes"},
 	};
+	/* clang-format on */
 	struct client_request req = {"GET", "/x"};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -256,7 +258,9 @@ START_TEST(large_body_is_asked_for)
 	pid = fork();
 	if (pid == 0)
 		_exit(ask_large(q.addr.sun_path, &rc) == (answers ? 0 : ERR_UNREADY) &&
-		      (rc == 0) == answers ? 0 : 1);
+				      (rc == 0) == answers
+			      ? 0
+			      : 1);
 	fd = accept4(q.listener, NULL, NULL, SOCK_CLOEXEC);
 	ck_assert_int_ge(fd, 0);
 	hear_large(fd);
@@ -277,7 +281,9 @@ static int ask_and_say(const char *path, const char *expected)
 	struct err err;
 
 	return client_call(&client, &req, &reply, &err) < 0 && err.code == ERR_UNREADY &&
-	       strstr(err.msg, expected) ? 0 : 1;
+			       strstr(err.msg, expected)
+		       ? 0
+		       : 1;
 }
 
 /* A daemon that ends leaves requests unread: for us that is no end of the bytes but an error. */

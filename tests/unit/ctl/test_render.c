@@ -48,13 +48,18 @@ static char *on_terminal(struct run *run, const struct canned_reply *script, boo
 	return seen;
 }
 
-#define STEP(state, resident) \
-	{200, RESTORE("vm1", state, ",\"memory\":{\"total_bytes\":1000," \
-				    "\"resident_bytes\":" resident "},\"faults\":{\"count\":42}")}
+#define STEP(state, resident)                                                              \
+	{                                                                                  \
+		200, RESTORE("vm1", state,                                                 \
+			     ",\"memory\":{\"total_bytes\":1000,"                          \
+			     "\"resident_bytes\":" resident "},\"faults\":{\"count\":42}") \
+	}
 
+/* clang-format off */
 static const struct canned_reply steps[] = {
 	STEP("waiting", "0"), STEP("serving", "500"), STEP("ended", "1000"), {0},
 };
+/* clang-format on */
 
 START_TEST(progress_bar)
 {
@@ -105,6 +110,7 @@ START_TEST(colours)
 	static const char *const empty[] = {"NO_COLOR=", NULL};
 	static const char *const dumb[] = {"TERM=dumb", NULL};
 	static const struct canned_reply script[] = {{200, PART(VM1, "null")}, {0}};
+	/* clang-format off */
 	static const struct {
 		const char *args;
 		const char *const *env;
@@ -113,6 +119,7 @@ START_TEST(colours)
 		{"list", NULL, true},     {"list", empty, true}, {"list", no_color, false},
 		{"list", dumb, false},    {"list -o json", NULL, false}, {"list -q", NULL, false},
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct run run = {.args = cases[i].args, .env = cases[i].env};
@@ -123,8 +130,9 @@ START_TEST(colours)
 		ck_assert_msg(strstr(seen, "serving") || strstr(seen, "vm1"), "%zu: %s", i, seen);
 		/* Colours must not move the columns. */
 		ck_assert_msg(!cases[i].coloured ||
-			      (strstr(seen, "\033[32mserving\033[0m         -") &&
-			       strstr(seen, "STATE    RESIDENT")), "%s", seen);
+				      (strstr(seen, "\033[32mserving\033[0m         -") &&
+				       strstr(seen, "STATE    RESIDENT")),
+			      "%s", seen);
 	}
 }
 END_TEST
@@ -133,6 +141,7 @@ END_TEST
 
 START_TEST(sizes)
 {
+	/* clang-format off */
 	static const struct {
 		uint64_t bytes;
 		const char *text;
@@ -141,6 +150,7 @@ START_TEST(sizes)
 		{1048575, "1.0 MiB"}, {(uint64_t)512 << 20, "512 MiB"},
 		{(uint64_t)3 << 30, "3 GiB"}, {UINT64_MAX, "16 EiB"},
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char text[32];

@@ -71,8 +71,7 @@ START_TEST(test_limits)
 	k.conf.http_body_bytes = 100;
 	*(_i ? &k.conf.http_held : &k.conf.http_held_per_uid) = 0;
 	apikit_start(&k);
-	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/v1/events?follow=true", NULL)->status,
-			 429);
+	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/v1/events?follow=true", NULL)->status, 429);
 	snprintf(body, sizeof(body), "{\"snapshot\":{\"dir\":\"/%0200d\"}}", 0);
 	ck_assert_int_eq(apikit_ask(geteuid(), "PUT", "/v1/restores/a", body)->status, 413);
 	apikit_stop(&k);

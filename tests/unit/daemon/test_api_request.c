@@ -40,6 +40,7 @@ static int read_error(struct api_request *c, uint64_t *ret, struct err *err)
 	return err_set(err, err_from_name(http_query(c->req, "v")), "because");
 }
 
+/* clang-format off */
 static const struct reader {
 	const char *path;
 	int (*read)(struct api_request *c, uint64_t *ret, struct err *err);
@@ -50,6 +51,7 @@ static const struct reader {
 	{"/ms", read_ms},
 	{"/fail", read_error},
 };
+/* clang-format on */
 
 static void handler(struct http_request *req, void *arg)
 {

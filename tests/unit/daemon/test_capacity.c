@@ -20,7 +20,8 @@ static void begin(void)
 	struct err err = {.msg = ""};
 
 	restorekit_open(&k, "");
-	ck_assert_msg(pool_new(k.host.base, "/bin/true", 0, &k.host.pool, &err) == 0, "%s", err.msg);
+	ck_assert_msg(pool_new(k.host.base, "/bin/true", 0, &k.host.pool, &err) == 0, "%s",
+		      err.msg);
 	table = (struct table){0};
 	capacity = (struct capacity){.host = &k.host, .table = &table};
 	for (size_t i = 0; i < OTHERS; i++) {
@@ -61,6 +62,7 @@ static void leave(int64_t left)
 }
 
 /* What it has already is in use, and not promised any more. */
+/* clang-format off */
 static const struct {
 	enum slot_state slot;
 	bool worker, uffd, vmm, old_worker;
@@ -75,6 +77,7 @@ static const struct {
 	{SLOT_LEAVING, true, false, false, false, 0},
 	{SLOT_OVER, false, false, false, false, 0},
 };
+/* clang-format on */
 
 START_TEST(test_share)
 {

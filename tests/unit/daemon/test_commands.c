@@ -117,8 +117,9 @@ START_TEST(test_stop_of_one_that_serves)
 	else
 		ck_assert(lives());
 	/* In the store before it was done: whoever comes next knows. */
-	ck_assert_str_eq(k.r->rec.stop_reason,
-			 refused ? "" : stops[_i].kill ? "killed" : "stopped");
+	ck_assert_str_eq(k.r->rec.stop_reason, refused          ? ""
+					       : stops[_i].kill ? "killed"
+								: "stopped");
 	end();
 }
 END_TEST

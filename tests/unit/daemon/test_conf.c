@@ -46,7 +46,7 @@ static int parse(struct conf *ret, enum conf_outcome *outcome, struct err *err,
 		argv[argc++] = (char *)*args++;
 	return conf_parse_args(argc, argv, ret, outcome, err);
 }
-#define ARGS(...) ((const char *const[]){__VA_ARGS__ __VA_OPT__(,) NULL})
+#define ARGS(...) ((const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
 
 static int parse_text(const char *text, struct conf *ret, struct err *err)
 {
@@ -57,6 +57,7 @@ static int parse_text(const char *text, struct conf *ret, struct err *err)
 }
 
 /* Each key with what is shipped, another good value, and values that must be refused. */
+/* clang-format off */
 static const struct {
 	const char *key, *initial, *good;
 	const char *bad[5];
@@ -106,6 +107,7 @@ static const struct {
 	{"http_stall", "\"30s\"", "\"5m\"", {"\"0ms\"", "\"1d\""}},
 	{"libevent_selftest", "true", "false", {"\"true\"", "1", "null"}},
 };
+/* clang-format on */
 
 START_TEST(test_key)
 {
@@ -223,8 +225,8 @@ START_TEST(test_precedence)
 				 "--run-dir=/last//", "--libevent-selftest", "false")) == 0,
 		      "%s", err.msg);
 	ck_assert_int_eq(outcome, CONF_RUN);
-	ck_assert_uint_eq(conf.http_held, 9);       /* flag over file, wherever it stands */
-	ck_assert_str_eq(conf.run_dir, "/last");    /* the last of two flags */
+	ck_assert_uint_eq(conf.http_held, 9);        /* flag over file, wherever it stands */
+	ck_assert_str_eq(conf.run_dir, "/last");     /* the last of two flags */
 	ck_assert_uint_eq(conf.http_stall_ms, 7000); /* file over default */
 	ck_assert_uint_eq(conf.http_idle_ms, 60000);
 	ck_assert_uint_eq(conf.event_retention_age_ms, 72 * 3600 * 1000);
@@ -300,8 +302,8 @@ START_TEST(test_relative_flags)
 	cwd = getcwd(NULL, 0);
 	write_file("{}", 2);
 	ck_assert_msg(parse(&conf, &outcome, &err,
-			    ARGS("--run-dir", "r", "--state-dir", "././s/", "--worker",
-				 "../w", "--config=uffdd.json")) == 0,
+			    ARGS("--run-dir", "r", "--state-dir", "././s/", "--worker", "../w",
+				 "--config=uffdd.json")) == 0,
 		      "%s", err.msg);
 	snprintf(want, sizeof(want), "%s/r", cwd);
 	ck_assert_str_eq(conf.run_dir, want);
@@ -313,8 +315,8 @@ START_TEST(test_relative_flags)
 	ck_assert_str_eq(conf.file, want);
 
 	ck_assert_int_eq(parse(&conf, &outcome, &err,
-			       ARGS("--run-dir", ".", "--state-dir", "/", "--worker=",
-				    "--config=uffdd.json")),
+			       ARGS("--run-dir", ".", "--state-dir", "/",
+				    "--worker=", "--config=uffdd.json")),
 			 0);
 	ck_assert_str_eq(conf.run_dir, cwd);
 	ck_assert_str_eq(conf.state_dir, "/");

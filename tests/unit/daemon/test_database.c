@@ -17,8 +17,7 @@ static void must_refuse(const char *name, const char *complaint)
 
 	ck_assert_msg(store_open(path, &s, &err) < 0, "%s", name);
 	ck_assert_ptr_null(s);
-	ck_assert_msg(strstr(err.msg, complaint) && strstr(err.msg, path), "%s: %s", name,
-		      err.msg);
+	ck_assert_msg(strstr(err.msg, complaint) && strstr(err.msg, path), "%s: %s", name, err.msg);
 	ck_assert_msg(!strchr(err.msg, '\n'), "%s: %s", name, err.msg);
 }
 

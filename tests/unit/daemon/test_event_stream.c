@@ -56,8 +56,8 @@ static int ask(const char *query, const char *version)
 	char text[256];
 	int fd = client_dial();
 
-	snprintf(text, sizeof(text), "GET /v1/events%s HTTP/%s\r\nConnection: close\r\n\r\n",
-		 query, version);
+	snprintf(text, sizeof(text), "GET /v1/events%s HTTP/%s\r\nConnection: close\r\n\r\n", query,
+		 version);
 	client_say(fd, text);
 	return fd;
 }
@@ -95,7 +95,8 @@ static char *numbers(const char *reply)
 	size_t n = 0;
 
 	ck_assert_msg(strncmp(reply, "HTTP/1.0 200 ", 13) == 0 ||
-		      strncmp(reply, "HTTP/1.1 200 ", 13) == 0, "%s", reply);
+			      strncmp(reply, "HTTP/1.1 200 ", 13) == 0,
+		      "%s", reply);
 	ck_assert_ptr_nonnull(strstr(reply, "\r\nContent-Type: application/x-ndjson\r\n"));
 	for (line += 4; *line; line += strcspn(line, "\n") + 1) {
 		unsigned long long seq;
@@ -120,7 +121,8 @@ static void expect_refused(const char *query, int status, const char *detail)
 	cleanup_free char *reply = read_to_end(ask(query, "1.1"));
 
 	ck_assert_msg(strtol(reply + strlen("HTTP/1.1 "), NULL, 10) == status &&
-		      strstr(reply, detail), "%s: %s", query, reply);
+			      strstr(reply, detail),
+		      "%s: %s", query, reply);
 	ck_assert(TAILQ_EMPTY(&streams.open));
 }
 
@@ -159,7 +161,8 @@ START_TEST(test_what_is_told)
 	}
 	tenant = NULL;
 	line = read_to_end(ask("?after=4", "1.0"));
-	ck_assert_ptr_nonnull(strstr(line, "\r\n\r\n{\"seq\":5,"
+	ck_assert_ptr_nonnull(strstr(line,
+				     "\r\n\r\n{\"seq\":5,"
 				     "\"time\":\"2023-11-14T22:13:20.000Z\","
 				     "\"type\":\"changed\",\"tenant\":\"blue\",\"restore\":\"c\","
 				     "\"data\":{}}\n"));
@@ -179,7 +182,8 @@ START_TEST(test_refused)
 	expect_refused("?restore=-", 400, "restore: is not an id");
 	/* A place is named, and what came behind it is gone: that must be told. */
 	ck_assert_int_eq(store_trim_events(store, 0, 2, &err), 0);
-	expect_refused("?after=2", 410, "events up to 3 are no longer kept: list the restores and "
+	expect_refused("?after=2", 410,
+		       "events up to 3 are no longer kept: list the restores and "
 		       "follow from 3");
 	expect_refused("?after=0", 410, "events up to 3 are no longer kept");
 	expect_numbers("?after=3", "4 5 ");
@@ -319,7 +323,8 @@ START_TEST(test_too_many)
 	WAIT_FOR(!TAILQ_EMPTY(&streams.open));
 	reply = read_to_end(ask("", "1.1"));
 	ck_assert_msg(strncmp(reply, "HTTP/1.1 429 ", 13) == 0 &&
-		      strstr(reply, "too many streams are open already"), "%s", reply);
+			      strstr(reply, "too many streams are open already"),
+		      "%s", reply);
 	close(fd);
 	WAIT_FOR(TAILQ_EMPTY(&streams.open));
 	expect_numbers("", "");

@@ -61,6 +61,7 @@ END_TEST
 
 /* Requests and replies */
 
+/* clang-format off */
 static const struct {
 	const char *say, *want; /* want: method|path|, query|body */
 } echoes[] = {
@@ -77,6 +78,7 @@ static const struct {
 	{"GET /a HTTP/1.0\r\n\r\n", "GET|/a|U||"},
 	{"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET|/a|U||"},
 };
+/* clang-format on */
 
 START_TEST(echo)
 {
@@ -277,7 +279,8 @@ START_TEST(pipelined_behind_a_hold)
 
 	httpd_start_default();
 	fd = client_dial();
-	client_say(fd, "GET /hold HTTP/1.1\r\n\r\nGET /hold HTTP/1.1\r\n\r\nGET /x HTTP/1.1\r\n\r\n");
+	client_say(fd,
+		   "GET /hold HTTP/1.1\r\n\r\nGET /hold HTTP/1.1\r\n\r\nGET /x HTTP/1.1\r\n\r\n");
 	for (int i = 0; i < 2; i++) {
 		WAIT_FOR(srv.nheld == 1);
 		httpd_release();
@@ -365,8 +368,9 @@ START_TEST(stream)
 	all = client_hear_all(fd);
 	ck_assert_ptr_nonnull(strstr(all, "\r\nContent-Type: application/x-ndjson\r\n"));
 	ck_assert_ptr_null(strstr(all, "Content-Length"));
-	ck_assert_ptr_nonnull(strstr(all, _i ? "\r\n\r\n{}\n{\"a\":1}\n" :
-				     "\r\n\r\n3\r\n{}\n\r\n8\r\n{\"a\":1}\n\r\n0\r\n\r\n"));
+	ck_assert_ptr_nonnull(
+		strstr(all, _i ? "\r\n\r\n{}\n{\"a\":1}\n"
+			       : "\r\n\r\n3\r\n{}\n\r\n8\r\n{\"a\":1}\n\r\n0\r\n\r\n"));
 	ck_assert_uint_eq(srv.gone, 0);
 	httpd_stop();
 }

@@ -30,7 +30,8 @@ START_TEST(client_with_a_long_name)
 	if (_i) {
 		ck_assert_ptr_nonnull(mkdtemp(dir));
 		snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/%.*s", dir,
-			 NAME_LEN - (int)strlen(dir) - 1, "client-with-a-name-that-is-very-long-"
+			 NAME_LEN - (int)strlen(dir) - 1,
+			 "client-with-a-name-that-is-very-long-"
 			 "indeed-and-goes-on-and-on-and-on");
 	} else {
 		snprintf(sun.sun_path + 1, sizeof(sun.sun_path) - 1, "check_http-%060d",
@@ -72,8 +73,8 @@ START_TEST(selftest)
 
 	for (size_t i = 0; i < ARRAY_LEN(verdicts); i++) {
 		ck_assert_int_eq(selftest_verdict(verdicts[i].status, &err), verdicts[i].rc);
-		ck_assert_msg(verdicts[i].rc == 0 || (strstr(err.msg, verdicts[i].says) &&
-						      err.code == ERR_SYSTEM),
+		ck_assert_msg(verdicts[i].rc == 0 ||
+				      (strstr(err.msg, verdicts[i].says) && err.code == ERR_SYSTEM),
 			      "0x%x: %s", (unsigned)verdicts[i].status, err.msg);
 	}
 	ck_assert_msg(selftest_libevent(&err) == 0, "%s", err.msg);
@@ -133,8 +134,9 @@ START_TEST(selftest_on_a_busy_host)
 	if (parent == 0)
 		try_traced();
 	ck_assert_int_eq(waitpid(parent, &status, 0), parent);
-	ck_assert_int_eq(ptrace(PTRACE_SETOPTIONS, parent, NULL, PTRACE_O_TRACEFORK |
-				PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
+	ck_assert_int_eq(ptrace(PTRACE_SETOPTIONS, parent, NULL,
+				PTRACE_O_TRACEFORK | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL),
+			 0);
 	ptrace(PTRACE_CONT, parent, NULL, 0);
 	while ((pid = waitpid(-1, &status, __WALL)) != parent || WIFSTOPPED(status)) {
 		ck_assert_int_gt(pid, 0);

@@ -146,7 +146,8 @@ START_TEST(test_among_those_that_wait)
 	ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
 	ck_assert(harness_wait(is_through, NULL, 10000));
 	check_written("first a {}\nsecond a {}\nthird  {}\n"
-		      "events-lost  {\"count\":1,\"unwritable\":1}\n", 2);
+		      "events-lost  {\"count\":1,\"unwritable\":1}\n",
+		      2);
 	end();
 }
 END_TEST

@@ -25,8 +25,8 @@ static uint64_t rnd(uint64_t below)
 static void check_empty(const struct leases *ls, const char *name)
 {
 	ck_assert_msg(ls->waiting == 0 && ls->counted == 0 && ls->called == 0 && !ls->tenants &&
-		      TAILQ_EMPTY(&ls->turns) && TAILQ_EMPTY(&ls->held) &&
-		      TAILQ_EMPTY(&ls->revoked) && leases_wait_us(ls, 0) == NEVER,
+			      TAILQ_EMPTY(&ls->turns) && TAILQ_EMPTY(&ls->held) &&
+			      TAILQ_EMPTY(&ls->revoked) && leases_wait_us(ls, 0) == NEVER,
 		      "%s: something is left", name);
 }
 
@@ -195,9 +195,9 @@ END_TEST
 struct member {
 	struct claim claim;
 	char tenant[24];
-	size_t nth;           /* tenant */
-	uint64_t answer_at;   /* revoked: when it will answer */
-	uint64_t bound_us;    /* waiting: by then it must have been served */
+	size_t nth;         /* tenant */
+	uint64_t answer_at; /* revoked: when it will answer */
+	uint64_t bound_us;  /* waiting: by then it must have been served */
 	uint64_t asked_us, held_us;
 };
 
@@ -219,8 +219,8 @@ static uint64_t bound(const struct crowd *c, const struct member *m)
 
 	for (size_t i = 0; i < c->n; i++)
 		ahead += c->m[i].nth == m->nth && c->m[i].claim.state == CLAIM_WAITING;
-	return c->now + ((ahead * c->tenants + c->ls.max - 1) / c->ls.max + 1) *
-			(SLICE_US + c->slow_us);
+	return c->now +
+	       ((ahead * c->tenants + c->ls.max - 1) / c->ls.max + 1) * (SLICE_US + c->slow_us);
 }
 
 static void ask(struct crowd *c, struct member *m)
@@ -255,7 +255,7 @@ static void check_bound(const struct crowd *c)
 	}
 	/* None is kept from one that waits. */
 	ck_assert_msg(!late && counted <= c->ls.max && (waiting == 0 || counted == c->ls.max) &&
-		      counted == c->ls.counted && waiting == c->ls.waiting,
+			      counted == c->ls.counted && waiting == c->ls.waiting,
 		      "%s %ju waiting (%ju), %ju counted (%ju) of %ju", late ? late->tenant : "-",
 		      (uintmax_t)waiting, (uintmax_t)c->ls.waiting, (uintmax_t)counted,
 		      (uintmax_t)c->ls.counted, (uintmax_t)c->ls.max);
@@ -279,8 +279,8 @@ static void advance(struct crowd *c, uint64_t us)
 
 	for (size_t i = 0; i < c->n; i++)
 		if (c->m[i].claim.state == CLAIM_REVOKED)
-			wait = min_u64(wait, c->m[i].answer_at > c->now
-					     ? c->m[i].answer_at - c->now : 0);
+			wait = min_u64(wait,
+				       c->m[i].answer_at > c->now ? c->m[i].answer_at - c->now : 0);
 	for (size_t i = 0; i < c->n; i++)
 		if (c->m[i].claim.state == CLAIM_HELD || c->m[i].claim.state == CLAIM_REVOKED)
 			c->m[i].held_us += wait;

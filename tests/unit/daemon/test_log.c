@@ -85,7 +85,8 @@ START_TEST(test_time)
 	log_info("now");
 	after = wall_ms() / 1000;
 	ck_assert_int_eq(sscanf(written(), "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ %n", &year, &month, &day,
-				&hour, &minute, &second, &ms, &used), 7);
+				&hour, &minute, &second, &ms, &used),
+			 7);
 	ck_assert_int_eq(used, (int)strlen("2026-01-02T03:04:05.678Z "));
 	tm.tm_year = year - 1900;
 	tm.tm_mon = month - 1;
@@ -228,8 +229,7 @@ START_TEST(test_journal)
 	ck_assert_str_eq(written(), "<6>i\n");
 
 	/* Another stream's number, and none at all. */
-	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev,
-		 (uintmax_t)st.st_ino + 1);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino + 1);
 	setenv("JOURNAL_STREAM", stream, 1);
 	log_open("prog");
 	log_info("i");

@@ -23,7 +23,8 @@ static bool has_reached(const struct restore *restore, int target)
 	return (restore == &here ? stage_of_here : stage_of_there) >= target;
 }
 
-static int answer(struct http_request *req, const struct restore *restore, bool late, struct err *err)
+static int answer(struct http_request *req, const struct restore *restore, bool late,
+		  struct err *err)
 {
 	char text[64];
 

@@ -70,7 +70,9 @@ static void manager_hears(const struct manager *m, const char *want, int *ret_fd
 	} control;
 	char text[512] = "";
 	struct iovec iov = {text, sizeof(text) - 1};
-	struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr hdr = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *c;
 
@@ -169,9 +171,10 @@ END_TEST
 /* ---- what was kept ---- */
 
 #define KEPT 4
+/* clang-format off */
 static const struct kept_case {
 	const char *what;
-	int pid; /* LISTEN_PID beside ours; 100: none */
+	int pid;                   /* LISTEN_PID beside ours; 100: none */
 	const char *count, *names; /* NULL: not set */
 	/* What stands for which of the descriptors, in the order of taking. */
 	struct {
@@ -201,6 +204,7 @@ static const struct kept_case {
 	{"more than are there", 0, "6", "x:x:x:uffd.a:uffd.b:uffd.c",
 	 {{"a", 3}, {"b", -1}, {"c", -1}}},
 };
+/* clang-format on */
 
 static void set_env(const char *name, const char *value)
 {
@@ -301,7 +305,9 @@ START_TEST(closes_what_nobody_took)
 		notify_close();
 		notify_close();
 		_exit(fcntl(FIRST, F_GETFD) >= 0 || fcntl(FIRST + 1, F_GETFD) < 0 ||
-		      fcntl(FIRST + 2, F_GETFD) >= 0 ? 2 : 0);
+				      fcntl(FIRST + 2, F_GETFD) >= 0
+			      ? 2
+			      : 0);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);

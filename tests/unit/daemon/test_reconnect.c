@@ -67,8 +67,8 @@ static void begin(void)
 	ck_assert_int_gt(asprintf(&path, "%s/workers.sock", dir), 0);
 	base = event_base_new();
 	ck_assert_msg(pool_new(base, "/bin/true", 0, &pool, &err) == 0 &&
-		      reconnect_open(base, path, pool, &hooks, NULL, &reconnect, &err) == 0, "%s",
-		      err.msg);
+			      reconnect_open(base, path, pool, &hooks, NULL, &reconnect, &err) == 0,
+		      "%s", err.msg);
 }
 
 static void end(void)
@@ -198,6 +198,7 @@ START_TEST(test_unknown_without_proof)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
 	enum reconnect_answer answer;
 	bool listens, proof;
@@ -209,6 +210,7 @@ static const struct {
 	{RECONNECT_LATER, true, false, false},
 	{RECONNECT_LATER, false, true, false},
 };
+/* clang-format on */
 
 START_TEST(test_turned_away)
 {
@@ -229,9 +231,11 @@ START_TEST(test_turned_away)
 }
 END_TEST
 
+/* clang-format off */
 static const enum chan_type wrong[][2] = {
 	{CHAN_HELLO}, {CHAN_PROOF}, {CHAN_CONNECTED}, {CHAN_REATTACH, CHAN_REATTACH}, {CHAN_REATTACH, CHAN_GONE},
 };
+/* clang-format on */
 
 START_TEST(test_says_something_else)
 {

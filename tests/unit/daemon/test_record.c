@@ -9,6 +9,7 @@
 #include "tests/support/runner.h"
 
 /* Rows: from, columns: to, in the order of RESTORE_STATES. By hand, from the picture. */
+/* clang-format off */
 static const char *const edges[STATE_COUNT] = {
 	/*                     w s r e f */
 	[STATE_WAITING]    = "_X_XX",
@@ -17,7 +18,9 @@ static const char *const edges[STATE_COUNT] = {
 	[STATE_ENDED]      = "_____",
 	[STATE_FAILED]     = "_____",
 };
+/* clang-format on */
 
+/* clang-format off */
 static const char *const reach[STATE_COUNT] = {
 	[STATE_WAITING]    = "XXXXX",
 	[STATE_SERVING]    = "_XXXX",
@@ -25,6 +28,7 @@ static const char *const reach[STATE_COUNT] = {
 	[STATE_ENDED]      = "___X_",
 	[STATE_FAILED]     = "____X",
 };
+/* clang-format on */
 
 #define PAIRS (STATE_COUNT * STATE_COUNT)
 #define LEGAL 9

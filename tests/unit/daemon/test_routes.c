@@ -172,8 +172,9 @@ static void expect_listed(uid_t uid, const char *query, size_t mine, size_t root
 	r = apikit_ask(uid, "GET", target, NULL);
 	ck_assert_int_eq(r->status, 200);
 	ck_assert_msg(count(r->body, "\"id\":\"mine\"") == mine &&
-		      count(r->body, "\"id\":\"roots\"") == roots &&
-		      count(r->body, "\"id\":") == mine + roots, "uid %u: %s", uid, r->body);
+			      count(r->body, "\"id\":\"roots\"") == roots &&
+			      count(r->body, "\"id\":") == mine + roots,
+		      "uid %u: %s", uid, r->body);
 }
 
 START_TEST(test_list)
@@ -191,8 +192,9 @@ START_TEST(test_list)
 	expect_listed(APIKIT_OTHER, "?tenant=" APIKIT_TENANT, 0, 0);
 	/* What one may not see ends no page. */
 	expect_listed(APIKIT_OWNER, "?limit=1", 1, 0);
-	ck_assert_ptr_nonnull(strstr(apikit_ask(APIKIT_OWNER, "GET", "/v1/restores?limit=1",
-						NULL)->body, "\"next_page_token\":null"));
+	ck_assert_ptr_nonnull(
+		strstr(apikit_ask(APIKIT_OWNER, "GET", "/v1/restores?limit=1", NULL)->body,
+		       "\"next_page_token\":null"));
 	ck_assert_ptr_nonnull(strstr(apikit_ask(0, "GET", "/v1/restores?limit=1", NULL)->body,
 				     "\"next_page_token\":\"mine\""));
 	apikit_stop(&k);
@@ -209,8 +211,9 @@ static void expect_events(uid_t uid, const char *query, size_t mine, size_t root
 	client_say(fd, text);
 	all = client_hear_all(fd);
 	ck_assert_msg(count(all, "\"restore\":\"mine\"") == mine &&
-		      count(all, "\"restore\":\"roots\"") == roots &&
-		      count(all, "\"seq\":") == mine + roots, "uid %u: %s", uid, all);
+			      count(all, "\"restore\":\"roots\"") == roots &&
+			      count(all, "\"seq\":") == mine + roots,
+		      "uid %u: %s", uid, all);
 }
 
 START_TEST(test_events)
@@ -285,8 +288,8 @@ static int try_right(const struct route *r, struct apikit *k, uid_t uid, const c
 
 START_TEST(test_right_to_own_restore)
 {
-	static const struct route r = {"GET", "/{id}", RIGHT_OWN_RESTORE,
-				       {.of_restore = note_restore}, NULL, false};
+	static const struct route r = {
+		"GET", "/{id}", RIGHT_OWN_RESTORE, {.of_restore = note_restore}, NULL, false};
 	struct apikit k;
 
 	start(&k);
@@ -305,7 +308,8 @@ END_TEST
 
 START_TEST(test_other_rights)
 {
-	static const struct route forgotten = {.method = "GET", .path = "/",
+	static const struct route forgotten = {.method = "GET",
+					       .path = "/",
 					       .handle.plain = note_plain};
 	struct route r = {"GET", "/", RIGHT_ADMIN, {.plain = note_plain}, NULL, false};
 	struct apikit k;

@@ -15,6 +15,7 @@
  */
 static const char letters[] = "EDCLRPpAXVO";
 
+/* clang-format off */
 static const struct {
 	char state;
 	const char *follows; /* a letter for each event */
@@ -33,6 +34,7 @@ static const struct {
 	{'V', "---------O--"},
 	{'O', "------------"},
 };
+/* clang-format on */
 
 static enum slot_state state_of(char letter)
 {
@@ -51,15 +53,16 @@ START_TEST(test_grid)
 		ck_assert_msg((action == SLOT_REFUSE) == (next == '-'), "%s: %s is %s",
 			      slot_state_name(before), slot_event_name((enum slot_event)e),
 			      next == '-' ? "taken" : "refused");
-		ck_assert_msg(s.state == (next == '-' ? before : state_of(next)), "%s: %s leads to %s",
-			      slot_state_name(before), slot_event_name((enum slot_event)e),
-			      slot_state_name(s.state));
+		ck_assert_msg(s.state == (next == '-' ? before : state_of(next)),
+			      "%s: %s leads to %s", slot_state_name(before),
+			      slot_event_name((enum slot_event)e), slot_state_name(s.state));
 	}
 	ck_assert_uint_eq(strlen(grid[_i].follows), SLOT_EVENT_COUNT);
 }
 END_TEST
 
 /* Only the end of a worker asks for something, and each kind of end for something else. */
+/* clang-format off */
 static const struct {
 	char state;
 	enum slot_action action;
@@ -68,6 +71,7 @@ static const struct {
 	{'R', SLOT_SUCCEED}, {'P', SLOT_SUCCEED_UNCOUNTED}, {'p', SLOT_SUCCEED_UNCOUNTED},
 	{'A', SLOT_SUCCEED}, {'X', SLOT_LOOK}, {'V', SLOT_FINISH}, {'O', SLOT_REFUSE},
 };
+/* clang-format on */
 
 START_TEST(test_end)
 {

@@ -119,7 +119,8 @@ START_TEST(test_zygote_dies)
 	first = start();
 	zygote = spawn.zygote;
 	ck_assert_int_ge(zygote, 0);
-	ck_assert_int_eq(syscall(SYS_pidfd_send_signal, spawn.zygote_pidfd, signals[_i], NULL, 0), 0);
+	ck_assert_int_eq(syscall(SYS_pidfd_send_signal, spawn.zygote_pidfd, signals[_i], NULL, 0),
+			 0);
 	second = start();
 	check_name(second.pid, CHAN_WORKER);
 	ck_assert_int_eq(spawn.zygote, -1);

@@ -330,8 +330,8 @@ START_TEST(test_filters)
 		struct seqs q = {""};
 		struct err err = {.msg = ""};
 
-		ck_assert_msg(store_events(s, rows[i].after, &f, rows[i].max, list_seq, &q,
-					   &err) == 0,
+		ck_assert_msg(store_events(s, rows[i].after, &f, rows[i].max, list_seq, &q, &err) ==
+				      0,
 			      "row %zu: %s", i, err.msg);
 		ck_assert_msg(strcmp(q.text, rows[i].want) == 0, "row %zu: %s", i, q.text);
 	}

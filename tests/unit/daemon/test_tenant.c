@@ -65,6 +65,7 @@ START_TEST(test_admins)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
 	const char *tenant; /* "=" stands for the caller's own */
 	bool stranger_sees;
@@ -81,6 +82,7 @@ static const struct {
 	{"0123456789012345678901234567890123456789012345678901234567890123", false,
 	 ERR_INVALID + 1, ERR_INVALID + 1},
 };
+/* clang-format on */
 
 static int acts(const struct tenant_caller *c, const char *tenant)
 {

@@ -56,6 +56,7 @@ static void leave_singles_and_remove(char *mem, int other, int uffd);
 
 #define PENDING 17 /* of the cases: a removal is under way */
 
+/* clang-format off */
 static const struct fetch_case {
 	const char *what;
 	enum holds holds[5];
@@ -91,6 +92,7 @@ static const struct fetch_case {
 	{"and some was replaced", {UNUSED, EVENTS}, true, replace_and_remove, 0, 3, true},
 	{"unmapped as a whole, unseen", {UNUSED, OTHER}, false, unmap_all, .no_memory = true},
 };
+/* clang-format on */
 
 struct vmm {
 	pid_t pid;
@@ -118,7 +120,7 @@ static int hold(enum holds what, char *mem)
 	if (uffd_open(what == EVENTS ? UF_FEATURE_REMOVE : 0, &fd, &err))
 		_exit(1);
 	if (((what == OURS || what == EVENTS) && (uffd_register(fd, base, 3 * P, &err) ||
-			      uffd_register(fd, base + 5 * P, 2 * P, &err))) ||
+						  uffd_register(fd, base + 5 * P, 2 * P, &err))) ||
 	    (what == HALF && uffd_register(fd, base, 3 * P, &err)))
 		_exit(2);
 	if (what == OTHER) {
@@ -134,8 +136,8 @@ static int hold(enum holds what, char *mem)
 
 static void *map_at(char *addr, uint64_t len)
 {
-	void *p = mmap(addr, len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *p = mmap(addr, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		       -1, 0);
 
 	if (p == MAP_FAILED)
 		_exit(4);

@@ -82,8 +82,7 @@ static void act(enum part part, int sock, int given)
 		if (uffd_open(0, &uffd, &err) ||
 		    uffd_register(uffd, (uintptr_t)mem, PAGES * P, &err))
 			_exit(2);
-	}
-	else
+	} else
 		munmap(mem, PAGES * P);
 	if (part == HEIR)
 		leave_to_heir(sock, uffd);

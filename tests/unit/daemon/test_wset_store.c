@@ -23,7 +23,8 @@ static void reopen(void)
 	struct err err;
 
 	wset_store_close(ws);
-	ck_assert_msg(wset_store_open(dir, FILE_BYTES, TENANT_BYTES, &ws, &err) == 0, "%s", err.msg);
+	ck_assert_msg(wset_store_open(dir, FILE_BYTES, TENANT_BYTES, &ws, &err) == 0, "%s",
+		      err.msg);
 }
 
 static void setup(void)
@@ -280,11 +281,13 @@ END_TEST
 
 START_TEST(test_names)
 {
+	/* clang-format off */
 	static const struct wset_store_name bad[] = {
 		{"..", NO_ID "0000000000000001", PAGE_4K}, {"t", "../" NO_ID "0000000000000001", PAGE_4K},
 		{"t/u", NO_ID "0000000000000001", PAGE_4K}, {"", NO_ID "0000000000000001", PAGE_4K},
 		{"t", "", PAGE_4K},
 	};
+	/* clang-format on */
 	struct wset_head head;
 	struct err err;
 

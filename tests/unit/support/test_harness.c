@@ -25,6 +25,7 @@ static void remove_dir(void)
 	free(dir);
 }
 
+/* clang-format off */
 static const struct {
 	const char *what, *reply;
 	int status;
@@ -46,6 +47,7 @@ static const struct {
 	{"no head", "HTTP/1.1 200 OK\r\n", -1, "", ""},
 	{"nothing", "", -1, "", ""},
 };
+/* clang-format on */
 
 static void serve_one(int listener, const char *reply)
 {
@@ -67,13 +69,15 @@ START_TEST(reads_replies)
 	pid_t pid;
 
 	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				     &listener, &err), 0);
+				     &listener, &err),
+			 0);
 	ck_assert_int_eq(fcntl(listener, F_SETFL, 0), 0);
 	pid = fork();
 	if (pid == 0)
 		serve_one(listener, replies[_i].reply);
 	ck_assert_msg(harness_http(path, "PUT", "/x?y=1", "{\"a\":1}", &reply) ==
-		      replies[_i].status, "%s: %d", replies[_i].what, reply.status);
+			      replies[_i].status,
+		      "%s: %d", replies[_i].what, reply.status);
 	ck_assert_str_eq(reply.content_type, replies[_i].type);
 	ck_assert_str_eq(reply.body ? reply.body : "", replies[_i].body);
 	ck_assert_uint_eq(reply.len, strlen(replies[_i].body));

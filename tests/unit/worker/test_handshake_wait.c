@@ -35,7 +35,8 @@ static void send_message(int sock, const char *text, int fd)
 		m.msg_control = control.bytes;
 		m.msg_controllen = sizeof(control.bytes);
 		control.head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
-						.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+						.cmsg_level = SOL_SOCKET,
+						.cmsg_type = SCM_RIGHTS};
 		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
 	}
 	ck_assert_int_eq(sendmsg(sock, &m, 0), (ssize_t)strlen(text));
@@ -74,7 +75,8 @@ static void open_door(struct scene *s)
 	scene_open(s);
 	snprintf(spec->socket_path, sizeof(spec->socket_path), "%.80s/vmm-%d", dir, (int)getpid());
 	ck_assert_msg(sock_listen(spec->socket_path, SOCK_STREAM, 0600, SOCK_KEEP_OWNER,
-				  SOCK_KEEP_OWNER, &s->job.listen_fd, &err) == 0, "%s", err.msg);
+				  SOCK_KEEP_OWNER, &s->job.listen_fd, &err) == 0,
+		      "%s", err.msg);
 	spec->peer_uid = getuid();
 	s->job.assign.unlink_socket = 1;
 	s->job.assign.connect_ms = HARNESS_MS;

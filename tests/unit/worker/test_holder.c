@@ -94,7 +94,8 @@ static void assign(struct fixture *f)
 	int sock;
 
 	ck_assert_msg(sock_bind(f->path, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				&sock, &err) == 0, "%s", err.msg);
+				&sock, &err) == 0,
+		      "%s", err.msg);
 	holder_assign(f->chan, &a, sock);
 	close(sock);
 	ck_assert_int_ge(f->chan, 0);
@@ -179,7 +180,8 @@ START_TEST(files_for_each_worker)
 
 			close_fd(&f.chan);
 			ck_assert_msg(sock_connect(f.path, SOCK_SEQPACKET | SOCK_NONBLOCK, &f.chan,
-						   &err) == 0, "%s", err.msg);
+						   &err) == 0,
+				      "%s", err.msg);
 			holder_take(&f.chan, &given);
 			check_given(&f, &given);
 			holder_given_fini(&given);
@@ -219,12 +221,14 @@ END_TEST
 
 /* --- who is in somebody else's hands --- */
 
+/* clang-format off */
 static const struct chan_files lies[] = {
 	{.first = 1, .count = 1, .total = 2}, {.first = 0, .count = 33, .total = 33},
 	{.first = 0, .count = UINT32_MAX, .total = UINT32_MAX},
 	{.first = 0, .count = 0, .total = 0}, {.first = 0, .count = 2, .total = 1},
 	{.first = UINT32_MAX, .count = 1, .total = 1},
 };
+/* clang-format on */
 
 /* A worker is not believed ... */
 START_TEST(lies_of_a_worker)

@@ -34,7 +34,9 @@ static void teardown(void)
 
 static void begin(struct fixture *f)
 {
-	struct spec spec = {.source = SOURCE_MEMORY, .layers = f->layers, .nlayers = FILES,
+	struct spec spec = {.source = SOURCE_MEMORY,
+			    .layers = f->layers,
+			    .nlayers = FILES,
 			    .dense_diffs = true};
 	struct err err;
 
@@ -65,10 +67,14 @@ static struct stat *facts(struct fixture *f, size_t i)
 /* As they might be on any host. */
 static void set_facts(struct fixture *f)
 {
-	*facts(f, 0) = (struct stat){.st_dev = 2049, .st_ino = 77, .st_size = BYTES,
+	*facts(f, 0) = (struct stat){.st_dev = 2049,
+				     .st_ino = 77,
+				     .st_size = BYTES,
 				     .st_mtim = {1700000000, 123456789}};
-	*facts(f, 1) = (struct stat){.st_dev = 2050, .st_ino = ((ino_t)1 << 40) + 5,
-				     .st_size = BYTES, .st_mtim = {1700000001, 0}};
+	*facts(f, 1) = (struct stat){.st_dev = 2050,
+				     .st_ino = ((ino_t)1 << 40) + 5,
+				     .st_size = BYTES,
+				     .st_mtim = {1700000001, 0}};
 }
 
 /* What other programs make of the same facts: a name of yesterday is a name of today. */
@@ -99,6 +105,7 @@ START_TEST(head_only_grows)
 END_TEST
 
 /* What may be otherwise of a file. */
+/* clang-format off */
 static const struct change {
 	const char *what;
 	bool same;
@@ -118,6 +125,7 @@ static const struct change {
 	{"another owner", true, .uid = 1},
 	{"it was read", true, .accessed = 1},
 };
+/* clang-format on */
 
 static void apply(struct stat *st, const struct change *c)
 {
@@ -229,7 +237,8 @@ END_TEST
 START_TEST(key_of_a_build)
 {
 	static const uint8_t none[16];
-	struct spec spec = {.source = SOURCE_DIR, .path = (char *)(uintptr_t)(TEST_DATA "/vectors/g2")};
+	struct spec spec = {.source = SOURCE_DIR,
+			    .path = (char *)(uintptr_t)(TEST_DATA "/vectors/g2")};
 	struct wset_key key, other;
 	struct source *src;
 	struct err err;

@@ -12,10 +12,10 @@
 struct scene {
 	const char *name;
 	struct supervisor_link link;
-	int sup;       /* the supervisor's end */
+	int sup; /* the supervisor's end */
 	struct lease l;
 	uint64_t now;
-	uint32_t ask;  /* last one that was heard */
+	uint32_t ask; /* last one that was heard */
 };
 
 static void setup(struct scene *s, const char *name)
@@ -85,8 +85,7 @@ static void check_wait(const struct scene *s, uint64_t want)
 {
 	uint64_t got = lease_wait_us(&s->l, s->now);
 
-	ck_assert_msg(got == want, "%s: %ju us, not %ju", s->name, (uintmax_t)got,
-		      (uintmax_t)want);
+	ck_assert_msg(got == want, "%s: %ju us, not %ju", s->name, (uintmax_t)got, (uintmax_t)want);
 }
 
 static void check_alarm(const struct scene *s, uint64_t need, uint64_t want)
@@ -141,6 +140,7 @@ static void do_find(struct scene *s, uint64_t ignored)
 	find(s);
 }
 
+/* clang-format off */
 static const struct {
 	const char *word;
 	void (*act)(struct scene *s, uint64_t arg);
@@ -152,6 +152,7 @@ static const struct {
 	{"may", do_check, 0},       {"must-not", do_check, NEVER}, {"pays", do_check, 100 * MS},
 	{"lose", do_lose, 0},       {"find", do_find, 0},
 };
+/* clang-format on */
 
 /* A number: so many milliseconds pass. */
 static void do_word(struct scene *s, const char *word)
@@ -229,8 +230,8 @@ START_TEST(test_script)
 			continue;
 		}
 		said = hear(&s);
-		ck_assert_msg(strcmp(said, "nothing") == 0, "%s: %s before \"%s %s\"", s.name,
-			      said, word, rest ? rest : "");
+		ck_assert_msg(strcmp(said, "nothing") == 0, "%s: %s before \"%s %s\"", s.name, said,
+			      word, rest ? rest : "");
 		do_word(&s, word);
 	}
 	ck_assert_str_eq(hear(&s), "nothing");

@@ -45,7 +45,7 @@ struct outcome {
 	int rc;
 	struct err err;
 	uint64_t span_bytes;
-	bool named; /* the page map says which snapshot it is of */
+	bool named;    /* the page map says which snapshot it is of */
 	uint64_t nfds; /* of the snapshot */
 	bool listens, can_open;
 	enum spec_prefetch prefetch;
@@ -86,8 +86,10 @@ static void scene_open(struct scene *s)
 	snprintf(s->memory, sizeof(s->memory), "%.80s/memory-%d-%d", dir, (int)getpid(), ++n);
 	snprintf(s->socket, sizeof(s->socket), "%.80s/s-%d-%d", dir, (int)getpid(), n);
 	write_memory(s, 1);
-	snprintf(text, sizeof(text), "{\"snapshot\":{\"memory\":[\"%s\"]},"
-		 "\"socket\":{\"path\":\"%s\"}}", s->memory, s->socket);
+	snprintf(text, sizeof(text),
+		 "{\"snapshot\":{\"memory\":[\"%s\"]},"
+		 "\"socket\":{\"path\":\"%s\"}}",
+		 s->memory, s->socket);
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		fds[i] = -1;
 	fds[0] = request(text);

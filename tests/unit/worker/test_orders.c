@@ -21,6 +21,7 @@ enum effect {
 	EFFECTS
 };
 
+/* clang-format off */
 static const char *const effect_names[EFFECTS] = {
 	[ASSIGNED] = "assigned",         [KNOWN] = "known",         [TOLD_HOLDER] = "told holder",
 	[STOPPED] = "stopped",           [HAS_PEER] = "has peer",   [WISHED] = "wished",
@@ -29,10 +30,12 @@ static const char *const effect_names[EFFECTS] = {
 	[PAUSE_CHANGED] = "pause changed", [STOPPING] = "stopping",
 	[SET_REFUSED] = "working set refused",
 };
+/* clang-format on */
 
 #define DID(effect) (1u << (effect))
 
 /* What is not here does nothing anywhere. */
+/* clang-format off */
 static const struct {
 	enum chan_type type;
 	unsigned does[JOB_PHASE_COUNT]; /* idle, loading, waiting, serving, refused */
@@ -51,6 +54,7 @@ static const struct {
 	{CHAN_RESUME, {0, 0, 0, DID(PAUSE_CHANGED), 0}},
 	{CHAN_STOP, {0, 0, DID(STOPPED), DID(STOPPING), DID(STOPPED)}},
 };
+/* clang-format on */
 
 static unsigned wanted(enum chan_type type, enum job_phase phase)
 {
@@ -233,6 +237,7 @@ END_TEST
 /* The holder's descriptor is the last one, whatever comes before it. */
 START_TEST(test_assignment)
 {
+	/* clang-format off */
 	static const struct {
 		enum chan_assign_kind kind;
 		enum chan_holder holder;
@@ -244,6 +249,7 @@ START_TEST(test_assignment)
 		{CHAN_ASSIGN_SERVE, CHAN_HOLDER_THERE, 5},
 		{CHAN_ASSIGN_SERVE, CHAN_HOLDER_THERE, 4}, {CHAN_ASSIGN_WAIT, CHAN_HOLDER_NEW, 0},
 	};
+	/* clang-format on */
 	const bool wait = assigned[_i].kind == CHAN_ASSIGN_WAIT;
 	const bool holder = assigned[_i].holder != CHAN_HOLDER_NONE && assigned[_i].nfds;
 	const size_t n = assigned[_i].nfds - holder; /* without the holder's */

@@ -43,8 +43,7 @@ static void write_image(struct fixture *f)
 		if (i >= PAGES / 4 && i < PAGES / 2)
 			continue;
 		memset(page, i + 1, sizeof(page));
-		ck_assert_int_eq(pwrite(f->layer, page, sizeof(page), i * (off_t)PAGE_4K),
-				 PAGE_4K);
+		ck_assert_int_eq(pwrite(f->layer, page, sizeof(page), i * (off_t)PAGE_4K), PAGE_4K);
 	}
 }
 
@@ -142,7 +141,8 @@ START_TEST(test_present_pages_are_recorded_not_replaced)
 	uint64_t done;
 
 	ck_assert_int_eq(uffd_zero(fx.guest.uffd, (uintptr_t)fx.memory + 5 * PAGE_4K, PAGE_4K,
-				   &done), UF_DONE);
+				   &done),
+			 UF_DONE);
 	memset(fx.memory + 5 * PAGE_4K, 0x5a, PAGE_4K);
 	prefetch_init(&p, NULL, PREFETCH_ALL, 0, now_us());
 	run(&p);
@@ -215,7 +215,8 @@ START_TEST(test_left_ranges_count_as_given_back)
 	struct prefetch p;
 
 	ck_assert_int_eq(uffd_unregister(fx.guest.uffd, (uintptr_t)fx.memory + 100 * PAGE_4K,
-					 10 * PAGE_4K), UF_DONE);
+					 10 * PAGE_4K),
+			 UF_DONE);
 	prefetch_init(&p, NULL, PREFETCH_ALL, 0, now_us());
 	run(&p);
 	ck_assert(p.done);
@@ -383,8 +384,8 @@ START_TEST(test_fault_by_state)
 	static const struct {
 		const char *name;
 		enum page_state before, after;
-		bool there;     /* something is installed already */
-		char want;      /* the page's first byte afterwards */
+		bool there; /* something is installed already */
+		char want;  /* the page's first byte afterwards */
 	} rows[] = {
 		{"absent", PAGE_ABSENT, PAGE_PRESENT, false, 4},
 		{"absent, but there", PAGE_ABSENT, PAGE_PRESENT, true, 0x5a},

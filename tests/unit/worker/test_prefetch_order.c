@@ -236,7 +236,8 @@ START_TEST(test_again)
 		end = page + rnd(f.pm.npages - page + 1);
 		for (uint64_t i = page; i < end; i++)
 			absent += f.model[i] == PAGE_ABSENT;
-		for (; (n = prefetch_order_again(&f.pm, page, end - page, max = 1 + rnd(90), &first));
+		for (;
+		     (n = prefetch_order_again(&f.pm, page, end - page, max = 1 + rnd(90), &first));
 		     page = first + n, sum += n) {
 			check_run(&f, first, n, max);
 			ck_assert_uint_ge(first, page);
@@ -257,7 +258,8 @@ START_TEST(test_again_after_a_move)
 
 	setup(&f, 0);
 	ck_assert_int_eq(regions_move(f.pm.regions, 0x7f0000000000 + 8 * PAGE_4K, 0x10000,
-				      4 * PAGE_4K, &err), 0);
+				      4 * PAGE_4K, &err),
+			 0);
 	ck_assert_uint_eq(prefetch_order_again(&f.pm, 0, 64, 64, &page), 8);
 	ck_assert_uint_eq(page, 0);
 	ck_assert_uint_eq(prefetch_order_again(&f.pm, 8, 56, 64, &page), 4);

@@ -161,7 +161,7 @@ START_TEST(test_cold_pages_become_warm)
 
 		ck_assert_msg(is_told_cold(last, buf), "%s", rows[i].name);
 		ck_assert(readahead_ask(fx.w, rows[i].page * PAGE_4K, rows[i].n * PAGE_4K,
-				   READAHEAD_DEMAND));
+					READAHEAD_DEMAND));
 		range = await_one();
 		ck_assert_uint_eq(range.off, rows[i].page * PAGE_4K);
 		ck_assert_uint_eq(range.len, rows[i].n * PAGE_4K);
@@ -219,7 +219,7 @@ START_TEST(test_all_is_told_once)
 	make_cold();
 	while (asked < READAHEAD_DEMAND_MAX) {
 		ck_assert(readahead_ask(fx.w, asked % STARTS * PAGE_4K,
-				   (asked / STARTS + 1) * PAGE_4K, READAHEAD_DEMAND));
+					(asked / STARTS + 1) * PAGE_4K, READAHEAD_DEMAND));
 		asked++;
 		ck_assert_uint_le(warm_threads(), READAHEAD_THREADS_MAX);
 	}

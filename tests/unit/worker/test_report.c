@@ -25,9 +25,11 @@ static int come_back(struct scene *s)
 	struct err err;
 	int home, sup;
 
-	snprintf(s->job.link.reconnect_path, sizeof(s->job.link.reconnect_path), "%.80s/home-%d", dir, (int)getpid());
+	snprintf(s->job.link.reconnect_path, sizeof(s->job.link.reconnect_path), "%.80s/home-%d",
+		 dir, (int)getpid());
 	ck_assert_msg(sock_listen(s->job.link.reconnect_path, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER,
-				  SOCK_KEEP_OWNER, &home, &err) == 0, "%s", err.msg);
+				  SOCK_KEEP_OWNER, &home, &err) == 0,
+		      "%s", err.msg);
 	close_fd(&s->sup);
 	supervisor_link_send(&s->job.link, CHAN_COMPLETE, &msg, NULL, 0);
 	ck_assert(supervisor_link_away(&s->job.link));

@@ -93,8 +93,8 @@ static struct path copy_of(const char *name, const char *const *files)
 
 static struct path copy_of_g2(void)
 {
-	return copy_of("vectors/g2", (const char *const[]){
-		"memfile.header", A_LAYER, B_LAYER, "expected.img", NULL});
+	return copy_of("vectors/g2", (const char *const[]){"memfile.header", A_LAYER, B_LAYER,
+							   "expected.img", NULL});
 }
 
 static struct spec dir_spec(struct path *dir)
@@ -146,8 +146,8 @@ static void check_at(struct source *src, const uint8_t *want, uint64_t off, uint
 	ck_assert((run.data == NULL) == (run.layer == EXTENT_ZERO));
 	for (uint64_t i = 0; i < run.len; i += PAGE_4K)
 		ck_assert_msg(memcmp(run.data ? (const uint8_t *)run.data + i : zeros,
-				     want + off + i, PAGE_4K) == 0, "page at %llu is wrong",
-			      (unsigned long long)(off + i));
+				     want + off + i, PAGE_4K) == 0,
+			      "page at %llu is wrong", (unsigned long long)(off + i));
 }
 
 /* All of it: at once, by pages, in random odd runs, and through the mappings. */
@@ -186,6 +186,7 @@ static void check_image(struct source *src, const char *image)
 	free(want);
 }
 
+/* clang-format off */
 static const struct {
 	const char *dir;
 	uint64_t size;
@@ -197,6 +198,7 @@ static const struct {
 	{"vectors/g3", 12288, 1},        {"vectors/g4", 12388, 1},
 	{"vectors/g5", 32768, 1},        {"vectors/g7", 16384, 1},
 };
+/* clang-format on */
 
 START_TEST(written_by_others)
 {
@@ -311,7 +313,8 @@ START_TEST(stacked)
 	check_all(src, image, sizeof(image));
 	for (uint32_t i = 0; i < 8; i++)
 		ck_assert_msg(source_at(src, i * PAGE_4K, PAGE_4K).layer ==
-			      (want[i] < 0 ? EXTENT_ZERO : (uint32_t)want[i]), "page %u", i);
+				      (want[i] < 0 ? EXTENT_ZERO : (uint32_t)want[i]),
+			      "page %u", i);
 	source_free(src);
 }
 END_TEST
@@ -323,8 +326,9 @@ END_TEST
 
 START_TEST(missing_layers)
 {
-	struct path dir = copy_of("golden/chain3", (const char *const[]){
-		"memfile.header", C3_OWN, C3_BASE, C3_MIDDLE, "expected.img", NULL});
+	struct path dir = copy_of("golden/chain3",
+				  (const char *const[]){"memfile.header", C3_OWN, C3_BASE,
+							C3_MIDDLE, "expected.img", NULL});
 	struct spec spec = dir_spec(&dir);
 	struct source *src;
 
@@ -361,8 +365,9 @@ START_TEST(short_layers)
 	struct source *src;
 
 	ck_assert_int_eq(truncate(layer.text, 3 * PAGE_4K - 1), 0);
-	refuse("a byte short", &spec, ERR_SNAPSHOT, B_LAYER " has 12287 bytes, the snapshot needs "
-	       "12288");
+	refuse("a byte short", &spec, ERR_SNAPSHOT,
+	       B_LAYER " has 12287 bytes, the snapshot needs "
+		       "12288");
 	ck_assert_int_eq(truncate(layer.text, 0), 0);
 	refuse("empty", &spec, ERR_SNAPSHOT, "has 0 bytes, the snapshot needs 12288");
 	/* More than is referred to is none of our business. */
@@ -441,8 +446,10 @@ START_TEST(strange_files)
 		refuse(path, &spec, ERR_PATH, rows[i].says);
 		ck_assert_int_eq(uuid_parse(B_ID, layers[0].build), 0);
 		ck_assert_int_eq(uuid_parse(A_ID, layers[1].build), 0);
-		spec = (struct spec){.source = SOURCE_HEADER, .path = header.text,
-				     .layers = layers, .nlayers = 2};
+		spec = (struct spec){.source = SOURCE_HEADER,
+				     .path = header.text,
+				     .layers = layers,
+				     .nlayers = 2};
 		refuse(path, &spec, ERR_PATH, rows[i].says);
 		free(path);
 	}
@@ -480,7 +487,8 @@ START_TEST(damaged_header)
 	ck_assert_int_eq(truncate(header.text, 0), 0);
 	refuse("empty", &spec, ERR_SNAPSHOT, "memfile.header: 0 bytes, a header has at least 64");
 	ck_assert_int_eq(truncate(header.text, (off_t)HEADER_FILE_MAX + 1), 0);
-	refuse("too large", &spec, ERR_SNAPSHOT, "memfile.header has 335544385 bytes, a header at "
+	refuse("too large", &spec, ERR_SNAPSHOT,
+	       "memfile.header has 335544385 bytes, a header at "
 	       "most 335544384");
 }
 END_TEST
@@ -518,10 +526,10 @@ END_TEST
 
 static const struct {
 	const char *name;
-	off_t size;        /* make it that long, or 0 */
-	bool write;        /* its first byte */
-	bool gone, other;  /* unlink it; put another under its name */
-	const char *says;  /* NULL: the open file is as good as before */
+	off_t size;       /* make it that long, or 0 */
+	bool write;       /* its first byte */
+	bool gone, other; /* unlink it; put another under its name */
+	const char *says; /* NULL: the open file is as good as before */
 } changes[] = {
 	{"extended", 12289, .says = "changed (size was 12288, is 12289)"},
 	{"truncated", 1, .says = "changed (size was 12288, is 1)"},

@@ -72,7 +72,9 @@ static void teardown(void)
 static int load(char *top, bool dense, struct source **ret, struct err *err)
 {
 	struct spec_layer layers[] = {{.path = base}, {.path = top}};
-	const struct spec spec = {.source = SOURCE_MEMORY, .layers = layers, .nlayers = 2,
+	const struct spec spec = {.source = SOURCE_MEMORY,
+				  .layers = layers,
+				  .nlayers = 2,
 				  .dense_diffs = dense};
 
 	return source_load(&spec, NULL, ret, err);
@@ -229,8 +231,7 @@ START_TEST(holes_not_told)
 		return;
 	ck_assert_int_gt(asprintf(&file, "%s/" SLOWDISK_FILE, mount), 0);
 	check_refused("told by nobody", file, false, "does not tell where its holes are");
-	check_refused("and said to have none", file, true,
-		      "(data of 262144 bytes in blocks of 0)");
+	check_refused("and said to have none", file, true, "(data of 262144 bytes in blocks of 0)");
 	ck_assert_int_eq(umount2(mount, MNT_DETACH), 0);
 	slowdisk_end(&disk);
 }

@@ -86,8 +86,9 @@ static int listen_at(const char *name)
 	int fd;
 
 	ck_assert_int_gt(asprintf(&path, "%s/%s", dir, name), 0);
-	ck_assert_msg(sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				  &fd, &err) == 0, "%s", err.msg);
+	ck_assert_msg(sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
+				  &err) == 0,
+		      "%s", err.msg);
 	return fd;
 }
 
@@ -125,7 +126,7 @@ static void send_old(struct scene *s)
 
 START_TEST(lost_when_nothing_can_be_read)
 {
-	void (*const how[])(struct scene *s) = {close_it, send_rubbish, send_old};
+	void (*const how[])(struct scene * s) = {close_it, send_rubbish, send_old};
 	int fds[CHAN_FDS_MAX], before = harness_count_fds(getpid());
 	struct chan_msg msg = {0};
 	struct scene s;
@@ -256,7 +257,8 @@ static void make_stale(const char *path)
 	int fd;
 
 	ck_assert_int_eq(sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				     &fd, &err), 0);
+				     &fd, &err),
+			 0);
 	close(fd);
 }
 
@@ -265,8 +267,9 @@ static void make_stream(const char *path)
 	struct err err;
 	int fd; /* open to the end of the test */
 
-	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				     &fd, &err), 0);
+	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
+				     &err),
+			 0);
 }
 
 static void (*const not_homes[])(const char *path) = {make_nothing, make_file, make_stale,
@@ -441,12 +444,15 @@ START_TEST(refuses_a_home_of_somebody_else)
 
 		close(stay[1]);
 		if (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY) ||
-		    sock_listen(s.l.reconnect_path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				&fd, &err) || write(ready[1], "x", 1) != 1)
+		    sock_listen(s.l.reconnect_path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER,
+				SOCK_KEEP_OWNER, &fd, &err) ||
+		    write(ready[1], "x", 1) != 1)
 			_exit(1);
 		/* Somebody did come, but stayed for nothing and left without a word. */
 		_exit(read(stay[0], &byte, 1) == 0 && (fd = accept_one(fd)) >= 0 &&
-		      recv(fd, &byte, 1, 0) == 0 ? 0 : 2);
+				      recv(fd, &byte, 1, 0) == 0
+			      ? 0
+			      : 2);
 	}
 	close(ready[1]);
 	ck_assert_int_eq(read(ready[0], &byte, 1), 1);

@@ -53,6 +53,7 @@ static unsigned score_of(const struct wset *s, uint32_t page)
 /* In any order, in any group; the first touch counts. */
 START_TEST(test_touches)
 {
+	/* clang-format off */
 	static const struct {
 		uint64_t page, us;
 		unsigned group;
@@ -60,6 +61,7 @@ START_TEST(test_touches)
 		{1023, 0, 0}, {0, 100, 0}, {700, 20000, 1}, {5, 5000000, 5}, {6, 5000001, 5},
 		{700, 6000000, 0}, {2, 9999999, 5},
 	};
+	/* clang-format on */
 	struct touch_log r;
 	struct fixture f;
 	struct wset old, new;
@@ -101,7 +103,7 @@ START_TEST(test_sorting)
 	ck_assert_int_eq(touch_log_merge(&r, &old, &none, BEGIN, &new, &err), 0);
 	for (size_t i = 0; i < new.n; i++) {
 		ck_assert(i == 0 || new.v[i].page > before);
-		before = (uint64_t)new.v[i].page + new.v[i].pages - 1;
+		before = (uint64_t) new.v[i].page + new.v[i].pages - 1;
 	}
 	ck_assert_uint_eq(before, UINT32_MAX);
 	wset_fini(&new);
@@ -183,6 +185,7 @@ END_TEST
 /* A member of the sample that somebody else installed: judged by when that began. */
 START_TEST(test_sample)
 {
+	/* clang-format off */
 	static const struct {
 		uint64_t begins_us; /* 0: never */
 		bool touched;
@@ -191,6 +194,7 @@ START_TEST(test_sample)
 		{0, false, 2}, {127999, false, 2}, {128000, false, 1}, {128000, true, 3},
 		{1, true, 3},
 	};
+	/* clang-format on */
 	const uint32_t page = sampled(77);
 	struct touch_log r;
 	struct fixture f;
