@@ -108,21 +108,13 @@ static int carry_out(struct restore *r, struct err *err)
 	return rc;
 }
 
-static void start_grace(struct restore *r, uint64_t us);
-
 static void on_grace(evutil_socket_t fd, short what, void *arg)
 {
-	struct restore *r = arg;
-	uint64_t now = now_us();
 	struct err err;
 
 	(void)fd;
 	(void)what;
-	/* The loop's clock is that of its last turn: its timers may be some milliseconds early. */
-	if (now < r->rec.stop_by_us)
-		start_grace(r, r->rec.stop_by_us - now);
-	else
-		carry_out(r, &err);
+	carry_out(arg, &err);
 }
 
 static void start_grace(struct restore *r, uint64_t us)

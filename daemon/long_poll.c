@@ -11,7 +11,6 @@ struct wait {
 	struct http_request *req;
 	const struct restore *restore;
 	struct event *deadline;
-	uint64_t until_us; /* that is */
 	struct wait_goal goal;
 };
 
@@ -40,16 +39,9 @@ static void finish(struct wait *w, bool late)
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
-	struct wait *w = arg;
-	uint64_t now = now_us();
-
 	(void)fd;
 	(void)what;
-	/* The loop's clock is that of its last turn: its timers may be some milliseconds early. */
-	if (now < w->until_us)
-		timer_add(w->deadline, w->until_us - now);
-	else
-		finish(w, true);
+	finish(arg, true);
 }
 
 static void on_gone(struct http_request *req, void *arg)
@@ -82,7 +74,6 @@ int long_poll_hold(struct long_polls *waits, struct http_request *req,
 		.req = req,
 		.restore = restore,
 		.deadline = evtimer_new(waits->base, on_deadline, w),
-		.until_us = now_us() + ms * TIMER_MS,
 		.goal = *goal,
 	};
 	timer_add(w->deadline, ms * TIMER_MS);

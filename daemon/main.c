@@ -13,6 +13,7 @@
 #include "daemon/notify.h"
 #include "daemon/selftest.h"
 #include "daemon/supervisor.h"
+#include "daemon/timer.h"
 
 /* Out of the build tree the worker lies beside us; installed, where configure said. */
 static void find_worker(struct conf *conf)
@@ -50,13 +51,16 @@ static void on_libevent_log(int severity, const char *text)
 
 static int serve(const struct conf *conf, struct err *err)
 {
-	struct event_base *base = event_base_new();
-	struct event *term = evsignal_new(base, SIGTERM, on_signal, base);
-	struct event *intr = evsignal_new(base, SIGINT, on_signal, base);
+	struct event_base *base = timer_base_new();
 	struct api_parts parts = {.base = base, .conf = conf};
+	struct event *term, *intr;
 	struct api *api = NULL;
 	int rc = -1;
 
+	if (!base)
+		return err_set(err, ERR_SYSTEM, "no event loop can be made");
+	term = evsignal_new(base, SIGTERM, on_signal, base);
+	intr = evsignal_new(base, SIGINT, on_signal, base);
 	event_add(term, NULL);
 	event_add(intr, NULL);
 	notify_open();

@@ -1,5 +1,5 @@
 /*
- * timer - how long an event waits, and its end: one unit, one way
+ * timer - the loop's clock: how long an event waits, in one unit and never too short
  */
 #ifndef UFFDD_TIMER_H
 #define UFFDD_TIMER_H
@@ -7,10 +7,17 @@
 #include "common/base.h"
 
 struct event;
+struct event_base;
 
 #define TIMER_MS ((uint64_t)1000)
 #define TIMER_S ((uint64_t)1000 * 1000)
 
+/*
+ * The loop of a process, owned by the caller; NULL: it cannot be had. Its clock is the one of
+ * now_us(): libevent's own choice is a clock that lags by up to a tick, so that a timer ends
+ * before its time.
+ */
+struct event_base *timer_base_new(void);
 /* Fires when it is ready, and in any case @us from now. Once, unless it is EV_PERSIST. */
 void timer_add(struct event *ev, uint64_t us);
 /* It is freed, and NULL from now on. Accepts one that is. */

@@ -109,6 +109,11 @@ static bool has_a_page(void *arg)
 	return has_pages(arg, 1);
 }
 
+static bool has_ten_pages(void *arg)
+{
+	return has_pages(arg, 10);
+}
+
 static void settle(const struct stage *s)
 {
 	for (int i = 0; i < SETTLED; i++)
@@ -272,8 +277,7 @@ START_TEST(bounded)
 	open_scene(PAGES, few, FEW);
 	begin(&s, "bounded", "\"zero_pages\":true,\"max_resident_bytes\":20971520", "",
 	      "--no-touch --hold");
-	for (int i = 0; i < SETTLED && !has_pages(&s, 10); i++)
-		stage_settle(&s);
+	stage_check(&s, harness_wait(has_ten_pages, &s, SCENE_MS), "no ten pages come");
 	settle(&s);
 	check_pages(&s, 10, false);
 	check_right(&s, "vmm-exited");

@@ -8,6 +8,7 @@
 #include "common/js.h"
 #include "daemon/conf.h"
 #include "daemon/store.h"
+#include "daemon/timer.h"
 
 static void parse(const struct apikit *k, const char *id, const char *tenant, uid_t uid,
 		  struct spec *ret)
@@ -71,7 +72,7 @@ int apikit_try(struct apikit *k, struct err *err)
 	struct api_parts parts = {.conf = &k->conf};
 
 	signal(SIGPIPE, SIG_IGN);
-	parts.base = k->base = event_base_new();
+	parts.base = k->base = timer_base_new();
 	ck_assert_msg(supervisor_new(k->base, &k->conf, &k->sup, err) == 0, "%s", err->msg);
 	parts.sup = k->sup;
 	parts.store = k->sup->store;

@@ -12,6 +12,7 @@
 
 #include "common/js.h"
 #include "daemon/restore.h"
+#include "daemon/timer.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -104,7 +105,7 @@ static inline void restorekit_open(struct restorekit *k, const char *members)
 	}
 	snprintf(path, sizeof(path), "%s/uffdd.db", k->dir);
 	ck_assert_msg(store_open(path, &k->store, &err) == 0, "%s", err.msg);
-	k->host.base = event_base_new();
+	k->host.base = timer_base_new();
 	k->host.journal = journal_new(k->host.base, k->store, &restorekit_journal, k);
 	k->host.leases = lease_scheduler_new(k->host.base, &k->host.conf, &restore_lease_hooks);
 	snprintf(k->host.boot_id, sizeof(k->host.boot_id), "this boot");

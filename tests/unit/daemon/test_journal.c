@@ -1,5 +1,6 @@
 /* test_journal - changes that the store can take later, and those that it never can */
 #include "daemon/journal.h"
+#include "daemon/timer.h"
 
 #include <event2/event.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static void begin(void)
 {
 	empty_dir();
 	rec = plain("a", 1);
-	base = event_base_new();
+	base = timer_base_new();
 	store = must_open();
 	journal = journal_new(base, store, &hooks, NULL);
 }

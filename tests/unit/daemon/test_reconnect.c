@@ -1,5 +1,6 @@
 /* test_reconnect - who comes to workers.sock, what it must say, and what becomes of it */
 #include "daemon/reconnect.h"
+#include "daemon/timer.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
@@ -65,7 +66,7 @@ static void begin(void)
 	memset(&told, 0, sizeof(told));
 	dir = harness_tmpdir();
 	ck_assert_int_gt(asprintf(&path, "%s/workers.sock", dir), 0);
-	base = event_base_new();
+	base = timer_base_new();
 	ck_assert_msg(pool_new(base, "/bin/true", 0, &pool, &err) == 0 &&
 			      reconnect_open(base, path, pool, &hooks, NULL, &reconnect, &err) == 0,
 		      "%s", err.msg);
