@@ -1,14 +1,15 @@
 #include "ctl/args.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <string.h>
 
+#include "common/parse.h"
 #include "common/proto.h"
 
 #define OPTIONS_MAX 48                         /* of a verb, and those of every verb */
 #define NAMED 256                              /* above every letter */
 #define UID_LARGEST ((uint64_t)UINT32_MAX - 1) /* the last value means "no user" */
+#define MODE_LARGEST 0777
 
 void args_init(struct args *args, int argc, char **argv, const struct args_option *global)
 {
@@ -27,22 +28,6 @@ void args_fini(struct args *args)
 	*args = (struct args){0};
 }
 
-bool args_u64(const char *text, uint64_t max, uint64_t *ret)
-{
-	unsigned long long v;
-	char *end;
-
-	/* strtoull alone takes blanks, signs and what does not fit. */
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	v = strtoull(text, &end, 10);
-	if (errno || *end || v > max)
-		return false;
-	*ret = v;
-	return true;
-}
-
 bool args_bytes(const char *text, uint64_t *ret)
 {
 	static const char suffixes[] = "KMG";
@@ -57,7 +42,7 @@ bool args_bytes(const char *text, uint64_t *ret)
 	memcpy(digits, text, len + 1);
 	if (suffix)
 		digits[len - 1] = '\0';
-	if (!args_u64(digits, INT64_MAX >> shift, &v))
+	if (!parse_u64(digits, 0, INT64_MAX >> shift, &v))
 		return false;
 	*ret = v << shift;
 	return true;
@@ -73,10 +58,10 @@ bool args_owner(const char *text, uint64_t *ret_uid, uint64_t *ret_gid, bool *re
 		return false;
 	memcpy(uid, text, len);
 	uid[len] = '\0';
-	if (!args_u64(uid, UID_LARGEST, ret_uid))
+	if (!parse_u64(uid, 0, UID_LARGEST, ret_uid))
 		return false;
 	*ret_have_gid = colon != NULL;
-	return !colon || args_u64(colon + 1, UID_LARGEST, ret_gid);
+	return !colon || parse_u64(colon + 1, 0, UID_LARGEST, ret_gid);
 }
 
 static bool ok_text(const char *value)
@@ -98,7 +83,7 @@ static bool ok_uid(const char *value)
 {
 	uint64_t v;
 
-	return args_u64(value, UID_LARGEST, &v);
+	return parse_u64(value, 0, UID_LARGEST, &v);
 }
 
 static bool ok_owner(const char *value)
@@ -111,16 +96,16 @@ static bool ok_owner(const char *value)
 
 static bool ok_mode(const char *value)
 {
-	size_t len = strlen(value);
+	uint32_t mode;
 
-	return strspn(value, "01234567") == len && (len == 3 || (len == 4 && value[0] == '0'));
+	return parse_octal(value, MODE_LARGEST, &mode);
 }
 
 static bool ok_u64(const char *value)
 {
 	uint64_t v;
 
-	return args_u64(value, INT64_MAX, &v);
+	return parse_u64(value, 0, INT64_MAX, &v);
 }
 
 static bool ok_bytes(const char *value)
@@ -154,7 +139,7 @@ static const struct {
 	[ARGS_GOAL] = {ok_goal, "waiting, serving, recovering, ended, failed or complete"},
 	[ARGS_UID] = {ok_uid, "a user number"},
 	[ARGS_OWNER] = {ok_owner, "numbers as UID or UID:GID"},
-	[ARGS_MODE] = {ok_mode, "three octal digits such as 0660"},
+	[ARGS_MODE] = {ok_mode, "octal digits such as 0660, at most 0777"},
 	[ARGS_U64] = {ok_u64, "a number"},
 	[ARGS_BYTES] = {ok_bytes, "a number of bytes such as 65536, 64K, 200M or 1G"},
 	[ARGS_DURATION] = {ok_duration, "a time such as 500ms, 30s or 2m, at most 24h"},

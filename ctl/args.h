@@ -62,8 +62,7 @@ int args_rest(struct args *args, const struct args_option *own, struct err *err)
 /* The value of option @name of @table, "" for a flag, NULL if it was not given. */
 const char *args_get(const struct args *args, const struct args_option *table, const char *name);
 
-/* Decimal, nothing else, at most @max. */
-bool args_u64(const char *text, uint64_t max, uint64_t *ret);
+/* A number, or one with K, M or G behind it: units of 1024. */
 bool args_bytes(const char *text, uint64_t *ret);
 /* UID[:GID]; *ret_have_gid tells whether there was a GID. */
 bool args_owner(const char *text, uint64_t *ret_uid, uint64_t *ret_gid, bool *ret_have_gid);

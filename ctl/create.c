@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/parse.h"
 #include "ctl/render.h"
 
 const struct args_option create_options[] = {
@@ -201,7 +202,7 @@ static int fill_body(const struct args *args, struct json_object *body, struct e
 	}
 	if (get(args, "socket-owner"))
 		add_owner(body, get(args, "socket-owner"));
-	if (get(args, "peer-uid") && args_u64(get(args, "peer-uid"), UINT32_MAX, &n))
+	if (get(args, "peer-uid") && parse_u64(get(args, "peer-uid"), 0, UINT32_MAX, &n))
 		js_add_u64(section(body, "peer"), "uid", n);
 	if (get(args, "rate") && args_bytes(get(args, "rate"), &n))
 		js_add_u64(section(body, "prefetch"), "rate_bytes_per_s", n);

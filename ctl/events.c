@@ -1,5 +1,6 @@
 #include "ctl/events.h"
 
+#include "common/parse.h"
 #include "ctl/member.h"
 #include "ctl/render.h"
 
@@ -65,7 +66,7 @@ int events_run(struct ctl *ctl)
 	struct err err;
 
 	if (after)
-		args_u64(after, INT64_MAX, &stream.last_seq);
+		parse_u64(after, 0, INT64_MAX, &stream.last_seq);
 	build_target(ctl, &stream, target);
 	if (client_call(&ctl->client, &req, &none, &err) < 0)
 		return ctl_fail(ctl, &err);

@@ -177,7 +177,7 @@ bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npee
 	close_fd(&r->hold.old_worker);
 	r->worker = w;
 	worker_own(w, r->host->worker_hooks, r);
-	acceptor_open(&r->hold.acceptor, listen_fd, npeers, r->rec.state == STATE_WAITING);
+	restore_listen(r, listen_fd, npeers);
 	restore_served(r);
 	slot_event(&r->slot, SLOT_REATTACH);
 	restore_known(r);

@@ -17,7 +17,7 @@ void adopt_row(struct restore *r);
 void adopt_cut(struct restore *r, int *pidfd);
 /*
  * A worker says that it serves @r; false: it is not the one of the row.
- * @listen_fd, @npeers: see acceptor_open()
+ * @listen_fd, @npeers: see restore_listen()
  */
 bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npeers);
 

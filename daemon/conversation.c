@@ -50,7 +50,7 @@ static const char *on_ready(struct restore *r, const struct chan_msg *msg, int *
 	slot_event(&r->slot, SLOT_LOADED);
 	restore_known(r);
 	restore_wset_give(r);
-	acceptor_open(&r->hold.acceptor, &fds[0], 0, r->rec.state == STATE_WAITING);
+	restore_listen(r, &fds[0], 0);
 	recover_done(r);
 	return NULL;
 }

@@ -96,7 +96,7 @@ void creation_done(struct restore *r, const struct chan_ready *ready, int *liste
 	restore_known(r);
 	/* Before anybody can start a VMM. */
 	restore_wset_give(r);
-	acceptor_open(&r->hold.acceptor, listen_fd, 0, r->rec.state == STATE_WAITING);
+	restore_listen(r, listen_fd, 0);
 	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", r->rec.id, r->rec.tenant,
 		 (unsigned long long)r->rec.size_bytes, r->rec.worker_pid);
 	answer(r, NULL);

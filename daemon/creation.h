@@ -18,7 +18,7 @@ int creation_begin(struct host *host, const char *id, struct spec *spec,
 		   const struct sock_peer *caller, struct restore **ret, struct err *err);
 /*
  * Its worker has loaded the snapshot: into the store, and who waits for it is told; or it has
- * failed after all. @listen_fd: see acceptor_open()
+ * failed after all. @listen_fd: see restore_listen()
  */
 void creation_done(struct restore *r, const struct chan_ready *ready, int *listen_fd);
 /* Nothing was created: who waits for it is told why, and @r is freed. */

@@ -170,8 +170,7 @@ struct restore *orphan_new(struct host *host, const struct reconnect_guest *gues
 	worker_own(r->worker, host->worker_hooks, r);
 	slot_event(&r->slot, SLOT_REATTACH);
 	restore_wset_ready(r, &guest->proof->key);
-	acceptor_open(&r->hold.acceptor, guest->listen_fd, guest->reattach->npeers,
-		      r->rec.state == STATE_WAITING);
+	restore_listen(r, guest->listen_fd, guest->reattach->npeers);
 	return r;
 }
 

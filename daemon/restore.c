@@ -135,6 +135,11 @@ bool restore_fail(struct restore *r, const char *reason)
 
 /* ---- its worker and its VMM ---- */
 
+void restore_listen(struct restore *r, int *listen_fd, size_t npeers)
+{
+	acceptor_open(&r->hold.acceptor, listen_fd, npeers, r->rec.state == STATE_WAITING);
+}
+
 void restore_known(struct restore *r)
 {
 	struct chan_msg msg = {0};

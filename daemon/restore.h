@@ -96,6 +96,13 @@ bool restore_fail(struct restore *r, const char *reason);
 void restore_connected(struct restore *r, const struct chan_connected *c, int pidfd);
 /* Who handed a userfaultfd over, into the record; @pidfd as above. */
 void restore_note_vmm(struct restore *r, uint32_t pid, uint32_t uid, int pidfd);
+/*
+ * The worker is ready: from now on the supervisor accepts connections to the UFFD socket, as
+ * long as the VMM is still to come.
+ * @listen_fd: the listening socket, taken if it is one; -1: none
+ * @npeers: connections that the worker has and will hand over (0 for a new worker)
+ */
+void restore_listen(struct restore *r, int *listen_fd, size_t npeers);
 /* The store has it: its worker is told. */
 void restore_known(struct restore *r);
 

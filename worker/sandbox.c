@@ -58,9 +58,6 @@ static const int serving[] = {
 #ifdef SYS_poll
 	SYS_poll,
 #endif
-#ifdef SYS_epoll_wait
-	SYS_epoll_wait,
-#endif
 #ifdef SYS_unlink
 	SYS_unlink,
 #endif

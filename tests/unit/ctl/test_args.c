@@ -33,6 +33,8 @@ static const struct {
 	{"--snapshot /s --socket u.sock --socket-mode 0600 --socket-owner 123:100 --peer-uid 123",
 	 "{'snapshot':{'dir':'/s'},'socket':{'path':'@/u.sock','mode':'0600','uid':123,'gid':100},"
 	 "'peer':{'uid':123}}"},
+	{"--snapshot /s --socket-mode 00660",
+	 "{'snapshot':{'dir':'/s'},'socket':{'mode':'00660'}}"},
 	{"--snapshot /s --working-set w --prefetch working-set",
 	 "{'snapshot':{'dir':'/s'},'working_set':{'path':'@/w'},'prefetch':{'mode':'working-set'}}"},
 	{"--snapshot /s --no-record --working-set /w",
@@ -173,7 +175,7 @@ static const struct {
 	{"working-set", "ID is missing"},
 	{"create --snapshot ''", "--snapshot wants a value that is not empty"},
 	{"create --snapshot /s --id -x", "--id wants letters"},
-	{"create --snapshot /s --socket-mode 888", "--socket-mode wants three octal digits"},
+	{"create --snapshot /s --socket-mode 888", "--socket-mode wants octal digits"},
 	{"create --snapshot /s --socket-mode 4755", "--socket-mode wants"},
 	{"create --snapshot /s --socket-owner root", "--socket-owner wants numbers"},
 	{"create --snapshot /s --socket-owner 1:", "--socket-owner wants"},
