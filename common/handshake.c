@@ -10,24 +10,22 @@
 #include "common/js.h"
 
 /* 0: not said. Some forks write a member that they do not use, as 0 or null. */
-static int get_size(struct json_object *o, const char *name, const char *key, uint64_t *ret,
-		    struct err *err)
+static int get_size(struct js_at at, const char *key, uint64_t *ret, struct err *err)
 {
 	struct json_object *value = NULL;
 	bool have;
 
 	*ret = 0;
-	if (json_object_object_get_ex(o, key, &value) && !value)
+	if (json_object_object_get_ex(at.o, key, &value) && !value)
 		return 0;
-	return js_u64(o, name, key, 0, UINT64_MAX, ret, &have, err);
+	return js_u64(at, key, UINT64_MAX, ret, &have, err);
 }
 
-static int parse_page_size(struct json_object *o, const char *name, uint64_t *ret, struct err *err)
+static int parse_page_size(struct js_at at, uint64_t *ret, struct err *err)
 {
 	uint64_t size, kib;
 
-	if (get_size(o, name, "page_size", &size, err) ||
-	    get_size(o, name, "page_size_kib", &kib, err))
+	if (get_size(at, "page_size", &size, err) || get_size(at, "page_size_kib", &kib, err))
 		return -1;
 	/* No page has so few bytes. */
 	if (kib == PAGE_4K >> 10 || kib == PAGE_2M >> 10)
@@ -36,7 +34,7 @@ static int parse_page_size(struct json_object *o, const char *name, uint64_t *re
 		return err_set(err, ERR_PEER,
 			       "%s: page_size %" PRIu64 " and page_size_kib %" PRIu64
 			       " (in bytes, too) differ",
-			       name, size, kib);
+			       at.path, size, kib);
 	*ret = size ? size : kib ? kib : PAGE_4K;
 	return 0;
 }
@@ -46,14 +44,15 @@ static int parse_region(struct json_object *o, size_t i, struct regions *r, stru
 	struct region *region = &r->v[i];
 	uint64_t page_bytes = 0;
 	char name[32];
+	const struct js_at at = {o, name};
 
 	snprintf(name, sizeof(name), "region %zu", i);
 	if (!json_object_is_type(o, json_type_object))
 		return err_set(err, ERR_PEER, "%s is not an object", name);
-	if (js_u64(o, name, "base_host_virt_addr", 0, UINT64_MAX, &region->base, NULL, err) ||
-	    js_u64(o, name, "size", 0, UINT64_MAX, &region->size, NULL, err) ||
-	    js_u64(o, name, "offset", 0, UINT64_MAX, &region->offset, NULL, err) ||
-	    parse_page_size(o, name, &page_bytes, err))
+	if (js_u64(at, "base_host_virt_addr", UINT64_MAX, &region->base, NULL, err) ||
+	    js_u64(at, "size", UINT64_MAX, &region->size, NULL, err) ||
+	    js_u64(at, "offset", UINT64_MAX, &region->offset, NULL, err) ||
+	    parse_page_size(at, &page_bytes, err))
 		return -1;
 	if (i > 0 && page_bytes != r->page_bytes)
 		return err_set(err, ERR_PEER, "%s has page size %" PRIu64 ", region 0 has %" PRIu64,
@@ -92,7 +91,7 @@ static int find_array(struct json_object *message, struct json_object **ret, str
 		if (found)
 			return err_set(err, ERR_PEER, "both \"%s\" and \"%s\"", names[0], names[1]);
 		found = true;
-		if (js_array(message, "", names[i], SIZE_MAX, ret, NULL, err))
+		if (js_array((struct js_at){message, ""}, names[i], SIZE_MAX, ret, NULL, err))
 			return -1;
 	}
 	if (!found)

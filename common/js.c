@@ -120,8 +120,8 @@ struct json_object *js_parse_arriving(const char *text, size_t len, bool *ret_mo
 
 /* Where a value is, for look-up and for error texts. */
 struct field {
-	struct json_object *o;
-	const char *path, *key;
+	struct js_at at;
+	const char *key;
 	bool required;
 };
 
@@ -129,7 +129,7 @@ struct field {
 __attribute__((format(printf, 3, 4))) static int field_err(const struct field *f, struct err *err,
 							   const char *fmt, ...)
 {
-	const char *dot = *f->path && *f->key != '[' ? "." : "";
+	const char *dot = *f->at.path && *f->key != '[' ? "." : "";
 	char what[160], key[JSCAN_SHOWN_MAX];
 	va_list ap;
 
@@ -137,7 +137,7 @@ __attribute__((format(printf, 3, 4))) static int field_err(const struct field *f
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	jscan_shown(key, f->key);
-	return err_set(err, ERR_INVALID, "%s%s%s: %s", f->path, dot, key, what);
+	return err_set(err, ERR_INVALID, "%s%s%s: %s", f->at.path, dot, key, what);
 }
 
 /* NULL in *ret when the member is absent and may be. */
@@ -150,7 +150,7 @@ static int member(const struct field *f, enum json_type type, struct json_object
 		[json_type_string] = "a string",
 	};
 	struct json_object *value = NULL;
-	bool found = json_object_object_get_ex(f->o, f->key, &value);
+	bool found = json_object_object_get_ex(f->at.o, f->key, &value);
 
 	if (!found && f->required)
 		return field_err(f, err, "is missing");
@@ -181,10 +181,10 @@ static int done(bool *have, struct json_object *value)
 	return 0;
 }
 
-int js_string(struct json_object *o, const char *path, const char *key, size_t max_len,
-	      const char **ret, bool *have, struct err *err)
+int js_string(struct js_at at, const char *key, size_t max_len, const char **ret, bool *have,
+	      struct err *err)
 {
-	const struct field f = {o, path, key, .required = !have};
+	const struct field f = {at, key, .required = !have};
 	struct json_object *value = NULL;
 
 	if (member(&f, json_type_string, &value, err) < 0)
@@ -194,12 +194,11 @@ int js_string(struct json_object *o, const char *path, const char *key, size_t m
 	return done(have, value);
 }
 
-int js_string_at(struct json_object *array, const char *path, size_t i, size_t max_len,
-		 const char **ret, struct err *err)
+int js_string_at(struct js_at at, size_t i, size_t max_len, const char **ret, struct err *err)
 {
-	struct json_object *value = json_object_array_get_idx(array, i);
+	struct json_object *value = json_object_array_get_idx(at.o, i);
 	char index[32];
-	const struct field f = {array, path, index, .required = true};
+	const struct field f = {at, index, .required = true};
 
 	snprintf(index, sizeof(index), "[%zu]", i);
 	if (!json_object_is_type(value, json_type_string))
@@ -207,10 +206,10 @@ int js_string_at(struct json_object *array, const char *path, size_t i, size_t m
 	return check_string(&f, value, max_len, ret, err);
 }
 
-int js_u64(struct json_object *o, const char *path, const char *key, uint64_t min, uint64_t max,
-	   uint64_t *ret, bool *have, struct err *err)
+int js_u64(struct js_at at, const char *key, uint64_t max, uint64_t *ret, bool *have,
+	   struct err *err)
 {
-	const struct field f = {o, path, key, .required = !have};
+	const struct field f = {at, key, .required = !have};
 	struct json_object *value = NULL;
 	uint64_t v;
 
@@ -218,17 +217,16 @@ int js_u64(struct json_object *o, const char *path, const char *key, uint64_t mi
 		return -1;
 	if (value) {
 		v = json_object_get_uint64(value);
-		if (json_object_get_int64(value) < 0 || v < min || v > max)
-			return field_err(&f, err, "must be from %" PRIu64 " to %" PRIu64, min, max);
+		if (json_object_get_int64(value) < 0 || v > max)
+			return field_err(&f, err, "must be from 0 to %" PRIu64, max);
 		*ret = v;
 	}
 	return done(have, value);
 }
 
-int js_bool(struct json_object *o, const char *path, const char *key, bool *ret, bool *have,
-	    struct err *err)
+int js_bool(struct js_at at, const char *key, bool *ret, bool *have, struct err *err)
 {
-	const struct field f = {o, path, key, .required = !have};
+	const struct field f = {at, key, .required = !have};
 	struct json_object *value = NULL;
 
 	if (member(&f, json_type_boolean, &value, err) < 0)
@@ -238,10 +236,10 @@ int js_bool(struct json_object *o, const char *path, const char *key, bool *ret,
 	return done(have, value);
 }
 
-int js_object(struct json_object *o, const char *path, const char *key, struct json_object **ret,
-	      bool *have, struct err *err)
+int js_object(struct js_at at, const char *key, struct json_object **ret, bool *have,
+	      struct err *err)
 {
-	const struct field f = {o, path, key, .required = !have};
+	const struct field f = {at, key, .required = !have};
 	struct json_object *value = NULL;
 
 	if (member(&f, json_type_object, &value, err) < 0)
@@ -251,10 +249,10 @@ int js_object(struct json_object *o, const char *path, const char *key, struct j
 	return done(have, value);
 }
 
-int js_array(struct json_object *o, const char *path, const char *key, size_t max_len,
-	     struct json_object **ret, bool *have, struct err *err)
+int js_array(struct js_at at, const char *key, size_t max_len, struct json_object **ret, bool *have,
+	     struct err *err)
 {
-	const struct field f = {o, path, key, .required = !have};
+	const struct field f = {at, key, .required = !have};
 	struct json_object *value = NULL;
 
 	if (member(&f, json_type_array, &value, err) < 0)
@@ -266,14 +264,14 @@ int js_array(struct json_object *o, const char *path, const char *key, size_t ma
 	return done(have, value);
 }
 
-int js_duration(struct json_object *o, const char *path, const char *key, uint64_t max_ms,
-		uint64_t *ret_ms, bool *have, struct err *err)
+int js_duration(struct js_at at, const char *key, uint64_t max_ms, uint64_t *ret_ms, bool *have,
+		struct err *err)
 {
-	const struct field f = {o, path, key, .required = !have};
+	const struct field f = {at, key, .required = !have};
 	const char *text = NULL;
 	uint64_t ms;
 
-	if (js_string(o, path, key, DURATION_TEXT_MAX, &text, have, err) < 0)
+	if (js_string(at, key, DURATION_TEXT_MAX, &text, have, err) < 0)
 		return -1;
 	if (!text)
 		return 0;
@@ -285,11 +283,11 @@ int js_duration(struct json_object *o, const char *path, const char *key, uint64
 	return 0;
 }
 
-int js_known(struct json_object *o, const char *path, const char *const *keys, struct err *err)
+int js_known(struct js_at at, const char *const *keys, struct err *err)
 {
-	json_object_object_foreach(o, key, value)
+	json_object_object_foreach(at.o, key, value)
 	{
-		const struct field f = {o, path, key, .required = true};
+		const struct field f = {at, key, .required = true};
 		size_t i = 0;
 
 		(void)value;

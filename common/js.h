@@ -42,30 +42,33 @@ static inline void cleanup_json_fn(struct json_object **o)
 }
 #define cleanup_json __attribute__((cleanup(cleanup_json_fn)))
 
+/* An object, or an array, and its place for error texts: "snapshot", or "" at the top. */
+struct js_at {
+	struct json_object *o;
+	const char *path;
+};
+
 /*
- * Getters for members of an object. @path is the object's own place for error
- * texts ("snapshot", or "" at the top): errors read "snapshot.dir: must be …".
+ * Getters for members of the object @at. Errors read "snapshot.dir: must be …".
  * @have (may be NULL, then the member is required) tells whether it was there.
- * Outputs are untouched when the member is absent.
+ * Outputs are untouched when the member is absent. Integers are from 0 to @max.
  */
-int js_string(struct json_object *o, const char *path, const char *key, size_t max_len,
-	      const char **ret, bool *have, struct err *err);
-int js_u64(struct json_object *o, const char *path, const char *key, uint64_t min, uint64_t max,
-	   uint64_t *ret, bool *have, struct err *err);
-int js_bool(struct json_object *o, const char *path, const char *key, bool *ret, bool *have,
-	    struct err *err);
-int js_object(struct json_object *o, const char *path, const char *key, struct json_object **ret,
-	      bool *have, struct err *err);
-int js_array(struct json_object *o, const char *path, const char *key, size_t max_len,
-	     struct json_object **ret, bool *have, struct err *err);
-/* Element @i of an array; @path is the array's: "snapshot.memory[1]: must be …". */
-int js_string_at(struct json_object *array, const char *path, size_t i, size_t max_len,
-		 const char **ret, struct err *err);
+int js_string(struct js_at at, const char *key, size_t max_len, const char **ret, bool *have,
+	      struct err *err);
+int js_u64(struct js_at at, const char *key, uint64_t max, uint64_t *ret, bool *have,
+	   struct err *err);
+int js_bool(struct js_at at, const char *key, bool *ret, bool *have, struct err *err);
+int js_object(struct js_at at, const char *key, struct json_object **ret, bool *have,
+	      struct err *err);
+int js_array(struct js_at at, const char *key, size_t max_len, struct json_object **ret, bool *have,
+	     struct err *err);
+/* Element @i of the array @at: "snapshot.memory[1]: must be …". */
+int js_string_at(struct js_at at, size_t i, size_t max_len, const char **ret, struct err *err);
 /* "30s", "500ms", "2m", "1h" → milliseconds. */
-int js_duration(struct json_object *o, const char *path, const char *key, uint64_t max_ms,
-		uint64_t *ret_ms, bool *have, struct err *err);
-/* Every key of @o is in the NULL-ended list, or ERR_INVALID names the stranger. */
-int js_known(struct json_object *o, const char *path, const char *const *keys, struct err *err);
+int js_duration(struct js_at at, const char *key, uint64_t max_ms, uint64_t *ret_ms, bool *have,
+		struct err *err);
+/* Every key of the object is in the NULL-ended list, or ERR_INVALID names the stranger. */
+int js_known(struct js_at at, const char *const *keys, struct err *err);
 
 /* Builders; the object owns the new member. Bytes that are not UTF-8 become U+FFFD. */
 void js_add_string(struct json_object *o, const char *key, const char *value); /* NULL → null */

@@ -58,7 +58,7 @@ static int find_word(const struct words *words, const char *name)
 	return -1;
 }
 
-static int word_err(const struct words *words, const char *path, const char *key, struct err *err)
+static int word_err(const struct words *words, struct js_at at, const char *key, struct err *err)
 {
 	char list[128] = "";
 	size_t len = 0;
@@ -66,25 +66,25 @@ static int word_err(const struct words *words, const char *path, const char *key
 	for (size_t i = 0; i < words->count && len < sizeof(list); i++)
 		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s\"%s\"", i ? ", " : "",
 					words->names[i]);
-	return err_set(err, ERR_INVALID, "%s%s%s: must be one of %s", path, *path ? "." : "", key,
-		       list);
+	return err_set(err, ERR_INVALID, "%s%s%s: must be one of %s", at.path, *at.path ? "." : "",
+		       key, list);
 }
 
 /* *ret stays when the member is absent. */
-static int get_word(struct json_object *o, const char *path, const char *key,
-		    const struct words *words, int *ret, struct err *err)
+static int get_word(struct js_at at, const char *key, const struct words *words, int *ret,
+		    struct err *err)
 {
 	const char *name = NULL;
 	bool have;
 	int i;
 
-	if (js_string(o, path, key, WORD_MAX, &name, &have, err) < 0)
+	if (js_string(at, key, WORD_MAX, &name, &have, err) < 0)
 		return -1;
 	if (!have)
 		return 0;
 	i = find_word(words, name);
 	if (i < 0)
-		return word_err(words, path, key, err);
+		return word_err(words, at, key, err);
 	*ret = i;
 	return 0;
 }
@@ -96,27 +96,38 @@ static int check_absolute(const char *field, const char *path, struct err *err)
 	return 0;
 }
 
-static int get_path(struct json_object *o, const char *path, const char *key, char **ret,
-		    struct err *err)
+static int get_path(struct js_at at, const char *key, char **ret, struct err *err)
 {
 	const char *text;
 	char field[64];
 
-	if (js_string(o, path, key, SPEC_PATH_MAX, &text, NULL, err) < 0)
+	if (js_string(at, key, SPEC_PATH_MAX, &text, NULL, err) < 0)
 		return -1;
-	snprintf(field, sizeof(field), "%s.%s", path, key);
+	snprintf(field, sizeof(field), "%s.%s", at.path, key);
 	if (check_absolute(field, text, err) < 0)
 		return -1;
 	*ret = strdup(text);
 	return *ret ? 0 : err_sys(err, "%s", field);
 }
 
-static int parse_tenant(struct json_object *body, struct spec *spec, struct err *err)
+/* A member that is an object and may have these keys; ret->o is NULL when it is absent. */
+static int get_section(struct js_at body, const char *key, const char *const *keys,
+		       struct js_at *ret, struct err *err)
+{
+	bool have;
+
+	*ret = (struct js_at){.path = key};
+	if (js_object(body, key, &ret->o, &have, err) < 0)
+		return -1;
+	return have ? js_known(*ret, keys, err) : 0;
+}
+
+static int parse_tenant(struct js_at body, struct spec *spec, struct err *err)
 {
 	const char *name;
 	bool have;
 
-	if (js_string(body, "", "tenant", PROTO_ID_MAX, &name, &have, err) < 0)
+	if (js_string(body, "tenant", PROTO_ID_MAX, &name, &have, err) < 0)
 		return -1;
 	if (!have)
 		return 0;
@@ -166,6 +177,7 @@ static int sort_layers(struct spec *spec, struct err *err)
 
 static int parse_layers(struct json_object *layers, struct spec *spec, struct err *err)
 {
+	const struct js_at at = {layers, "snapshot.layers"};
 	int n = json_object_object_length(layers);
 
 	if (n > SPEC_LAYERS_MAX)
@@ -178,7 +190,7 @@ static int parse_layers(struct json_object *layers, struct spec *spec, struct er
 
 		(void)value;
 		if (parse_build(key, layer->build, err) < 0 ||
-		    get_path(layers, "snapshot.layers", key, &layer->path, err) < 0)
+		    get_path(at, key, &layer->path, err) < 0)
 			return -1;
 		spec->nlayers++;
 	}
@@ -187,6 +199,7 @@ static int parse_layers(struct json_object *layers, struct spec *spec, struct er
 
 static int parse_memory(struct json_object *array, struct spec *spec, struct err *err)
 {
+	const struct js_at at = {array, "snapshot.memory"};
 	size_t n = json_object_array_length(array);
 
 	if (n == 0)
@@ -196,10 +209,9 @@ static int parse_memory(struct json_object *array, struct spec *spec, struct err
 		const char *text;
 		char field[64];
 
-		if (js_string_at(array, "snapshot.memory", spec->nlayers, SPEC_PATH_MAX, &text,
-				 err) < 0)
+		if (js_string_at(at, spec->nlayers, SPEC_PATH_MAX, &text, err) < 0)
 			return -1;
-		snprintf(field, sizeof(field), "snapshot.memory[%zu]", spec->nlayers);
+		snprintf(field, sizeof(field), "%s[%zu]", at.path, spec->nlayers);
 		if (check_absolute(field, text, err) < 0)
 			return -1;
 		spec->layers[spec->nlayers].path = strdup(text);
@@ -209,19 +221,20 @@ static int parse_memory(struct json_object *array, struct spec *spec, struct err
 	return 0;
 }
 
-static int parse_snapshot(struct json_object *body, struct spec *spec, struct err *err)
+static int parse_snapshot(struct js_at body, struct spec *spec, struct err *err)
 {
-	struct json_object *o, *layers = NULL, *memory = NULL;
+	struct json_object *layers = NULL, *memory = NULL;
+	struct js_at at = {.path = "snapshot"};
 	bool dir, header, have, dense;
 
-	if (js_object(body, "", "snapshot", &o, NULL, err) < 0 ||
-	    js_known(o, "snapshot", snapshot_keys, err) < 0 ||
-	    js_object(o, "snapshot", "layers", &layers, &have, err) < 0 ||
-	    js_array(o, "snapshot", "memory", SPEC_LAYERS_MAX, &memory, &have, err) < 0 ||
-	    js_bool(o, "snapshot", "dense_diffs", &spec->dense_diffs, &dense, err) < 0)
+	if (js_object(body, at.path, &at.o, NULL, err) < 0 ||
+	    js_known(at, snapshot_keys, err) < 0 ||
+	    js_object(at, "layers", &layers, &have, err) < 0 ||
+	    js_array(at, "memory", SPEC_LAYERS_MAX, &memory, &have, err) < 0 ||
+	    js_bool(at, "dense_diffs", &spec->dense_diffs, &dense, err) < 0)
 		return -1;
-	dir = json_object_object_get_ex(o, "dir", NULL);
-	header = json_object_object_get_ex(o, "header", NULL);
+	dir = json_object_object_get_ex(at.o, "dir", NULL);
+	header = json_object_object_get_ex(at.o, "header", NULL);
 	if (dir + (header || layers) + (memory != NULL) != 1)
 		return err_set(err, ERR_INVALID,
 			       "snapshot: must have exactly one of \"dir\", \"header\" with "
@@ -230,7 +243,7 @@ static int parse_snapshot(struct json_object *body, struct spec *spec, struct er
 		return err_set(err, ERR_INVALID, "snapshot.dense_diffs: goes with \"memory\" only");
 	if (dir) {
 		spec->source = SOURCE_DIR;
-		return get_path(o, "snapshot", "dir", &spec->path, err);
+		return get_path(at, "dir", &spec->path, err);
 	}
 	if (memory) {
 		spec->source = SOURCE_MEMORY;
@@ -240,17 +253,16 @@ static int parse_snapshot(struct json_object *body, struct spec *spec, struct er
 	if (!layers)
 		return err_set(err, ERR_INVALID,
 			       "snapshot.layers: is missing, \"header\" needs it");
-	if (get_path(o, "snapshot", "header", &spec->path, err) < 0)
+	if (get_path(at, "header", &spec->path, err) < 0)
 		return -1;
 	return parse_layers(layers, spec, err);
 }
 
-static int get_uid(struct json_object *o, const char *path, const char *key, uint32_t *ret,
-		   bool *have, struct err *err)
+static int get_uid(struct js_at at, const char *key, uint32_t *ret, bool *have, struct err *err)
 {
 	uint64_t v = 0;
 
-	if (js_u64(o, path, key, 0, ID_MAX, &v, have, err) < 0)
+	if (js_u64(at, key, ID_MAX, &v, have, err) < 0)
 		return -1;
 	*ret = (uint32_t)v;
 	return 0;
@@ -268,21 +280,20 @@ static int parse_mode(const char *text, uint32_t *ret, struct err *err)
 	return 0;
 }
 
-static int parse_socket(struct json_object *body, struct spec *spec, struct err *err)
+static int parse_socket(struct js_at body, struct spec *spec, struct err *err)
 {
 	const char *path = NULL, *mode = NULL;
-	struct json_object *o;
+	struct js_at at;
 	bool have;
 
-	if (js_object(body, "", "socket", &o, &have, err) < 0)
+	if (get_section(body, "socket", socket_keys, &at, err) < 0)
 		return -1;
-	if (!have)
+	if (!at.o)
 		return 0;
-	if (js_known(o, "socket", socket_keys, err) < 0 ||
-	    js_string(o, "socket", "path", PROTO_SUN_MAX, &path, &have, err) < 0 ||
-	    js_string(o, "socket", "mode", WORD_MAX, &mode, &have, err) < 0 ||
-	    get_uid(o, "socket", "uid", &spec->socket_uid, &spec->have_socket_uid, err) < 0 ||
-	    get_uid(o, "socket", "gid", &spec->socket_gid, &spec->have_socket_gid, err) < 0)
+	if (js_string(at, "path", PROTO_SUN_MAX, &path, &have, err) < 0 ||
+	    js_string(at, "mode", WORD_MAX, &mode, &have, err) < 0 ||
+	    get_uid(at, "uid", &spec->socket_uid, &spec->have_socket_uid, err) < 0 ||
+	    get_uid(at, "gid", &spec->socket_gid, &spec->have_socket_gid, err) < 0)
 		return -1;
 	if (mode && parse_mode(mode, &spec->socket_mode, err) < 0)
 		return -1;
@@ -292,69 +303,62 @@ static int parse_socket(struct json_object *body, struct spec *spec, struct err 
 	return 0;
 }
 
-static int parse_peer(struct json_object *body, struct spec *spec, struct err *err)
+static int parse_peer(struct js_at body, struct spec *spec, struct err *err)
 {
-	struct json_object *o;
-	bool have;
+	struct js_at at;
 
-	if (js_object(body, "", "peer", &o, &have, err) < 0)
+	if (get_section(body, "peer", peer_keys, &at, err) < 0)
 		return -1;
-	if (!have)
+	if (!at.o)
 		return 0;
-	if (js_known(o, "peer", peer_keys, err) < 0)
-		return -1;
-	return get_uid(o, "peer", "uid", &spec->peer_uid, &spec->have_peer_uid, err);
+	return get_uid(at, "uid", &spec->peer_uid, &spec->have_peer_uid, err);
 }
 
-static int parse_prefetch(struct json_object *body, struct spec *spec, struct err *err)
+static int parse_prefetch(struct js_at body, struct spec *spec, struct err *err)
 {
-	struct json_object *o;
 	int mode = PREFETCH_ALL;
+	struct js_at at;
 	bool have;
 
-	if (js_object(body, "", "prefetch", &o, &have, err) < 0)
+	if (get_section(body, "prefetch", prefetch_keys, &at, err) < 0)
 		return -1;
-	if (!have)
+	if (!at.o)
 		return 0;
-	if (js_known(o, "prefetch", prefetch_keys, err) < 0 ||
-	    get_word(o, "prefetch", "mode", &prefetch_words, &mode, err) < 0)
+	if (get_word(at, "mode", &prefetch_words, &mode, err) < 0)
 		return -1;
 	spec->prefetch = (enum spec_prefetch)mode;
 	/* The store's integers are signed. */
-	if (js_u64(o, "prefetch", "rate_bytes_per_s", 0, INT64_MAX, &spec->rate_bytes_per_s, &have,
-		   err) < 0 ||
-	    js_u64(o, "prefetch", "max_resident_bytes", 0, INT64_MAX, &spec->max_resident_bytes,
-		   &have, err) < 0)
+	if (js_u64(at, "rate_bytes_per_s", INT64_MAX, &spec->rate_bytes_per_s, &have, err) < 0 ||
+	    js_u64(at, "max_resident_bytes", INT64_MAX, &spec->max_resident_bytes, &have, err) < 0)
 		return -1;
-	return js_bool(o, "prefetch", "zero_pages", &spec->zero_pages, &have, err);
+	return js_bool(at, "zero_pages", &spec->zero_pages, &have, err);
 }
 
-static int parse_wset(struct json_object *body, struct spec *spec, struct err *err)
+static int parse_wset(struct js_at body, struct spec *spec, struct err *err)
 {
-	struct json_object *o;
+	struct js_at at;
 	bool have;
 
-	if (js_object(body, "", "working_set", &o, &have, err) < 0)
+	if (get_section(body, "working_set", wset_keys, &at, err) < 0)
 		return -1;
-	if (!have)
+	if (!at.o)
 		return 0;
-	if (js_known(o, "working_set", wset_keys, err) < 0 ||
-	    js_bool(o, "working_set", "record", &spec->record, &have, err) < 0)
+	if (js_bool(at, "record", &spec->record, &have, err) < 0)
 		return -1;
-	if (!json_object_object_get_ex(o, "path", NULL))
+	if (!json_object_object_get_ex(at.o, "path", NULL))
 		return 0;
-	return get_path(o, "working_set", "path", &spec->wset_path, err);
+	return get_path(at, "path", &spec->wset_path, err);
 }
 
-static int parse_rest(struct json_object *body, struct spec *spec, struct err *err)
+static int parse_rest(struct js_at body, struct spec *spec, struct err *err)
 {
 	int complete = COMPLETE_STAY, failure = FAILURE_KILL;
 	bool have;
 
-	if (js_duration(body, "", "connect_timeout", TIMEOUT_MAX_MS, &spec->connect_timeout_ms,
-			&have, err) < 0 ||
-	    get_word(body, "", "when_complete", &complete_words, &complete, err) < 0 ||
-	    get_word(body, "", "on_failure", &failure_words, &failure, err) < 0)
+	if (js_duration(body, "connect_timeout", TIMEOUT_MAX_MS, &spec->connect_timeout_ms, &have,
+			err) < 0 ||
+	    get_word(body, "when_complete", &complete_words, &complete, err) < 0 ||
+	    get_word(body, "on_failure", &failure_words, &failure, err) < 0)
 		return -1;
 	if (spec->connect_timeout_ms < TIMEOUT_MIN_MS)
 		return err_set(err, ERR_INVALID, "connect_timeout: must be at least %d ms",
@@ -366,6 +370,8 @@ static int parse_rest(struct json_object *body, struct spec *spec, struct err *e
 
 int spec_parse(struct json_object *body, struct spec *ret, struct err *err)
 {
+	const struct js_at at = {body, ""};
+
 	*ret = (struct spec){
 		.socket_mode = MODE_DEFAULT,
 		.prefetch = PREFETCH_ALL,
@@ -374,12 +380,12 @@ int spec_parse(struct json_object *body, struct spec *ret, struct err *err)
 	};
 	if (!json_object_is_type(body, json_type_object))
 		return err_set(err, ERR_INVALID, "the request must be a JSON object");
-	if (js_known(body, "", body_keys, err) < 0 || parse_tenant(body, ret, err) < 0 ||
-	    parse_snapshot(body, ret, err) < 0 || parse_socket(body, ret, err) < 0 ||
-	    parse_peer(body, ret, err) < 0 || parse_prefetch(body, ret, err) < 0 ||
-	    parse_wset(body, ret, err) < 0)
+	if (js_known(at, body_keys, err) < 0 || parse_tenant(at, ret, err) < 0 ||
+	    parse_snapshot(at, ret, err) < 0 || parse_socket(at, ret, err) < 0 ||
+	    parse_peer(at, ret, err) < 0 || parse_prefetch(at, ret, err) < 0 ||
+	    parse_wset(at, ret, err) < 0)
 		return -1;
-	return parse_rest(body, ret, err);
+	return parse_rest(at, ret, err);
 }
 
 void spec_resolve(struct spec *spec, const char *tenant, uint32_t uid, uint32_t gid)

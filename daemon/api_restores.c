@@ -284,19 +284,17 @@ static int read_prefetch(struct api_request *c, const struct restore *r, struct 
 {
 	static const char *const keys[] = {"mode", "rate_bytes_per_s", "paused",
 					   "max_resident_bytes", NULL};
+	const struct js_at body = {c->body, ""};
 	enum spec_prefetch mode = r->rec.prefetch;
 	bool paused = r->rec.prefetch_held, have;
 	const char *name = NULL;
 
 	ret->rate_bytes_per_s = r->rec.rate_bytes_per_s;
 	ret->max_resident_bytes = r->rec.max_resident_bytes;
-	if (js_known(c->body, "", keys, err) ||
-	    js_string(c->body, "", "mode", 32, &name, &have, err) ||
-	    js_u64(c->body, "", "rate_bytes_per_s", 0, INT64_MAX, &ret->rate_bytes_per_s, &have,
-		   err) ||
-	    js_u64(c->body, "", "max_resident_bytes", 0, INT64_MAX, &ret->max_resident_bytes, &have,
-		   err) ||
-	    js_bool(c->body, "", "paused", &paused, &have, err))
+	if (js_known(body, keys, err) || js_string(body, "mode", 32, &name, &have, err) ||
+	    js_u64(body, "rate_bytes_per_s", INT64_MAX, &ret->rate_bytes_per_s, &have, err) ||
+	    js_u64(body, "max_resident_bytes", INT64_MAX, &ret->max_resident_bytes, &have, err) ||
+	    js_bool(body, "paused", &paused, &have, err))
 		return -1;
 	if (name && spec_prefetch_parse(name, &mode))
 		return err_set(err, ERR_INVALID, "mode: must be none, working-set or all");

@@ -270,7 +270,7 @@ static int apply_json(struct conf *conf, struct json_object *root, struct err *e
 		return err_set(err, ERR_INVALID, "must hold one object: { … }");
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
 		keys[i] = table[i].name;
-	if (js_known(root, "", keys, err) < 0)
+	if (js_known((struct js_at){root, ""}, keys, err) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		const struct option_row *o = &table[i];

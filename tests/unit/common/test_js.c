@@ -262,7 +262,7 @@ START_TEST(test_comments_keep_strings)
 	const char *s = NULL;
 
 	ck_assert(o != NULL);
-	ck_assert_int_eq(js_string(o, "", "a", 100, &s, NULL, &err), 0);
+	ck_assert_int_eq(js_string((struct js_at){o, ""}, "a", 100, &s, NULL, &err), 0);
 	ck_assert_str_eq(s, "/* x */ // \"y");
 }
 END_TEST
@@ -380,12 +380,12 @@ static const struct get_case get_cases[] = {
 	{STRING, "{}", "p.k: must be a string"},
 	{STRING, "[\"a\"]", "p.k: must be a string"},
 	{STRING, NULL, "p.k: is missing"},
+	{U64, "0", NULL},
 	{U64, "2", NULL},
 	{U64, "18446744073709551614", NULL},
-	{U64, "1", "p.k: must be from 2 to 18446744073709551614"},
-	{U64, "18446744073709551615", "p.k: must be from 2 to"},
-	{U64, "-1", "p.k: must be from 2 to"},
-	{U64, "-9223372036854775808", "p.k: must be from 2 to"},
+	{U64, "18446744073709551615", "p.k: must be from 0 to 18446744073709551614"},
+	{U64, "-1", "p.k: must be from 0 to 18446744073709551614"},
+	{U64, "-9223372036854775808", "p.k: must be from 0 to"},
 	{U64, "3.0", "p.k: must be an integer"},
 	{U64, "3e0", "p.k: must be an integer"},
 	{U64, "\"3\"", "p.k: must be an integer"},
@@ -429,19 +429,21 @@ struct got {
 static int call_getter(enum getter getter, struct json_object *o, struct got *got, bool *have,
 		       struct err *err)
 {
+	const struct js_at at = {o, "p"};
+
 	switch (getter) {
 	case STRING:
-		return js_string(o, "p", "k", 8, &got->string, have, err);
+		return js_string(at, "k", 8, &got->string, have, err);
 	case U64:
-		return js_u64(o, "p", "k", 2, UINT64_MAX - 1, &got->u64, have, err);
+		return js_u64(at, "k", UINT64_MAX - 1, &got->u64, have, err);
 	case BOOL:
-		return js_bool(o, "p", "k", &got->flag, have, err);
+		return js_bool(at, "k", &got->flag, have, err);
 	case OBJECT:
-		return js_object(o, "p", "k", &got->o, have, err);
+		return js_object(at, "k", &got->o, have, err);
 	case ARRAY:
-		return js_array(o, "p", "k", 3, &got->o, have, err);
+		return js_array(at, "k", 3, &got->o, have, err);
 	case DURATION:
-		return js_duration(o, "p", "k", 2000, &got->u64, have, err);
+		return js_duration(at, "k", 2000, &got->u64, have, err);
 	}
 	return -1;
 }
@@ -462,12 +464,13 @@ START_TEST(test_getters)
 {
 	const struct get_case *c = &get_cases[_i];
 	cleanup_json struct json_object *o = with_value(c->value);
-	const struct got none = {0};
-	struct got got = {0};
+	const struct got none = {.u64 = 7};
+	struct got got;
 	struct err err = {0};
 	bool have = !c->value;
 	int rc;
 
+	memcpy(&got, &none, sizeof(got));
 	rc = call_getter(c->getter, o, &got, NULL, &err);
 	if (c->says) {
 		ck_assert_msg(rc == -1, "%s: accepted", c->value);
@@ -495,38 +498,39 @@ START_TEST(test_getter_values)
 	struct err err = {0};
 	cleanup_json struct json_object *o = js_parse(text, strlen(text), false, &err);
 	cleanup_json struct json_object *neg = js_parse("{\"n\":-1}", 8, false, &err);
+	const struct js_at at = {o, ""};
 	const char *s = NULL;
-	struct json_object *a;
+	struct js_at a = {.path = "p.a"};
 	bool flag = true;
 	uint64_t u = 0;
 
-	ck_assert_int_eq(js_string(o, "", "s", 1, &s, NULL, &err), 0);
+	ck_assert_int_eq(js_string(at, "s", 1, &s, NULL, &err), 0);
 	ck_assert_str_eq(s, "x");
-	ck_assert_int_eq(js_u64(o, "", "u", 0, UINT64_MAX, &u, NULL, &err), 0);
+	ck_assert_int_eq(js_u64(at, "u", UINT64_MAX, &u, NULL, &err), 0);
 	ck_assert(u == UINT64_MAX);
-	ck_assert_int_eq(js_bool(o, "", "f", &flag, NULL, &err), 0);
+	ck_assert_int_eq(js_bool(at, "f", &flag, NULL, &err), 0);
 	ck_assert(!flag);
-	ck_assert_int_eq(js_duration(o, "", "d", 90000, &u, NULL, &err), 0);
+	ck_assert_int_eq(js_duration(at, "d", 90000, &u, NULL, &err), 0);
 	ck_assert_uint_eq(u, 90000);
 
-	ck_assert_int_eq(js_array(o, "", "a", 3, &a, NULL, &err), 0);
-	ck_assert_int_eq(js_string_at(a, "p.a", 0, 3, &s, &err), 0);
+	ck_assert_int_eq(js_array(at, "a", 3, &a.o, NULL, &err), 0);
+	ck_assert_int_eq(js_string_at(a, 0, 3, &s, &err), 0);
 	ck_assert_str_eq(s, "one");
-	ck_assert_int_eq(js_string_at(a, "p.a", 0, 2, &s, &err), -1);
+	ck_assert_int_eq(js_string_at(a, 0, 2, &s, &err), -1);
 	ck_assert_str_eq(err.msg, "p.a[0]: is longer than 2 bytes");
-	ck_assert_int_eq(js_string_at(a, "p.a", 1, 3, &s, &err), -1);
+	ck_assert_int_eq(js_string_at(a, 1, 3, &s, &err), -1);
 	ck_assert_str_eq(err.msg, "p.a[1]: must be a string");
-	ck_assert_int_eq(js_string_at(a, "a", 2, 3, &s, &err), -1);
+	ck_assert_int_eq(js_string_at((struct js_at){a.o, "a"}, 2, 3, &s, &err), -1);
 	ck_assert_str_eq(err.msg, "a[2]: must not contain a NUL");
-	ck_assert_int_eq(js_string_at(a, "a", 3, 3, &s, &err), -1);
+	ck_assert_int_eq(js_string_at((struct js_at){a.o, "a"}, 3, 3, &s, &err), -1);
 	ck_assert_str_eq(err.msg, "a[3]: must be a string");
 
 	/* json-c would make it 0, which is in range. */
-	ck_assert_int_eq(js_u64(neg, "", "n", 0, UINT64_MAX, &u, NULL, &err), -1);
+	ck_assert_int_eq(js_u64((struct js_at){neg, ""}, "n", UINT64_MAX, &u, NULL, &err), -1);
 	ck_assert_str_eq(err.msg, "n: must be from 0 to 18446744073709551615");
 
 	/* At the top there is no dot. */
-	ck_assert_int_eq(js_bool(o, "", "s", &flag, NULL, &err), -1);
+	ck_assert_int_eq(js_bool(at, "s", &flag, NULL, &err), -1);
 	ck_assert_str_eq(err.msg, "s: must be true or false");
 }
 END_TEST
@@ -539,11 +543,11 @@ START_TEST(test_known)
 	cleanup_json struct json_object *good = js_parse(text, strlen(text), false, &err);
 	cleanup_json struct json_object *bad = js_parse(strange, strlen(strange), false, &err);
 
-	ck_assert_int_eq(js_known(good, "", keys, &err), 0);
-	ck_assert_int_eq(js_known(bad, "p.q", keys, &err), -1);
+	ck_assert_int_eq(js_known((struct js_at){good, ""}, keys, &err), 0);
+	ck_assert_int_eq(js_known((struct js_at){bad, "p.q"}, keys, &err), -1);
 	ck_assert_int_eq(err.code, ERR_INVALID);
 	ck_assert_str_eq(err.msg, "p.q.b?: unknown field");
-	ck_assert_int_eq(js_known(bad, "", keys, &err), -1);
+	ck_assert_int_eq(js_known((struct js_at){bad, ""}, keys, &err), -1);
 	ck_assert_str_eq(err.msg, "b?: unknown field");
 }
 END_TEST
