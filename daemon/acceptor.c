@@ -12,7 +12,7 @@
 #include "daemon/uffd_recover.h"
 #include "daemon/timer.h"
 
-/* So many at once, then one each time. */
+/* BURST connections at once, then one in every EVERY_US. */
 #define BURST 32
 #define EVERY_US 10000
 #define AGAIN_US 100000 /* when descriptors or the worker's queue are short */
@@ -23,7 +23,7 @@ void acceptor_init(struct acceptor *d, struct event_base *base, const struct acc
 	*d = (struct acceptor){.base = base, .hooks = hooks, .arg = arg, .fd = -1};
 }
 
-/* How long until the next one may be let in. A silence of BURST * EVERY_US makes up for all. */
+/* Microseconds until the next accept. After BURST * EVERY_US without any, BURST may come. */
 static uint64_t wait_us(struct acceptor *d, uint64_t now)
 {
 	const uint64_t credit = (uint64_t)(BURST - 1) * EVERY_US;
@@ -43,7 +43,7 @@ static void wake_in(struct acceptor *d, uint64_t us)
 	timer_add(d->again, us);
 }
 
-/* Wait for what is possible next. */
+/* Waits for what is possible next: a connection, the pace, or room. */
 static void arm(struct acceptor *d)
 {
 	uint64_t wait;
@@ -59,7 +59,7 @@ static void arm(struct acceptor *d)
 		event_add(d->on_peer, NULL);
 }
 
-/* True when its worker has all of them. */
+/* True when the worker has all of them. */
 static bool tell(struct acceptor *d)
 {
 	for (size_t i = 0; i < d->n; i++) {
@@ -113,7 +113,7 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 	send_or_wait(d);
 }
 
-/* It may come from a worker, which may be in somebody else's hands: nothing else may be polled. */
+/* The descriptor may come from a worker, which is not trusted: nothing else may be polled. */
 bool acceptor_listens(int fd)
 {
 	int domain, listening;
@@ -151,8 +151,9 @@ void acceptor_close(struct acceptor *d)
 }
 
 /*
- * What is accepted has the name of the socket that listens. But so has what was bound to that name before it
- * connected to somebody else: only where nobody but us can bind does it tell.
+ * An accepted socket has the name of the listening socket. But so has a socket that was bound to
+ * that name before it connected elsewhere. So the name proves something only where nobody but us
+ * can bind it.
  */
 static bool came_to(const char *own_path, int sock)
 {

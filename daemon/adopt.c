@@ -13,7 +13,7 @@
 #include "daemon/timer.h"
 #include "daemon/vmm.h"
 
-/* How long a worker may take to find its new supervisor, on a host that is too busy to run it. */
+/* How long a worker may take to find its new supervisor; long, for a busy host. */
 #define BACK_MS 30000
 
 /* ---- a worker that is awaited ---- */
@@ -31,32 +31,32 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	/*
-	 * It may wait to be let in: it may have died with its REATTACH, the socket and the uffd on the
-	 * way to us, and who was kept waiting may be we.
+	 * The worker may have sent REATTACH, with the socket and the uffd, and died before it was
+	 * accepted. Perhaps it was we who kept it waiting.
 	 */
 	reconnect_receive_all(r->host->reconnect);
 	if (r->worker)
 		return;
-	/* Nobody is let in: that is not its fault. */
+	/* While descriptors are short no worker is accepted: that is not the worker's fault. */
 	if (what & EV_TIMEOUT && !r->host->hooks->room(r->host->arg)) {
 		wait_on(r);
 		return;
 	}
 	if (what & EV_TIMEOUT) {
-		/* Hung, or of a protocol that we do not speak. Two must not serve one guest. */
+		/* Hung, or of a protocol we do not speak. Two workers must not serve one guest. */
 		proc_kill(r->hold.old_worker, &err);
 		event_add(r->hold.back_by, NULL);
 		return;
 	}
 	timer_drop(&r->hold.back_by);
-	/* If it was our own child. */
+	/* Only if the worker is our own child. */
 	spawn_reap(r->hold.old_worker, how, sizeof(how));
 	close_fd(&r->hold.old_worker);
 	slot_event(&r->slot, SLOT_EXITED);
 	recover_worker(r, "found dead after a restart", true);
 }
 
-/* It comes back, or ends, or is made to end. */
+/* The worker comes back, or exits, or is killed after BACK_MS. */
 static void wait_for_worker(struct restore *r, int *pidfd)
 {
 	slot_event(&r->slot, SLOT_AWAIT);
@@ -83,9 +83,9 @@ void adopt_cut(struct restore *r, int *pidfd)
 /* ---- a row of a former run ---- */
 
 /*
- * The pidfd of that very process, or -1 if it has ended. A start time that is read
- * after the pidfd was taken is of the process behind it; one that nobody has
- * reaped yet still has its start time, but its pidfd tells.
+ * Returns the pidfd of that very process, or -1 if it has ended. The start time is read after the
+ * pidfd was taken, so it belongs to the process behind the pidfd. A zombie still has its start
+ * time, but its pidfd tells that it has ended.
  */
 static int find_process(uint32_t pid, uint64_t start)
 {
@@ -119,19 +119,19 @@ static bool owns_socket(const struct restore *r)
 	       (strcmp(own, r->rec.socket_path) == 0 || r->rec.caller_uid == geteuid());
 }
 
-/* What a former supervisor left, and the kernel and systemd still have. */
+/* Gathers what a former supervisor left, and what the kernel and systemd still have. */
 static unsigned gather_row(struct restore *r, int worker, struct err *why)
 {
 	bool connected = r->rec.vmm_pid || recover_has_begun(r), vmm = find_vmm(r);
 	cleanup_fd int map = -1;
 	int gone = -1;
 
-	/* Also for a worker that is still there: what nobody has taken is closed soon. */
+	/* Taken even if the worker lives: what nobody takes is closed soon (notify_close). */
 	if (r->hold.uffd < 0)
 		r->hold.uffd = notify_take(r->rec.id);
 	if (connected && !vmm && r->hold.uffd >= 0)
 		vmm_watch(r, &gone);
-	/* Its files stay until it is released, whatever state it is in. */
+	/* The map's file stays until the release, whatever state the restore is in. */
 	if (restore_open_map(r, &map, why))
 		return FACT(FACT_MAP_LOST) |
 		       (vmm || (r->hold.uffd >= 0 && !vmm_has_ended(r)) ? FACT(FACT_GUEST) : 0);
@@ -151,7 +151,7 @@ void adopt_row(struct restore *r)
 		recover_act(r, plan, "", &why);
 		return;
 	}
-	/* Who failed it may have died before he did so. */
+	/* The supervisor that failed the restore may have died before it killed the VMM. */
 	if (r->rec.state == STATE_FAILED && r->spec.on_failure == FAILURE_KILL)
 		vmm_end(r);
 	if (plan == PLAN_AWAIT_WORKER)
@@ -167,7 +167,7 @@ bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npee
 	if (slot_is_released(&r->slot) || (uint32_t)w->pid != r->rec.worker_pid ||
 	    w->start != r->rec.worker_start || (r->worker && !r->worker->closed))
 		return false;
-	/* It has lost its channel to us, for want of descriptors, and is not missed yet. */
+	/* The worker has lost its channel, for want of descriptors, and was not missed yet. */
 	if (r->worker) {
 		slot_event(&r->slot, SLOT_CUT);
 		worker_leave(r->worker);

@@ -1,23 +1,30 @@
 /*
  * adopt - a worker that has lost its supervisor, and the restore that it serves
  *
- *   we are new            each row of this boot: is its VMM alive? Does its worker come
- *                         back within BACK_MS? Else as after its death (recover.h), with the
- *                         uffd from systemd's fd store or out of the VMM itself
- *   descriptors were short, and its channel is lost: it comes back to us
+ *   a new supervisor     for each row of this boot: is the VMM alive? Does the worker come back
+ *                        within BACK_MS? Otherwise as after the worker's death (recover.h), with
+ *                        the uffd from systemd's fd store, or out of the VMM itself
+ *   a lost channel       descriptors were short: the worker comes back to the same supervisor
  */
 #ifndef UFFDD_ADOPT_H
 #define UFFDD_ADOPT_H
 
 #include "daemon/restore.h"
 
-/* After our own start: a row that may still stand for something. */
+/*
+ * Takes up a row that stands (restore_stands), after the supervisor's start: waits for the worker,
+ * or acts as after its death. May end or fail @r; does not free it.
+ */
 void adopt_row(struct restore *r);
-/* Its worker has no channel any more. Takes @pidfd. */
+/*
+ * The worker has no channel any more: waits for it to come back. Takes @pidfd, which is the
+ * worker's. r->worker is NULL afterwards; the caller frees the struct worker.
+ */
 void adopt_cut(struct restore *r, int *pidfd);
 /*
- * A worker says that it serves @r; false: it is not the one of the row.
- * @listen_fd, @npeers: see restore_listen()
+ * @w says that it serves @r. True: @w is the worker of @r now, and publishes "adopted". False: @w
+ * is not the worker that the record names, and nothing has changed. @listen_fd, @npeers: see
+ * restore_listen().
  */
 bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npeers);
 

@@ -10,7 +10,7 @@
 #include "daemon/holders.h"
 #include "daemon/log.h"
 
-/* No restore's id; whatever the moment, a supervisor that dies leaves a map, old or new. */
+/* Not an id. The rename is atomic, so a supervisor that dies leaves an old map or a new one. */
 #define FRESH ".fresh"
 
 static int make_map(struct restore *r, int *ret_fd, struct err *err)
@@ -29,8 +29,8 @@ static int make_map(struct restore *r, int *ret_fd, struct err *err)
 }
 
 /*
- * Our own directory, or a path of somebody who may do anything: bound here.
- * Any other path is the worker's to bind, with its caller's rights.
+ * Binds a path in our own directory, or a path of a caller with our rights. Any other path is bound
+ * by the worker, with its caller's rights.
  */
 static int make_socket(struct restore *r, struct err *err)
 {
@@ -40,7 +40,7 @@ static int make_socket(struct restore *r, struct err *err)
 	host_path(r->host, "uffd", r->rec.id, own);
 	if (strcmp(own, r->spec.socket_path) != 0 && r->rec.caller_uid != geteuid())
 		return 0;
-	/* A worker that nobody knows any more may still listen there. */
+	/* A worker without a row may still listen there. */
 	if (strcmp(own, r->spec.socket_path) == 0)
 		unlink(own);
 	if (sock_listen(r->spec.socket_path, SOCK_STREAM, r->spec.socket_mode,
@@ -76,7 +76,7 @@ static void fill_identity(const struct restore *r, struct chan_assign *a)
 	a->ngroups = read_groups(r->rec.caller_groups, a->groups);
 }
 
-/* What is left of the time in which a VMM must come. */
+/* What is left of connect_timeout. */
 static uint64_t connect_ms(const struct restore *r)
 {
 	int64_t left = r->rec.created_ms + (int64_t)r->spec.connect_timeout_ms - wall_ms();
@@ -175,7 +175,7 @@ void assign_presence(struct restore *r)
 			    err.msg);
 		return;
 	}
-	/* That number may be another process's by now. */
+	/* The pid may be another process's by now. */
 	if (proc_ended(r->hold.vmm))
 		return;
 	worker_send(r->worker, CHAN_PRESENCE, &msg, &pagemap, 1, &err);

@@ -9,7 +9,7 @@
 #include "daemon/adopt.h"
 #include "daemon/timer.h"
 
-/* How often those that wait are looked at. */
+/* How often rows that wait are looked at. */
 #define AGAIN_MS 500
 
 /* ---- how much ---- */
@@ -19,7 +19,7 @@ static bool is_deferred(const struct restore *r)
 	return r->slot.state == SLOT_DEFERRED;
 }
 
-/* What it may still have to hold. */
+/* Descriptors of its share that the restore does not hold yet. */
 static int64_t promised(const struct restore *r)
 {
 	int has = (r->worker ? 2 : r->hold.old_worker >= 0) + (r->hold.uffd >= 0) +
@@ -28,7 +28,7 @@ static int64_t promised(const struct restore *r)
 	return is_deferred(r) || slot_is_released(&r->slot) ? 0 : DESCRIPTORS_PER_RESTORE - has;
 }
 
-/* Without a look at the restores. */
+/* As if no restore had a share that it does not hold yet. */
 static int64_t unused(const struct capacity *c)
 {
 	uint64_t kept = DESCRIPTORS_ASIDE + pool_wanting(c->host->pool) +
@@ -83,7 +83,7 @@ static bool has_share(const struct capacity *c)
 	return capacity_left(c) >= DESCRIPTORS_PER_RESTORE;
 }
 
-/* First those whose VMM has ended, which takes no room, and whose worker has died. */
+/* First rows whose VMM has ended, which take no room, and rows whose worker has died. */
 static void look_at_orphans(struct capacity *c)
 {
 	for (size_t i = 0; i < c->table->n; i++) {
@@ -128,7 +128,7 @@ void capacity_take_up(struct capacity *c, struct restore *r)
 
 	if (capacity_make(c, r))
 		return;
-	/* What systemd kept is here already, and would be dropped. */
+	/* The uffd that systemd kept is here already, and would be closed. */
 	r->hold.uffd = notify_take(r->rec.id);
 	if (log_allow(&limit, now_us()))
 		log_warning("no descriptors are left for a restore; its worker serves on alone",

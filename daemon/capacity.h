@@ -1,10 +1,10 @@
 /*
- * capacity - descriptors for restores: who may be created, and which rows have to wait
+ * capacity - descriptors for restores: which may be created, and which rows have to wait
  *
- * A restore has its share (descriptors.h) from its creation on, whether it holds all of it
- * yet or not. So one that was created can be served, whatever else comes. A daemon
- * that starts again under a lower limit takes up as many rows as there is room for; the
- * workers of the others serve on, and come back when it is their turn.
+ * Each restore has its share (descriptors.h) from its creation on, whether or not it holds all of
+ * it yet. So a restore that was created can be served, whatever else comes. A daemon that starts
+ * again under a lower limit takes up as many rows as there is room for. The workers of the other
+ * rows serve on alone, and come back once there is room.
  */
 #ifndef UFFDD_CAPACITY_H
 #define UFFDD_CAPACITY_H
@@ -16,23 +16,31 @@ struct event;
 struct capacity {
 	struct host *host;         /* borrowed */
 	const struct table *table; /* borrowed */
-	struct event *again;       /* owned: rows wait for room; NULL: none ever did */
+	/* owned: looks again at rows that wait; NULL: none has waited yet */
+	struct event *again;
 };
 
+/* Accepts a struct without events. Safe to repeat. */
 void capacity_fini(struct capacity *c);
 
-/* Descriptors that are neither in use, nor promised, nor set aside; negative: so many too few. */
+/*
+ * Descriptors that are neither in use, nor promised to restores, nor set aside. Negative: so many
+ * are missing. O(restores).
+ */
 int64_t capacity_left(const struct capacity *c);
-/* Is there any? O(1) while there is plenty. */
+/* Is one left? O(1) while there are plenty. */
 bool capacity_any(const struct capacity *c);
-/* For one restore more; ERR_QUOTA with the number that is missing, and the cure. */
+/*
+ * Is there room for one more restore? Otherwise -1 with ERR_QUOTA: the number that is missing, and
+ * the cure.
+ */
 int capacity_check(const struct capacity *c, struct err *err);
 
-/* A row that stands: adopt_row(), now or as soon as there is room. */
+/* Takes up @r, a row that stands, by adopt_row(): now, or as soon as there is room. */
 void capacity_take_up(struct capacity *c, struct restore *r);
-/* Its worker has come: now, if there is room. */
+/* Takes up @r now, if it waits and there is room. True: @r does not wait (any more). */
 bool capacity_make(struct capacity *c, struct restore *r);
-/* Rows that wait. */
+/* The number of rows that wait. */
 uint64_t capacity_waiting(const struct capacity *c);
 
 #endif

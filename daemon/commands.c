@@ -22,8 +22,8 @@ static int send_to_worker(struct restore *r, enum chan_type type, struct chan_ms
 /* ---- stop ---- */
 
 /*
- * The guest goes on without us, by the worker's hand. One that is not there, or dies over
- * it, has a successor, and commands_resume_stop() tells that one.
+ * The worker releases the guest. If there is no worker, or the worker dies over it, the successor
+ * is told by commands_resume_stop().
  */
 static int stop_by_worker(struct restore *r)
 {
@@ -37,7 +37,7 @@ static int stop_by_worker(struct restore *r)
 	return 0;
 }
 
-/* Nobody is there to be killed, but the memory lives: it is not to hang on us either. */
+/* No process is known to be killed, but the memory lives: the guest must not wait for us either. */
 static int stop_unknown(struct restore *r, const struct err *why)
 {
 	vmm_kill_failed(r, why);
@@ -54,7 +54,7 @@ static int stop_with_kill(struct restore *r, struct err *err)
 	return err_wrap(err, "restore %s", r->rec.id);
 }
 
-/* Its worker may be about to say so. */
+/* The page map may know before the worker has sent COMPLETE. */
 static bool is_complete(const struct restore *r)
 {
 	struct pagemap_view view;
@@ -64,7 +64,7 @@ static bool is_complete(const struct restore *r)
 	       (restore_view(r, &view, &err) == 0 && pagemap_view_complete(&view));
 }
 
-/* Of a VMM that was never served the worker keeps the descriptor, and can do no more. */
+/* For a VMM that was never served the worker only keeps the descriptor, and can do no more. */
 static bool leaves_by_worker(const struct restore *r)
 {
 	return r->slot.state != SLOT_LOST &&
@@ -93,7 +93,7 @@ static void forget_stop(struct restore *r, const struct err *why)
 	restore_changed(r, "stop-refused", data);
 }
 
-/* Now, whatever time there was. */
+/* Stops now, whatever is left of the grace. */
 static int carry_out(struct restore *r, struct err *err)
 {
 	bool kill = strcmp(r->rec.stop_reason, KILLED) == 0;
@@ -124,7 +124,7 @@ static void start_grace(struct restore *r, uint64_t us)
 	timer_add(r->hold.grace, us);
 }
 
-/* In the store before anything is done: who dies over it must do it again. */
+/* Stored before anything is done: after a death the stop must be repeated. */
 static void remember_stop(struct restore *r, const char *reason, uint64_t grace_ms)
 {
 	struct json_object *data;
@@ -180,10 +180,10 @@ int commands_stop(struct restore *r, uint64_t grace_ms, bool kill, struct err *e
 		restore_end(r, STOPPED);
 		return 0;
 	case STATE_FAILED:
-		/* Its VMM hangs on; there is nothing to give it time for. */
+		/* A failed restore's guest waits in vain: a grace would be of no use. */
 		return stop_guest(r, 0, kill, err);
 	default:
-		/* Somebody reads page states, or the guest's memory: it must not be poisoned now. */
+		/* Page states or guest memory may be read now: poison nothing. */
 		if (r->rec.paused && !kill)
 			return err_set(err, ERR_PAUSED, "restore %s is paused: resume it first",
 				       r->rec.id);

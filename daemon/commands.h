@@ -1,5 +1,7 @@
 /*
- * commands - what the API may want of a restore at work
+ * commands - what a caller of the API may ask of a restore: stop, prefetch, pause, resume
+ *
+ * Each returns 0, or -1 with the error; the change is stored and published. None frees @r.
  */
 #ifndef UFFDD_COMMANDS_H
 #define UFFDD_COMMANDS_H
@@ -7,19 +9,25 @@
 #include "daemon/restore.h"
 
 /*
- * commands_stop - end the restore
+ * commands_stop - ends the restore
  * @grace_ms: how long the VMM may take to end by itself first
- * @kill: the VMM ends with it
+ * @kill: kill the VMM, at once
  *
- * A guest that still needs pages cannot be left: then on_failure decides (kill
- * it, or poison what is missing), and hold refuses: ERR_STATE. Idempotent.
+ * A waiting restore ends at once. A guest that has all its pages is released. A guest that still
+ * needs pages cannot be left alone: on_failure decides (kill: kill the VMM, poison: poison the
+ * missing pages, hold: ERR_STATE). Usually the restore ends later than this returns. Idempotent.
+ * ERR_PAUSED while paused, unless @kill; ERR_UNREADY while the row waits for descriptors.
  */
 int commands_stop(struct restore *r, uint64_t grace_ms, bool kill, struct err *err);
-/* A stop that was asked for before somebody died: its worker is there again, or we are. */
+/* Goes on with a stop that was asked for before worker or supervisor died. Does nothing without. */
 void commands_resume_stop(struct restore *r);
 
-/* -1 with ERR_PAUSED or ERR_STATE. */
+/* @want: checked by the caller. ERR_PAUSED, ERR_STATE (also without a worker), or ERR_UNREADY. */
 int commands_prefetch(struct restore *r, const struct chan_prefetch *want, struct err *err);
+/*
+ * Both need a restore that is serving (ERR_STATE). Paused is reported later, once the worker says
+ * so (PAUSED). Idempotent.
+ */
 int commands_pause(struct restore *r, struct err *err);
 int commands_resume(struct restore *r, struct err *err);
 

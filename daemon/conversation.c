@@ -15,7 +15,7 @@
 #include "daemon/recover.h"
 #include "daemon/vmm.h"
 
-/* Nobody was served yet: then it may be an honest word. */
+/* Before any guest was served the message may be honest: the files may have been replaced. */
 static const char *hear_other_size(struct restore *r, uint64_t bytes)
 {
 	char reason[RESTORE_REASON_MAX];
@@ -38,7 +38,7 @@ static const char *on_ready(struct restore *r, const struct chan_msg *msg, int *
 		return "of an impossible snapshot";
 	if (r->rec.state == STATE_WAITING && r->hold.acceptor.fd < 0 && !acceptor_listens(fds[0]))
 		return "without a socket";
-	/* Of a complete guest only the pages are known. */
+	/* For a complete guest the worker knows the size only in whole pages. */
 	if (!restore_is_creating(r) &&
 	    align_up(ready->size_bytes, PAGE_4K) != align_up(r->rec.size_bytes, PAGE_4K))
 		return hear_other_size(r, ready->size_bytes);
@@ -55,7 +55,7 @@ static const char *on_ready(struct restore *r, const struct chan_msg *msg, int *
 	return NULL;
 }
 
-/* One more event of its kind; false: there were enough, and others have something to tell, too. */
+/* Counts one more event of @kind. False: no more are published, for the other restores' sake. */
 static bool may_publish(struct restore *r, uint64_t *told, const char *kind)
 {
 	if (++*told <= CHAN_TOLD_MAX)
@@ -91,7 +91,10 @@ static const char *on_peer(struct restore *r, const struct chan_msg *msg, int *f
 	return NULL;
 }
 
-/* @pidfd: of who handed the userfaultfd over; -1, or ended: then nobody can be harmed by it. */
+/*
+ * @pidfd: of the process that handed the userfaultfd over. Without it (-1), or when that process
+ * has ended, nobody can be killed by mistake.
+ */
 static const char *check_vmm(const struct restore *r, int pidfd, uint32_t pid, uint32_t uid)
 {
 	if (uid != r->spec.peer_uid)
@@ -105,7 +108,7 @@ static const char *check_vmm(const struct restore *r, int pidfd, uint32_t pid, u
 	return NULL;
 }
 
-/* How much of it is left may change with every mremap, and nothing may be left. */
+/* The VMM's memory may change with every mremap, down to none. */
 static const char *check_memory(const struct restore *r, const struct chan_connected *c)
 {
 	uint64_t span = align_up(r->rec.size_bytes, PAGE_4K);
@@ -119,7 +122,7 @@ static const char *check_memory(const struct restore *r, const struct chan_conne
 	return NULL;
 }
 
-/* Also from a worker that came back: then only the descriptors may be news. */
+/* A worker that came back sends CONNECTED again: then only the descriptors may be new. */
 static const char *on_connected(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_connected *c = &msg->connected;
@@ -139,13 +142,16 @@ static const char *on_connected(struct restore *r, const struct chan_msg *msg, i
 		restore_connected(r, c, fds[1]);
 	vmm_watch(r, &fds[1]);
 	assign_presence(r);
-	/* For more than prefetch: whether such a guest can be left alone. */
+	/* On huge pages the worker also needs them to know whether the guest can be released. */
 	if (r->rec.page_bytes > PAGE_4K)
 		limits_send(r);
 	return NULL;
 }
 
-/* Of version 1, which kept them with us: of no use, and closed. */
+/*
+ * A worker of channel version 1 sends its files to the supervisor. They are not needed: the caller
+ * closes them.
+ */
 static const char *on_files(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)r;
@@ -153,7 +159,7 @@ static const char *on_files(struct restore *r, const struct chan_msg *msg, int *
 	return msg->version > 1 ? "since its holder has them" : NULL;
 }
 
-/* It is for one whom no row names. */
+/* PROOF is for a restore without a row; this one has a row. */
 static const char *on_proof(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	(void)r;
@@ -193,7 +199,7 @@ static const char *on_note(struct restore *r, const struct chan_msg *msg, int *f
 
 	(void)fds;
 	if (kind == CHAN_NOTE_COUNT)
-		/* One that only a newer release knows can be done without. */
+		/* A type of a newer release is optional. */
 		return msg->version > CHAN_VERSION ? NULL : "of an unknown type";
 	if (!may_publish(r, &r->note_events[kind], chan_note_types[kind]))
 		return NULL;
@@ -204,8 +210,8 @@ static const char *on_note(struct restore *r, const struct chan_msg *msg, int *f
 }
 
 /*
- * One that has failed gets none any more, whatever its worker says. And none before it knows
- * what its VMM may have: it asks again.
+ * A failed restore gets no lease, whatever its worker says. Nor does a worker before it has the
+ * VMM's cgroups: the worker asks again.
  */
 static const char *on_lease_ask(struct restore *r, const struct chan_msg *msg, int *fds)
 {
@@ -223,7 +229,7 @@ static const char *on_lease_back(struct restore *r, const struct chan_msg *msg, 
 	return NULL;
 }
 
-/* While it cannot be told (a removal is under way) another worker goes on after this one. */
+/* UF_BUSY (a removal is under way): nothing is known, and a successor goes on after this worker. */
 static const char *on_gone(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	enum uf_life life = r->hold.uffd >= 0 ? uffd_life(r->hold.uffd) : UF_ENDED;
@@ -245,7 +251,7 @@ static const char *on_released(struct restore *r, const struct chan_msg *msg, in
 	return NULL;
 }
 
-/* Where it has failed already, that reason stays. */
+/* A restore that had failed before keeps its reason. */
 static void no_successor(struct restore *r, const struct err *why)
 {
 	struct json_object *data;
@@ -259,7 +265,7 @@ static void no_successor(struct restore *r, const struct err *why)
 	restore_changed(r, "no-worker", data);
 }
 
-/* The restore's own policy; only a guest that could not be poisoned is its worker's to tell. */
+/* The restore's own policy decides. The worker only knows whether a guest could not be poisoned. */
 static bool must_kill(const struct restore *r, bool asked)
 {
 	return r->spec.on_failure == FAILURE_KILL ||
@@ -270,7 +276,10 @@ static const char *check_failed(const struct restore *r, const struct chan_faile
 {
 	if (!f->msg[0])
 		return "without a reason";
-	/* Of one that has ended there is no pidfd, of one that is out of sight no pid. */
+	/*
+	 * A VMM that has ended has no pidfd, and a VMM out of sight (another PID namespace) has no
+	 * pid.
+	 */
 	if (!f->vmm_pid && pidfd < 0)
 		return NULL;
 	if (!slot_is_ready(&r->slot))
@@ -320,14 +329,14 @@ static const char *on_wset_made(struct restore *r, const struct chan_msg *msg, i
 #define LOADED (IN(PHASE_WAITING) | GUEST)
 
 /*
- * A handler returns NULL, and then the restore may be gone; or it has done nothing and
- * returns what is wrong with the message.
+ * A handler returns NULL, and may have freed the restore. Or it has done nothing, and returns what
+ * is wrong with the message.
  */
 /* clang-format off */
 static const struct word {
 	enum chan_type type;
 	const char *(*handle)(struct restore *r, const struct chan_msg *msg, int *fds);
-	unsigned lawful; /* IN() bits; any other word is ignored once it is over */
+	unsigned lawful; /* IN() bits; in PHASE_OVER any other message is ignored */
 	uint64_t price;  /* see allowance.h */
 } words[] = {
 	{CHAN_READY,      on_ready,      LOADING,                    ALLOWANCE_DEAR},
@@ -356,25 +365,25 @@ static const struct word *find_word(enum chan_type type)
 	return NULL;
 }
 
-/* What is wrong with it, or NULL: then the restore may be gone. */
+/* Returns what is wrong with the message, or NULL; then the restore may have been freed. */
 static const char *hear(struct restore *r, enum phase phase, const struct chan_msg *msg, int *fds)
 {
 	const struct word *w = find_word(msg->type);
 
 	if (!allowance_pay(&r->worker->allowance, w ? w->price : ALLOWANCE_CHEAP, now_us()))
 		return "and far too much in all";
-	/* Only a newer release knows it. */
+	/* A message type of a newer release. */
 	if (msg->type == CHAN_NONE)
 		return NULL;
 	if (!w)
 		return "which is never for it to say";
 	if (w->lawful & IN(phase))
 		return w->handle(r, msg, fds);
-	/* It may not know yet that it is over. */
+	/* The worker may not know yet that the restore is over. */
 	return phase == PHASE_OVER ? NULL : "which is not for it to say now";
 }
 
-/* Whoever made it lie may have made it do other things. */
+/* A worker that lies may have been taken over: it is killed. */
 static void end_liar(struct restore *r, const char *how)
 {
 	struct json_object *data = json_object_new_object();
@@ -387,7 +396,7 @@ static void end_liar(struct restore *r, const char *how)
 	restore_changed(r, "worker-lied", data);
 }
 
-/* There is no restore that an event could be of. */
+/* While creating there is no restore yet that an event could belong to. */
 static void end_liar_unborn(struct restore *r, const char *how)
 {
 	struct json_object *data = json_object_new_object();

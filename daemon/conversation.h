@@ -1,17 +1,17 @@
 /*
- * conversation - what the worker of a restore says, whether it may, and what becomes of it
+ * conversation - the messages of a restore's worker: which are lawful, and what each does
  *
- * It has parsed a tenant's files, so nothing is believed that cannot be: each message
- * has the phases in which it is lawful, a price, and fields that are checked before
- * anything is done. At its first lie a worker is killed and no longer heard. That counts as its
- * death (recover.h); a create fails.
+ * A worker has parsed a tenant's files, so its messages are not trusted. Each message has the
+ * phases in which it is lawful, a price, and fields that are checked before anything is done. At
+ * its first lie the worker is killed and no longer heard. That counts as its death (recover.h);
+ * while it was creating the restore, the create fails.
  */
 #ifndef UFFDD_CONVERSATION_H
 #define UFFDD_CONVERSATION_H
 
 #include "daemon/restore.h"
 
-/* Of the worker of a restore (@arg), which may be gone afterwards. */
+/* The hooks of every restore's worker; their @arg is the restore. They may free that restore. */
 extern const struct worker_hooks conversation_worker_hooks;
 
 #endif

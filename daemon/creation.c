@@ -9,7 +9,7 @@
 #include "daemon/restore_wset.h"
 #include "daemon/timer.h"
 
-/* Opening a tenant's paths may take as long as its file systems like. */
+/* A bound for tenants' file systems, which may take as long as they like. */
 #define LOAD_BY_S 30
 
 static void answer(struct restore *r, const struct err *why)
@@ -23,7 +23,7 @@ static void answer(struct restore *r, const struct err *why)
 	}
 }
 
-/* Nobody has seen it yet: its worker need not leave in peace. */
+/* No VMM has seen the restore: the worker need not leave in peace. */
 static void undo(struct restore *r)
 {
 	if (r->worker)
@@ -68,7 +68,7 @@ static int check_size(const struct restore *r, uint64_t bytes, struct err *err)
 		       (unsigned long long)bytes, (unsigned long long)max);
 }
 
-/* In the store before anybody hears of it. */
+/* Stored before anybody hears of the restore. */
 static int record_created(struct restore *r, const struct chan_ready *ready, struct err *err)
 {
 	struct json_object *data;
@@ -94,7 +94,7 @@ void creation_done(struct restore *r, const struct chan_ready *ready, int *liste
 	}
 	slot_event(&r->slot, SLOT_LOADED);
 	restore_known(r);
-	/* Before anybody can start a VMM. */
+	/* Before a VMM can be started. */
 	restore_wset_give(r);
 	restore_listen(r, listen_fd, 0);
 	log_info("restore ready", "id=%s tenant=%s size=%llu worker=%u", r->rec.id, r->rec.tenant,
@@ -114,7 +114,10 @@ int creation_begin(struct host *host, const char *id, struct spec *spec,
 	r->spec = *spec;
 	restore_begin(r, id, caller);
 	if (assign_new(r, err)) {
-		/* Only the path: it is unlinked, the rest stays the caller's. */
+		/*
+		 * Only the path is kept, so that it is unlinked; the rest of the spec stays the
+		 * caller's.
+		 */
 		memset(&r->spec, 0, sizeof(r->spec));
 		memcpy(r->spec.socket_path, spec->socket_path, sizeof(r->spec.socket_path));
 		undo(r);

@@ -11,17 +11,20 @@
 #include "daemon/restore.h"
 
 /*
- * creation_begin - files, socket, worker
- * @spec: taken over on success, resolved, with its socket path filled in
+ * creation_begin - make page map and socket, and assign a worker
+ * @spec: resolved, with its socket path; taken over on success, untouched on failure
+ * @ret: owned by the caller, which puts it into the table
+ *
+ * 0, or -1 with the error and nothing is left. Later creation_done() or creation_failed() follows.
  */
 int creation_begin(struct host *host, const char *id, struct spec *spec,
 		   const struct sock_peer *caller, struct restore **ret, struct err *err);
 /*
- * Its worker has loaded the snapshot: into the store, and who waits for it is told; or it has
- * failed after all. @listen_fd: see restore_listen()
+ * The worker has loaded the snapshot: stores @r and calls its creators. If @r cannot be stored,
+ * does what creation_failed() does, which frees @r. @listen_fd: see restore_listen().
  */
 void creation_done(struct restore *r, const struct chan_ready *ready, int *listen_fd);
-/* Nothing was created: who waits for it is told why, and @r is freed. */
+/* The create failed: calls the creators with @why, undoes everything, and frees @r. */
 void creation_failed(struct restore *r, const struct err *why);
 
 #endif

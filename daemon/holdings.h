@@ -1,10 +1,10 @@
 /*
- * holdings - what the supervisor holds of a restore, and in which order it lets go
+ * holdings - what the supervisor holds for a restore, and in which order it lets go
  *
- * Descriptors, paths and deadlines; nothing here knows the restore. A guest hangs on the uffd:
- * it goes first when its VMM has ended, for a blocked thread of a dead VMM waits for that, and
- * not at all before. Descriptors are few (descriptors.h): the page map is opened when it is
- * looked at, and the snapshot's files are somebody else's (holders.h).
+ * Descriptors, paths and deadlines; nothing here knows the restore. The uffd is what a guest waits
+ * on. Once the VMM has ended it is closed first, since a blocked thread of a dead VMM waits for
+ * that; before that it is never closed. Descriptors are few (descriptors.h): the page map is opened
+ * when it is read, and the holder keeps the snapshot's files (holders.h).
  */
 #ifndef UFFDD_HOLDINGS_H
 #define UFFDD_HOLDINGS_H
@@ -15,40 +15,41 @@
 #include "daemon/host.h"
 
 struct holdings {
-	int uffd; /* owned duplicate, or -1 */
-	int vmm;  /* owned pidfd, -1: none, or not known: see vmm.h */
-	struct event *on_vmm, *ask_vmm;
-	struct life life; /* of the VMM, once the process behind that has ended */
+	int uffd;                       /* owned duplicate, or -1 */
+	int vmm;                        /* owned pidfd; -1: none, or not known (vmm.h) */
+	struct event *on_vmm, *ask_vmm; /* owned; of vmm.c */
+	struct life life;               /* of the VMM, once the process behind vmm has ended */
 
-	bool own_socket;          /* bound by us: we unlink it */
+	bool own_socket;          /* bound by the supervisor, which unlinks it */
 	struct acceptor acceptor; /* until a VMM is there */
 
-	int old_worker;          /* owned: pidfd of one that has lost us, or -1 */
-	struct event *back_by;   /* until then it may come back */
-	struct event *load_by;   /* until then the snapshot must be loaded, at creation */
-	struct event *no_memory; /* until then a VMM that has none any more may end */
-	struct event *grace;     /* until then a VMM that is to be stopped may end by itself */
+	int old_worker;          /* owned pidfd of a worker that has lost us, or -1 */
+	struct event *back_by;   /* owned, like the next three: deadline for old_worker */
+	struct event *load_by;   /* deadline for loading the snapshot, at creation */
+	struct event *no_memory; /* deadline for the end of a VMM without memory */
+	struct event *grace;     /* deadline for a VMM that is stopped to end by itself */
 
-	int map_fd;               /* owned, from its release until its worker has left; or -1 */
-	struct pagemap_view last; /* the page map as it was in the end */
+	int map_fd;               /* owned, from the release until the worker has left; or -1 */
+	struct pagemap_view last; /* the page map when the worker had left */
 };
 
-/* @hooks, @arg: of the acceptor. */
+/* Prepares @h, which is all zero. @base is borrowed; @hooks and @arg are the acceptor's. */
 void holdings_init(struct holdings *h, struct event_base *base, const struct acceptor_hooks *hooks,
 		   void *arg);
-/* No VMM is to come any more. Safe to repeat. */
+/* No VMM is to come any more: closes the acceptor; unlinks @path if own_socket. Repeatable. */
 void holdings_close_socket(struct holdings *h, const char *path);
-/* The VMM's process is another one, or none. */
+/* Closes the pidfd and its events: the VMM's process is another one, or unknown. */
 void holdings_forget_vmm(struct holdings *h);
 /*
- * All but the page map, which is kept open for its last counters; and of restore @id on this
- * host, whose socket is @socket_path: files, holder, and what systemd keeps
+ * Releases all but the page map, which stays open for its last counters. Also removes what belongs
+ * to restore @id on this host: its files, its holder, its socket @socket_path, and systemd's
+ * duplicate of the uffd.
  */
 void holdings_release(struct holdings *h, const struct host *host, const char *id,
 		      const char *socket_path);
-/* Nobody writes the page map any more: its last counters are kept. */
+/* The worker has left: reads the page map's last counters and closes it. */
 void holdings_close_map(struct holdings *h);
-/* Descriptors and events only; what others have to find again stays. */
+/* Frees descriptors and events only. Files and systemd's duplicate stay for the next supervisor. */
 void holdings_fini(struct holdings *h);
 
 #endif

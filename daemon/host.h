@@ -1,8 +1,8 @@
 /*
  * host - what all restores of this host share
  *
- * Set up by the supervisor, borrowed by every live restore; what a restore has
- * to say goes back through the hooks.
+ * The supervisor sets up and owns one struct host; every restore borrows it. Restores report to the
+ * supervisor through the hooks.
  */
 #ifndef UFFDD_HOST_H
 #define UFFDD_HOST_H
@@ -19,33 +19,33 @@ struct reconnect;
 struct restore;
 
 struct host_hooks {
-	/* Its state or flags changed; it may be waited for. */
+	/* The state or a flag of @restore has changed. Does not free it. */
 	void (*changed)(void *arg, struct restore *restore);
-	/* It was released: keep its record for the retention time. */
+	/* @restore has ended: keep its record for the retention time. Does not free it at once. */
 	void (*ended)(void *arg, struct restore *restore);
-	/* It could not be created: remove and free it. */
+	/* @restore could not be created. Removes it from the table and frees it. */
 	void (*create_failed)(void *arg, struct restore *restore);
-	/* Its VMM is another process than was thought: what was wanted of it may be done now. */
+	/* The VMM of @restore is another process than was thought: carry out a pending stop. */
 	void (*found)(void *arg, struct restore *restore);
-	/* Are there descriptors for whoever just comes? */
+	/* Are descriptors left for a connection that is accepted now? */
 	bool (*room)(void *arg);
 };
 
 struct host {
 	struct event_base *base;
-	struct conf conf;
+	struct conf conf; /* a copy */
 	struct journal *journal;
 	struct pool *pool;
 	struct reconnect *reconnect;
 	struct lease_scheduler *leases;
 	struct wset_store *wset_store;
-	char boot_id[BOOT_ID_LEN + 1];
-	const struct worker_hooks *worker_hooks; /* of every restore's worker; @arg: the restore */
+	char boot_id[BOOT_ID_LEN + 1];           /* of this boot; see run_dir_boot_id() */
+	const struct worker_hooks *worker_hooks; /* of all workers; @arg: the restore */
 	const struct host_hooks *hooks;
-	void *arg;
+	void *arg; /* of the hooks */
 };
 
-/* <run>/<what>/<id>; @ret has room for CONF_PATH_MAX + 1. */
+/* The path <run_dir>/<what>/<id>; @ret has room for CONF_PATH_MAX + 1 bytes. */
 static inline void host_path(const struct host *host, const char *what, const char *id, char *ret)
 {
 	snprintf(ret, CONF_PATH_MAX + 1, "%s/%s/%s", host->conf.run_dir, what, id);

@@ -14,15 +14,15 @@
 #include "daemon/restore_wset.h"
 #include "daemon/vmm.h"
 
-/* Descriptors of PROOF. */
+/* Indices of PROOF's descriptors. */
 enum { PROOF_MAP, PROOF_REQUEST, PROOF_VMM };
 
-/* What a canonical request has more than the one that was sent. */
+/* By so much a canonical request may be longer than the request that was sent. */
 #define SPELLED_OUT ((uint64_t)64 << 10)
 
 /*
- * A descriptor that a worker hands over may be of any file, and ask whoever serves it:
- * only what the kernel knows without asking is looked at.
+ * A worker's descriptor may be of any file, and stat() might ask a process that serves it. So only
+ * what the kernel has cached is looked at.
  */
 static bool same_file(int fd, const struct stat *st)
 {
@@ -44,7 +44,7 @@ static int check_map(const struct host *host, const char *id, int fd, struct err
 	return err_set(err, ERR_PEER, "it does not have the page map of restore %s", id);
 }
 
-/* A memfd that nobody can change or cut any more, as ours are. */
+/* The request is a memfd that nobody can change or cut any more, as the supervisor makes it. */
 static int read_request(const struct host *host, int fd, struct spec *ret, struct err *err)
 {
 	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
@@ -68,7 +68,7 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 	return 0;
 }
 
-/* Its tenant is whose user the worker is, whatever the request says. */
+/* The tenant is that of the worker's user, whatever the request says. */
 static int resolve(struct restore *r, const struct sock_peer *who, struct err *err)
 {
 	struct tenant_caller caller;
@@ -81,7 +81,7 @@ static int resolve(struct restore *r, const struct sock_peer *who, struct err *e
 	return err_set(err, ERR_PEER, "its request names no socket");
 }
 
-/* Who handed its userfaultfd over: -1 only for one that has ended. */
+/* @pidfd: of the process that handed the uffd over; -1 is believed if that has ended. */
 static bool is_plausible(const struct restore *r, int pidfd, uint32_t pid)
 {
 	cleanup_fd int there = -1;
@@ -106,8 +106,8 @@ static int take_vmm(struct restore *r, const struct pagemap_view *view, int *pid
 }
 
 /*
- * Ours to unlink: in our own directory, or where an admin's socket is bound, as the kernel
- * says. Nobody listens there any more once a VMM has come, which nobody may have seen.
+ * The supervisor unlinks a socket in its own directory, and one of an admin, if the kernel says
+ * that it is bound there. Once a VMM has come nobody listens any more, but the file may be left.
  */
 static void take_socket(struct restore *r, int listen_fd)
 {

@@ -1,16 +1,16 @@
 /*
- * orphan - a restore that came back with its worker, and that no row knows
+ * orphan - a restore without a row, that came back with its worker
  *
- * The store was lost or moved away, its guests were served on. What the worker says is
- * believed as far as somebody else confirms it:
+ * The store was lost or moved away, while its guests were served on. What the worker says is
+ * believed only as far as something else confirms it:
  *
- *   that it was ours   the page map, which only a supervisor hands out: the file of that id
- *                      in our own directory, open for writing
- *   whose it is        user and groups of the worker, which the kernel tells
- *   its VMM            what the page map names, if it may be that one (live_may_be_vmm)
- *   the request        parsed as strictly as one of the API
+ *   it is a worker     the page map, which only a supervisor hands out: the file of that id in
+ *                      our own directory, open for writing
+ *   its tenant         user and groups of the worker, from the kernel
+ *   its VMM            what the page map names, if it may be that process (vmm_may_be)
+ *   the request        parsed as strictly as a request of the API
  *
- * A worker that was taken over can lie about its own restore, and about nobody else's.
+ * A worker that was taken over can lie about its own restore, and about no other.
  */
 #ifndef UFFDD_ORPHAN_H
 #define UFFDD_ORPHAN_H
@@ -19,14 +19,15 @@
 #include "daemon/restore.h"
 
 /*
- * orphan_new - with its worker, not yet in the table
- * @guest: has a proof
+ * orphan_new - makes the restore, with its worker; the caller puts it into the table
+ * @host: borrowed
+ * @guest: has a proof; descriptors that are needed are taken from it
  *
- * Owned by the caller. NULL with what keeps it from being adopted; then the worker stays
- * the caller's.
+ * The restore is owned by the caller. NULL: it cannot be adopted, @err says why, and the worker
+ * stays the caller's.
  */
 struct restore *orphan_new(struct host *host, const struct reconnect_guest *guest, struct err *err);
-/* It is in the table: say so, and what is not known of it. */
+/* @r is in the table: stores it, with an event that lists what is not known of it. */
 void orphan_publish(struct restore *r);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * phase - what the supervisor expects of a restore's worker now
  *
- * Each message is lawful in some phases (the table of conversation.c). What comes in another
- * one is a lie: a worker parses a tenant's files, and may be in somebody else's hands.
+ * Each message is lawful in some phases (the table of conversation.c). A message in any other phase
+ * is a lie: a worker parses a tenant's files, and may have been taken over.
  *
  *   creating ───READY──► waiting ──CONNECTED──► serving ──FAILED──► failed
  *                           ▲                      ▲ │                 │
@@ -16,12 +16,12 @@
 /*        phase              name */
 /* clang-format off */
 #define PHASES(X)                              \
-	X(PHASE_CREATING,   "creating")    /* it loads, and nothing exists before READY */ \
-	X(PHASE_SUCCEEDING, "succeeding")  /* it loads for a restore whose worker died */  \
+	X(PHASE_CREATING,   "creating")    /* loads; nothing exists before READY */        \
+	X(PHASE_SUCCEEDING, "succeeding")  /* loads as a successor, or is awaited */       \
 	X(PHASE_WAITING,    "waiting")     /* for a VMM */                                 \
 	X(PHASE_SERVING,    "serving")                                                     \
 	X(PHASE_FAILED,     "failed")      /* the VMM lives on */                          \
-	X(PHASE_OVER,       "over")        /* released, or it could not take over */
+	X(PHASE_OVER,       "over")        /* released, or it could not load */
 /* clang-format on */
 
 enum phase {
@@ -31,8 +31,9 @@ enum phase {
 		PHASE_COUNT
 };
 
-/* Pure: of what @r knows, and of nothing else. */
+/* Pure: from the record and the slot of @r. */
 enum phase phase_of(const struct restore *r);
+/* For logs and events; a static string. */
 const char *phase_name(enum phase phase);
 
 #endif

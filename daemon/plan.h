@@ -1,8 +1,8 @@
 /*
- * plan - what becomes of a restore whose worker has died, or whose supervisor is new
+ * plan - what to do with a restore after its worker's death, or under a new supervisor
  *
- * Pure: recover.c gathers the facts, once, this says what follows from them, and recover.c
- * does it, once.
+ * Pure. recover.c and adopt.c gather the facts once, plan_of() says what follows from them, and
+ * recover_act() does it.
  */
 #ifndef UFFDD_PLAN_H
 #define UFFDD_PLAN_H
@@ -11,13 +11,13 @@
 /* clang-format off */
 #define FACTS(X)                                                                       \
 	X(FACT_MAP_LOST,   "its page map is lost")                                     \
-	X(FACT_GUEST,      "somebody may hang on it")     /* known with a lost map */  \
+	X(FACT_GUEST,      "somebody may hang on it")     /* asked with a lost map */  \
 	X(FACT_OVER,       "its VMM has ended")                                        \
-	X(FACT_WORKER,     "its worker lives")            /* of a former supervisor */ \
-	X(FACT_UNRECOVERABLE,   "nobody can serve it")         /* see SLOT_LOST; or it is killed */ \
+	X(FACT_WORKER,     "its worker lives")            /* under a new supervisor */ \
+	X(FACT_UNRECOVERABLE,   "nobody can serve it")         /* or being killed */   \
 	X(FACT_BEGUN,      "a VMM has come")              /* its guest may have run */ \
 	X(FACT_UFFD,       "we have its userfaultfd")                                  \
-	X(FACT_NO_MEMORY,  "its VMM has no memory")       /* it is ending, mostly */   \
+	X(FACT_NO_MEMORY,  "its VMM has no memory")       /* usually: it is ending */  \
 	X(FACT_LEFT_ALONE, "nothing is registered")       /* it was released */        \
 	X(FACT_TOO_OFTEN,  "its workers die all the time")
 /* clang-format on */
@@ -54,6 +54,7 @@ enum plan {
 
 /* @facts: FACT() bits. */
 enum plan plan_of(unsigned facts);
+/* For logs; a static string. */
 const char *plan_name(enum plan plan);
 
 #endif

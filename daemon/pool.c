@@ -18,7 +18,7 @@ struct pool {
 	size_t size, idle;
 	struct worker_list list;
 	struct event *refill;
-	struct event *on_zygote; /* it has died */
+	struct event *on_zygote; /* owned; fires when the zygote has died */
 };
 
 static void worker_free(struct worker *w)
@@ -53,7 +53,7 @@ static void log_lie(struct worker *w, const char *how)
 	worker_silence(w);
 }
 
-/* One message; false when there is none (any more). */
+/* Reads one message. False: there is none (any more), or it was wrong. */
 static bool read_message(struct worker *w, enum chan_step *ret_step, struct err *err)
 {
 	int fds[CHAN_FDS_MAX];
@@ -98,7 +98,7 @@ static const struct worker_hooks nobody = {ignore_message, ignore_end, ignore_en
 
 static void on_reap_again(evutil_socket_t fd, short what, void *arg);
 
-/* The pidfd stays readable: waiting for it again would spin. */
+/* The pidfd stays readable, so waiting for it again would spin. */
 static void reap_later(struct worker *w)
 {
 	event_free(w->on_exit);
@@ -127,13 +127,13 @@ static void log_exit(struct worker *w, const char *how)
 		log_warning("an idle worker died", "pid=%d how=%s", (int)w->pid, how);
 		TAILQ_REMOVE(&w->pool->list, w, link);
 		w->pool->idle--;
-		/* Not at once: a worker that cannot start must not make us spin. */
+		/* Not at once: a worker program that cannot start must not make us spin. */
 		schedule_refill(w->pool, 1000);
 	}
 	w->hooks = &nobody;
 }
 
-/* Its owner hears of it at once, also when a tracer keeps us from reaping it. */
+/* The owner hears of the exit at once, even while a tracer keeps us from reaping the worker. */
 static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -145,8 +145,8 @@ static void on_exit_cb(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	/*
-	 * What it said last counts, whichever event came first. Somebody may still have its
-	 * channel and go on: then he floods us.
+	 * The last messages count, whichever event came first. Another process may still have the
+	 * channel and go on sending: then its allowance ends.
 	 */
 	while (!w->silenced && read_message(w, &step, &err))
 		;
@@ -177,7 +177,7 @@ static void on_chan_cb(evutil_socket_t fd, short what, void *arg)
 	}
 	if (step == CHAN_BAD)
 		log_error("a worker cannot be understood", "pid=%d why=%s", (int)w->pid, err.msg);
-	/* Its end follows and tells the rest; or it could not send, and comes back. */
+	/* The exit follows and tells the rest; or the worker could not send, and comes back. */
 	w->closed = step == CHAN_CLOSED;
 	event_del(w->on_chan);
 	worker_expect_exit(w, 5000);
@@ -228,7 +228,7 @@ static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
 
 	w->pool = pool;
 	w->pidfd = w->chan = -1;
-	/* It may be another one afterwards. */
+	/* spawn_worker() may replace the zygote. */
 	unwatch_zygote(pool);
 	rc = spawn_worker(&pool->spawn, &w->pid, &w->pidfd, &w->chan, err);
 	watch_zygote(pool);
@@ -323,11 +323,11 @@ void pool_tidy(struct pool *pool)
 
 size_t pool_wanting(const struct pool *pool)
 {
-	/* Channel and pidfd each. */
+	/* Channel and pidfd of each. */
 	return 2 * (pool->size - pool->idle) + 2 * (pool->spawn.zygote < 0);
 }
 
-/* One that has died a moment ago, or is about to, is left to on_exit_cb. */
+/* A worker that has just died, or was silenced, is left to on_exit_cb(). */
 static struct worker *take_idle(struct pool *pool)
 {
 	struct worker *w;
@@ -362,7 +362,7 @@ int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, con
 {
 	if (chan_send(w->chan, type, msg, fds, nfds, err))
 		return -1;
-	/* It would earn what it likes by asking for leases. */
+	/* A grant earns nothing: a worker could earn as much as it likes by asking for leases. */
 	if (type != CHAN_LEASE_GRANT)
 		allowance_earn(&w->allowance, ALLOWANCE_ANSWERS);
 	return 0;

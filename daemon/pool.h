@@ -1,9 +1,8 @@
 /*
- * pool - worker processes: a few idle ones stand ready, so that a restore never
- * waits for exec
+ * pool - worker processes: a few stand ready, so that a restore never waits for exec
  *
- * A worker handed out belongs to its restore until it has exited. Both its
- * channel and its end are reported through the hooks of its owner.
+ * The pool owns every struct worker until the worker has exited. A worker that was handed out
+ * belongs to its restore until then: the channel and the exit are reported by the hooks.
  */
 #ifndef UFFDD_POOL_H
 #define UFFDD_POOL_H
@@ -18,70 +17,91 @@ struct event_base;
 struct pool;
 struct worker;
 
+/* The hooks of a worker's owner; arg is what worker_own() or pool_take() was given. */
 struct worker_hooks {
-	/* @fds: CHAN_FDS_MAX; take what is wanted and set it to -1, the rest is closed. */
+	/*
+	 * A message. @fds: CHAN_FDS_MAX descriptors or -1; take one by setting it to -1, the rest
+	 * is closed.
+	 */
 	void (*message)(void *arg, const struct chan_msg *msg, int *fds);
-	/* It does not keep to the protocol. */
+	/* The worker broke the protocol, by @how: call worker_silence() or worker_abandon(). */
 	void (*lied)(void *arg, const char *how);
-	/* It has ended (reaped); the worker is freed when this returns. */
+	/* The worker has ended, by @how. Forget it: the pool frees it. */
 	void (*exited)(void *arg, const char *how);
 	/*
-	 * Something that it said is lost, for want of descriptors. True: @pidfd is taken, and the
-	 * worker freed; without its channel it comes back and says all of it again.
+	 * A message was lost, for want of descriptors. True: the hook took @pidfd and has forgotten
+	 * the worker, which is freed. Without its channel the worker comes back and sends
+	 * everything again.
 	 */
 	bool (*cut)(void *arg, int *pidfd);
 };
 
 struct worker {
 	pid_t pid;
-	uint64_t start;   /* start time, with the pid its identity */
-	int pidfd, chan;  /* owned */
-	bool closed;      /* it has closed the channel, and mostly ends */
-	char release[32]; /* what it says that it is */
-	struct pool *pool;
-	struct event *on_exit, *on_chan;
-	struct event *deadline;     /* NULL, or: it is killed when this fires */
-	struct allowance allowance; /* how much it may say */
-	bool greeted;               /* it has said HELLO, or REATTACH */
-	bool replays;               /* it has said REATTACH, and CONNECTED may follow once more */
-	bool silenced;              /* see worker_silence() */
-	const struct worker_hooks *hooks; /* NULL while idle */
+	uint64_t start;                   /* start time: with the pid, its identity */
+	int pidfd, chan;                  /* owned */
+	bool closed;                      /* the worker has closed the channel; usually it ends */
+	char release[32];                 /* the program's version, as HELLO or REATTACH says */
+	struct pool *pool;                /* borrowed */
+	struct event *on_exit, *on_chan;  /* owned */
+	struct event *deadline;           /* owned; NULL, or: kills the worker when it fires */
+	struct allowance allowance;       /* for what it may still send */
+	bool greeted;                     /* HELLO or REATTACH has come */
+	bool replays;                     /* came back by REATTACH: CONNECTED may come once more */
+	bool silenced;                    /* see worker_silence() */
+	const struct worker_hooks *hooks; /* borrowed; NULL while idle */
 	void *arg;
 	TAILQ_ENTRY(worker) link; /* in the pool's idle list */
 };
 
-/* @path: the worker program. @size: idle workers to keep. */
+/*
+ * @base: borrowed. @path: the worker program. @size: idle workers to keep. 0, or -1 with ERR_PATH
+ * (spawn.h). Workers are started from the event loop.
+ */
 int pool_new(struct event_base *base, const char *path, size_t size, struct pool **ret,
 	     struct err *err);
-/* Idle workers leave, since their channel closes. Those handed out go on. */
+/* Accepts NULL. Idle workers end, since their channels close; those handed out go on. */
 void pool_free(struct pool *pool);
 
-/* Now and then: children that nobody knows, see spawn_reap_unknown(). */
+/* To be called now and then: reaps children that nobody knows (spawn_reap_unknown). */
 void pool_tidy(struct pool *pool);
-/* Descriptors that it may still take to be full. */
+/* Descriptors that the pool will still take until it is full. */
 size_t pool_wanting(const struct pool *pool);
 
-/* An idle worker, or a new one; the pool fills up again a little later. */
+/*
+ * Hands out an idle worker, or a new one. @hooks, @arg: borrowed. *ret stays the pool's. 0, or -1
+ * where no worker can be started. The pool is refilled from the event loop.
+ */
 int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg, struct worker **ret,
 	      struct err *err);
 
 /*
- * A worker of a former supervisor, which came back: pidfd and channel are taken
- * over. It is not our child; how it ended cannot be told.
+ * A worker of a former supervisor that came back. Takes @pidfd and @chan. The process is not our
+ * child, so how it ends cannot be known. The caller then calls worker_own() or worker_leave().
  */
 struct worker *pool_adopt(struct pool *pool, pid_t pid, int pidfd, int chan, const char *release);
-/* Its owner, for one that was adopted. */
+/* Sets the owner of an adopted worker. @hooks, @arg: borrowed. */
 void worker_own(struct worker *w, const struct worker_hooks *hooks, void *arg);
 
+/*
+ * Sends one message. @fds are duplicated and stay the caller's. 0, or -1: ERR_UNREADY when the
+ * worker is gone or its queue is full.
+ */
 int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, const int *fds,
 		size_t nfds, struct err *err);
-/* It should end by itself now; it is killed if it has not within @ms. */
+/*
+ * The worker should exit by itself now, and is killed after @ms. A deadline that is set already
+ * stays.
+ */
 void worker_expect_exit(struct worker *w, unsigned ms);
-/* Kill it; of all that it has said or will say only its end is heard. */
+/* Kills the worker; of all that it has sent or sends only its exit is still reported. */
 void worker_silence(struct worker *w);
-/* Kill it; its owner hears no more of it. (A worker may hang in the kernel for long.) */
+/*
+ * Kills the worker, and its owner hears no more. (The exit may take long, if the kernel is busy
+ * with it.)
+ */
 void worker_abandon(struct worker *w);
-/* Forget it without ending it: the supervisor leaves, the guest does not notice. */
+/* Frees @w without ending the process: the supervisor leaves, and the guest does not notice. */
 void worker_leave(struct worker *w);
 
 #endif

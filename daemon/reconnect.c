@@ -11,10 +11,10 @@
 #include "daemon/log.h"
 #include "daemon/timer.h"
 
-/* Who has connected says who it is at once, and so with its proof. */
+/* A visitor sends REATTACH at once after it has connected, and PROOF at once after that. */
 #define SPEAK_S 5
 #define ACCEPT_AGAIN_MS 100
-/* Two descriptors each are set aside for so many. */
+/* For so many visitors two descriptors each are set aside. */
 #define FEW 16
 
 struct visitor {
@@ -22,8 +22,8 @@ struct visitor {
 	struct reconnect *reconnect;
 	int chan, pidfd; /* owned */
 	struct sock_peer who;
-	struct chan_reattach reattach; /* once it has said that; else the id is "" */
-	int listen_fd;                 /* owned; that came with it, or -1 */
+	struct chan_reattach reattach; /* its id is "" until REATTACH has come */
+	int listen_fd;                 /* owned: from REATTACH, or -1 */
 	struct event *ev;
 };
 
@@ -59,7 +59,7 @@ static void reject(struct visitor *v, const char *why)
 	visitor_free(v);
 }
 
-/* It waits for a VMM: its restore was never finished, or has ended without it. */
+/* The worker waits for a VMM of a restore that was never finished, or that has ended. */
 static void send_away(struct worker *w)
 {
 	struct chan_msg stop = {.stop.how = CHAN_STOP_WAITING};
@@ -68,7 +68,7 @@ static void send_away(struct worker *w)
 	worker_send(w, CHAN_STOP, &stop, NULL, 0, &err);
 }
 
-/* @proof: what it said last, or NULL; with @fds. */
+/* @proof: the last message, with @fds; or NULL. */
 static void welcome(struct visitor *v, const struct chan_proof *proof, int *fds)
 {
 	struct reconnect *reconnect = v->reconnect;
@@ -167,7 +167,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	event_add(reconnect->ev, NULL);
 }
 
-/* False: there is nobody (more). */
+/* False: no connection is waiting, or there is no room. */
 static bool accept_one(struct reconnect *reconnect)
 {
 	int chan;
@@ -225,7 +225,7 @@ int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
 	reconnect->arg = arg;
 	TAILQ_INIT(&reconnect->visitors);
 	snprintf(reconnect->path, sizeof(reconnect->path), "%s", path);
-	/* Workers have become their callers, so anybody must be able to connect. */
+	/* Workers run as their callers, so every user must be able to connect. */
 	if (sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
 			&reconnect->fd, err)) {
 		free(reconnect);

@@ -1,9 +1,10 @@
 /*
- * reconnect - where workers come back to after their supervisor has died
+ * reconnect - the socket to which workers come back after their supervisor has died
  *
- * <run_dir>/workers.sock. Anybody may connect; only the process that the store
- * names as a restore's worker (pid and start time, from the kernel) is believed, and
- * where the store knows no such restore, one that proves that it was its worker.
+ * <run_dir>/workers.sock. Any process may connect, and begins with REATTACH. Only two are believed:
+ * the process that the store names as the restore's worker (pid and start time, from the kernel);
+ * and, where the store does not know the restore, a process that proves that it was its worker
+ * (orphan.h).
  */
 #ifndef UFFDD_RECONNECT_H
 #define UFFDD_RECONNECT_H
@@ -18,36 +19,45 @@ struct reconnect;
 
 enum reconnect_answer {
 	RECONNECT_TAKEN,   /* the worker belongs to its restore from now on */
-	RECONNECT_LATER,   /* there is no room for it yet: it will try again */
-	RECONNECT_STRANGE, /* it is not the worker of that restore */
+	RECONNECT_LATER,   /* no descriptors yet: the worker will try again */
+	RECONNECT_STRANGE, /* not the worker of that restore */
 };
 
+/* A worker that came back, for the hook. All but the worker is borrowed until the hook returns. */
 struct reconnect_guest {
 	const struct chan_reattach *reattach;
 	const struct chan_proof *proof; /* NULL: none */
-	const struct sock_peer *who;    /* as the kernel says */
-	struct worker *worker;
-	int *listen_fd, *fds; /* those of REATTACH, and of PROOF; may be taken */
+	const struct sock_peer *who;    /* from the kernel */
+	struct worker *worker;          /* without an owner yet */
+	int *listen_fd, *fds; /* from REATTACH (or -1), and CHAN_FDS_MAX from PROOF; may be taken */
 };
 
 struct reconnect_hooks {
-	/* Is there such a restore? Then no proof is waited for. */
+	/* Does the table have restore @id? Then no proof is waited for. */
 	bool (*knows)(void *arg, const char *id);
-	/* A worker says that it serves restore back->id. RECONNECT_STRANGE: @err says why not. */
+	/*
+	 * The worker says that it serves restore guest->reattach->id. TAKEN: the hook has called
+	 * worker_own(). Otherwise the channel is closed. STRANGE: @err says why.
+	 */
 	enum reconnect_answer (*back)(void *arg, const struct reconnect_guest *guest,
 				      struct err *err);
-	/* Are there descriptors for whoever just comes? A few are let in anyway. */
+	/* Are descriptors left for a connection accepted now? A few are accepted without. */
 	bool (*room)(void *arg);
 };
 
+/*
+ * Listens at @path. All arguments but @path are borrowed, @hooks for as long as it is open. 0, or
+ * -1 with ERR_PATH or ERR_SYSTEM.
+ */
 int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
 		   const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret,
 		   struct err *err);
 /*
- * Everybody who has come by now is let in, and what each said first is heard: after a
- * worker's death there is nothing more of it to wait for.
+ * Accepts all who have connected by now, and reads what each sent first. After a worker's death
+ * nothing more of it can be expected. Calls the hooks.
  */
 void reconnect_receive_all(struct reconnect *reconnect);
+/* Accepts NULL. Unlinks the socket, and hangs up on those who are not yet taken. */
 void reconnect_close(struct reconnect *reconnect);
 
 #endif

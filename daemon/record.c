@@ -7,7 +7,7 @@
 
 #define TO(state) (1u << (state))
 
-/* The picture of restore.h. */
+/* The diagram of record.h. */
 /* clang-format off */
 static const struct {
 	unsigned successors; /* TO() bits */
@@ -30,7 +30,7 @@ bool record_can_reach(enum restore_state from, enum restore_state to)
 {
 	unsigned reached = from < STATE_COUNT ? TO(from) : 0;
 
-	/* No path without a loop has more edges than there are states. */
+	/* A path without a loop has fewer edges than there are states. */
 	for (int round = 0; round < STATE_COUNT; round++)
 		for (int s = 0; s < STATE_COUNT; s++)
 			if (reached & TO(s))

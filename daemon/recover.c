@@ -21,8 +21,8 @@
 /* ---- what is still there ---- */
 
 /*
- * Neither we nor the worker hold it any more: somebody else still does. *ret_left_alone:
- * nobody needs it, its regions are no longer registered.
+ * Gets the uffd out of the VMM, since neither supervisor nor worker holds it any more.
+ * *ret_left_alone: no uffd is needed, for the worker was unregistering the regions.
  */
 static int find_uffd(struct restore *r, bool *ret_left_alone, struct err *err)
 {
@@ -49,10 +49,10 @@ static int find_learnt(uint32_t pid)
 }
 
 /*
- * Its worker may have met the VMM, and ended before it could tell: then the page map
- * knows. Nothing may be begun anew, for the guest may have run since. We may still have the
- * connection, and in it the uffd; else that its process is still the same one shows when
- * it is found to hold a uffd with these regions.
+ * A worker may have met the VMM and died before it sent CONNECTED. Then the page map names the VMM,
+ * and nothing may be begun anew, for the guest may have run since. The acceptor may still have the
+ * connection, and in it the uffd. Otherwise the process of that pid is shown to be the VMM when it
+ * is found to hold a uffd with these regions.
  */
 static bool learn_vmm(struct restore *r)
 {
@@ -75,7 +75,7 @@ static bool learn_vmm(struct restore *r)
 	if (restore_open_map(r, &map, &err) ||
 	    !acceptor_find(&r->hold.acceptor, r->spec.peer_uid, map, &view, &vmm, &uffd))
 		vmm = find_learnt(c.pid);
-	/* What the page map says is the worker's word. */
+	/* The page map is written by the worker, which is not trusted. */
 	if (vmm >= 0 && !vmm_may_be(r, vmm, c.pid))
 		close_fd(&vmm);
 	restore_connected(r, &c, vmm);
@@ -109,7 +109,7 @@ static bool is_unrecoverable(const struct restore *r)
 	       (r->rec.state == STATE_FAILED && r->spec.on_failure == FAILURE_KILL);
 }
 
-/* The userfaultfd, and if there is none, why. */
+/* Gets the userfaultfd; where that fails, @why is filled. */
 static unsigned look_for_uffd(struct restore *r, struct err *why)
 {
 	bool left_alone = false;
@@ -123,7 +123,7 @@ static unsigned look_for_uffd(struct restore *r, struct err *why)
 	return FACT(FACT_BEGUN) | (left_alone ? FACT(FACT_LEFT_ALONE) : 0);
 }
 
-/* All that must be known once a worker is dead. */
+/* The facts after a worker's death. @why: see look_for_uffd(). */
 static unsigned gather(struct restore *r, bool counted, struct err *why)
 {
 	const struct conf *conf = &r->host->conf;
@@ -161,7 +161,7 @@ __attribute__((format(printf, 2, 3))) static void give_up(struct restore *r, con
 	va_start(ap, fmt);
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
-	/* Poisoning takes a worker, and a guest must not hang unseen. */
+	/* Poisoning takes a worker, and a guest must not hang unseen: so poison kills, too. */
 	if (restore_fail(r, reason) && r->spec.on_failure != FAILURE_HOLD)
 		vmm_end(r);
 }
@@ -184,7 +184,10 @@ static void start_successor(struct restore *r, const char *how)
 		slot_event(&r->slot, SLOT_ASSIGN);
 	if (chosen == 0 && assign_successor(r, &err) == 0)
 		return;
-	/* It was dying when it was chosen: one more death, and its end leads here again. */
+	/*
+	 * The worker was dying when it was chosen: its exit counts as one more death and leads here
+	 * again.
+	 */
 	if (chosen == 0 && err.code == ERR_UNREADY) {
 		proc_kill(r->worker->pidfd, &ignored);
 		return;
@@ -205,7 +208,7 @@ static void succeed(struct restore *r, const char *how)
 	start_successor(r, how);
 }
 
-/* Its worker had nobody to tell that it was complete. */
+/* The last worker had no supervisor to send COMPLETE to. */
 static void end_left_alone(struct restore *r)
 {
 	struct pagemap_view view;
@@ -225,7 +228,7 @@ static void on_no_end(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	/* It has ended, and its pidfd just did not get its turn yet. */
+	/* The VMM has ended; its pidfd has not had its turn in the loop yet. */
 	if (vmm_has_ended(r))
 		return;
 	give_up(r,
@@ -234,7 +237,10 @@ static void on_no_end(evutil_socket_t fd, short what, void *arg)
 		r->rec.vmm_pid);
 }
 
-/* Its pidfd will tell: its end, or that of its main thread alone, which tells nothing. */
+/*
+ * The VMM's pidfd tells its end. But it may be readable for the end of the main thread alone, which
+ * says nothing; so there is a deadline.
+ */
 static void await_end(struct restore *r)
 {
 	struct json_object *data = json_object_new_object();

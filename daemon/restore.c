@@ -48,7 +48,7 @@ void restore_over(struct restore *r)
 	slot_event(&r->slot, SLOT_RELEASE_ALONE);
 }
 
-/* One that was never served: its worker alone has what it handed over. */
+/* A VMM that was never served: only the worker has the descriptor that this VMM handed over. */
 static bool is_held(const struct restore *r)
 {
 	return r->worker && r->rec.vmm_pid && !r->rec.connected_ms;
@@ -68,7 +68,7 @@ void restore_release(struct restore *r)
 	holdings_release(&r->hold, r->host, r->rec.id, r->spec.socket_path);
 	slot_event(&r->slot, r->worker ? SLOT_RELEASE : SLOT_RELEASE_ALONE);
 	if (r->worker) {
-		/* It may have left already, or leave because the VMM did. */
+		/* Fails where the worker has left already, for instance after the VMM. */
 		worker_send(r->worker, CHAN_STOP, &stop, NULL, 0, &err);
 		worker_expect_exit(r->worker, RESTORE_LEAVE_MS);
 	} else {
@@ -108,7 +108,7 @@ void restore_end(struct restore *r, const char *reason)
 		record_move(&r->rec, STATE_ENDED, reason, wall_ms());
 	close_fd(&r->hold.uffd);
 	r->rec.released = true;
-	/* Before its files go: a living row without them would be taken for a lost one. */
+	/* Stored before the files go: a live row without files would look lost. */
 	journal_add(r->host->journal, &r->rec, failed ? "released" : "ended", reason_data(r));
 	restore_release(r);
 	r->host->hooks->ended(r->host->arg, r);

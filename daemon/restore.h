@@ -1,10 +1,11 @@
 /*
- * restore - one restore at work: its record, what is held for it, and its worker's slot
+ * restore - one restore: its record, what is held for it, and its worker's slot
  *
- * It has two states: what the API shows of it (record.h), and how it stands with its worker
- * (slot.h). Nobody but this room changes the first, and writes it down: those who recover,
- * command, record or assign do it through here. When the restore ends, all that is held goes at
- * once (holdings.h); what stays is the record, until the retention time is over.
+ * A restore has two states: the state that the API shows (record.h), and how the supervisor stands
+ * with the worker (slot.h). Only this file changes the first state and has it stored; other files
+ * call the functions below. When a restore ends, all that is held for it is released at once
+ * (holdings.h). The record stays until the retention time is over. Nothing below but restore_free()
+ * frees a restore.
  */
 #ifndef UFFDD_RESTORE_H
 #define UFFDD_RESTORE_H
@@ -16,18 +17,21 @@
 #include "daemon/slot.h"
 #include "daemon/tenant.h"
 
-/* How long a worker may take to leave, on a host that is too busy to run it. */
+/* After this time a worker that was told to leave is killed; long, for a busy host. */
 #define RESTORE_LEAVE_MS 30000
 
 struct restore;
 
-/* Who waits for a create: called once, with the restore, or with why not. */
+/*
+ * A caller that waits for a create. Owned by the caller. done is called once: with the restore and
+ * @why NULL, or with @restore NULL and the reason; @restore is borrowed.
+ */
 struct creator {
 	void (*done)(struct creator *c, struct restore *restore, const struct err *why);
 	void *arg;
-	bool made; /* set before done: the restore is new, and was made for this one */
+	bool made; /* set before done: this creator's request made the restore */
 	TAILQ_ENTRY(creator) link;
-	struct creators *list; /* it is in; NULL: none */
+	struct creators *list; /* the list that this creator is in; NULL: none */
 };
 TAILQ_HEAD(creators, creator);
 
@@ -37,64 +41,84 @@ struct restore {
 	struct spec spec;
 	struct creators creators;
 
-	struct slot slot;        /* of its worker: the second state */
-	struct worker *worker;   /* NULL once it has exited */
+	struct slot slot;        /* of the worker: the second state */
+	struct worker *worker;   /* borrowed from the pool; NULL: no worker, or it has exited */
 	struct claim claim;      /* to a prefetch lease */
-	uint64_t limits_sent_us; /* its worker knows the VMM's cgroups as they were then; 0: not */
+	uint64_t limits_sent_us; /* when CGROUPS was sent to the worker; 0: not yet */
 	struct holdings hold;    /* descriptors, paths, deadlines */
-	uint64_t refused_events; /* REFUSED that were worth an event, and those that would be */
-	uint64_t note_events[CHAN_NOTE_COUNT];
-	TAILQ_ENTRY(restore) ended_link;
+	uint64_t refused_events; /* REFUSED with a reason, published or not */
+	uint64_t note_events[CHAN_NOTE_COUNT]; /* the same for each kind of NOTE */
+	TAILQ_ENTRY(restore) ended_link;       /* in the supervisor's list */
 };
 
-/* Releases whatever is left and leaves the worker alone (see worker_leave). */
+/*
+ * Closes what is held and frees @r. Files, and the VMM's and the worker's processes, stay: the
+ * worker goes on without a channel (worker_leave).
+ */
 void restore_free(struct restore *r);
 
-/* Its record, out of its spec, which is resolved. */
+/* Makes the record from r->spec, which is resolved. @caller: whose rights workers take on. */
 void restore_begin(struct restore *r, const char *id, const struct sock_peer *caller);
-/* Of a restore that is all zero: no descriptors, no creators. */
+/* Prepares @r, which is all zero: no descriptors, no creators. @host is borrowed. */
 void restore_init(struct restore *r, struct host *host);
 extern const struct lease_scheduler_hooks restore_lease_hooks;
 
-/* By its row: of this boot, and it still holds a VMM, or waits for one, or is being created. */
+/* By the record: is @r of this boot, and live, or failed and not yet released? */
 bool restore_stands(const struct restore *r);
-/* Is there a guest that may hang on us? Then nothing of it is closed. */
+/* Is there a guest that may wait for pages of ours? Then its descriptors must stay open. */
 bool restore_has_vmm(const struct restore *r);
-/* Everything but the record goes, with the worker as soon as that has left. */
+/*
+ * Releases all but the record, and tells the worker to leave. The worker is killed after
+ * RESTORE_LEAVE_MS. Does not free @r.
+ */
 void restore_release(struct restore *r);
 static inline bool restore_is_creating(const struct restore *r)
 {
 	return r->slot.state == SLOT_CREATING;
 }
-/* Everything but the record is gone. */
+/* Is all but the record released, and the worker gone? Then @r may be freed. */
 bool restore_released(const struct restore *r);
 
-/* A change: written, published, and looked at by those who wait. @data is taken over. */
+/*
+ * Stores a change with an event of @type, and reports it to long polls and event streams. The
+ * caller has changed the record and its revision. @data: of the event, taken over; NULL for {}.
+ */
 void restore_changed(struct restore *r, const char *type, struct json_object *data);
-/* The first of them: in the store before anybody hears of it, or an error. */
+/*
+ * The event "created", written to the store before the caller hears of @r. 0, or -1 and nothing is
+ * stored. @data is taken over in any case.
+ */
 int restore_created(struct restore *r, struct json_object *data, struct err *err);
-/* An event, but of no restore: nothing of @r was created yet. */
+/* An event that belongs to no restore, for a create that fails. @data is taken over. */
 void restore_publish_failed_create(struct restore *r, const char *type, struct json_object *data);
 /*
- * Its worker is lost, or one serves again; the caller tells what has happened (restore_changed).
- * Only one that serves goes back and forth: waiting and failed ones stay what they are.
+ * restore_unserved: the worker is lost; SERVING becomes RECOVERING. restore_served: a worker serves
+ * again; RECOVERING becomes SERVING. Other states stay. The caller then calls restore_changed().
  */
 void restore_unserved(struct restore *r);
 void restore_served(struct restore *r);
-/* A row that does not stand: what lived before the host was started again has ended with it. */
+/*
+ * For a row that does not stand (restore_stands): its VMM ended with the former boot. Ends the
+ * record, if it is live, and leaves the slot OVER.
+ */
 void restore_over(struct restore *r);
 
 /*
- * Visible at once; what the guest hangs on is kept until the VMM has ended. True: it had not
- * failed before, and the caller ends the VMM (vmm_end), if on_failure says so.
+ * Fails @r: stored and visible at once. While a VMM lives, its descriptors stay open; without a VMM
+ * @r is released at once. @reason is copied. True: the caller now ends the VMM (vmm_end), if
+ * on_failure says so. False: @r had failed before, and nothing has changed.
  */
 bool restore_fail(struct restore *r, const char *reason);
 /*
- * A VMM is there: from its worker, or from the page map that a dead one left.
- * @pidfd: of who handed the userfaultfd over, borrowed; -1: it has ended
+ * Moves @r to SERVING: a VMM has connected. @c is from the worker, or from the page map that a dead
+ * worker left. @pidfd: of the process that handed the userfaultfd over, borrowed; -1: that process
+ * has ended.
  */
 void restore_connected(struct restore *r, const struct chan_connected *c, int pidfd);
-/* Who handed a userfaultfd over, into the record; @pidfd as above. */
+/*
+ * Writes the process that handed the userfaultfd over into the record, not yet into the store.
+ * @pidfd: as above.
+ */
 void restore_note_vmm(struct restore *r, uint32_t pid, uint32_t uid, int pidfd);
 /*
  * The worker is ready: from now on the supervisor accepts connections to the UFFD socket, as
@@ -103,18 +127,18 @@ void restore_note_vmm(struct restore *r, uint32_t pid, uint32_t uid, int pidfd);
  * @npeers: connections that the worker has and will hand over (0 for a new worker)
  */
 void restore_listen(struct restore *r, int *listen_fd, size_t npeers);
-/* The store has it: its worker is told. */
+/* Tells the worker, which must be there, that the store has @r. */
 void restore_known(struct restore *r);
 
 /*
- * It has ended: everything but the record goes. After a failure the reason stays; who
- * asked for the end gives it otherwise, else @reason.
+ * Ends @r: stored, and all but the record is released. A failed restore keeps its state and reason.
+ * Otherwise the reason is that of a stop that was asked for, else @reason. Does not free @r.
  */
 void restore_end(struct restore *r, const char *reason);
 
-/* The page map's file, to look into and to hand on; owned by the caller. */
+/* Opens the page map's file for reading and writing; *ret_fd is owned by the caller. */
 int restore_open_map(const struct restore *r, int *ret_fd, struct err *err);
-/* The page map now, or as it was at release. */
+/* Reads the page map as it is now; after the release, as it was when the worker left. */
 int restore_view(const struct restore *r, struct pagemap_view *ret, struct err *err);
 
 #endif

@@ -2,14 +2,14 @@
 
 #define ANY(s) (1u << (s))
 
-/* Whoever may hear from its worker, and lose it. */
+/* States with a worker that has a channel to us and may lose it. */
 #define AT_WORK \
 	(ANY(SLOT_LOADING) | ANY(SLOT_READY) | ANY(SLOT_REPLACING) | ANY(SLOT_REPLACING_LOADER))
 #define LIVE                                                                                       \
 	(ANY(SLOT_EMPTY) | ANY(SLOT_DEFERRED) | ANY(SLOT_CREATING) | AT_WORK | ANY(SLOT_AWAITED) | \
 	 ANY(SLOT_LOST))
 
-/* The first row that fits; what fits none is refused. */
+/* The first row that fits counts. An event that fits no row is refused. */
 /* clang-format off */
 static const struct edge {
 	unsigned from; /* ANY() bits */
@@ -40,7 +40,7 @@ static const struct edge {
 	{ANY(SLOT_LOADING),          SLOT_EXITED,      SLOT_EMPTY,            SLOT_SUCCEED},
 	{ANY(SLOT_READY),            SLOT_EXITED,      SLOT_EMPTY,            SLOT_SUCCEED},
 	{ANY(SLOT_AWAITED),          SLOT_EXITED,      SLOT_EMPTY,            SLOT_SUCCEED},
-	/* A row whose worker is not there. */
+	/* A row whose worker was not found at start. */
 	{ANY(SLOT_EMPTY),            SLOT_EXITED,      SLOT_EMPTY,            SLOT_SUCCEED},
 	{ANY(SLOT_REPLACING),        SLOT_EXITED,      SLOT_EMPTY,            SLOT_SUCCEED_UNCOUNTED},
 	{ANY(SLOT_REPLACING_LOADER), SLOT_EXITED,      SLOT_EMPTY,            SLOT_SUCCEED_UNCOUNTED},

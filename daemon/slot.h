@@ -1,9 +1,9 @@
 /*
- * slot - the place of a restore's worker: is one there, and what is expected of it
+ * slot - the place of a restore's worker: is a worker there, and what is expected of it
  *
- * Pure: an event goes in, what is to be done comes out; the process, its channel and its
- * deadlines are the restore's (restore.h). The other state of a restore, the one that the API
- * shows, is in record.h; what a worker may say follows from both (phase.h).
+ * Pure: an event goes in, the action to take comes out. The worker's process, channel and deadlines
+ * belong to the restore (restore.h). The other state of a restore, the one that the API shows, is
+ * in record.h. What a worker may say follows from both (phase.h).
  *
  *              LOADED                  REPLACE
  *   creating ─────────► ready ──────────────────────► replacing ──┐
@@ -11,7 +11,7 @@
  *              LOADED   │   │ ▼                                   │
  *   loading ────────────┘   └ awaited                             │
  *    ▲ │ │ REPLACE       REATTACH  │                              │
- *    │ │ └──► replacing loader     │ EXITED: one more is needed   │
+ *    │ │ └──► replacing loader     │ EXITED: a successor          │
  *    │ │          └────────────────┼──────────────────────────────┘
  *    │ │ LOAD_FAILED               ▼
  *    │ └──────────► lost         empty ──┐
@@ -27,17 +27,17 @@
 /*        state                   name */
 /* clang-format off */
 #define SLOT_STATES(X)                                                                   \
-	X(SLOT_EMPTY,            "empty")            /* no worker, or not any more */      \
-	X(SLOT_DEFERRED,         "deferred")         /* a row that nobody has room for yet */ \
-	X(SLOT_CREATING,         "creating")         /* loads; nothing exists before */    \
-	X(SLOT_LOADING,          "loading")          /* loads, after one that died */      \
-	X(SLOT_READY,            "ready")                                                  \
-	X(SLOT_REPLACING,        "replacing")        /* is being killed, on request */     \
-	X(SLOT_REPLACING_LOADER, "replacing loader") /* likewise, before it has loaded */  \
-	X(SLOT_AWAITED,          "awaited")          /* has lost us, and may come back */  \
-	X(SLOT_LOST,             "lost")             /* could not load: nobody else can */ \
-	X(SLOT_LEAVING,          "leaving")          /* released; is told to end */        \
-	X(SLOT_OVER,             "over")             /* released, and no worker is left */
+	X(SLOT_EMPTY,            "empty")            /* no worker, or none any more */  \
+	X(SLOT_DEFERRED,         "deferred")         /* a row; descriptors are short */ \
+	X(SLOT_CREATING,         "creating")         /* loads; nothing exists before */ \
+	X(SLOT_LOADING,          "loading")          /* loads, as a successor */        \
+	X(SLOT_READY,            "ready")                                               \
+	X(SLOT_REPLACING,        "replacing")        /* being killed, on request */     \
+	X(SLOT_REPLACING_LOADER, "replacing loader") /* the same, before it loaded */   \
+	X(SLOT_AWAITED,          "awaited")          /* lost us, and may come back */   \
+	X(SLOT_LOST,             "lost")             /* snapshot cannot be loaded */    \
+	X(SLOT_LEAVING,          "leaving")          /* released; told to end */        \
+	X(SLOT_OVER,             "over")             /* released; no worker is left */
 /* clang-format on */
 
 enum slot_state {
@@ -50,18 +50,18 @@ enum slot_state {
 /*        event                name */
 /* clang-format off */
 #define SLOT_EVENTS(X)                                                         \
-	X(SLOT_TAKE_UP,     "taken up")     /* there is room for the row */        \
-	X(SLOT_ASSIGN,      "assigned")     /* to a successor */                   \
-	X(SLOT_ABANDON,     "abandoned")    /* the successor could not be told */  \
-	X(SLOT_LOADED,      "loaded")                                              \
-	X(SLOT_LOAD_FAILED, "load failed")                                         \
-	X(SLOT_REPLACE,     "replace")      /* another worker is wanted */         \
-	X(SLOT_AWAIT,       "await")        /* one of a former run lives */        \
-	X(SLOT_CUT,         "cut")          /* its channel is lost, it lives */    \
-	X(SLOT_REATTACH,    "reattach")     /* it has come back to us */           \
-	X(SLOT_EXITED,      "exited")       /* also one that was awaited */        \
-	X(SLOT_RELEASE,     "release")      /* the restore has ended; a worker is there */ \
-	X(SLOT_RELEASE_ALONE, "release alone") /* likewise; no worker is there */
+	X(SLOT_TAKE_UP,     "taken up")     /* descriptors are free */     \
+	X(SLOT_ASSIGN,      "assigned")     /* to a successor */           \
+	X(SLOT_ABANDON,     "abandoned")    /* ASSIGN could not be sent */ \
+	X(SLOT_LOADED,      "loaded")                                      \
+	X(SLOT_LOAD_FAILED, "load failed")                                 \
+	X(SLOT_REPLACE,     "replace")      /* a new worker is wanted */   \
+	X(SLOT_AWAIT,       "await")        /* a former run's lives */     \
+	X(SLOT_CUT,         "cut")          /* channel lost, it lives */   \
+	X(SLOT_REATTACH,    "reattach")     /* it has come back */         \
+	X(SLOT_EXITED,      "exited")       /* also while awaited */       \
+	X(SLOT_RELEASE,     "release")      /* the restore has ended */    \
+	X(SLOT_RELEASE_ALONE, "release alone") /* the same; no worker is there */
 /* clang-format on */
 
 enum slot_event {
@@ -72,31 +72,33 @@ enum slot_event {
 };
 
 enum slot_action {
-	SLOT_REFUSE, /* not lawful now: nothing has changed */
+	SLOT_REFUSE, /* not lawful in this state: nothing has changed */
 	SLOT_NOTHING,
 	SLOT_FAIL_CREATION,
-	SLOT_SUCCEED,           /* a successor is needed, and this was a death */
-	SLOT_SUCCEED_UNCOUNTED, /* likewise; it was wanted */
-	SLOT_LOOK,              /* nobody can succeed: is the VMM still there? */
-	SLOT_FINISH,            /* the last of it is gone */
+	SLOT_SUCCEED,           /* start a successor, and count the death */
+	SLOT_SUCCEED_UNCOUNTED, /* start a successor; the death was wanted */
+	SLOT_LOOK,              /* no successor can load: only look whether the VMM has ended */
+	SLOT_FINISH,            /* the last worker of a released restore has ended */
 };
 
 struct slot {
 	enum slot_state state;
-	unsigned deaths; /* in a row; see slot_died() */
-	uint64_t deaths_since_us;
+	unsigned deaths;          /* within the window of slot_died() */
+	uint64_t deaths_since_us; /* when that window began */
 };
 
+/* Moves @s, and returns what the caller has to do. */
 enum slot_action slot_event(struct slot *s, enum slot_event event);
 
 /*
- * slot_died - count a death at @now
- * True: more than @max within @window_us. A worker that dies again and again would keep its
- * guest stumbling for ever.
+ * slot_died - count the death of a worker
+ *
+ * True: these are more than @max deaths within @window_us. Workers that die again and again would
+ * stall their guest for ever.
  */
 bool slot_died(struct slot *s, uint64_t now_us, uint64_t window_us, uint64_t max);
 
-/* Its worker has loaded the snapshot, and has a channel to us. */
+/* Has the worker loaded the snapshot, and has it a channel to us? */
 static inline bool slot_is_ready(const struct slot *s)
 {
 	return s->state == SLOT_READY || s->state == SLOT_REPLACING;
@@ -107,12 +109,13 @@ static inline bool slot_is_loading(const struct slot *s)
 	return s->state == SLOT_LOADING || s->state == SLOT_REPLACING_LOADER;
 }
 
-/* Nothing of the restore is wanted any more. */
+/* Is the restore released? */
 static inline bool slot_is_released(const struct slot *s)
 {
 	return s->state == SLOT_LEAVING || s->state == SLOT_OVER;
 }
 
+/* For logs and events; static strings. */
 const char *slot_state_name(enum slot_state state);
 const char *slot_event_name(enum slot_event event);
 

@@ -80,7 +80,7 @@ static void on_create_failed(void *arg, struct restore *restore)
 	remove_restore(arg, restore);
 }
 
-/* A stop that could not be carried out. */
+/* A stop may be pending that found no process to kill. */
 static void on_found(void *arg, struct restore *restore)
 {
 	(void)arg;
@@ -97,7 +97,7 @@ static bool has_room(void *arg)
 static const struct host_hooks host_hooks = {on_changed, on_ended, on_create_failed, on_found,
 					     has_room};
 
-/* Only the oldest are looked at: they are in order of their end. */
+/* The list is in order of the end, so only its head is looked at. */
 static void forget_ended(struct supervisor *sup, int64_t now_ms)
 {
 	int64_t before = now_ms - (int64_t)sup->host.conf.ended_retention_ms;
@@ -114,7 +114,7 @@ static void forget_ended(struct supervisor *sup, int64_t now_ms)
 		log_warning("ended restores could not be forgotten", "why=%s", err.msg);
 }
 
-/* Where who connected outlives the VMM, its end tells nothing. */
+/* If the process that connected outlives the VMM, its pidfd tells nothing: so ask the uffd. */
 static void end_those_ended(struct supervisor *sup)
 {
 	for (size_t i = 0; i < sup->table.n; i++)
@@ -222,7 +222,7 @@ static void wait_for(struct restore *r, struct creator *c)
 	c->list = &r->creators;
 }
 
-/* The same request again gets the same answer; another one under this id is refused. */
+/* The same request gets the same answer; a different request under this id is refused. */
 static int join(struct restore *r, struct spec *spec, struct creator *c, struct err *err)
 {
 	cleanup_json struct json_object *asked = spec_json(spec);
@@ -298,7 +298,7 @@ static int on_row(void *arg, struct restore_record *rec, struct err *err)
 	return 0;
 }
 
-/* Rows in order of their end: those that are over go to the list, the others are taken up. */
+/* In order of their end: rows that are over join the ended ones, others are taken up. */
 static int by_end(const void *a, const void *b)
 {
 	const struct restore *const *x = a, *const *y = b;

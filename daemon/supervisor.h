@@ -1,8 +1,8 @@
 /*
- * supervisor - the table of restores and what they share
+ * supervisor - creates, finds and keeps the restores, and owns what they share
  *
- * Single-threaded, one event base. Never parses a snapshot, never reads guest
- * data, never opens a path of a tenant.
+ * Single-threaded, one event base. Never parses a snapshot, never reads guest data, never opens a
+ * path that a tenant named.
  */
 #ifndef UFFDD_SUPERVISOR_H
 #define UFFDD_SUPERVISOR_H
@@ -13,50 +13,61 @@
 
 struct event_base;
 
+/* Told of what happens; both are called from within supervisor functions and the event loop. */
 struct observer {
-	/* A restore's state or flags changed, or it was forgotten (@live then NULL). */
+	/* The state or a flag of @restore has changed. @restore is borrowed and never NULL. */
 	void (*changed)(void *arg, struct restore *restore);
-	/* There are new events. */
+	/* There are new events in the store. */
 	void (*events)(void *arg);
 };
 
 struct supervisor {
-	struct host host;            /* all but the base are owned */
-	int run_fd;                  /* owned; the run directory, locked */
-	struct store *store;         /* owned */
-	struct table table;          /* owned, and the restores in it */
-	TAILQ_HEAD(, restore) ended; /* oldest first */
-	struct event *housekeeping;
+	struct host host;    /* owned, all but the base */
+	int run_fd;          /* owned; the run directory, locked */
+	struct store *store; /* owned */
+	struct table table;  /* owned, and the restores in it */
+	/* in order of their end; to be forgotten after the retention time */
+	TAILQ_HEAD(, restore) ended;
+	struct event *housekeeping; /* owned */
 	struct capacity capacity;
 	struct sweep sweep;
 	struct strays strays;
-	const struct observer *observer;
+	const struct observer *observer; /* borrowed; never NULL */
 	void *observer_arg;
 };
 
-/* Opens the store and directories, and takes up what former runs left (recover.h). */
+/*
+ * Opens directories and store, and takes up what former runs left (adopt.h). @base is borrowed,
+ * @conf is copied. 0, or -1 with the error and nothing is left open.
+ */
 int supervisor_new(struct event_base *base, const struct conf *conf, struct supervisor **ret,
 		   struct err *err);
-/* Accepts NULL. Restores go on without us: their workers wait for the next one. */
+/* Accepts NULL. Restores go on: their workers wait for the next supervisor. */
 void supervisor_free(struct supervisor *sup);
+/* One observer at a time, borrowed; NULL: none. */
 void supervisor_observe(struct supervisor *sup, const struct observer *observer, void *arg);
 
 /*
- * supervisor_create - a restore, or the one that is there already
- * @spec: parsed, not resolved; taken over in any case
- * @c: its done is called before or after this returns 0; never when it returns -1
+ * supervisor_create - begins a restore, or joins one that exists with the same request
+ * @spec: parsed, not resolved; taken over and freed in any case
+ * @peer: the caller, as the kernel says
+ * @c: owned by the caller, until done was called or supervisor_forget_creator()
+ *
+ * 0: c->done is called, before or after this returns. -1: it is not, and @err is one of
+ * ERR_INVALID, ERR_DENIED, ERR_CONFLICT (the id is taken by a different request), ERR_QUOTA,
+ * ERR_UNREADY, or why the worker could not be assigned.
  */
 int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct creator *c, struct err *err);
-/* A creator that does not want to know any more. */
+/* c->done is not called any more. Safe to repeat, and after done. */
 void supervisor_forget_creator(struct creator *c);
 
-/* NULL: none of that id (or still being created). */
+/* NULL: no restore of that id, or it is still being created. Borrowed. */
 struct restore *supervisor_find(struct supervisor *sup, const char *id);
-/* The first with an id greater than @after, or NULL; "" begins. */
+/* The restore with the first id greater than @after ("" begins), or NULL. Borrowed. */
 struct restore *supervisor_next(struct supervisor *sup, const char *after);
 
-/* -1 with ERR_UNREADY while nothing new can be created. */
+/* -1 while nothing new can be created, because changes wait for the store (journal_check). */
 int supervisor_ready(struct supervisor *sup, struct err *err);
 
 #endif

@@ -11,15 +11,15 @@
 #include "common/handshake.h"
 #include "common/proc.h"
 
-/* Pages of each region that are asked whose they are. */
+/* So many pages of each region are checked for the uffd that they are registered with. */
 #define SAMPLES 8
-/* What a VMM may make us do: it can have any number of userfaultfds and of mappings. */
+/* Bounds on our work: a VMM can have any number of userfaultfds and of mappings. */
 #define UFFDS_MAX 256
 #define LOOKS_MAX 16
 
-/* Where to ask. */
+/* The addresses to check. */
 struct samples {
-	unsigned looks; /* into the VMM's mappings, left */
+	unsigned looks; /* looks into the VMM's mappings that are left */
 	size_t n;
 	uint64_t addr[SAMPLES * REGIONS_MAX];
 };
@@ -36,8 +36,8 @@ static bool is_uffd(int dirfd, const char *name)
 }
 
 /*
- * The page at snapshot offset @at, or behind it one that the guest has not given back: in
- * a place that it has unmapped, anything may lie by now. @any: then that one.
+ * Adds the page at snapshot offset @at, or a later one that the guest has not given back: where the
+ * guest has unmapped a page, anything may be mapped by now. @any: without such a page, adds @at.
  */
 static int add_sample(struct samples *s, int map_fd, const struct pagemap_view *view,
 		      const struct region *r, uint64_t at, bool any, struct err *err)
@@ -90,7 +90,7 @@ struct mapping {
 	uint64_t start, end;
 };
 
-/* The mapping at @addr; none: all zero. */
+/* The mapping at @addr; all zero: none. */
 static struct mapping mapping_at(pid_t pid, uint64_t addr)
 {
 	cleanup_free char *line = NULL;
@@ -109,10 +109,10 @@ static struct mapping mapping_at(pid_t pid, uint64_t addr)
 }
 
 /*
- * While nothing can be told by the userfaultfd: to register a page once more changes
- * nothing, but to register one that nobody had cuts it out of its mapping. That is
- * undone at once. (A mapping of one page cannot be cut, and counts as registered: the
- * guest has not given it back, as far as the page map knows.)
+ * For UF_UNSURE, when the userfaultfd itself cannot tell. Registering a page that is registered
+ * already changes nothing. Registering another page cuts that page out of its mapping, which shows
+ * in /proc/PID/maps; that is undone at once. (A mapping of one page cannot be cut and counts as
+ * registered: as far as the page map knows, the guest has not given it back.)
  */
 static enum uf_claim claim_by_mapping(int uffd, pid_t pid, uint64_t addr, uint64_t page_bytes)
 {
@@ -130,7 +130,10 @@ static enum uf_claim claim_by_mapping(int uffd, pid_t pid, uint64_t addr, uint64
 	return UF_NOBODYS;
 }
 
-/* At least one page says so, and none says otherwise. @pid: 0 when who is unsure may be it. */
+/*
+ * At least one page is registered with @uffd, and none with another. @pid: 0 if UF_UNSURE counts as
+ * registered.
+ */
 static bool has_samples(int uffd, pid_t pid, struct samples *s, uint64_t page_bytes)
 {
 	bool ours = false;
@@ -166,13 +169,13 @@ static int denied(pid_t pid, struct err *err)
 			       "the VMM (pid %d) may not be looked into: uffdd "
 			       "needs CAP_SYS_PTRACE for that",
 			       (int)pid);
-	/* Its entry in /proc is gone. */
+	/* The process's entry in /proc is gone. */
 	if (errno == ENOENT)
 		errno = ESRCH;
 	return err_sys(err, "look into the VMM (pid %d)", (int)pid);
 }
 
-/* The userfaultfds that a process holds, as duplicates of ours. */
+/* Duplicates of the userfaultfds that a process holds, one after the other. */
 struct holdings {
 	DIR *dir;
 	int pidfd; /* borrowed */
@@ -189,7 +192,7 @@ static int holdings_open(struct holdings *h, int pidfd, pid_t pid)
 	return h->dir ? 0 : -1;
 }
 
-/* The next one, owned by the caller; -1: there is none, or it may not be had. */
+/* The next duplicate, owned by the caller; -1: no more, or it may not be had. */
 static int holdings_next(struct holdings *h)
 {
 	struct dirent *e;
@@ -203,7 +206,7 @@ static int holdings_next(struct holdings *h)
 		fd = (int)syscall(SYS_pidfd_getfd, h->pidfd, (int)strtol(e->d_name, NULL, 10), 0);
 		if (fd >= 0)
 			return fd;
-		/* It may have been closed meanwhile, or all of them at its end. */
+		/* EBADF: closed meanwhile. ESRCH: the process has ended, and all are closed. */
 		h->refused = h->refused || (errno != EBADF && errno != ESRCH);
 	}
 	return -1;
@@ -222,8 +225,9 @@ static bool overlaps(const struct regions *r, uint64_t start, uint64_t end)
 enum owns { OWNS, OWNS_NOT, OWNS_UNSEEN };
 
 /*
- * @registered: a fork's child has the same mappings, but not registered. To know that, the
- * kernel walks through all of a mapping's pages, some 50 ms for each GiB that is there.
+ * Has process @pid mapped any of the regions? @registered: and are they registered, too? A forked
+ * child has the same mappings, but not registered. To tell that (smaps), the kernel walks through
+ * all pages of a mapping, some 50 ms for each GiB that is there.
  */
 static enum owns owns_regions(pid_t pid, const struct regions *r, bool registered)
 {
@@ -267,7 +271,7 @@ int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view 
 		errno = EPERM;
 		return denied(pid, err);
 	}
-	/* With none of its regions it has no guest that could wait for us: it is ending. */
+	/* A VMM with none of its regions has no guest that could wait for us: the VMM is ending. */
 	if (fd < 0 && owns_regions(pid, &view->regions, false) != OWNS) {
 		errno = ESRCH;
 		return err_sys(err, "the VMM (pid %d) has no memory any more", (int)pid);
@@ -309,7 +313,7 @@ static bool holds(int pidfd, pid_t pid, int uffd)
 	return same;
 }
 
-/* Its pidfd, or -1: it is another process. */
+/* The pidfd of @pid if that process is the owner; else -1. */
 static int open_owner(pid_t pid, int uffd, const struct regions *r)
 {
 	cleanup_fd int pidfd = -1;
@@ -317,7 +321,7 @@ static int open_owner(pid_t pid, int uffd, const struct regions *r)
 
 	if (pid <= 0 || pid == getpid() || proc_pidfd(pid, &pidfd, &err))
 		return -1;
-	/* That it has not ended meanwhile means that all of this was of one process. */
+	/* The process has not ended meanwhile: so everything above was about one process. */
 	if (!holds(pidfd, pid, uffd) || owns_regions(pid, r, true) != OWNS || proc_ended(pidfd))
 		return -1;
 	return steal_fd(&pidfd);
@@ -366,7 +370,7 @@ int uffd_recover_sent(int sock, int map_fd, const struct pagemap_view *view, int
 		return err_set(err, ERR_PEER, "no userfaultfd lies in the VMM's message");
 	if (choose_samples(&samples, map_fd, view, err))
 		return -1;
-	/* Who it is shows already: it may be that its guest is giving something back. */
+	/* The sender is known already; UF_UNSURE: its guest may be giving memory back. */
 	if (!is_ours(fd, 0, &samples, &view->regions))
 		return err_set(err, ERR_PEER,
 			       "the userfaultfd of the VMM's message has not its "

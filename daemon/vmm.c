@@ -29,7 +29,7 @@ bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid)
 	       caller == geteuid() || real == caller || saved == caller;
 }
 
-/* With a userfaultfd in hand it alone decides. */
+/* With a userfaultfd, it alone decides. */
 bool vmm_has_ended(const struct restore *r)
 {
 	if (r->hold.uffd >= 0)
@@ -39,7 +39,7 @@ bool vmm_has_ended(const struct restore *r)
 
 /* ---- it is not who connected ---- */
 
-/* Who else it is: *ret_pidfd, owned by the caller, and into the record. */
+/* Finds the process that has the memory. *ret_pidfd is owned by the caller; the record names it. */
 static bool find_owner(struct restore *r, int *ret_pidfd)
 {
 	struct pagemap_view view;
@@ -76,7 +76,7 @@ static void publish_elsewhere(struct restore *r, uint32_t peer)
 	restore_changed(r, "vmm-elsewhere", data);
 }
 
-/* From now on the process that is found is the VMM; true if there is one. */
+/* If another process has the memory, that one is the VMM from now on. False: none was found. */
 static bool look_elsewhere(struct restore *r)
 {
 	uint32_t peer = r->rec.vmm_pid;
@@ -86,7 +86,7 @@ static bool look_elsewhere(struct restore *r)
 		return false;
 	holdings_forget_vmm(&r->hold);
 	vmm_watch(r, &pidfd);
-	/* Its pages, and its cgroups, are to be looked at from now on. */
+	/* Page states and cgroups are those of the new process from now on. */
 	assign_presence(r);
 	r->limits_sent_us = 0;
 	publish_elsewhere(r, peer);
@@ -102,7 +102,7 @@ static void on_elsewhere(struct restore *r)
 		r->rec.vmm_start = 0;
 		publish_elsewhere(r, peer);
 	}
-	/* What was meant for it has met another one. */
+	/* The kill has met the process that connected, not the VMM. */
 	if (r->rec.state == STATE_FAILED && r->spec.on_failure == FAILURE_KILL)
 		vmm_end(r);
 	r->host->hooks->found(r->host->arg, r);
@@ -117,7 +117,10 @@ static void on_ask(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (r->hold.uffd < 0) {
-		/* Its worker has it, and stays until the end, or brings it. */
+		/*
+		 * The worker has the uffd. It stays until the VMM's end, or brings the uffd when it
+		 * comes back.
+		 */
 		if (!r->worker && r->slot.state != SLOT_AWAITED)
 			restore_end(r, "vmm-exited");
 		return;
@@ -164,7 +167,7 @@ void vmm_watch(struct restore *r, int *pidfd)
 
 /* ---- its death ---- */
 
-/* It runs, but the memory is another's: killing it would help nobody. */
+/* Does that process run without the regions? Then killing it would be of no use. */
 static bool is_other(const struct restore *r)
 {
 	struct pagemap_view view;

@@ -1,9 +1,10 @@
 /*
- * vmm - the process whose memory a restore serves: its end, and its death by our hand
+ * vmm - the process whose memory a restore serves: its end, and killing it
  *
- * It is known by who handed the userfaultfd over, and usually that is itself. If that process
- * ends and the address space does not, whoever has the memory is looked for. While nobody
- * is found the VMM is without a process (rec.vmm_pid 0): served on, asked after, not killed.
+ * The VMM is known by the process that handed the userfaultfd over, which usually is the VMM
+ * itself. If that process ends and the address space lives on, the process that has the memory is
+ * looked for. Until it is found the VMM has no process (rec.vmm_pid 0): the restore is still served
+ * and still checked for its end, but nothing can be killed.
  */
 #ifndef UFFDD_VMM_H
 #define UFFDD_VMM_H
@@ -11,20 +12,27 @@
 #include "daemon/restore.h"
 
 /*
- * May the process behind a worker's pidfd be its VMM, of this pid? We kill it in the end, and a
- * worker is not trusted: so it has connected to us, or its caller might kill it anyway.
+ * May the process behind @pidfd, which a worker handed over, be the VMM of @r with this @pid? Since
+ * we kill it in the end and a worker is not trusted, it must have connected to us, or be a process
+ * that the restore's caller might kill itself. True also if it has ended.
  */
 bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid);
 /*
- * Notice its end. @pidfd is taken over, unless there is one already; -1: who handed the
- * userfaultfd over has ended.
+ * Watches for the VMM's end. @pidfd is taken, unless @r has one already. *pidfd -1: the process
+ * that handed the userfaultfd over has ended; then the uffd is asked at intervals.
  */
 void vmm_watch(struct restore *r, int *pidfd);
-/* Has it ended, as far as can be told with what we have? */
+/* Has the VMM ended, as far as uffd and pidfd tell? False without either. */
 bool vmm_has_ended(const struct restore *r);
-/* SIGKILL; 0 also when it has ended. -1: ERR_NOTFOUND, nobody is known whose memory it is. */
+/*
+ * Sends SIGKILL; 0 also when the VMM has ended. -1 with ERR_NOTFOUND: the process that has the
+ * memory is not known; or why the kill failed.
+ */
 int vmm_kill(struct restore *r, struct err *err);
-/* The same for a restore that has failed; an event says why it cannot be killed. */
+/*
+ * vmm_end: kills the VMM of a restore that has failed, if there is one. vmm_kill_failed: logs and
+ * publishes why a VMM could not be killed.
+ */
 void vmm_end(struct restore *r);
 void vmm_kill_failed(struct restore *r, const struct err *why);
 
