@@ -1,5 +1,5 @@
 /*
- * api - the control API: the socket it listens at, and what its requests are given
+ * api - the control API: the socket it listens on, and what its requests are given
  *
  * The requests themselves are in routes.h.
  */
@@ -14,17 +14,17 @@ struct event_base;
 struct store;
 struct supervisor;
 
-/* All borrowed, and there until api_free() but for conf. */
+/* Borrowed until api_free(); conf only until api_new() returns. */
 struct api_parts {
 	struct event_base *base;
 	const struct conf *conf;
-	struct store *store;    /* where the supervisor's events are */
-	struct supervisor *sup; /* gets the API as its observer */
+	struct store *store;    /* of the supervisor, with its events */
+	struct supervisor *sup; /* its observer becomes the API */
 };
 
-/* Listens on <run_dir>/control.sock. */
+/* Listens on <run_dir>/control.sock. 0, or -1 (ERR_INVALID: no such socket_group). */
 int api_new(const struct api_parts *parts, struct api **ret, struct err *err);
-/* Finishes what is held; before supervisor_free(). Accepts NULL. */
+/* Accepts NULL. Hangs up on held requests and streams. To be called before supervisor_free(). */
 void api_free(struct api *api);
 
 #endif

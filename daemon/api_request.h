@@ -4,8 +4,8 @@
  * A handler is called with what its caller has a right to (routes.h), and returns
  *
  *    0   the request is settled: answered, or left to a long poll (long_poll.h), a create or
- *        a stream, which answers it later; @c is over when the handler returns
- *   -1   it has done neither; the dispatcher answers with @err
+ *        a stream, which answers it later; @c is invalid when the handler returns
+ *   -1   neither was done; the dispatcher answers with @err
  */
 #ifndef UFFDD_API_REQUEST_H
 #define UFFDD_API_REQUEST_H
@@ -20,20 +20,23 @@ struct supervisor;
 struct long_polls;
 
 struct api_request {
-	struct http_request *req;
-	struct supervisor *sup; /* borrowed, like all here */
+	struct http_request *req; /* see http.h for its life */
+	struct supervisor *sup;   /* borrowed, as all pointers here */
 	struct long_polls *polls;
 	struct event_streams *streams;
-	char id[PROTO_ID_MAX + 1]; /* of the path, or "" */
+	char id[PROTO_ID_MAX + 1]; /* from the path, or "" */
 	struct json_object *body;  /* owned by the dispatcher; NULL if the route takes none */
 };
 
-/* Each of these answers the request: it is over then. */
-void api_reply(struct http_request *req, int status, struct json_object *o); /* takes @o over */
+/* Each of these answers @req, which is invalid then. restore is borrowed. */
+void api_reply(struct http_request *req, int status, struct json_object *o); /* takes @o */
 void api_problem(struct http_request *req, const struct err *err);
 void api_reply_restore(struct http_request *req, int status, const struct restore *restore);
 
-/* Query parameters; outputs are untouched when the parameter is absent. */
+/*
+ * Query parameters. 0, also without the parameter (*ret stays as it was); -1 with ERR_INVALID.
+ * api_query_ms() takes durations such as "30s" and returns milliseconds.
+ */
 int api_query_u64(struct api_request *c, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
 		  struct err *err);
 int api_query_bool(struct api_request *c, const char *key, bool *ret, struct err *err);

@@ -16,7 +16,7 @@
 #define RUNS_MAX 50000
 #define WAIT_MAX_MS (300 * 1000)
 #define GRACE_MAX_MS (300 * 1000)
-/* What a stop takes beyond its grace: a worker that does not leave is killed meanwhile. */
+/* How long a stop may take beyond its grace: meanwhile a worker that does not leave is killed. */
 #define STOP_MS (RESTORE_LEAVE_MS + 2000)
 #define PAUSE_MS 30000
 #define RESTART_MS 30000
@@ -24,8 +24,8 @@
 /* ---- list ---- */
 
 struct filter {
-	const char *only;         /* tenant that the caller may see; NULL = any */
-	const char *tenant;       /* that was asked for; NULL = any */
+	const char *only;         /* whose restores the caller may see; NULL = all */
+	const char *tenant;       /* the one that was asked for; NULL = any */
 	enum restore_state state; /* STATE_NONE = any */
 	uint64_t limit;
 	const char *after;
@@ -60,7 +60,7 @@ static bool listed(const struct filter *f, const struct restore *r)
 	       (f->state == STATE_NONE || f->state == r->rec.state);
 }
 
-/* NULL, or the token of the next page. */
+/* Returns NULL, or the token of the next page. */
 static const char *add_items(struct supervisor *sup, const struct filter *f,
 			     struct json_object *items)
 {
@@ -135,7 +135,7 @@ static int parse_spec(struct api_request *c, struct spec *ret, struct err *err)
 	return 0;
 }
 
-/* The answer comes from on_created(): here, or later if the request could be held. */
+/* on_created() answers: it has done so, or will if the request could be held. */
 static int await_created(struct pending *p, const char *id, struct err *err)
 {
 	if (p->answered) {
@@ -245,7 +245,7 @@ int api_restores_get(struct api_request *c, struct restore *r, struct err *err)
 	return long_poll_hold(c->polls, c->req, r, ms, &goal, err);
 }
 
-/* Or nobody is stopping it any more: its grace is over, and it had to be refused. */
+/* Or the stop was dropped: it had to be refused when its grace was over. */
 static bool released_or_refused(const struct restore *r, int target)
 {
 	(void)target;
@@ -373,7 +373,7 @@ static struct json_object *run_json(const struct pagemap_run *run)
 	return o;
 }
 
-/* Why page states are not exact while they should be; NULL: they are, or need not be. */
+/* Why page states are not exact while paused; NULL: they are, or need not be. */
 static const char *inexact(const struct restore *r, const struct pagemap_view *v)
 {
 	static const char *const why[] = {

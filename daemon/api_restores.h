@@ -1,7 +1,8 @@
 /*
  * api_restores - the handlers of /v1/restores
  *
- * Which of them gets which restore, or whose, is said by the table of routes.c.
+ * The table of routes.c says which restore, or whose restores, each of them is given. What they
+ * return: api_request.h.
  */
 #ifndef UFFDD_API_RESTORES_H
 #define UFFDD_API_RESTORES_H
@@ -11,6 +12,7 @@
 /* @tenant: whose restores are listed; NULL: all. */
 int api_restores_list(struct api_request *c, const char *tenant, struct err *err);
 
+/* Create: with a new id, or with the id of the path. */
 int api_restores_post(struct api_request *c, struct err *err);
 int api_restores_put(struct api_request *c, struct err *err);
 

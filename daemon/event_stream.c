@@ -18,9 +18,9 @@ struct event_stream {
 	struct http_request *req;
 	struct event *more, *heartbeat;
 	uint64_t after;
-	char tenant[PROTO_ID_MAX + 1], restore[PROTO_ID_MAX + 1]; /* filters, "" = any */
+	char tenant[PROTO_ID_MAX + 1], restore[PROTO_ID_MAX + 1]; /* filters; "" = any */
 	bool follow, full;
-	size_t sent; /* in this batch */
+	size_t sent; /* events, in this batch */
 };
 
 void event_streams_init(struct event_streams *streams, struct event_base *base, struct store *store)
@@ -85,7 +85,7 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 	if (f->full) {
 		again_in(f, FULL_MS);
 	} else if (rc) {
-		/* Cut off, so that the reader does not take it for the end. */
+		/* Cut off, so that the reader does not take this for the proper end. */
 		http_stream_drop(f->req);
 		event_stream_free(f);
 	} else if (f->sent == BATCH) {
@@ -102,7 +102,7 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	/* A full queue shows as well that somebody is there. */
+	/* Fails with a full queue, which shows just as well that we are alive. */
 	http_stream_write(f->req, "{}\n", 3);
 }
 
@@ -115,7 +115,7 @@ void event_stream_wake(struct event_streams *streams)
 		again_in(f, 0);
 }
 
-/* An asker who names a place must hear it if what followed is gone. */
+/* A caller that names a position must be told if events after it are gone. */
 static int check_after(struct api_request *c, uint64_t *after, struct err *err)
 {
 	uint64_t oldest, newest;

@@ -1,8 +1,8 @@
 /*
  * event_stream - GET /v1/events: the event log as a stream of JSON lines
  *
- * Everything comes from the store, so a reader that falls behind costs no memory:
- * it is fed as fast as it reads, from where it stood.
+ * Everything is read from the store, so a slow reader costs no memory: it gets events as fast as it
+ * reads, from where it stopped.
  */
 #ifndef UFFDD_EVENT_STREAM_H
 #define UFFDD_EVENT_STREAM_H
@@ -16,18 +16,21 @@ struct event_stream;
 struct store;
 
 struct event_streams {
-	struct event_base *base; /* borrowed, as the store is */
+	struct event_base *base; /* borrowed, like the store */
 	struct store *store;
 	TAILQ_HEAD(open_streams, event_stream) open;
 };
 
-/* Streams end with their HTTP server, so there is nothing to be freed. */
+/* Nothing is to be freed: streams end with their HTTP server. */
 void event_streams_init(struct event_streams *streams, struct event_base *base,
 			struct store *store);
 
-/* A handler; the stream has the events of @tenant, or of all where it is NULL. */
+/*
+ * A handler (api_request.h). The stream has the events of @tenant; NULL: of all. ERR_QUOTA: too
+ * many streams; ERR_TRIMMED: events after ?after= are no longer kept; ERR_INVALID.
+ */
 int event_stream_get(struct api_request *c, const char *tenant, struct err *err);
-/* There are new events. */
+/* The store has new events: streams that follow go on. */
 void event_stream_wake(struct event_streams *streams);
 
 #endif

@@ -8,7 +8,7 @@
 #include "common/proc.h"
 #include "daemon/log.h"
 
-/* By the directory's descriptor: a whole path may be longer than a socket's address. */
+/* Named by the directory's descriptor: a whole path may be longer than a socket address. */
 struct place {
 	int dir; /* owned */
 	char path[PROTO_SUN_MAX + 1];
@@ -31,7 +31,7 @@ static int dial(const struct place *p, int *ret_fd)
 	return sock_connect(p->path, SOCK_SEQPACKET | SOCK_NONBLOCK, ret_fd, &err);
 }
 
-/* Its owner is whom the holder must be of: see is_holder(). */
+/* The socket's owner is the user as whom the holder must run: see is_holder(). */
 static int make_socket(const char *id, uid_t uid, const struct place *p, int *ret_fd)
 {
 	bool root = geteuid() == 0;
@@ -65,8 +65,8 @@ enum chan_holder holders_reach(const struct host *host, const char *id, uid_t ui
 }
 
 /*
- * Who listens says who it is, and the kernel tells. It runs for a tenant: none but a process
- * of that user, which the socket file belongs to, is ended for it.
+ * Is the listening process @ret the holder? The holder runs as a tenant's user: so only a process
+ * of the user who owns the socket file is killed for it.
  */
 static bool is_holder(const struct place *p, int fd, struct sock_peer *ret)
 {

@@ -1,8 +1,8 @@
 /*
- * holders - the processes that keep the files of restores open (worker/holder.h)
+ * holders - the processes that keep the snapshot files of restores open (worker/holder.h)
  *
- * Each listens at <run>/files/ID, where only we may connect. We have no descriptor of it,
- * and never one of the files: a connection is made for a successor, which gets it.
+ * Each listens at <run>/files/ID, where only the supervisor may connect. The supervisor keeps no
+ * descriptor of a holder or of the files: it connects for a successor, which gets the connection.
  */
 #ifndef UFFDD_HOLDERS_H
 #define UFFDD_HOLDERS_H
@@ -11,15 +11,15 @@
 
 /*
  * holders_reach - what ASSIGN brings for the files of restore @id
- * @uid: of the user whose files they are, and whose process keeps them
- * @anew: nobody can be there yet
+ * @uid: of the caller, as whom the holder runs
+ * @anew: for a create: an old holder of that id is killed
  * @ret_fd: owned by the caller; -1 with CHAN_HOLDER_NONE
  *
- * Never waits. Where no holder is there (any more), or may be: a new socket.
+ * Never blocks. A connection to the holder; without a holder, a new bound socket for one.
  */
 enum chan_holder holders_reach(const struct host *host, const char *id, uid_t uid, bool anew,
 			       int *ret_fd);
-/* Whoever listens for that id is killed, and its socket removed. */
+/* Kills the holder of restore @id, if there is one, and removes its socket. */
 void holders_end(const struct host *host, const char *id);
 
 #endif

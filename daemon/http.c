@@ -13,7 +13,7 @@
 #include "daemon/http_conns.h"
 #include "daemon/http_target.h"
 
-/*        what evhttp lets through; HEAD is not there: it would answer that with a body */
+/* methods that evhttp lets through; not HEAD, which evhttp would answer with a body */
 #define METHODS(X) X(GET) X(POST) X(PUT) X(DELETE) X(PATCH) X(OPTIONS)
 
 enum phase { PHASE_NEW, PHASE_HELD, PHASE_STREAM };
@@ -54,7 +54,7 @@ struct http_limits http_limits_default(void)
 	};
 }
 
-/* evhttp has none for many of them. */
+/* evhttp has no phrase for many of them. */
 static const char *reason_phrase(int status)
 {
 	static const struct {
@@ -89,7 +89,7 @@ static const char *reason_phrase(int status)
 	return "Status";
 }
 
-/* The connection has no request of ours any more; what becomes of req->ev is the caller's. */
+/* Frees @req. The caller still has to deal with req->ev. */
 static void detach(struct http_request *req)
 {
 	if (req->http->handling == req)
@@ -100,10 +100,10 @@ static void detach(struct http_request *req)
 }
 
 /*
- * evhttp has let go of a request (its connection is NULL) when the peer hung up
- * before the answer, and then it is ours to free. When the whole server is freed
- * it has not, and frees it itself. Owning requests (evhttp_request_own) would
- * leak those whose peer goes while the answer is being written.
+ * If the peer hung up before the answer, evhttp has let go of the request (its connection is NULL),
+ * and we must free it. When the whole server is freed, evhttp has not let go, and frees it itself.
+ * Owning requests (evhttp_request_own) would leak those whose peer goes while the answer is being
+ * written.
  */
 static void on_closed(struct http_conn *conn)
 {
@@ -208,7 +208,7 @@ void http_free(struct http *http)
 	free(http);
 }
 
-/* Of one uid, or of everybody. */
+/* @uid: NULL counts those of all users. */
 static size_t count_held(const struct http *http, const uid_t *uid)
 {
 	const struct http_conn *conn;
@@ -329,8 +329,8 @@ int http_hold(struct http_request *req, http_gone gone, void *arg)
 	if (take_place(req, PHASE_HELD, gone, arg))
 		return -1;
 	/*
-	 * evhttp has stopped reading, and without reading no hang-up is seen. With
-	 * reading, its read callback would exit the process at the next byte.
+	 * evhttp has stopped reading, and without reading no hang-up is seen. With reading, its
+	 * read callback would exit the process at the next byte: so reading is enabled without it.
 	 */
 	bufferevent_getcb(bev, NULL, &write_cb, &event_cb, &cb_arg);
 	bufferevent_setcb(bev, NULL, write_cb, event_cb, cb_arg);
@@ -344,7 +344,7 @@ int http_stream_begin(struct http_request *req, int status, const char *content_
 	assert(req->phase != PHASE_STREAM);
 	if (take_place(req, PHASE_STREAM, gone, arg))
 		return -1;
-	/* To a 1.0 client that asked for keep-alive evhttp would announce a length of 0. */
+	/* To a 1.0 client that asked for keep-alive, evhttp would announce a length of 0. */
 	if (req->ev->major == 1 && req->ev->minor == 0)
 		evhttp_remove_header(evhttp_request_get_input_headers(req->ev), "Connection");
 	http_reply_header(req, "Content-Type", content_type);

@@ -12,13 +12,13 @@
 
 #include "daemon/log.h"
 
-/* What may be read ahead of a client while its last request is still being answered. */
+/* Bytes read ahead of a client while its last request is still being answered. */
 #define AHEAD_BYTES 4096
 /* Beyond the largest request: one read of the bufferevent, generously. */
 #define SLACK_BYTES ((size_t)64 << 10)
 #define BACKOFF_MS 100
 
-/* The listener's argument belongs to evhttp, so its errors find us by the listener. */
+/* The listener's argument belongs to evhttp; so an error finds its http_conns by the listener. */
 static LIST_HEAD(, http_conns) registries = LIST_HEAD_INITIALIZER(registries);
 
 static struct timeval ms_tv(unsigned ms)
@@ -109,7 +109,7 @@ struct http_conn *http_conns_find(struct http_conns *c, const struct evhttp_conn
 	return NULL;
 }
 
-/* Here the descriptor is not known yet; admit() follows before anything is read. */
+/* The descriptor is not known yet; admit() follows before anything is read. */
 static struct bufferevent *on_accept(struct event_base *base, void *arg)
 {
 	struct http_conns *c = arg;
@@ -125,7 +125,7 @@ static struct bufferevent *on_accept(struct event_base *base, void *arg)
 	LIST_INSERT_HEAD(&c->fresh, conn, link);
 	c->accepted++;
 	c->n++;
-	/* Take no more in this round, or a burst would pass the cap before it is looked at. */
+	/* Accept no more in this turn, or a burst would pass the cap before it is checked. */
 	if (c->n >= c->limits.connections)
 		evconnlistener_disable(c->listener);
 	event_active(c->turn, EV_TIMEOUT, 0);
@@ -155,8 +155,8 @@ static void refuse(struct http_conn *conn, const char *why)
 }
 
 /*
- * The argument of evhttp's callbacks is its connection (selftest_libevent() checks
- * that at every start); there is no other way to it before the first request.
+ * The argument of evhttp's callbacks is its connection (selftest_libevent() checks that at every
+ * start). Before the first request there is no other way to it.
  */
 static void admit(struct http_conn *conn)
 {
@@ -189,7 +189,7 @@ static void admit(struct http_conn *conn)
 	}
 }
 
-/* More than the largest request without being one: evhttp would wait and spin on it. */
+/* A connection with more bytes than the largest request and no request: evhttp would spin on it. */
 static struct http_conn *find_overfull(struct http_conns *c)
 {
 	struct http_conn *conn;
@@ -249,7 +249,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* With the reserve: a client that waited a whole back-off in vain must not wait for ever. */
+/* Uses the reserve, lest a client that waited a whole back-off in vain wait for ever. */
 static void reject(struct http_conns *c)
 {
 	int fd;

@@ -1,11 +1,11 @@
 /*
- * http_conns - who is connected: caps, deadlines, and no spinning when descriptors run out
+ * http_conns - the HTTP connections: caps, deadlines, no spinning when descriptors run out
  *
- * evhttp has no limits of its own here. Each connection is registered when its
- * bufferevent is made, looked at once more before anything is read from it
- * (then its peer is known), and leaves the list when evhttp frees it.
+ * evhttp has no such limits. Each connection is registered when its bufferevent is made, and
+ * admitted before anything is read from it, once its peer is known. It leaves the list when evhttp
+ * frees it.
  *
- * A connection is idle (a request may arrive) or busy (one is being answered).
+ * A connection is idle (a request may arrive) or busy (a request is being answered).
  */
 #ifndef UFFDD_HTTP_CONNS_H
 #define UFFDD_HTTP_CONNS_H
@@ -28,48 +28,53 @@ struct http_request;
 struct http_conn {
 	LIST_ENTRY(http_conn) link;
 	struct http_conns *conns;
-	struct bufferevent *bev;
-	struct evhttp_connection *ev; /* NULL until it is admitted */
+	struct bufferevent *bev;      /* borrowed from evhttp */
+	struct evhttp_connection *ev; /* NULL until admitted */
 	struct sock_peer peer;
-	struct http_request *req; /* in the handler's hands, or NULL */
+	struct http_request *req; /* in the handler's hands; or NULL */
 	bool busy;
-	uint64_t deadline_us; /* a whole request must be here by then; 0: none */
+	uint64_t deadline_us; /* now_us() by which a whole request must be here; 0: none */
 };
 
-/* Called while a connection with a request goes away; conn->req is the callee's to free. */
+/* Called while a connection with a request goes away; the callee frees conn->req. */
 typedef void (*http_conn_closed)(struct http_conn *conn);
 
 struct http_conns {
 	LIST_ENTRY(http_conns) link;
 	LIST_HEAD(, http_conn) fresh, live; /* fresh: accepted, not yet admitted */
-	size_t n;                           /* both */
+	size_t n;                           /* of fresh and live */
 	struct http_limits limits;
 	http_conn_closed closed;
 	struct evhttp *ev;
 	struct evhttp_bound_socket *bound; /* NULL: accepts no more */
 	struct evconnlistener *listener;   /* of bound */
-	struct event *turn;                /* runs before the next poll */
-	struct event *timer;               /* the earliest deadline, or earlier */
-	struct event *retry;               /* pending: out of descriptors, not accepting */
+	struct event *turn;                /* owned; runs before the next poll */
+	struct event *timer;               /* owned; the earliest deadline, or earlier */
+	struct event *retry;               /* owned; pending: out of descriptors, not accepting */
 	int listen_fd, reserve_fd;         /* owned */
-	uint64_t starved_us;               /* when accept() last failed */
+	uint64_t starved_us;               /* now_us() when accept() last failed */
 	uint64_t accepted, refused, cut;
 };
 
-/* @listen_fd is owned from success on. @ev outlives the call to http_conns_fini(). */
+/*
+ * @c: zeroed but for limits. @listen_fd: owned from success on. @ev: borrowed, and freed before
+ * http_conns_fini(). 0, or -1 with ERR_SYSTEM; call http_conns_fini() then, too.
+ */
 int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp *ev, int listen_fd,
 		    http_conn_closed closed, struct err *err);
-/* Closes the listening socket; safe to repeat. */
+/* Closes the listening socket. Safe to repeat. */
 void http_conns_stop(struct http_conns *c);
-/* After evhttp_free(). */
+/* To be called after evhttp_free(). */
 void http_conns_fini(struct http_conns *c);
 
-/* NULL only if there was no memory to register it. */
+/* NULL only if there was no memory to register the connection. */
 struct http_conn *http_conns_find(struct http_conns *c, const struct evhttp_connection *ev);
 
+/* A request is being answered: only the stall deadline runs. */
 void http_conn_busy(struct http_conn *conn);
+/* The answer is written: the next request may arrive. */
 void http_conn_idle(struct http_conn *conn);
-/* As if the peer had hung up: @conn is gone when this returns. */
+/* As if the peer had hung up: @conn is freed when this returns. */
 void http_conn_cut(struct http_conn *conn);
 
 #endif

@@ -6,14 +6,16 @@
 
 #include <stddef.h>
 
+/* Limits of the whole server; those "per_uid" are of one user. */
 struct http_limits {
 	size_t header_bytes, body_bytes;
 	size_t connections, connections_per_uid;
-	size_t held, held_per_uid;   /* long polls and streams together */
-	size_t queue_bytes;          /* written to a stream and not yet taken by the client */
-	unsigned idle_ms;            /* without a byte in either direction; not while held */
-	unsigned header_deadline_ms; /* from accept, or a request's first byte, to its last one */
-	unsigned stall_ms;           /* a client that takes nothing of what waits for it */
+	size_t held, held_per_uid; /* long polls and streams together */
+	size_t queue_bytes;        /* written to a stream and not yet read by the client */
+	unsigned idle_ms;          /* without a byte in either direction; not while held */
+	/* for a request: from accept, or its first byte, to its last */
+	unsigned header_deadline_ms;
+	unsigned stall_ms; /* without the client reading its output */
 };
 
 #endif

@@ -10,7 +10,7 @@ static int hex(char c)
 	return p ? (int)(p - digits) : -1;
 }
 
-/* In place: what is decoded is never longer. */
+/* Decodes in place: decoded text is never longer. */
 static int decode(char *text, bool plus_is_blank, struct err *err)
 {
 	char *out = text;

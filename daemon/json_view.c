@@ -25,7 +25,7 @@ static void add_socket(struct json_object *o, const struct restore *r)
 	js_add_u64(socket, "uid", r->spec.socket_uid);
 	js_add_u64(socket, "gid", r->spec.socket_gid);
 	js_add_u64(add_object(o, "peer"), "uid", r->spec.peer_uid);
-	/* Ready to be sent to Firecracker as it is. */
+	/* Can be sent to Firecracker as it is. */
 	backend = add_object(o, "mem_backend");
 	js_add_string(backend, "backend_type", "Uffd");
 	js_add_string(backend, "backend_path", r->rec.socket_path);
@@ -51,7 +51,7 @@ static void add_processes(struct json_object *o, const struct restore *r)
 	js_add_string(worker, "release", r->worker ? r->worker->release : NULL);
 }
 
-/* By enum pagemap_short; what else a worker may have written there is nothing. */
+/* By enum pagemap_short. A worker may have written any value there: others mean nothing. */
 static const char *short_of(const struct pagemap_view *v)
 {
 	static const char *const names[] = {
@@ -128,7 +128,7 @@ static const char *prefetch_state(const struct restore *r, const struct pagemap_
 		return "idle";
 	if (v->head.prefetch_limit != LIMIT_NONE)
 		return "limited";
-	/* Without a lease it takes no step; and who has not asked for one waits for nobody. */
+	/* Without a lease nothing is prefetched; a worker that has not asked is not waiting. */
 	if (r->claim.state == CLAIM_NONE)
 		return "idle";
 	return r->claim.state == CLAIM_WAITING ? "queued" : "running";
@@ -179,7 +179,7 @@ struct json_object *json_view_restore(const struct restore *r)
 	struct pagemap_view view;
 	struct err err;
 
-	/* Counters of a page map that cannot be read are shown as nothing. */
+	/* The counters of a page map that cannot be read are shown as 0. */
 	if (restore_view(r, &view, &err))
 		memset(&view, 0, sizeof(view));
 	js_add_string(o, "id", r->rec.id);

@@ -17,7 +17,7 @@ static int send_kind(struct restore *r, enum cgroup_kind kind, const struct cgro
 	return worker_send(r->worker, CHAN_CGROUPS, &msg, f->fds, cgroup_nfds(kind, f), err);
 }
 
-/* At least one message: that nothing limits it must be said, too. */
+/* Sends at least one message: "no cgroup limits it" must be said, too. */
 static int send_all(struct restore *r, const struct cgroup_files files[CGROUP_KIND_COUNT],
 		    struct err *err)
 {

@@ -1,8 +1,8 @@
 /*
- * long_poll - long polls: requests that are answered once a restore has got somewhere
+ * long_poll - requests that are answered once a restore has reached a goal
  *
- * Each is bounded in time. What it waits for is looked at when the restore
- * changes, never by polling. A restore is only compared here; the goal looks into it.
+ * Each is bounded in time. Whether the goal is reached is checked when the restore changes, never
+ * by polling. This file only compares pointers to restores; the goal's callbacks read them.
  */
 #ifndef UFFDD_LONG_POLL_H
 #define UFFDD_LONG_POLL_H
@@ -23,32 +23,33 @@ struct long_polls {
 };
 
 struct wait_goal {
-	/* Has the restore got there, or can it no longer? */
+	/* Has @restore reached @target, or can it never? */
 	bool (*reached)(const struct restore *restore, int target);
 	int target;
 	/*
-	 * Answers @req and returns 0, or leaves it and returns -1: then @err is the answer.
-	 * @late: time is over, and the goal not reached.
+	 * Answers @req and returns 0. Or returns -1, and @err becomes the answer. @late: the time
+	 * is over, and the goal was not reached.
 	 */
 	int (*answer)(struct http_request *req, const struct restore *restore, bool late,
 		      struct err *err);
 };
 
-/* What is held ends with its HTTP server, so there is nothing to be freed. */
+/* Nothing is to be freed: a held request ends with its HTTP server. @base is borrowed. */
 void long_poll_init(struct long_polls *waits, struct event_base *base);
 
 /*
- * long_poll_hold - answer when @goal is reached, at once if it is, or after @ms
- * @live: there as long as anything waits for it
+ * long_poll_hold - answers once @goal is reached, or after @ms milliseconds
+ * @restore: borrowed until then
+ * @ms: 0: answer at once
  * @goal: copied
  *
- * Like a handler (api_request.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
- * where too many are held.
+ * Returns like a handler (api_request.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
+ * where too many requests are held.
  */
 int long_poll_hold(struct long_polls *waits, struct http_request *req,
 		   const struct restore *restore, uint64_t ms, const struct wait_goal *goal,
 		   struct err *err);
-/* @live has changed: look at those that wait for it. */
+/* @restore has changed: answers the requests whose goal is reached. */
 void long_poll_look(struct long_polls *waits, const struct restore *restore);
 
 #endif

@@ -15,12 +15,12 @@ void restore_wset_ready(struct restore *r, const struct wset_key *key)
 {
 	if (key->kind > 0 && key->kind < WSET_KIND_COUNT)
 		wset_key_text(key, r->rec.wset_key);
-	/* A recording without its beginning would let go of pages that are needed. */
+	/* A set without its beginning would drop pages that guests need. */
 	if (r->rec.vmm_pid)
 		r->rec.recording = false;
 }
 
-/* The page size is the guest's, who is not here yet. */
+/* The page size is not known before the VMM has come: so the sets of both sizes are sent. */
 void restore_wset_give(struct restore *r)
 {
 	const struct wset_store_name small = name_of(r, PAGE_4K), large = name_of(r, PAGE_2M);
@@ -70,7 +70,7 @@ static void store(struct restore *r, int fd)
 	restore_changed(r, "working-set-ignored", data);
 }
 
-/* Once for each restore: what a worker says can neither fill the store nor the disk. */
+/* Once for each restore: a worker's messages can fill neither the store nor the disk. */
 void restore_wset_made(struct restore *r, int fd)
 {
 	if (!r->rec.recording || restore_is_creating(r))

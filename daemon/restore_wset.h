@@ -8,16 +8,25 @@
 
 #include "daemon/restore.h"
 
-/* Its worker says whose sets are its own. Also one that took over: then nothing is recorded. */
+/*
+ * READY has come: takes the key of the snapshot's sets into the record. If a VMM has connected
+ * already, this is a successor: its recording would lack the beginning, so nothing is recorded.
+ */
 void restore_wset_ready(struct restore *r, const struct wset_key *key);
-/* What is stored goes to its worker. */
+/* Sends the sets that are stored to the worker, if there is one. Failures are logged. */
 void restore_wset_give(struct restore *r);
-/* The worker is through; @fd: what came of it, or -1. It stays the caller's. */
+/*
+ * The recording is over. Stores the set, with an event; only the first time for each restore. @fd:
+ * the set, borrowed; -1: none was made.
+ */
 void restore_wset_made(struct restore *r, int fd);
 
-/* "recording", "recorded" or "off": for the API. */
+/* For the API: "recording", "recorded" or "off"; static strings. */
 const char *restore_wset_state(const struct restore *r);
-/* The set as it is stored now, owned by the caller. -1 with ERR_NOTFOUND that says when. */
+/*
+ * The set as it is stored now; *ret_bytes is owned by the caller. -1 with ERR_NOTFOUND, which says
+ * when there will be one.
+ */
 int restore_wset_read(const struct restore *r, void **ret_bytes, size_t *ret_len, struct err *err);
 
 #endif

@@ -10,7 +10,7 @@
 
 /* ---- the table ---- */
 
-/* Right and handler go together: a handler that wants a restore fits into no other row. */
+/* Right and handler go together: a handler that takes a restore fits into no other row. */
 /* clang-format off */
 #define ANYBODY(fn) RIGHT_ANYBODY, {.plain = (fn)}
 #define NEW_RESTORE(fn) RIGHT_NEW_RESTORE, {.plain = (fn)}
@@ -55,7 +55,7 @@ const struct route *routes_at(size_t i)
 
 /* ---- which row ---- */
 
-/* Does the path fit? What stands for {id} goes to @ret_id, cut if too long to be one. */
+/* Does @path fit @pattern? The segment at {id} goes to @ret_id, cut if too long for an id. */
 static bool fits(const char *pattern, const char *path, char ret_id[PROTO_ID_MAX + 2])
 {
 	const char *hole = strstr(pattern, "{id}");
@@ -134,7 +134,7 @@ static int read_body(const struct route *route, struct api_request *c, struct er
 
 /* ---- rights ---- */
 
-/* What is an admin's is the daemon's status, so far. */
+/* The daemon's status is the only thing that is the admin's alone. */
 static int check_admin(const struct tenant_caller *caller, struct err *err)
 {
 	if (tenant_is_admin(caller))
@@ -145,7 +145,7 @@ static int check_admin(const struct tenant_caller *caller, struct err *err)
 		       (uintmax_t)caller->uid);
 }
 
-/* Another tenant's looks like none. */
+/* A restore of another tenant looks like none. */
 static struct restore *own_restore(const struct api_request *c, const struct tenant_caller *caller,
 				   struct err *err)
 {

@@ -1,6 +1,8 @@
 /*
- * status - how the daemon as a whole is: the handlers outside of /v1/restores and
- * /v1/events
+ * status - the handlers about the daemon as a whole: health, readiness, version, status
+ *
+ * What they return: api_request.h. status_readyz() fails with ERR_UNREADY while nothing can be
+ * created.
  */
 #ifndef UFFDD_STATUS_H
 #define UFFDD_STATUS_H

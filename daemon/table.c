@@ -4,7 +4,7 @@
 
 #define FIRST_CAP 64
 
-/* Where @id is, or belongs. */
+/* The index of @id, or where it belongs. */
 static size_t position(const struct table *t, const char *id, bool *ret_found)
 {
 	size_t lo = 0, hi = t->n;

@@ -1,7 +1,7 @@
 /*
  * table - all restores of this host, by id
  *
- * Pointers only: who inserts a restore frees it, after it was removed.
+ * Pointers only: the caller that inserted a restore frees it, after its removal. Never blocks.
  */
 #ifndef UFFDD_TABLE_H
 #define UFFDD_TABLE_H
@@ -13,14 +13,15 @@ struct table {              /* all zero: empty */
 	size_t n, cap;
 };
 
-/* NULL: none. Also one that is still being created. */
+/* NULL: no such id. Finds also a restore that is being created. */
 struct restore *table_find(const struct table *t, const char *id);
-/* The first with an id greater than @after, or NULL; "" begins. */
+/* The restore with the first id greater than @after ("" begins), or NULL. */
 struct restore *table_next(const struct table *t, const char *after);
-/* Its id is not in the table. */
+/* @r->rec.id must not be in the table yet. */
 void table_insert(struct table *t, struct restore *r);
-/* Nothing happens when it is not in the table. */
+/* Does nothing if @r is not in the table. */
 void table_remove(struct table *t, const struct restore *r);
+/* Frees the array, not the restores. */
 void table_fini(struct table *t);
 
 #endif
