@@ -12,7 +12,7 @@ void allowance_earn(struct allowance *a, uint64_t amount)
 	a->left = min_u64(a->left + amount, ALLOWANCE_MAX);
 }
 
-/* Parts of a token stay owed. */
+/* Time that earns less than a token counts later. */
 static void pay_out(struct allowance *a, uint64_t now)
 {
 	uint64_t n = now > a->since_us ? (now - a->since_us) / TOKEN_US : 0;

@@ -37,9 +37,9 @@ struct option_row {
 	const char *name; /* key of the file; the flag is the same with dashes */
 	enum type type;
 	size_t at;
-	uint64_t min, max; /* of the value, ms for durations; of texts: their length */
+	uint64_t min, max; /* of the value, durations in ms; of texts: their length */
 	const char *initial;
-	const char *help; /* sentence for people */
+	const char *help; /* a sentence for people */
 };
 
 /* clang-format off */
@@ -115,7 +115,7 @@ static const struct option_row table[] = {
 };
 /* clang-format on */
 
-/* @cwd: what relative paths start at; NULL: there is none, they are refused */
+/* @cwd: where relative paths start; NULL: they are refused */
 typedef int (*setter)(void *to, const struct option_row *o, const char *text, const char *cwd,
 		      struct err *err);
 
@@ -231,7 +231,7 @@ static int set_level(void *to, const struct option_row *o, const char *text, con
 /* clang-format off */
 static const struct {
 	setter set;
-	enum json_type json; /* how the file writes it */
+	enum json_type json; /* the type in the file */
 	const char *json_name;
 	const char *word; /* in the help text */
 } types[] = {
@@ -255,7 +255,7 @@ void conf_defaults(struct conf *ret)
 {
 	struct err err;
 
-	memset(ret, 0, sizeof(*ret)); /* padding as well: two of them compare as bytes */
+	memset(ret, 0, sizeof(*ret)); /* padding, too: two structs compare as bytes */
 	snprintf(ret->file, sizeof(ret->file), "%s", CONF_DEFAULT_FILE);
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
 		if (set(ret, &table[i], table[i].initial, NULL, &err) < 0)
@@ -292,7 +292,7 @@ static int apply_json(struct conf *conf, struct json_object *root, struct err *e
 	return 0;
 }
 
-/* Bounded; *ret is owned by the caller. */
+/* Reads at most CONF_FILE_BYTES_MAX; *ret is owned by the caller. */
 static int read_whole(int fd, char **ret, size_t *ret_len, struct err *err)
 {
 	cleanup_free char *text = xcalloc(1, CONF_FILE_BYTES_MAX + 1);
@@ -309,7 +309,7 @@ static int read_whole(int fd, char **ret, size_t *ret_len, struct err *err)
 
 static int apply_file(struct conf *conf, struct err *err)
 {
-	/* Non-blocking, so that a FIFO cannot hold us up before it is refused. */
+	/* Non-blocking, so that a FIFO is refused instead of blocking us. */
 	cleanup_fd int fd = open(conf->file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	cleanup_json struct json_object *root = NULL;
 	cleanup_free char *text = NULL;
@@ -372,7 +372,7 @@ static int read_flags(int argc, char **argv, struct flags *f, struct err *err)
 							    FLAG_OPTION + (int)i};
 	}
 	opterr = 0;
-	optind = 0; /* glibc: start afresh */
+	optind = 0; /* glibc: start again */
 	while ((c = getopt_long(argc, argv, "+:hV", all, NULL)) != -1) {
 		if (c == '?')
 			return err_set(err, ERR_INVALID, "%s: no such option; see --help",

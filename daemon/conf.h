@@ -1,9 +1,9 @@
 /*
- * conf - how this instance is to run: one table of options
+ * conf - the configuration of this daemon: one table of options
  *
- * Default < configuration file < command line. The file is one flat JSON object
- * whose keys are the names of the table; comments are allowed. The table also
- * makes the help text and the manual. struct conf is plain data: copy it freely.
+ * Default < configuration file < command line. The file is one flat JSON object whose keys are the
+ * names of the table; comments are allowed. The table also makes the help text and the manual.
+ * struct conf is plain data: copy it freely. Names say the units: _ms, _us, _bytes.
  */
 #ifndef UFFDD_CONF_H
 #define UFFDD_CONF_H
@@ -20,8 +20,8 @@
 #define CONF_NAME_MAX 63
 
 struct conf {
-	char file[CONF_PATH_MAX + 1]; /* absolute; read again at reload */
-	bool file_named;              /* by --config: then it must exist */
+	char file[CONF_PATH_MAX + 1]; /* absolute */
+	bool file_named;              /* by --config: the file must exist */
 
 	/* Absolute, without a trailing slash. */
 	char run_dir[CONF_RUN_DIR_MAX + 1];
@@ -29,15 +29,15 @@ struct conf {
 	char worker[CONF_PATH_MAX + 1]; /* program; "" = look for it */
 	enum log_level log_level;
 
-	uint32_t socket_mode;                 /* of the control socket, permission bits */
-	char socket_group[CONF_NAME_MAX + 1]; /* "" = leave it */
+	uint32_t socket_mode;                 /* permission bits of the control socket */
+	char socket_group[CONF_NAME_MAX + 1]; /* "" = the daemon's own */
 
 	uint64_t pool_workers;
 	uint64_t prefetch_leases; /* 0: half of the CPUs, at least one */
 	uint64_t prefetch_slice_ms;
 	uint64_t prefetch_bytes_per_s;  /* of all leases together; 0: no limit */
-	uint64_t prefetch_margin_bytes; /* of memory that others need, too */
-	uint64_t worker_restarts, worker_restart_window_ms; /* more deaths in it: failed */
+	uint64_t prefetch_margin_bytes; /* prefetch leaves this much memory to others */
+	uint64_t worker_restarts, worker_restart_window_ms; /* more deaths in the window: failed */
 	uint64_t max_restores, max_restores_per_tenant;     /* live ones */
 	uint64_t snapshot_bytes_max;
 	uint64_t connect_timeout_max_ms;
@@ -58,21 +58,20 @@ struct conf {
 enum conf_outcome { CONF_RUN, CONF_HELP, CONF_VERSION, CONF_CHECK };
 
 /*
- * conf_parse_args - everything: defaults, file, command line
+ * conf_parse_args - defaults, then the file, then the command line
  * @argv: may be permuted by getopt; relative paths in it are made absolute
+ * @ret: changed on success only; untouched for CONF_HELP and CONF_VERSION, which read no file
  *
- * CONF_HELP and CONF_VERSION read no file and leave *ret untouched. Call it
- * again with the same arguments to reload: nothing changes unless all is well.
- * Returns 0, or -1 with ERR_INVALID naming flag, or file and key; ERR_PATH or
- * ERR_SYSTEM where the file cannot be read.
+ * Returns 0, or -1 with ERR_INVALID that names the flag, or file and key; ERR_PATH, ERR_SYSTEM or
+ * ERR_TOOBIG if the file cannot be read. May be called again.
  */
 int conf_parse_args(int argc, char **argv, struct conf *ret, enum conf_outcome *ret_outcome,
 		    struct err *err);
 
-/* What is shipped; no file is read. */
+/* The defaults; no file is read. */
 void conf_defaults(struct conf *ret);
 
-/* --help: flags and every key of the file with its default. */
+/* --help: flags, and every key of the file with its default. */
 void conf_print_help(FILE *out);
 
 #endif

@@ -15,9 +15,9 @@
 /* Only an operator's shell competes for the lock, and the event loop waits meanwhile. */
 #define BUSY_MS 200
 #define WAL_BYTES_KEPT "4194304"
-/* A check reads everything: of a larger file, start-up checks the restores only. */
+/* A check reads everything: of a larger file, only the restores are checked at start. */
 #define CHECK_ALL_BYTES_MAX ((int64_t)32 << 20)
-/* One text; larger ones can only be rows that somebody else wrote. */
+/* Bound on one text; only another program could have written a larger one. */
 #define TEXT_BYTES_MAX (128 << 20)
 
 #define STR_(x) #x
@@ -26,7 +26,7 @@
 #define FLAG_COLUMN(name) name " INTEGER NOT NULL CHECK (" name " IN (0, 1)),"
 
 /*
- * Index = version it starts from. Never change one that was released: add another.
+ * The index is the version that a migration starts from. Never change a released one: add another.
  * An index on a column holds the row's seq, too: (tenant) serves "tenant = ? and seq > ?".
  */
 /* clang-format off */
@@ -124,7 +124,7 @@ static int exec(struct database *d, const char *text, const char *what, struct e
 	return rc == SQLITE_OK ? 0 : database_fail(d, rc, what, err);
 }
 
-/* The first column of the first row, as text, "" if there is none. */
+/* The first column of the first row, as text; "" without rows. */
 static int ask(struct database *d, const char *question, char *ret, size_t size, struct err *err)
 {
 	sqlite3_stmt *st = NULL;
@@ -156,7 +156,7 @@ static int ask_number(struct database *d, const char *question, int64_t *ret, st
 	return 0;
 }
 
-/* Two daemons on one database would each believe that its memory is all there is. */
+/* Two daemons on one database would each take their memory for the whole state. */
 static int take_lock(struct database *d, struct err *err)
 {
 	cleanup_free char *path = NULL;
@@ -185,7 +185,7 @@ static int take_lock(struct database *d, struct err *err)
 			       "or choose another --state-dir",
 			       pid, path);
 	}
-	/* The pid is for the other one's error text only: a full disk is no obstacle. */
+	/* The pid is only for the other daemon's error text: a full disk does not matter. */
 	if (ftruncate(fd, 0) == 0)
 		dprintf(fd, "%ld\n", (long)getpid());
 	d->lock_fd = steal_fd(&fd);
@@ -214,14 +214,14 @@ static int check_identity(const struct database *d, int64_t app, int64_t version
 }
 
 /*
- * What is not ours is refused before SQLite sees it: merely opening and closing
- * a database may already write to it. Creates the file, so that only we can read it.
+ * Refuses foreign files before SQLite opens them: merely opening and closing a database may write
+ * to it. Creates the file, so that only we can read it.
  */
 static int check_file(const struct database *d, struct err *err)
 {
 	static const char magic[16] = "SQLite format 3";
 	cleanup_free char *journal = NULL;
-	unsigned char head[100]; /* of the format: user_version at 60, application_id at 68 */
+	unsigned char head[100]; /* SQLite's header: user_version at 60, application_id at 68 */
 	cleanup_fd int fd = -1;
 	struct stat st;
 	ssize_t n;
@@ -237,7 +237,7 @@ static int check_file(const struct database *d, struct err *err)
 		return err_sys(err, "cannot read database %s", d->path);
 	if (asprintf(&journal, "%s-journal", d->path) < 0)
 		abort();
-	/* With a journal its creation was cut off; SQLite knows what to make of that. */
+	/* With a journal, the file's creation was interrupted; SQLite can deal with that. */
 	if (n == 0 || access(journal, F_OK) == 0)
 		return 0;
 	if (n < (ssize_t)sizeof(head) || memcmp(head, magic, sizeof(magic)) != 0)
@@ -258,7 +258,7 @@ static int connect_db(struct database *d, struct err *err)
 		{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
 		{SQLITE_DBCONFIG_DQS_DDL, 0},
 		{SQLITE_DBCONFIG_DQS_DML, 0},
-		/* Until it is known to be ours and whole. */
+		/* Until the file is known to be ours and whole. */
 		{SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1},
 	};
 	int rc = sqlite3_open_v2(d->path, &d->db,
@@ -330,7 +330,7 @@ static int set_up(struct database *d, struct err *err)
 	    ask_number(d, "PRAGMA user_version", &version, err) < 0 ||
 	    ask_number(d, "PRAGMA page_count", &pages, err) < 0)
 		return -1;
-	/* Once more: the latest may be in the write-ahead log. */
+	/* Checked again: the latest values may be in the write-ahead log. */
 	if (pages > 0 && (check_identity(d, app, version, err) < 0 || check_whole(d, err) < 0))
 		return -1;
 	/* Before WAL, so that the file itself says whose it is from its first byte on. */
@@ -353,7 +353,10 @@ static int set_up(struct database *d, struct err *err)
 	return 0;
 }
 
-/* NOFOLLOW would refuse symbolic links anywhere; ours to refuse is the last name only. */
+/*
+ * SQLite's NOFOLLOW refuses symbolic links anywhere in a path; we refuse only a last name that is
+ * one. So the directory is resolved here.
+ */
 static char *real_path(const char *path, struct err *err)
 {
 	const char *slash = strrchr(path, '/');
@@ -395,7 +398,7 @@ void database_close(struct database *d)
 {
 	int rc = sqlite3_close(d->db);
 
-	assert(rc == SQLITE_OK); /* else a statement leaked */
+	assert(rc == SQLITE_OK); /* otherwise a statement leaked */
 	(void)rc;
 	close_fd(&d->lock_fd);
 	free(d->path);

@@ -53,7 +53,7 @@ static uint64_t count_one_by_one(void)
 	return n - 1;
 }
 
-/* Since Linux 6.2 the directory's size is their number; before it was 0. */
+/* Since Linux 6.2 the size of /proc/self/fd is the number of its entries; before it was 0. */
 uint64_t descriptors_used(void)
 {
 	struct stat st;

@@ -1,9 +1,9 @@
 /*
- * descriptors - how many this process has, how many it may have, and what is set aside
+ * descriptors - how many this process has, how many it may have, and how many are set aside
  *
- * Nothing that is served may suffer when they run short. So each restore has its share from
- * its creation on (capacity.h), and some are for nobody: a message of a worker may bring
- * CHAN_FDS_MAX at once, visitors come to workers.sock, and a file is opened now and then.
+ * No guest may suffer when descriptors run short. So each restore has its share from its creation
+ * on (capacity.h), and some are set aside for everything else: a worker's message may bring
+ * CHAN_FDS_MAX at once, visitors come to workers.sock, and files are opened now and then.
  */
 #ifndef UFFDD_DESCRIPTORS_H
 #define UFFDD_DESCRIPTORS_H
@@ -11,17 +11,22 @@
 #include "common/base.h"
 #include "common/err.h"
 
-/* Channel and pidfd of its worker, a duplicate of the uffd, the VMM's pidfd. */
+/* Of a restore: channel and pidfd of its worker, a duplicate of the uffd, the VMM's pidfd. */
 #define DESCRIPTORS_PER_RESTORE 4
 #define DESCRIPTORS_ASIDE 64
-/* With fewer the daemon does not start. */
+/* With a lower limit the daemon does not start. */
 #define DESCRIPTORS_MIN 128
 
-/* The soft limit becomes the hard one. ERR_SYSTEM that names the cure: too few to run. */
+/*
+ * Raises the soft limit of open files to the hard one. -1 with ERR_SYSTEM that names the cure: the
+ * limit is too low, or cannot be raised.
+ */
 int descriptors_raise(struct err *err);
+/* The limit of open files now. */
 uint64_t descriptors_limit(void);
+/* Descriptors that are open now. */
 uint64_t descriptors_used(void);
-/* Control connections, of those that are wanted: a sixteenth of the limit. */
+/* Control connections that may be open: @wanted, but at most a sixteenth of the limit. */
 uint64_t descriptors_for_http(uint64_t wanted);
 
 #endif

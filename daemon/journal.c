@@ -14,7 +14,7 @@ struct entry {
 	char type[64];
 	int64_t time_ms;
 	struct json_object *data; /* owned, may be NULL */
-	bool lost;                /* of it only the restore's row can be written */
+	bool lost;                /* the event cannot be written: only the restore's row */
 };
 TAILQ_HEAD(entry_list, entry);
 
@@ -25,9 +25,9 @@ struct journal {
 	struct event *retry;
 	struct entry_list waiting;
 	size_t nwaiting;
-	uint64_t dropped;    /* events that were lost */
-	uint64_t unwritable; /* of these, never to be written */
-	struct err err;      /* why they wait */
+	uint64_t dropped;    /* events that are lost */
+	uint64_t unwritable; /* of dropped: the store can never take them */
+	struct err err;      /* why changes wait */
 };
 
 static int write_entry(struct journal *j, const struct restore_record *rec, const struct entry *e,
@@ -46,7 +46,7 @@ static int write_entry(struct journal *j, const struct restore_record *rec, cons
 	return store_write(j->store, rec, e->lost ? NULL : &event, &seq, err);
 }
 
-/* What can never be written is lost. The state of its restore is not: its row is tried alone. */
+/* An event that can never be written is lost; the restore's row is then tried alone. */
 static int write_or_lose(struct journal *j, const struct restore_record *rec, struct entry *e,
 			 struct err *err)
 {
@@ -109,7 +109,7 @@ static int note_dropped(struct journal *j, struct err *err)
 	return rc;
 }
 
-/* Oldest first; stops at the first that the store refuses for now. */
+/* Oldest first; stops at the first change that the store refuses for now. */
 static int flush(struct journal *j, struct err *err)
 {
 	struct entry *e;

@@ -1,11 +1,10 @@
 /*
- * journal - every change goes to the store, in order; while the disk refuses,
- * it waits in memory
+ * journal - writes every change to the store, in order; while the disk refuses, changes wait
  *
- * Guests are served without a disk, so a full one must not fail their restores.
- * Only what has not begun yet (a create) is refused then. The wait is bounded:
- * beyond it the oldest events are dropped, and so is what the store can never take, which
- * must not keep the others waiting. An event says how many.
+ * Guests are served without a disk, so a full disk must not fail their restores. Only a create is
+ * refused then, since nothing of it has begun. Changes wait in memory, at most JOURNAL_WAITING_MAX
+ * of them: beyond that the oldest are dropped. So are events that the store can never take, since
+ * they would keep the others waiting. An event ("events-lost") tells how many.
  */
 #ifndef UFFDD_JOURNAL_H
 #define UFFDD_JOURNAL_H
@@ -20,30 +19,35 @@ struct event_base;
 struct journal;
 
 struct journal_hooks {
-	/* The record of a restore as it is now, or NULL if it is forgotten. */
+	/* The record of restore @id as it is now, borrowed; NULL: forgotten. */
 	const struct restore_record *(*record)(void *arg, const char *id);
-	/* There are new events in the store. */
+	/* The store has new events. */
 	void (*written)(void *arg);
 };
 
-/* @store is borrowed. */
+/* All arguments are borrowed. Never fails. */
 struct journal *journal_new(struct event_base *base, struct store *store,
 			    const struct journal_hooks *hooks, void *arg);
-/* Tries once more to write what waits. Accepts NULL. */
+/* Accepts NULL. Tries once more to write the changes that wait. */
 void journal_free(struct journal *j);
 
 /*
- * journal_add - a change happened
- * @rec: the restore it happened to, or NULL
- * @data: taken over; NULL for {}
+ * journal_add - stores a change, now or as soon as the store takes it
+ * @rec: the restore that has changed, or NULL; borrowed. A change that waits is written with the
+ * record as it is then
+ * @type: of the event; copied
+ * @data: of the event, taken over; NULL for {}
  */
 void journal_add(struct journal *j, const struct restore_record *rec, const char *type,
 		 struct json_object *data);
-/* The same for what must not begin unless it is written: 0, or -1 and nothing happened. */
+/*
+ * The same for a create, which must not begin unless it is stored: 0, or -1 with the store's error
+ * (store_write) and nothing is stored. @data is taken over in any case.
+ */
 int journal_add_now(struct journal *j, const struct restore_record *rec, const char *type,
 		    struct json_object *data, struct err *err);
 
-/* -1 with the reason while changes wait. */
+/* -1 with ERR_UNREADY and the store's reason while changes wait. */
 int journal_check(const struct journal *j, struct err *err);
 
 #endif

@@ -4,9 +4,9 @@
 
 #include "daemon/timer.h"
 
-/* A worker answers between two steps, and one step may have to wait for the disk. */
+/* A worker answers between two steps, and a step may have to wait for the disk. */
 #define ANSWER_US ((uint64_t)1000 * 1000)
-/* The largest step: what it took must be paid at the lease's rate before the lease comes back. */
+/* The largest step: it must be paid for at the lease's rate before the lease comes back. */
 #define STEP_BYTES PAGE_2M
 
 struct lease_scheduler {

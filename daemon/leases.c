@@ -4,7 +4,7 @@
 #include <string.h>
 
 struct leases_tenant {
-	char name[PROTO_ID_MAX + 1]; /* first: it is what the tree compares */
+	char name[PROTO_ID_MAX + 1]; /* first: the tree compares it */
 	struct claims queue;
 	TAILQ_ENTRY(leases_tenant) link;
 };
@@ -48,7 +48,7 @@ static void enqueue(struct leases *ls, struct claim *c, const char *tenant)
 	ls->waiting++;
 }
 
-/* A tenant of whom nobody waits any more is forgotten. */
+/* A tenant without waiting restores is freed. */
 static void dequeue(struct leases *ls, struct claim *c)
 {
 	struct leases_tenant *t = steal_ptr(&c->tenant);
@@ -115,7 +115,7 @@ static uint64_t left_us(uint64_t since, uint64_t span, uint64_t now)
 	return now - since < span ? span - (now - since) : 0;
 }
 
-/* They are in order of their time: only the oldest are looked at. */
+/* They are in order of their time, so only the oldest are looked at. */
 static void give_up_overdue(struct leases *ls, uint64_t now)
 {
 	struct claim *c;
@@ -148,7 +148,7 @@ struct claim *leases_revoke(struct leases *ls, uint64_t now)
 {
 	struct claim *c = TAILQ_FIRST(&ls->held);
 
-	/* No more are called back than are waited for. */
+	/* No more leases are revoked than are waited for. */
 	if (!c || ls->called >= ls->waiting || left_us(c->since_us, ls->slice_us, now))
 		return NULL;
 	TAILQ_REMOVE(&ls->held, c, link);

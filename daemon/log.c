@@ -24,7 +24,7 @@ static struct {
 	bool journal;
 } state = {.name = "uffdd", .level = LOG_LEVEL_INFO};
 
-/* JOURNAL_STREAM is inherited even by those whose stderr went elsewhere: compare. */
+/* A process whose stderr was redirected inherits JOURNAL_STREAM, too: compare. */
 static bool stderr_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -79,7 +79,7 @@ static size_t put_prefix(char *line, size_t size, enum log_level level)
 	return (size_t)n;
 }
 
-/* One byte of text as it may appear in a line; returns its length. */
+/* Writes one byte of text as it may appear in a line; returns its length. */
 static size_t put_escaped(char out[5], unsigned char c)
 {
 	static const char plain[] = "\n\t\r\\", letter[] = "ntr\\";
@@ -96,7 +96,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 {
 	int saved = errno;
 	char text[LOG_LINE_MAX] = "", line[LOG_LINE_MAX], c[5];
-	const size_t room = sizeof(line) - sizeof(CUT); /* sizeof counts for the newline */
+	const size_t room = sizeof(line) - sizeof(CUT); /* sizeof counts the newline */
 	size_t len, n;
 	bool cut = false;
 	va_list ap;
@@ -104,7 +104,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	if (level > state.level)
 		return;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap); /* what does not fit here is cut below */
+	vsnprintf(text, sizeof(text), fmt, ap); /* a longer text is cut below */
 	va_end(ap);
 
 	len = put_prefix(line, room, level);

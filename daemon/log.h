@@ -3,21 +3,20 @@
  *
  *   log_info("restore ready", "id=%s pages=%" PRIu64, id, pages);
  *
- * A fixed sentence, then key=value. Under the journal (JOURNAL_STREAM names our
- * stderr; a child must inherit the variable) a line starts with "<6>", otherwise
- * with time, program and level. Everything but printable ASCII is escaped, since
- * values come from strangers; a value with blanks in it (an error text, a path)
- * goes last, so that it cannot pose as the next key. A line is one write(2) of at
- * most LOG_LINE_MAX bytes; a longer one ends in " [cut]". errno is preserved.
+ * A line is a fixed sentence, then key=value. Under the journal (JOURNAL_STREAM names our stderr; a
+ * child must inherit the variable) it starts with "<6>", otherwise with time, program and level.
+ * Everything but printable ASCII is escaped, since values come from strangers. A value with blanks
+ * in it (an error text, a path) goes last, so that it cannot pose as the next key. A line is one
+ * write(2) of at most LOG_LINE_MAX bytes; a longer one ends in " [cut]". errno is preserved.
  *
- * Never in the fault path: that has counters. From one thread only.
+ * Not for the fault path, which has counters. For one thread only.
  */
 #ifndef UFFDD_LOG_H
 #define UFFDD_LOG_H
 
 #include "common/base.h"
 
-#define LOG_LINE_MAX 1024 /* with prefix and newline */
+#define LOG_LINE_MAX 1024 /* bytes, with prefix and newline */
 
 /*        level              name       of syslog */
 /* clang-format off */
@@ -37,13 +36,13 @@ enum log_level {
 };
 
 /*
- * Call once, first thing in main(), before any sandbox: later lines need no
- * system call but write() and clock_gettime(). @name is borrowed for ever.
+ * Call once, first thing in main(), before any sandbox: later lines need no system call but write()
+ * and clock_gettime(). @name is borrowed for ever.
  */
 void log_open(const char *name);
-/* Lines above it are dropped; info at first. */
+/* Drops lines that are less important than @level; info at first. */
 void log_set_level(enum log_level level);
-/* LOG_LEVEL_COUNT if there is none of that name. */
+/* LOG_LEVEL_COUNT: no level has that name. */
 enum log_level log_level_from(const char *name);
 
 #define log_error(what, ...) log_at(LOG_LEVEL_ERROR, what, __VA_ARGS__)
@@ -56,8 +55,8 @@ enum log_level log_level_from(const char *name);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * For lines that a client or a VMM can cause: @burst at once, then one per
- * @every_us. Static storage, one for each place that logs:
+ * For lines that a client or a VMM can cause: @burst at once, then one per @every_us. Static
+ * storage, one for each place that logs:
  *
  *   static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
  *
@@ -66,15 +65,15 @@ void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(
  */
 struct log_limit {
 	uint64_t burst, every_us;
-	uint64_t used, since_us; /* tokens spent; when the last one came back */
-	uint64_t suppressed;     /* lines not written since the last that was */
+	uint64_t used, since_us; /* tokens spent; when the last came back */
+	uint64_t suppressed;     /* lines not written since the last one */
 };
 #define LOG_LIMIT(burst_, every_us_)                       \
 	{                                                  \
 		.burst = (burst_), .every_us = (every_us_) \
 	}
 
-/* May the caller write? The first line after a silence is preceded by the count. */
+/* May the caller write? Logs the number of suppressed lines before the first one after them. */
 bool log_allow(struct log_limit *limit, uint64_t now_us);
 
 #endif

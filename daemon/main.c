@@ -15,7 +15,7 @@
 #include "daemon/supervisor.h"
 #include "daemon/timer.h"
 
-/* Out of the build tree the worker lies beside us; installed, where configure said. */
+/* In the build tree the worker lies beside the daemon; installed, where configure said. */
 static void find_worker(struct conf *conf)
 {
 	char self[PATH_MAX];
@@ -88,7 +88,7 @@ static int run(struct conf *conf, struct err *err)
 	log_set_level(conf->log_level);
 	event_set_log_callback(on_libevent_log);
 	signal(SIGPIPE, SIG_IGN);
-	/* An inherited disposition would keep us from seeing workers end. */
+	/* With an inherited SIG_IGN we would not see workers end. */
 	signal(SIGCHLD, SIG_DFL);
 	if (descriptors_raise(err))
 		return -1;

@@ -39,7 +39,7 @@ static void open_socket(const char *path)
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 }
 
-/* LISTEN_FDNAMES: as many names as descriptors, with colons between them. */
+/* LISTEN_FDNAMES has as many names as there are descriptors, with colons between them. */
 static void take_kept(size_t n, const char *names)
 {
 	n = min_u64(n, KEPT_MAX);
@@ -47,7 +47,7 @@ static void take_kept(size_t n, const char *names)
 	for (size_t i = 0; i < n; i++) {
 		size_t len = strcspn(names, ":");
 		int fd = FIRST_FD + (int)i;
-		/* Announced and not there: the number will be somebody else's. */
+		/* Announced but not open: another descriptor may get the number later. */
 		bool there = fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 
 		if (there && len > strlen(NAME) && len - strlen(NAME) <= PROTO_ID_MAX &&
@@ -82,7 +82,7 @@ static void send_text(const char *text, int fd)
 			     .msg_iov = &iov,
 			     .msg_iovlen = 1};
 
-	/* A manager that does not read must not hold us up. */
+	/* A service manager that does not read must not block us. */
 	if (sock >= 0)
 		io_send(sock, &hdr, &fd, fd >= 0, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -96,7 +96,7 @@ void notify_keep(const char *id, int uffd)
 {
 	char text[160];
 
-	/* Without FDPOLL=0 a uffd would be dropped when its poll shows an error. */
+	/* Without FDPOLL=0 systemd would drop a uffd when its poll shows an error. */
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=" NAME "%s\nFDPOLL=0", id);
 	send_text(text, uffd);
 }

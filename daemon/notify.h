@@ -1,25 +1,25 @@
 /*
- * notify - what we tell systemd: that we are ready, and descriptors to keep for us
+ * notify - what we tell systemd: that we are ready, and descriptors to keep
  *
- * The fd store holds a duplicate of every uffd, so that one is left when worker
- * and supervisor die together. Without NOTIFY_SOCKET all of it does nothing.
+ * systemd's fd store holds a duplicate of every uffd, so that one is left when worker and
+ * supervisor die together. Without NOTIFY_SOCKET all of it does nothing. One per process.
  */
 #ifndef UFFDD_NOTIFY_H
 #define UFFDD_NOTIFY_H
 
 #include "common/err.h"
 
-/* Takes NOTIFY_SOCKET and LISTEN_FDS out of the environment. Call once, early. */
+/* Reads NOTIFY_SOCKET and LISTEN_FDS, and removes them from the environment. Call once, early. */
 void notify_open(void);
-/* Closes what nobody took; it need not be kept any longer. */
+/* Closes the kept descriptors that were not taken, and tells systemd to forget them. */
 void notify_close(void);
-/* A line such as "READY=1". */
+/* Sends a line such as "READY=1". Never blocks, and may be lost. */
 void notify_send(const char *line);
 
-/* Keep, or forget, the uffd of a restore. */
+/* Asks systemd to keep the uffd of restore @id (@uffd is borrowed), or to forget it. */
 void notify_keep(const char *id, int uffd);
 void notify_forget(const char *id);
-/* What was kept for it over our restart, owned by the caller; -1: nothing. */
+/* The uffd that systemd kept for restore @id over our restart, owned by the caller; -1: none. */
 int notify_take(const char *id);
 
 #endif

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A VMM must be able to reach its socket, not to list those of others. */
+/* A VMM must be able to reach its socket, but not to list other sockets. */
 static const struct {
 	const char *name;
 	mode_t mode;
@@ -30,7 +30,7 @@ static int make_place(const struct conf *conf, const char *name, mode_t mode, st
 	return chmod(path, mode) ? err_sys(err, "set the mode of %s", path) : 0;
 }
 
-/* Two daemons in it would clear away each other's sockets. */
+/* Two daemons in one run directory would remove each other's sockets. */
 static int lock(const char *dir, int *ret_fd, struct err *err)
 {
 	*ret_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

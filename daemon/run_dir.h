@@ -1,5 +1,5 @@
 /*
- * run_dir - the directories of a daemon, and its claim to be alone in them
+ * run_dir - the directories of a daemon, and its lock on them
  *
  *   <run>/uffd/ID          the sockets that VMMs connect to
  *   <run>/maps/ID          page maps
@@ -15,13 +15,13 @@
 #define BOOT_ID_LEN 36
 
 /*
- * run_dir_open - make what is missing, with its modes, and lock the run directory
- * @ret_fd: owned by the caller; while it is open nobody else gets the lock
+ * run_dir_open - makes missing directories, with their modes, and locks the run directory
+ * @ret_fd: owned by the caller; while it is open no other daemon gets the lock
  *
- * -1 with ERR_SYSTEM that names the directory, also where another daemon has it.
+ * 0, or -1 with ERR_SYSTEM that names the directory, also when another daemon has the lock.
  */
 int run_dir_open(const struct conf *conf, int *ret_fd, struct err *err);
-/* Of this boot, as /proc has it: a row of another boot has lost its VMM. */
+/* The id of this boot, from /proc; rows of other boots have lost their VMMs. 0, or -1. */
 int run_dir_boot_id(char ret[BOOT_ID_LEN + 1], struct err *err);
 
 #endif

@@ -17,11 +17,11 @@
 
 #include "common/base.h"
 
-/* Anything over 26 bytes strikes; the kernel counts abstract names like paths. */
+/* More than 26 bytes trigger the bug; the kernel counts abstract names like paths. */
 #define NAME_LEN 60
-/* Both ends are in this process: there is nothing to wait for that is not there yet. */
+/* Both ends are in this process: whatever is waited for is there already. */
 #define TURNS_MAX 1000
-/* Of processor time, which a busy host does not use up: a loop without end. */
+/* Bounds an endless loop. Processor time, which a busy host does not use up. */
 #define CPU_SECONDS_MAX 60
 
 enum child_end { END_GOOD, END_NO_SETUP, END_NO_REPLY, END_STRANGE };
@@ -33,7 +33,7 @@ struct trial {
 	enum child_end end;
 };
 
-/* Abstract: nothing on any file system. @len 0 lets the kernel choose a name. */
+/* An abstract name: nothing on any file system. With @len 0 the kernel chooses one. */
 static int bind_abstract(int fd, const char *name, size_t len)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -117,7 +117,7 @@ static enum child_end serve_one(void)
 	return trial.over ? trial.end : END_NO_REPLY;
 }
 
-/* The process may abort in here: no core file, no noise, no inherited handler, no loop. */
+/* The child may abort: so no core file, no output, no inherited handler, no endless loop. */
 static void run_child(void) __attribute__((noreturn));
 static void run_child(void)
 {

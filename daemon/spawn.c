@@ -14,15 +14,15 @@
 #include "common/chan.h"
 #include "common/proc.h"
 
-/* Sanitizers keep book of threads and processes, and miss those made by a bare clone(). */
+/* Sanitizers keep track of threads and processes, and miss those made by a bare clone(). */
 #ifdef BUILD_SANITIZED
 #define HAVE_ZYGOTE false
 #else
 #define HAVE_ZYGOTE true
 #endif
 /*
- * A fork takes some 100 us. One that does not answer is stopped, or hangs; it is waited for in
- * slices, so that a host that ran neither of us takes only one of them away.
+ * A fork takes some 100 us. A zygote that does not answer is stopped, or hangs. We wait in slices,
+ * so that a host that ran neither process for a while costs only one of them.
  */
 #define FORK_SLICE_MS 100
 #define FORK_SLICES 10
@@ -45,12 +45,12 @@ int spawn_open(const char *path, struct spawn *ret, struct err *err)
 }
 
 /*
- * Nothing of ours but channel and program: at once, since a lock is held until its
- * last descriptor is closed, and we may be killed and started again meanwhile.
+ * Keeps nothing but channel and program, and at once: a lock is held until its last descriptor is
+ * closed, and the supervisor may be killed and started again meanwhile.
  */
 static int drop_descriptors(int exec_fd, int chan)
 {
-	/* The program must not stand where the channel goes. */
+	/* The program's descriptor must not be where the channel goes. */
 	if (exec_fd == CHAN_FD)
 		exec_fd = fcntl(exec_fd, F_DUPFD_CLOEXEC, CHAN_FD + 1);
 	if (chan == CHAN_FD)
@@ -92,10 +92,10 @@ static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_
 
 	if (chan_pair(ends, err))
 		return -1;
-	/* A signal caught in the child before its handlers are reset would reach us. */
+	/* A signal caught in the child before its handlers are reset would run the supervisor's. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	/* fork(), and the pidfd with it, so that no pid can be taken for another. */
+	/* fork() that also gives a pidfd, so that the pid cannot be another process's by then. */
 	pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
 	if (pid == 0)
 		execute(exec_fd, ends[1], name);
@@ -115,8 +115,8 @@ static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_
 /* ---- the zygote ---- */
 
 /*
- * What it has said is still in its channel. It leaves when that is closed, so that it is
- * not waited for in vain where no signal may be sent.
+ * What the zygote has sent is still in its channel. The zygote leaves when that is closed, so that
+ * waiting for it ends even where we may not send it a signal.
  */
 static void end_zygote(struct spawn *s)
 {
@@ -151,7 +151,7 @@ static bool answers(const struct spawn *s)
 static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_MAX],
 			struct err *err)
 {
-	/* A worker that it forked at the last moment is ours: nobody else would wait for it. */
+	/* The zygote may have forked a worker at the last moment: take it, or nobody would. */
 	if (!answers(s))
 		end_zygote(s);
 	if (chan_recv(s->zygote, msg, fds, err) != CHAN_GOT)

@@ -1,10 +1,10 @@
 /*
- * spawn - the only fork and exec of the supervisor
+ * spawn - starts worker processes: the only exec of the supervisor
  *
- * The worker program is executed from a descriptor opened at start, so that an
- * upgraded package on disk never mixes versions. The child begins with default
- * signal handlers, nothing but its channel (descriptor 3) and stderr, and no memory
- * of ours. One such child, the zygote, forks the workers (worker/zygote.h).
+ * The worker program is executed from a descriptor that was opened at start, so that an upgrade of
+ * the package on disk never mixes versions. The child begins with default signal handlers, with
+ * nothing but its channel (descriptor 3) and stderr, and with no memory of ours. One such child,
+ * the zygote, forks the workers (worker/zygote.h).
  */
 #ifndef UFFDD_SPAWN_H
 #define UFFDD_SPAWN_H
@@ -16,35 +16,39 @@
 
 struct spawn {
 	int exec_fd;      /* owned: the worker program */
-	int zygote;       /* owned: its channel; -1: none (any more) */
-	int zygote_pidfd; /* owned; -1: none */
-	pid_t unreaped;   /* a child that had ended at the last look; 0: none had */
+	int zygote;       /* owned: channel to the zygote; -1: no zygote (any more) */
+	int zygote_pidfd; /* owned; -1: no zygote */
+	pid_t unreaped;   /* a child that had ended at the last look; 0: none */
 };
 
-/* ERR_PATH that names the program and the option that says where it is. */
+/*
+ * Opens the worker program; no process is started yet. -1 with ERR_PATH that names the program and
+ * the option that says where it is.
+ */
 int spawn_open(const char *path, struct spawn *ret, struct err *err);
-/* The zygote ends; workers do not notice. */
+/* Ends the zygote; workers do not notice. Accepts a struct of -1s. */
 void spawn_close(struct spawn *s);
-/* The zygote has died (its pidfd is readable): the next worker gets another one. */
+/* The zygote has died (its pidfd is readable): reaps it; the next worker gets another zygote. */
 void spawn_bury(struct spawn *s);
 
 /*
- * spawn_worker - out of the zygote or, where that fails, by executing the program
- * @ret_pidfd, @ret_chan: owned by the caller; the channel is non-blocking.
+ * spawn_worker - forks a worker in the zygote or, if that fails, executes the program
+ * @ret_pidfd, @ret_chan: owned by the caller; the channel is non-blocking
  *
- * The child must be reaped with waitid(P_PIDFD) once the pidfd is readable.
+ * Starts a zygote if there is none; may replace it. Waits for the zygote's answer, at most about a
+ * second. 0, or -1 with the error. Reap the worker by spawn_reap() once the pidfd is readable.
  */
 int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err);
 
 /*
- * How it ended, in words: "exit 3", "signal 9 (Killed)". For an unreaped child only.
- * False: it has ended, but cannot be reaped yet, because somebody traces it.
+ * Reaps a child that has ended. @ret: how, in words: "exit 3", "signal 9 (Killed)", or "gone" if it
+ * is not ours to reap. False: it runs, or cannot be reaped yet, because another process traces it.
  */
 bool spawn_reap(int pidfd, char *ret, size_t len);
 /*
- * A zygote that is killed between its fork and its answer leaves a worker that nobody knows.
- * It ends by itself, and is reaped when it is found for the second time: whoever is known
- * is reaped long before. Call it now and then.
+ * A zygote that is killed between its fork and its answer leaves a worker that the supervisor does
+ * not know. That worker ends by itself. It is reaped when it is found for the second time, since
+ * children that are known are reaped long before. To be called now and then.
  */
 void spawn_reap_unknown(struct spawn *s);
 

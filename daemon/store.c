@@ -7,7 +7,7 @@
 
 enum kind { TEXT, OWNED_TEXT, STATE, PREFETCH, BOOL, U32, U64, I64 };
 
-/* The spec is last: it may fill many pages, which reading the others must not walk through. */
+/* The spec is last: it may fill many pages, which reading other columns must not visit. */
 /* clang-format off */
 #define COLUMNS_BUT_ID(X)                                                                     \
 	X(tenant, TEXT) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
@@ -52,7 +52,7 @@ enum statement {
 	PUT_EVENT,
 	ALL_RESTORES,
 	FORGET_RESTORES,
-	EVENTS_ANY, /* these four: + 1 with a tenant, + 2 with a restore */
+	EVENTS_ANY, /* of these four: + 1 with a tenant, + 2 with a restore */
 	EVENTS_TENANT,
 	EVENTS_RESTORE,
 	EVENTS_BOTH,
@@ -91,7 +91,7 @@ struct store {
 	sqlite3_stmt *stmts[STATEMENT_COUNT];
 };
 
-/* Bound values last until the statement is done with. */
+/* Bound values must last until done(): so no statement may be in use twice. */
 static sqlite3_stmt *idle(struct store *s, enum statement id)
 {
 	assert(!sqlite3_stmt_busy(s->stmts[id]));
@@ -100,11 +100,11 @@ static sqlite3_stmt *idle(struct store *s, enum statement id)
 
 static void done(sqlite3_stmt *st)
 {
-	sqlite3_reset(st); /* repeats what step said */
+	sqlite3_reset(st); /* repeats the error of the step */
 	sqlite3_clear_bindings(st);
 }
 
-/* Run a statement that returns no rows. */
+/* Runs a statement that returns no rows. */
 static int run(struct store *s, enum statement id, const char *what, struct err *err)
 {
 	sqlite3_stmt *st = s->stmts[id];
@@ -120,7 +120,7 @@ static int begin(struct store *s, struct err *err)
 	return run(s, BEGIN, "begin a transaction", err);
 }
 
-/* Keeps @err's text. */
+/* Rolls back and returns -1; the caller's @err stays. */
 static int undo(struct store *s)
 {
 	struct err ignored;
@@ -136,7 +136,7 @@ static int commit(struct store *s, struct err *err)
 	return run(s, COMMIT, "commit", err) < 0 ? undo(s) : 0;
 }
 
-/* One writing statement in a transaction of its own. */
+/* Runs one writing statement in a transaction of its own. */
 static int run_alone(struct store *s, enum statement id, const char *what, struct err *err)
 {
 	if (begin(s, err) < 0) {
@@ -205,7 +205,7 @@ static int bind(sqlite3_stmt *st, int i, const struct column *c, const struct re
 		return sqlite3_bind_int(st, i, *(const bool *)at);
 	case U32:
 		return sqlite3_bind_int64(st, i, *(const uint32_t *)at);
-	case U64: /* the upper half becomes negative, and comes back as it was */
+	case U64: /* values above INT64_MAX become negative, and come back as they were */
 		return sqlite3_bind_int64(st, i, (int64_t)(*(const uint64_t *)at));
 	case I64:
 		return sqlite3_bind_int64(st, i, *(const int64_t *)at);
@@ -213,7 +213,7 @@ static int bind(sqlite3_stmt *st, int i, const struct column *c, const struct re
 	return SQLITE_MISUSE;
 }
 
-/* False if the column holds what such a field cannot. */
+/* False: the column holds what the field cannot. */
 static bool fetch_text(sqlite3_stmt *st, int i, const struct column *c, void *at)
 {
 	const char *text = (const char *)sqlite3_column_text(st, i);
@@ -406,7 +406,7 @@ int store_event_range(struct store *s, uint64_t *ret_oldest, uint64_t *ret_newes
 	return r;
 }
 
-/* The first event that is not older, in order of seq; @none if all are. */
+/* The seq of the first event that is not older than @before_ms; @none if all are older. */
 static int event_since(struct store *s, int64_t before_ms, uint64_t none, uint64_t *ret,
 		       struct err *err)
 {
@@ -426,7 +426,7 @@ static int event_since(struct store *s, int64_t before_ms, uint64_t none, uint64
 	return r;
 }
 
-/* Only ever from the old end: a clock that was set back must not tear holes into the middle. */
+/* Only from the oldest on: by time alone, a clock that was set back would leave gaps. */
 int store_trim_events(struct store *s, int64_t before_ms, uint64_t keep, struct err *err)
 {
 	uint64_t oldest, newest, first = 0;

@@ -1,11 +1,11 @@
 /*
  * store - restores and events in SQLite
  *
- * With database.c the only user of <sqlite3.h>. One connection, one thread. STRICT
- * tables, WAL, migrations by user_version; a database from a newer program, or a
- * damaged one, is refused with a clear text and never overwritten.
+ * Only the store and database.c use <sqlite3.h>. One connection, one thread. STRICT tables, WAL,
+ * migrations by user_version. A database of a newer program, or a damaged one, is refused with a
+ * clear text and never overwritten.
  *
- * Events are durable and numbered without gaps being reused: seq only grows.
+ * Events are durable and numbered: seq only grows, and no number is used twice.
  */
 #ifndef UFFDD_STORE_H
 #define UFFDD_STORE_H
@@ -15,39 +15,44 @@
 struct store;
 
 struct store_event {
-	uint64_t seq; /* set by the store */
-	int64_t time_ms;
-	const char *type;    /* "created", "connected", … lower case, [a-z-] */
+	uint64_t seq;        /* set by the store */
+	int64_t time_ms;     /* wall clock */
+	const char *type;    /* "created", "connected", …: lower case, [a-z-] */
 	const char *tenant;  /* "" = of the daemon itself */
 	const char *restore; /* id, or "" */
-	const char *data;    /* JSON object text, or NULL for {} */
+	const char *data;    /* JSON object text; NULL: {} */
 };
 
 /*
- * store_open - open or create @path and bring its schema up to date
+ * store_open - opens or creates @path and brings its schema up to date
  *
- * Holds "<path>.lock" while open: a second daemon is refused, with the first one's
- * pid. So are a damaged file, another program's, and a newer schema; none of them
- * is written to. Returns 0, or -1 with ERR_PATH, ERR_NOSPACE or ERR_SYSTEM.
+ * Holds "<path>.lock" while open: a second daemon is refused, with the first one's pid in the
+ * error. A damaged file, another program's file and a newer schema are refused, too. What is
+ * refused is not written to. Returns 0, or -1 with ERR_PATH, ERR_NOSPACE or ERR_SYSTEM.
  */
 int store_open(const char *path, struct store **ret, struct err *err);
-/* Checkpoints. Accepts NULL. */
+/* Accepts NULL. Moves the write-ahead log into the database. */
 void store_close(struct store *store);
 
 /*
- * store_write - a restore's row (insert or replace) and an event, in one transaction
- * @rec, @event: either may be NULL; the event's seq is returned in *ret_seq
+ * store_write - writes a restore's row (insert or replace) and an event, in one transaction
+ * @rec, @event: either may be NULL; borrowed
+ * @ret_seq: the event's seq; may be NULL
  *
- * Returns 0, or -1 with ERR_NOSPACE (disk full), ERR_SYSTEM, or ERR_INVALID where trying
- * again is of no use; then neither is written.
+ * Returns 0, or -1 and neither is written: ERR_NOSPACE (disk full), ERR_SYSTEM, or ERR_INVALID,
+ * where trying again is of no use.
  */
 int store_write(struct store *store, const struct restore_record *rec,
 		const struct store_event *event, uint64_t *ret_seq, struct err *err);
 
-/* Remove the rows of restores that ended before @before_ms. */
+/* Removes the rows of restores that ended before @before_ms (wall clock). */
 int store_forget(struct store *store, int64_t before_ms, struct err *err);
 
-/* Every row, in order of id. @rec is lent; the visitor may take rec->spec (set it NULL). */
+/*
+ * Visits every row, in order of id. @rec is borrowed; the visitor may take rec->spec by setting it
+ * to NULL. A visitor that returns -1 stops the visits, and store_restores() returns -1 with its
+ * error.
+ */
 typedef int (*store_visit_restore)(void *arg, struct restore_record *rec, struct err *err);
 int store_restores(struct store *store, store_visit_restore visit, void *arg, struct err *err);
 
@@ -56,22 +61,25 @@ struct store_filter {
 	const char *tenant, *restore;
 };
 typedef int (*store_visit_event)(void *arg, const struct store_event *event, struct err *err);
-/* Events with seq > @after in order, at most @max. */
+/*
+ * Visits at most @max events with seq > @after, in order. @event is borrowed. A visitor that
+ * returns -1 stops the visits, as above. @filter may be NULL.
+ */
 int store_events(struct store *store, uint64_t after, const struct store_filter *filter, size_t max,
 		 store_visit_event visit, void *arg, struct err *err);
 /*
- * Of all events ever: 0, 0 when there was none. *ret_oldest is of those still kept,
- * and one more than *ret_newest when all are gone.
+ * The seq of the newest event ever and of the oldest that is kept; both 0 if there was never one.
+ * *ret_oldest is *ret_newest + 1 when none is kept.
  */
 int store_event_range(struct store *store, uint64_t *ret_oldest, uint64_t *ret_newest,
 		      struct err *err);
 /*
- * Drop events older than @before_ms, and all but the newest @keep. Only from the
- * oldest on: what is kept has no holes, even where the clock was set back.
+ * Removes events older than @before_ms (wall clock), and all but the newest @keep. Only from the
+ * oldest on: the events that are kept have no gaps, even where the clock was set back.
  */
 int store_trim_events(struct store *store, int64_t before_ms, uint64_t keep, struct err *err);
 
-/* SQLite's version. */
+/* SQLite's version; a static string. */
 const char *store_engine(void);
 
 #endif

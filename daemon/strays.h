@@ -1,8 +1,8 @@
 /*
  * strays - workers that came back and could not be adopted: counted, named, and left alone
  *
- * They serve their guests on, or are none of ours. A process is listed once, until it has
- * ended, or is adopted after all.
+ * A stray serves its guest on, or is none of our workers. A process is listed once, until it has
+ * ended or is adopted after all.
  */
 #ifndef UFFDD_STRAYS_H
 #define UFFDD_STRAYS_H
@@ -13,10 +13,10 @@
 #define STRAYS_MAX 4096
 
 struct stray {
-	char id[PROTO_ID_MAX + 1]; /* of the restore, as it says */
+	char id[PROTO_ID_MAX + 1]; /* of the restore, as the worker says */
 	pid_t pid;
 	uid_t uid;
-	uint64_t start; /* with the pid its identity */
+	uint64_t start; /* start time: with the pid, its identity */
 	char why[256];
 };
 
@@ -25,11 +25,16 @@ struct strays {          /* all zero: none */
 	size_t n;
 };
 
-/* Where STRAYS_MAX are listed, it is not. */
+/*
+ * Lists the process @who, or renews its entry. Does nothing if STRAYS_MAX are listed. Texts are
+ * copied.
+ */
 void strays_note(struct strays *s, const char *id, const struct sock_peer *who, const char *why);
+/* Removes the entry of @pid, if there is one. */
 void strays_forget(struct strays *s, pid_t pid);
-/* Now and then: those that have ended. */
+/* To be called now and then: removes processes that have ended. */
 void strays_drop_ended(struct strays *s);
+/* Frees the list; the struct is empty then. Safe to repeat. */
 void strays_fini(struct strays *s);
 
 #endif

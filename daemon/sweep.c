@@ -7,15 +7,15 @@
 #include "daemon/holders.h"
 #include "daemon/timer.h"
 
-/* The page maps first: the others go with them. */
+/* The page maps first: for the rest, a map that is gone is not open. */
 static const struct {
 	const char *dir;
 	bool holders;
 } places[] = {{"maps", false}, {"uffd", false}, {"files", true}};
 
 /*
- * Has anybody the page map of that id open? A lease for writing is granted to one who is
- * alone with the file; where there are no leases, nobody can tell.
+ * Has any process the page map of @id open? The kernel grants a lease for writing only if nobody
+ * else has the file open. On a file system without leases every map counts as open.
  */
 static bool is_open(const struct sweep *s, const char *id)
 {

@@ -1,9 +1,9 @@
 /*
- * sweep - what former runs left in the run directory
+ * sweep - removes what former runs left in the run directory
  *
- * Files that no row knows go, and holders with them. But the store may be lost: then a
- * worker that has its page map open comes back within SWEEP_MS, and is adopted by it
- * (orphan.h). Until then its files stay, and nobody else gets its id.
+ * Files of restores without a row are removed, and their holders killed. But the store may be lost:
+ * then a worker that has its page map open may come back within SWEEP_MS and have its restore
+ * adopted (orphan.h). Until then its files stay, and nobody else gets its id.
  */
 #ifndef UFFDD_SWEEP_H
 #define UFFDD_SWEEP_H
@@ -17,13 +17,17 @@ struct event;
 struct sweep {
 	const struct host *host;   /* borrowed */
 	const struct table *table; /* borrowed */
-	struct event *again; /* owned: until then workers that no row knows may come; or NULL */
+	struct event *again;       /* owned; NULL: SWEEP_MS are over */
 };
 
-/* At start, once the rows are there. */
+/*
+ * Sweeps now, and again after SWEEP_MS. To be called once the rows are in the table. 0, or -1 with
+ * ERR_SYSTEM.
+ */
 int sweep_start(struct sweep *s, struct err *err);
+/* No second sweep. Safe to repeat. */
 void sweep_stop(struct sweep *s);
-/* May somebody still come back under that id? ERR_UNREADY. */
+/* -1 with ERR_UNREADY while a worker of a former daemon may still come back under @id. */
 int sweep_check(const struct sweep *s, const char *id, struct err *err);
 
 #endif

@@ -1,5 +1,7 @@
 /*
- * timer - the loop's clock: how long an event waits, in one unit and never too short
+ * timer - events of libevent that wait: times in microseconds, and none ends before its time
+ *
+ * TIMER_MS and TIMER_S are a millisecond and a second.
  */
 #ifndef UFFDD_TIMER_H
 #define UFFDD_TIMER_H
@@ -18,9 +20,9 @@ struct event_base;
  * before its time.
  */
 struct event_base *timer_base_new(void);
-/* Fires when it is ready, and in any case @us from now. Once, unless it is EV_PERSIST. */
+/* @ev fires when it is ready, and in any case @us from now. Once, unless it is EV_PERSIST. */
 void timer_add(struct event *ev, uint64_t us);
-/* It is freed, and NULL from now on. Accepts one that is. */
+/* Frees *@ev and sets it to NULL. Accepts NULL in *@ev. */
 void timer_drop(struct event **ev);
 
 #endif

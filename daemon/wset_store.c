@@ -9,10 +9,10 @@
 #include "common/io.h"
 #include "common/proto.h"
 
-#define NEW ".new" /* no set's name */
+#define NEW ".new" /* never the name of a set */
 #define NAME_MAX_BYTES (PROTO_ID_MAX + 4)
 
-/* What is known of a tenant's directory, so that it need not be counted for each set. */
+/* The size of a tenant's directory, so that it need not be counted for each set. */
 struct tally {
 	char tenant[PROTO_ID_MAX + 1];
 	uint64_t bytes;
@@ -63,7 +63,7 @@ static bool is_plain(const struct wset_store_name *name)
 	return proto_id_valid(name->tenant) && proto_id_valid(name->key);
 }
 
-/* -1: there is none. */
+/* -1: the tenant has no sets. */
 static int tenant_dir(const struct wset_store *w, const struct wset_store_name *name)
 {
 	return openat(w->dir, name->tenant, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -85,14 +85,14 @@ int wset_store_find(struct wset_store *w, const struct wset_store_name *name)
 	if (dir < 0)
 		return -1;
 	file_name(name, file);
-	/* Non-blocking: what lies there may be anything. */
+	/* Non-blocking: anything may lie there, also a FIFO. */
 	fd = openat(dir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return -1;
 	return steal_fd(&fd);
 }
 
-/* All of a file of at most @max bytes. */
+/* Reads a whole file of at most @max bytes. */
 static int read_whole(int fd, uint64_t max, void **ret, size_t *ret_len, struct err *err)
 {
 	cleanup_free char *bytes = NULL;
@@ -192,7 +192,7 @@ static void files_add(struct files *files, const char *name, size_t len, const s
 	files->bytes += f->bytes;
 }
 
-/* What has a name that we do not give is not ours to count, nor to remove. */
+/* Files whose names cannot be a set's are neither counted nor evicted. */
 static int list(int dir, struct files *ret, struct err *err)
 {
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -246,7 +246,7 @@ static struct tally *new_tally(struct wset_store *w, const char *tenant)
 	return t;
 }
 
-/* A quarter more than must be, so that a full directory is not listed for each set. */
+/* Evicts a quarter more than necessary, so that a full directory is not listed for each set. */
 static int evict(const struct wset_store *w, int dir, uint64_t need, uint64_t *ret_bytes,
 		 struct err *err)
 {
@@ -285,7 +285,7 @@ static int make_room(struct wset_store *w, const char *tenant, int dir, uint64_t
 
 /* ---- writing ---- */
 
-/* Sealed: then it is a memfd, which neither blocks a reader nor changes under one. */
+/* A sealed file is a memfd: reading it cannot block, and its bytes cannot change. */
 static int check_sealed(int fd, struct err *err)
 {
 	const int need = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
@@ -307,7 +307,7 @@ static int write_new(int dir, const void *bytes, size_t len, struct err *err)
 	return io_write_all(fd, bytes, len) ? err_sys(err, "write a working-set file") : 0;
 }
 
-/* Whole, or not at all. */
+/* Writes the whole file, or leaves the old one. */
 static int write_file(int dir, const char *file, const void *bytes, size_t len, struct err *err)
 {
 	int rc = write_new(dir, bytes, len, err);
@@ -319,7 +319,7 @@ static int write_file(int dir, const char *file, const void *bytes, size_t len, 
 	return rc;
 }
 
-/* The old one is counted until then: there is room for both. */
+/* The old set counts until the new one is written: there is room for both. */
 static int replace(struct wset_store *w, const struct wset_store_name *name, int dir,
 		   const void *bytes, size_t len, struct err *err)
 {
