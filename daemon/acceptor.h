@@ -67,7 +67,7 @@ void acceptor_keep(struct acceptor *d, int *sock, const char *own_path);
 void acceptor_forget_sent(struct acceptor *d);
 /* The worker refused the peer: closes the connection whose sock_cookie() is @cookie. */
 void acceptor_drop(struct acceptor *d, uint64_t cookie);
-/* Is a connection kept that process @pid of user @uid made to our socket? From the kernel. */
+/* Is a connection kept that, by the kernel, process @pid of user @uid made to our socket? */
 bool acceptor_has_peer(const struct acceptor *d, pid_t pid, uid_t uid);
 /* Sends all that is kept to a new worker. */
 void acceptor_hand_over(struct acceptor *d);

@@ -16,7 +16,7 @@ struct event;
 struct capacity {
 	struct host *host;         /* borrowed */
 	const struct table *table; /* borrowed */
-	/* owned: looks again at rows that wait; NULL: none has waited yet */
+	/* Owned: looks again at rows that wait; NULL: none has waited yet */
 	struct event *again;
 };
 

@@ -1,10 +1,10 @@
 /*
  * holdings - what the supervisor holds for a restore, and in which order it lets go
  *
- * Descriptors, paths and deadlines; nothing here knows the restore. The uffd is what a guest waits
- * on. Once the VMM has ended it is closed first, since a blocked thread of a dead VMM waits for
- * that; before that it is never closed. Descriptors are few (descriptors.h): the page map is opened
- * when it is read, and the holder keeps the snapshot's files (holders.h).
+ * Descriptors, paths and deadlines; nothing here knows the restore. The uffd is closed first, since
+ * a blocked thread of a dead VMM waits for that; it is never closed while a guest needs it.
+ * Descriptors are few (descriptors.h): the page map is opened when it is read, and the holder keeps
+ * the snapshot's files (holders.h).
  */
 #ifndef UFFDD_HOLDINGS_H
 #define UFFDD_HOLDINGS_H

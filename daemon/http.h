@@ -46,6 +46,7 @@ int http_new(struct event_base *base, int listen_fd, const struct http_limits *l
 /* Accepts NULL. Calls gone for everything held. Not to be called from a handler. */
 void http_free(struct http *http);
 
+/* connections, held: now; the others: since http_new(). */
 struct http_stats {
 	size_t connections, held;
 	uint64_t accepted;

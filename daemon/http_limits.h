@@ -13,7 +13,7 @@ struct http_limits {
 	size_t held, held_per_uid; /* long polls and streams together */
 	size_t queue_bytes;        /* written to a stream and not yet read by the client */
 	unsigned idle_ms;          /* without a byte in either direction; not while held */
-	/* for a request: from accept, or its first byte, to its last */
+	/* For a request: from accept, or its first byte, to its last byte. */
 	unsigned header_deadline_ms;
 	unsigned stall_ms; /* without the client reading its output */
 };

@@ -1,8 +1,8 @@
 /*
  * pool - worker processes: a few stand ready, so that a restore never waits for exec
  *
- * The pool owns every struct worker until the worker has exited. A worker that was handed out
- * belongs to its restore until then: the channel and the exit are reported by the hooks.
+ * The pool frees each struct worker once the worker has exited, unless worker_leave() did before.
+ * A worker that was handed out belongs to its restore: messages and exit are reported by the hooks.
  */
 #ifndef UFFDD_POOL_H
 #define UFFDD_POOL_H
@@ -63,7 +63,7 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 /* Accepts NULL. Idle workers end, since their channels close; those handed out go on. */
 void pool_free(struct pool *pool);
 
-/* To be called now and then: reaps children that nobody knows (spawn_reap_unknown). */
+/* To be called now and then: reaps unknown children (spawn_reap_unknown). */
 void pool_tidy(struct pool *pool);
 /* Descriptors that the pool will still take until it is full. */
 size_t pool_wanting(const struct pool *pool);
@@ -89,17 +89,11 @@ void worker_own(struct worker *w, const struct worker_hooks *hooks, void *arg);
  */
 int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, const int *fds,
 		size_t nfds, struct err *err);
-/*
- * The worker should exit by itself now, and is killed after @ms. A deadline that is set already
- * stays.
- */
+/* The worker should exit by itself now, and is killed after @ms. An earlier call prevails. */
 void worker_expect_exit(struct worker *w, unsigned ms);
 /* Kills the worker; of all that it has sent or sends only its exit is still reported. */
 void worker_silence(struct worker *w);
-/*
- * Kills the worker, and its owner hears no more. (The exit may take long, if the kernel is busy
- * with it.)
- */
+/* Kills the worker, and its owner hears no more: in the kernel the exit may take long. */
 void worker_abandon(struct worker *w);
 /* Frees @w without ending the process: the supervisor leaves, and the guest does not notice. */
 void worker_leave(struct worker *w);

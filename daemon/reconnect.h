@@ -45,10 +45,7 @@ struct reconnect_hooks {
 	bool (*room)(void *arg);
 };
 
-/*
- * Listens at @path. All arguments but @path are borrowed, @hooks for as long as it is open. 0, or
- * -1 with ERR_PATH or ERR_SYSTEM.
- */
+/* Listens at @path. The other arguments are borrowed. 0, or -1 with ERR_PATH or ERR_SYSTEM. */
 int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
 		   const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret,
 		   struct err *err);

@@ -21,16 +21,15 @@ void recover_worker(struct restore *r, const char *how, bool counted);
 void recover_done(struct restore *r);
 /*
  * Kills the worker; a new one takes over once the worker has exited. The new worker is of the
- * release that was on disk when this supervisor started. 0, or -1 with ERR_STATE: no worker is
- * there that serves or loads.
+ * release that was on disk when this supervisor started. 0, or -1 with ERR_STATE (no worker is
+ * there that serves or loads), or the error of the kill.
  */
 int recover_replace(struct restore *r, struct err *err);
 
 /*
  * For adopt.c.
- *   is_over    has the VMM ended? The uffd tells, and so does that of the worker that @worker, a
- *              pidfd or -1, refers to. Where nobody has it, the end of the VMM's process decides,
- *              which the caller has found
+ *   is_over    has the VMM ended? Our uffd or the VMM's pidfd tells; without them the uffd of the
+ *              worker behind @worker, a pidfd or -1. Without that, true if a VMM was known
  *   has_begun  has a VMM connected? Then nothing may be begun anew
  *   act        does what the plan says; @how: the worker's end, in words; @why: what is missing,
  *              read by PLAN_FAIL_MAP and PLAN_FAIL_UFFD only

@@ -98,8 +98,8 @@ void restore_publish_failed_create(struct restore *r, const char *type, struct j
 void restore_unserved(struct restore *r);
 void restore_served(struct restore *r);
 /*
- * For a row that does not stand (restore_stands): its VMM ended with the former boot. Ends the
- * record, if it is live, and leaves the slot OVER.
+ * For a row that does not stand (restore_stands). If it is live, its VMM ended with a former boot:
+ * ends the record. Leaves the slot OVER.
  */
 void restore_over(struct restore *r);
 
@@ -115,10 +115,7 @@ bool restore_fail(struct restore *r, const char *reason);
  * has ended.
  */
 void restore_connected(struct restore *r, const struct chan_connected *c, int pidfd);
-/*
- * Writes the process that handed the userfaultfd over into the record, not yet into the store.
- * @pidfd: as above.
- */
+/* Notes in the record which process handed the userfaultfd over. @pidfd: as above. */
 void restore_note_vmm(struct restore *r, uint32_t pid, uint32_t uid, int pidfd);
 /*
  * The worker is ready: from now on the supervisor accepts connections to the UFFD socket, as

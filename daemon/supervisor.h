@@ -26,7 +26,7 @@ struct supervisor {
 	int run_fd;          /* owned; the run directory, locked */
 	struct store *store; /* owned */
 	struct table table;  /* owned, and the restores in it */
-	/* in order of their end; to be forgotten after the retention time */
+	/* In order of their end; to be forgotten after the retention time */
 	TAILQ_HEAD(, restore) ended;
 	struct event *housekeeping; /* owned */
 	struct capacity capacity;
