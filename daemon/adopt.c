@@ -126,7 +126,7 @@ static unsigned gather_row(struct restore *r, int worker, struct err *why)
 	cleanup_fd int map = -1;
 	int gone = -1;
 
-	/* Taken even if the worker lives: what nobody takes is closed soon (notify_close). */
+	/* Taken even if the worker lives: what is not taken is closed soon (notify_close). */
 	if (r->hold.uffd < 0)
 		r->hold.uffd = notify_take(r->rec.id);
 	if (connected && !vmm && r->hold.uffd >= 0)
@@ -160,7 +160,7 @@ void adopt_row(struct restore *r)
 		recover_worker(r, "found dead after a restart", true);
 }
 
-/* ---- it is back ---- */
+/* ---- a worker that is back ---- */
 
 bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npeers)
 {

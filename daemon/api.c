@@ -30,7 +30,7 @@ static void on_request(struct http_request *req, void *arg)
 	routes_answer(&c);
 }
 
-/* ---- the supervisor's news ---- */
+/* ---- the supervisor's observer ---- */
 
 static void on_changed(void *arg, struct restore *restore)
 {

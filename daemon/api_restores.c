@@ -186,7 +186,7 @@ int api_restores_post(struct api_request *c, struct err *err)
 	return create(c, id, err);
 }
 
-/* ---- one ---- */
+/* ---- one restore ---- */
 
 static int reply(struct api_request *c, const struct restore *r)
 {

@@ -12,7 +12,7 @@
 /* How often rows that wait are looked at. */
 #define AGAIN_MS 500
 
-/* ---- how much ---- */
+/* ---- descriptors that are left ---- */
 
 static bool is_deferred(const struct restore *r)
 {

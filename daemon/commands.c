@@ -191,7 +191,7 @@ int commands_stop(struct restore *r, uint64_t grace_ms, bool kill, struct err *e
 	}
 }
 
-/* ---- the rest ---- */
+/* ---- prefetch, pause, resume ---- */
 
 static int check_serving(const struct restore *r, struct err *err)
 {

@@ -321,7 +321,7 @@ static const char *on_wset_made(struct restore *r, const struct chan_msg *msg, i
 	return NULL;
 }
 
-/* ---- what is lawful when ---- */
+/* ---- which message is lawful when ---- */
 
 #define IN(phase) (1u << (phase))
 #define LOADING (IN(PHASE_CREATING) | IN(PHASE_SUCCEEDING))
@@ -435,7 +435,7 @@ static void on_message(void *arg, const struct chan_msg *msg, int *fds)
 	on_lie(r, how);
 }
 
-/* ---- its end ---- */
+/* ---- the worker's exit ---- */
 
 static void on_end(void *arg, const char *how)
 {

@@ -54,7 +54,7 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 	creation_failed(r, &err);
 }
 
-/* ---- loaded ---- */
+/* ---- the snapshot is loaded ---- */
 
 static int check_size(const struct restore *r, uint64_t bytes, struct err *err)
 {
@@ -68,7 +68,7 @@ static int check_size(const struct restore *r, uint64_t bytes, struct err *err)
 		       (unsigned long long)bytes, (unsigned long long)max);
 }
 
-/* Stored before anybody hears of the restore. */
+/* Stored before the creators are told. */
 static int record_created(struct restore *r, const struct chan_ready *ready, struct err *err)
 {
 	struct json_object *data;

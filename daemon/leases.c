@@ -62,7 +62,7 @@ static void dequeue(struct leases *ls, struct claim *c)
 	free(t);
 }
 
-/* ---- those that have, or had, one ---- */
+/* ---- held and revoked leases ---- */
 
 static void hold(struct leases *ls, struct claim *c, uint64_t now)
 {

@@ -44,7 +44,7 @@ static int check_map(const struct host *host, const char *id, int fd, struct err
 	return err_set(err, ERR_PEER, "it does not have the page map of restore %s", id);
 }
 
-/* The request is a memfd that nobody can change or cut any more, as the supervisor makes it. */
+/* The request is a memfd sealed against changes and cuts, as the supervisor makes it. */
 static int read_request(const struct host *host, int fd, struct spec *ret, struct err *err)
 {
 	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;

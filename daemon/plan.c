@@ -12,7 +12,7 @@ static const struct {
 	{FACT(FACT_OVER), 0, PLAN_END_EXITED},
 	{FACT(FACT_WORKER), 0, PLAN_AWAIT_WORKER},
 	{FACT(FACT_UNRECOVERABLE), 0, PLAN_LEAVE},
-	/* Without a userfaultfd nobody can go on with a guest that has run. */
+	/* Without a userfaultfd no worker can go on with a guest that has run. */
 	{FACT(FACT_BEGUN) | FACT(FACT_NO_MEMORY), FACT(FACT_UFFD), PLAN_AWAIT_END},
 	{FACT(FACT_BEGUN) | FACT(FACT_LEFT_ALONE), FACT(FACT_UFFD), PLAN_END_RELEASED},
 	{FACT(FACT_BEGUN), FACT(FACT_UFFD), PLAN_FAIL_UFFD},

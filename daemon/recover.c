@@ -18,7 +18,7 @@
 /* How long a VMM may take to end once its memory and its descriptors are gone. */
 #define ENDING_MS 10000
 
-/* ---- what is still there ---- */
+/* ---- facts ---- */
 
 /*
  * Gets the uffd out of the VMM, since neither supervisor nor worker holds it any more.
@@ -143,7 +143,7 @@ static unsigned gather(struct restore *r, bool counted, struct err *why)
 	return facts;
 }
 
-/* ---- what is done about it ---- */
+/* ---- actions ---- */
 
 static struct json_object *detail(const char *text)
 {

@@ -133,7 +133,7 @@ bool restore_fail(struct restore *r, const char *reason)
 	return true;
 }
 
-/* ---- its worker and its VMM ---- */
+/* ---- worker and VMM ---- */
 
 void restore_listen(struct restore *r, int *listen_fd, size_t npeers)
 {

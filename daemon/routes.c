@@ -53,7 +53,7 @@ const struct route *routes_at(size_t i)
 	return i < ARRAY_LEN(routes) ? &routes[i] : NULL;
 }
 
-/* ---- which row ---- */
+/* ---- find the row ---- */
 
 /* Does @path fit @pattern? The segment at {id} goes to @ret_id, cut if too long for an id. */
 static bool fits(const char *pattern, const char *path, char ret_id[PROTO_ID_MAX + 2])

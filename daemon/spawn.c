@@ -151,7 +151,7 @@ static bool answers(const struct spawn *s)
 static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_MAX],
 			struct err *err)
 {
-	/* The zygote may have forked a worker at the last moment: take it, or nobody would. */
+	/* The zygote may have forked a worker at the last moment: take it, or it is lost. */
 	if (!answers(s))
 		end_zygote(s);
 	if (chan_recv(s->zygote, msg, fds, err) != CHAN_GOT)

@@ -3,7 +3,7 @@
  *
  * Files of restores without a row are removed, and their holders killed. But the store may be lost:
  * then a worker that has its page map open may come back within SWEEP_MS and have its restore
- * adopted (orphan.h). Until then its files stay, and nobody else gets its id.
+ * adopted (orphan.h). Until then its files stay, and no new restore gets its id.
  */
 #ifndef UFFDD_SWEEP_H
 #define UFFDD_SWEEP_H

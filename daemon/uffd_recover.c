@@ -212,7 +212,7 @@ static int holdings_next(struct holdings *h)
 	return -1;
 }
 
-/* ---- whose memory it is ---- */
+/* ---- is the memory in this process? ---- */
 
 static bool overlaps(const struct regions *r, uint64_t start, uint64_t end)
 {
@@ -251,7 +251,7 @@ static enum owns owns_regions(pid_t pid, const struct regions *r, bool registere
 	return owns;
 }
 
-/* ---- the right one ---- */
+/* ---- the uffd of a known VMM ---- */
 
 int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view *view,
 		      int *ret_uffd, struct err *err)
@@ -285,7 +285,7 @@ int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view 
 	return 0;
 }
 
-/* ---- who has it ---- */
+/* ---- the process that has the memory ---- */
 
 bool uffd_recover_is_other(pid_t pid, const struct regions *r)
 {

@@ -37,7 +37,7 @@ bool vmm_has_ended(const struct restore *r)
 	return r->hold.vmm >= 0 && proc_ended(r->hold.vmm);
 }
 
-/* ---- it is not who connected ---- */
+/* ---- the VMM is not the process that connected ---- */
 
 /* Finds the process that has the memory. *ret_pidfd is owned by the caller; the record names it. */
 static bool find_owner(struct restore *r, int *ret_pidfd)
@@ -108,7 +108,7 @@ static void on_elsewhere(struct restore *r)
 	r->host->hooks->found(r->host->arg, r);
 }
 
-/* ---- its end ---- */
+/* ---- the VMM's end ---- */
 
 static void on_ask(evutil_socket_t fd, short what, void *arg)
 {
@@ -165,7 +165,7 @@ void vmm_watch(struct restore *r, int *pidfd)
 	}
 }
 
-/* ---- its death ---- */
+/* ---- killing the VMM ---- */
 
 /* Does that process run without the regions? Then killing it would be of no use. */
 static bool is_other(const struct restore *r)
