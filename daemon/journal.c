@@ -24,10 +24,10 @@ struct journal {
 	void *arg;
 	struct event *retry;
 	struct entry_list waiting;
-	size_t nwaiting;
-	uint64_t dropped;    /* events that are lost */
-	uint64_t unwritable; /* of dropped: the store can never take them */
-	struct err err;      /* why changes wait */
+	size_t nwaiting, nevents; /* of them with an event */
+	uint64_t dropped;         /* events that are lost */
+	uint64_t unwritable;      /* of dropped: the store can never take them */
+	struct err err;           /* why changes wait */
 };
 
 static int write_entry(struct journal *j, const struct restore_record *rec, const struct entry *e,
@@ -77,14 +77,45 @@ static void entry_fill(struct entry *e, const struct restore_record *rec, const 
 	e->data = data;
 }
 
-static void drop_first(struct journal *j)
+static void drop(struct journal *j, struct entry *e)
+{
+	TAILQ_REMOVE(&j->waiting, e, link);
+	j->nwaiting--;
+	j->nevents -= !e->lost;
+	json_object_put(e->data);
+	free(e);
+}
+
+static void lose_event(struct journal *j, struct entry *e)
+{
+	e->lost = true;
+	j->nevents--;
+	j->dropped++;
+	json_object_put(e->data);
+	e->data = NULL;
+}
+
+/* Does another waiting change write the row of this one's restore? */
+static bool has_twin(const struct journal *j, const struct entry *e)
+{
+	const struct entry *other;
+
+	TAILQ_FOREACH(other, &j->waiting, link)
+	if (other != e && strcmp(other->restore, e->restore) == 0)
+		return true;
+	return false;
+}
+
+/* A lost event is one less to read; a lost row would be a wrong restore after the next start. */
+static void lose_oldest_event(struct journal *j)
 {
 	struct entry *e = TAILQ_FIRST(&j->waiting);
 
-	TAILQ_REMOVE(&j->waiting, e, link);
-	j->nwaiting--;
-	json_object_put(e->data);
-	free(e);
+	while (e->lost)
+		e = TAILQ_NEXT(e, link);
+	lose_event(j, e);
+	if (!e->restore[0] || has_twin(j, e))
+		drop(j, e);
 }
 
 static void retry_later(struct journal *j)
@@ -118,12 +149,16 @@ static int flush(struct journal *j, struct err *err)
 		return -1;
 	while ((e = TAILQ_FIRST(&j->waiting))) {
 		const struct restore_record *rec = NULL;
+		bool was_lost = e->lost;
+		int rc;
 
 		if (e->restore[0])
 			rec = j->hooks->record(j->arg, e->restore);
-		if (write_or_lose(j, rec, e, err))
+		rc = write_or_lose(j, rec, e, err);
+		j->nevents -= e->lost && !was_lost;
+		if (rc)
 			return -1;
-		drop_first(j);
+		drop(j, e);
 	}
 	return note_dropped(j, err);
 }
@@ -135,12 +170,11 @@ static void wait_for_store(struct journal *j, const struct entry *e, const struc
 	*copy = *e;
 	if (!j->nwaiting)
 		log_error("the store refuses changes, they wait in memory", "why=%s", err->msg);
-	if (j->nwaiting == JOURNAL_WAITING_MAX) {
-		j->dropped += !TAILQ_FIRST(&j->waiting)->lost;
-		drop_first(j);
-	}
 	TAILQ_INSERT_TAIL(&j->waiting, copy, link);
 	j->nwaiting++;
+	j->nevents += !copy->lost;
+	if (j->nevents > JOURNAL_WAITING_MAX)
+		lose_oldest_event(j);
 	j->err = *err;
 	retry_later(j);
 }
@@ -181,7 +215,7 @@ void journal_free(struct journal *j)
 	if (flush(j, &err))
 		log_error("changes are lost", "count=%zu why=%s", j->nwaiting, err.msg);
 	while (!TAILQ_EMPTY(&j->waiting))
-		drop_first(j);
+		drop(j, TAILQ_FIRST(&j->waiting));
 	event_free(j->retry);
 	free(j);
 }

@@ -2,9 +2,10 @@
  * journal - writes every change to the store, in order; while the disk refuses, changes wait
  *
  * Guests are served without a disk, so a full disk must not fail their restores. Only a create is
- * refused then, since nothing of it has begun. Changes wait in memory, at most JOURNAL_WAITING_MAX
- * of them: beyond that the oldest are dropped. So are events that the store can never take, since
- * they would keep the others waiting. An event ("events-lost") tells how many.
+ * refused then, since nothing of it has begun. Changes wait in memory: at most JOURNAL_WAITING_MAX
+ * events, and the rows of the restores that have changed. Beyond that the oldest events are lost,
+ * and so is an event that the store can never take, since it would keep the others waiting. No row
+ * is lost: it is written as it is then. An event ("events-lost") tells how many were.
  */
 #ifndef UFFDD_JOURNAL_H
 #define UFFDD_JOURNAL_H

@@ -52,17 +52,28 @@ static int add_text(void *arg, const struct store_event *e, struct err *err)
 	return 0;
 }
 
-static void check_written(const char *events, uint64_t revision)
+static void check_events(uint64_t after, uint64_t max, const char *events)
 {
 	cleanup_free char *text = strdup("");
-	struct all *all = read_all(store);
 	struct err err;
 
-	ck_assert_int_eq(store_events(store, 0, NULL, 100, add_text, &text, &err), 0);
+	ck_assert_int_eq(store_events(store, after, NULL, max, add_text, &text, &err), 0);
 	ck_assert_str_eq(text, events);
+}
+
+static void check_row(uint64_t revision)
+{
+	struct all *all = read_all(store);
+
 	ck_assert_uint_eq(all->n, 1);
 	ck_assert_uint_eq(all->v[0].revision, revision);
 	free_all(all);
+}
+
+static void check_written(const char *events, uint64_t revision)
+{
+	check_events(0, 100, events);
+	check_row(revision);
 }
 
 /* By an operator's shell, as long as it is open. */
@@ -153,6 +164,34 @@ START_TEST(test_among_those_that_wait)
 }
 END_TEST
 
+/* The oldest events are lost, but no restore's row. */
+START_TEST(test_too_many_wait)
+{
+	enum { LOST = 10, KEPT = JOURNAL_WAITING_MAX };
+	struct err err;
+	sqlite3 *shell;
+
+	begin();
+	journal_add(journal, &rec, "first", NULL);
+	shell = lock_store();
+	for (int i = 0; i < LOST; i++) {
+		rec.revision++;
+		journal_add(journal, &rec, "lost", NULL);
+	}
+	for (int i = 0; i < KEPT; i++)
+		journal_add(journal, NULL, i < KEPT - 1 ? "kept" : "last", NULL);
+	ck_assert_int_eq(journal_check(journal, &err), -1);
+	/* And the row, once for all of its events. */
+	ck_assert_msg(strstr(err.msg, "4097 changes wait"), "%s", err.msg);
+	ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
+	ck_assert(harness_wait(is_through, NULL, HARNESS_MS));
+	check_events(0, 3, "first a {}\nevents-lost  {\"count\":10,\"unwritable\":0}\nkept  {}\n");
+	check_events(2 + KEPT - 1, 100, "last  {}\n");
+	check_row(1 + LOST);
+	end();
+}
+END_TEST
+
 /* Nothing begins that cannot be written, and it is not counted as lost. */
 START_TEST(test_now_or_never)
 {
@@ -177,6 +216,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_event_that_can_never_be_written, 0, 2);
 	tcase_add_test(tc, test_row_that_can_never_be_written);
 	tcase_add_test(tc, test_among_those_that_wait);
+	tcase_add_test(tc, test_too_many_wait);
 	tcase_add_test(tc, test_now_or_never);
 	suite_add_tcase(suite, tc);
 	return suite;
