@@ -157,8 +157,11 @@ START_TEST(test_delete_is_idempotent)
 		scene_reach(&s, "waiting", "ended", "stopped");
 	}
 	scene_vmm_right(&vmm);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
+		/* Until this is known, a stop is one of a guest that lives. */
+		scene_reach(&s, "served", "ended", "vmm-exited");
 		scene_delete(&s, "served", "?kill=true&grace=1s");
+	}
 	scene_reach(&s, "served", "ended", "vmm-exited");
 	scene_close(&s);
 }
