@@ -1,49 +1,48 @@
 /*
  * chan - what supervisor and worker say to each other
  *
- * SOCK_SEQPACKET, one fixed-size struct per message, descriptors beside it.
- * Progress and counters are not messages: they live in the page map file.
- * Bump CHAN_VERSION whenever a struct or a meaning changes.
+ * The channel is SOCK_SEQPACKET: one fixed-size struct per message, descriptors beside the struct.
+ * Progress and counters are not messages: the page map file holds them. Bump CHAN_VERSION whenever
+ * a struct or a meaning changes.
  *
  *   supervisor                          worker (its end is fd 3)
  *      |<-- HELLO -------------------------|  after exec
- *      |--- ASSIGN, and what it names ---->|  becomes the caller, opens, locks in, parses
+ *      |--- ASSIGN, and what it names ---->|  becomes the caller, opens, sandboxes itself, parses
  *      |<-- READY, or FAILED --------------|  201, or the error to the caller
- *      |--- KNOWN ------------------------>|  it is in the store
- *      |--- WSET_GIVEN (files) ----------->|  what was recorded of this snapshot so far
- *      |--- PEER (a connection) ---------->|  may be the VMM; its message is not read yet
- *      |<-- REFUSED -----------------------|  no, a stranger, and turned away
+ *      |--- KNOWN ------------------------>|  the restore is in the store
+ *      |--- WSET_GIVEN (files) ----------->|  the working sets recorded of this snapshot so far
+ *      |--- PEER (a connection) ---------->|  may be the VMM; its handshake is not read yet
+ *      |<-- REFUSED -----------------------|  the peer is not the VMM; the worker rejected it
  *      |<-- CONNECTED (uffd, pidfd) -------|  serving
- *      |--- PRESENCE (pagemap) ----------->|  to ask which pages are there; also to a successor
+ *      |--- PRESENCE (pagemap) ----------->|  shows which pages are there; also for a successor
  *      |--- PREFETCH, PAUSE, RESUME ------>|
- *      |<-- LEASE_ASK, LEASE_BACK ---------|  a lease is needed to prefetch
+ *      |<-- LEASE_ASK, LEASE_BACK ---------|  the worker needs a lease to prefetch
  *      |--- CGROUPS (their files) -------->|  what the VMM may have, before the lease
  *      |--- LEASE_GRANT, LEASE_REVOKE ---->|
  *      |<-- PAUSED, COMPLETE, NOTE --------|
- *      |<-- WSET_MADE (memfd) -------------|  the recording is over; without: nothing came of it
+ *      |<-- WSET_MADE (memfd) -------------|  the recording is over; no memfd: it gave no set
  *      |--- STOP ------------------------->|
- *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs nobody / cannot be served
+ *      |<-- GONE, RELEASED, FAILED --------|  the VMM ended / needs no worker / cannot be served
  *
- * A worker that has lost its supervisor connects to the next one's workers.sock
- * and begins with REATTACH, PROOF and, as far as they apply, PEER, CONNECTED, PAUSED,
- * COMPLETE and FAILED: all that a new supervisor must hear.
+ * A worker that has lost its supervisor connects to the next supervisor's workers.sock. The worker
+ * begins with REATTACH, PROOF and, as far as they apply, PEER, CONNECTED, PAUSED, COMPLETE and
+ * FAILED: all that a new supervisor must hear.
  *
  * Between a worker and the holder of its files (worker/holder.h):
  *
  *   worker                              holder
- *      |--- ASSIGN (listening socket) ---->|  becomes the caller, locks in, listens
+ *      |--- ASSIGN (listening socket) ---->|  becomes the caller, sandboxes itself, listens
  *      |--- FILES (header, layers) ------->|
- *      |<-- READY -------------------------|  has all of them
- *      |--- KNOWN, CONNECTED (pidfd) ----->|  goes on without its worker; ends with the VMM
- *      |--- STOP ------------------------->|  nobody will need them any more
+ *      |<-- READY -------------------------|  has all files
+ *      |--- KNOWN, CONNECTED (pidfd) ----->|  outlives the worker; ends with the VMM
+ *      |--- STOP ------------------------->|  no successor will need the files
  *   successor
- *      |<-- FILES -------------------------|  to whoever connects to the socket
+ *      |<-- FILES -------------------------|  to the process that connects to the socket
  *
- * Versions: structs only grow at their end. A receiver takes a shorter message of
- * an older side (what is missing is zero) and ignores the tail of a newer one's,
- * down to CHAN_VERSION_MIN; so an upgraded supervisor goes on with old workers. A
- * type that only a newer side knows is nothing to an older one (CHAN_NONE), so that
- * the way back is open, too.
+ * Versions: structs only grow at their end. A receiver accepts a shorter message of an older sender
+ * (missing members are zero) and ignores the tail of a newer sender's message, down to
+ * CHAN_VERSION_MIN. So an upgraded supervisor goes on with old workers. A type that only the newer
+ * side knows arrives as CHAN_NONE, so a downgrade works, too.
  */
 #ifndef UFFDD_CHAN_H
 #define UFFDD_CHAN_H
@@ -54,62 +53,62 @@
 #include "common/err.h"
 #include "common/wset.h"
 
-#ifndef CHAN_VERSION /* a test builds the next release's supervisor */
+#ifndef CHAN_VERSION /* the tests build the next release's supervisor */
 #define CHAN_VERSION 2
 #endif
 #define CHAN_VERSION_MIN 1
 #define CHAN_FD 3
-/* argv[0] of the worker program, which says what it is to be; the second is no longer. */
+/* argv[0] and name of the worker program: as the zygote, and as a worker, executed or forked. */
 #define CHAN_ZYGOTE "uffdd-zygote"
 #define CHAN_WORKER "uffdd-worker"
 #define CHAN_FDS_MAX 32
 #define CHAN_GROUPS_MAX 64
-#define CHAN_PEERS_MAX 16 /* connections to a UFFD socket that are not decided upon */
+#define CHAN_PEERS_MAX 16 /* undecided connections to a UFFD socket */
 /* Events of one kind that a restore's worker may cause: REFUSED, and each kind of NOTE. */
 #define CHAN_TOLD_MAX 16
 
 struct chan_hello {
 	uint32_t pid, chan_version;
-	char release[32]; /* the program's version */
+	char release[32]; /* PACKAGE_VERSION */
 };
 
 enum chan_assign_kind {
-	CHAN_ASSIGN_WAIT,  /* fds: spec, map, listening socket (or -1: bind it) */
-	CHAN_ASSIGN_SERVE, /* fds: spec, map, uffd, pidfd unless it has ended: take over */
+	CHAN_ASSIGN_WAIT,  /* fds: request, page map, listening socket (or -1: the worker binds) */
+	CHAN_ASSIGN_SERVE, /* fds: request, page map, uffd, pidfd (none: the VMM has ended) */
 };
 
-enum chan_holder { /* what the last descriptor of ASSIGN is */
-		   CHAN_HOLDER_NONE,
-		   CHAN_HOLDER_NEW,   /* a socket, bound: the worker's own holder listens at it */
-		   CHAN_HOLDER_THERE, /* a connection to the holder that the predecessor had */
+/* What the last descriptor of ASSIGN is. */
+enum chan_holder {
+	CHAN_HOLDER_NONE,
+	CHAN_HOLDER_NEW,   /* a bound socket: the worker's own holder listens at it */
+	CHAN_HOLDER_THERE, /* a connection to the predecessor's holder */
 };
 
-struct chan_assign { /* spec: memfd with JSON */
+struct chan_assign { /* fds: see kind and holder; the request is a memfd with JSON */
 	char id[PROTO_ID_MAX + 1];
-	char reconnect_path[PROTO_SUN_MAX +
-			    1]; /* the socket to come back to when the supervisor is gone */
+	char reconnect_path[PROTO_SUN_MAX + 1]; /* workers.sock of the next supervisor */
 	uint32_t kind;
-	uint32_t become; /* 1: take on uid, gid and groups before opening anything */
+	uint32_t become; /* 1: take on uid, gid and groups before any path is opened */
 	uint32_t uid, gid, ngroups;
 	uint32_t groups[CHAN_GROUPS_MAX];
-	uint32_t unused;                  /* version 1 counted files here */
-	uint32_t prefetch, prefetch_held; /* as they are now */
+	uint32_t unused;                  /* version 1: number of files */
+	uint32_t prefetch, prefetch_held; /* the current values */
 	uint32_t paused, failed;
 	uint32_t unlink_socket; /* the worker removes the socket's path */
 	uint64_t rate_bytes_per_s;
-	uint64_t connect_ms;            /* CHAN_ASSIGN_WAIT: what is left of the time to connect */
-	uint64_t record_ms;             /* window of a recording; 0: none */
-	uint64_t wset_bytes;            /* the largest working-set file that will be taken */
-	uint64_t prefetch_margin_bytes; /* of what others need, too; prefetch leaves it */
-	uint64_t max_resident_bytes;    /* as it is now */
+	uint64_t connect_ms;            /* CHAN_ASSIGN_WAIT: time left to connect */
+	uint64_t record_ms;             /* window of a recording; 0: do not record */
+	uint64_t wset_bytes;            /* largest working-set file that the store takes */
+	uint64_t prefetch_margin_bytes; /* memory that prefetch leaves to others */
+	uint64_t max_resident_bytes;    /* the current value; 0: no bound */
 	uint32_t holder;                /* enum chan_holder */
 	uint32_t pad;
 };
 
-/* fds: @count of them; of the @total files of a restore, from @first on. */
+/* fds: @count files, beginning with number @first of the @total files of a restore. */
 struct chan_files {
 	uint32_t first, count;
-	uint32_t total; /* 0: there are none (to be had) */
+	uint32_t total; /* 0: there are no files, or they are lost */
 	uint32_t pad;
 };
 
@@ -117,76 +116,77 @@ struct chan_reattach { /* fds: listening socket, while no VMM has connected */
 	char id[PROTO_ID_MAX + 1];
 	uint32_t pid, chan_version;
 	char release[32];
-	uint32_t npeers; /* as many PEER messages follow */
-	uint32_t proof;  /* 1: and PROOF before them */
+	uint32_t npeers; /* number of PEER messages that follow */
+	uint32_t proof;  /* 1: PROOF comes before the PEER messages */
 };
 
 /*
  * For a supervisor whose store does not know the restore. fds: the page map, which only a
- * supervisor hands out; the request of ASSIGN; the VMM's pidfd, once the page map knows one.
+ * supervisor hands out; the request of ASSIGN; the VMM's pidfd, once the page map knows the VMM.
  */
 struct chan_proof {
 	uint64_t size_bytes; /* as in READY */
 	struct wset_key key;
-	uint32_t prefetch, prefetch_held; /* as they are now */
+	uint32_t prefetch, prefetch_held; /* the current values */
 	uint64_t rate_bytes_per_s, max_resident_bytes;
 };
 
 struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT */
 	uint64_t size_bytes, span_bytes;
 	uint64_t layers, extents;
-	struct wset_key key; /* of its working sets */
+	struct wset_key key; /* of the snapshot's working sets */
 };
 
 struct chan_refused {
-	uint64_t peer; /* sock_cookie() of the connection */
+	uint64_t peer; /* sock_cookie() of the rejected connection */
 	uint32_t pid, uid;
-	char why[256]; /* "": too many before it were worth an event */
+	char why[256]; /* "": no event, CHAN_TOLD_MAX have been told */
 };
 
-struct chan_connected { /* fds: uffd, pidfd (none: who connected has ended) */
+struct chan_connected { /* fds: uffd, pidfd (none: the peer has ended) */
 	uint32_t pid, uid, gid, nregions;
 	uint64_t page_bytes, memory_bytes;
 };
 
-struct chan_failed {   /* fds: pidfd, of a VMM whose message was wrong, unless it has ended */
+struct chan_failed {   /* fds: pidfd of a VMM with a bad handshake, unless it has ended */
 	uint32_t code; /* enum err_code */
 	int32_t sys;
-	uint32_t kill;             /* 1: the VMM must be killed, on_failure says so */
-	uint32_t vmm_pid, vmm_uid; /* of the same VMM, else 0 */
+	uint32_t kill;             /* 1: the supervisor must kill the VMM (on_failure) */
+	uint32_t vmm_pid, vmm_uid; /* of a VMM with a bad handshake, else 0 */
 	uint32_t pad;
 	char msg[512];
 };
 
 struct chan_prefetch {
 	uint32_t mode;   /* enum spec_prefetch */
-	uint32_t paused; /* 1: hold it */
+	uint32_t paused; /* 1: hold prefetch */
 	uint64_t rate_bytes_per_s;
 	uint64_t max_resident_bytes; /* 0: no bound */
 };
 
-/* fds: of @levels cgroups, nearest first, as cgroup.h says. */
+/* fds: the files of @levels cgroups, nearest first, as cgroup.h says. */
 struct chan_cgroups {
 	uint32_t kind; /* enum cgroup_kind */
 	uint32_t levels;
-	uint32_t anew; /* 1: those of earlier messages are no longer it */
+	uint32_t anew; /* 1: forget the files of all earlier messages */
 	uint32_t pad;
 };
 
 /*
- * ASK says "I hold none and want one", BACK "I hold none and want none"; both are
- * true whatever was granted or revoked meanwhile. A grant answers one ASK: another one's
- * is void. Whoever waits long asks again, so a lost message does no harm.
+ * ASK means "this worker holds no lease and wants one", BACK "holds none and wants none". Both
+ * state the worker's present state, so messages that cross do no harm. A GRANT names the ASK it
+ * answers; the worker ignores a GRANT for an earlier ASK. A worker that waits long asks again, so a
+ * lost message does no harm either.
  */
 struct chan_lease {
-	uint64_t rate_bytes_per_s; /* GRANT: of snapshot data, 0: no limit */
-	uint32_t ask;              /* number of the ASK, and of the one that is granted */
+	uint64_t rate_bytes_per_s; /* GRANT: of snapshot data; 0: no limit */
+	uint32_t ask;              /* number of this ASK, or of the ASK that is granted */
 	uint32_t pad;
 };
 
 enum chan_stop_how {
-	CHAN_STOP_WAITING, /* no VMM came: leave */
-	CHAN_STOP_GUEST,   /* the guest lives: release it if complete, else by on_failure */
+	CHAN_STOP_WAITING, /* no VMM connected: leave */
+	CHAN_STOP_GUEST,   /* the guest lives: release it if complete, else apply on_failure */
 };
 struct chan_stop {
 	uint32_t how;
@@ -210,16 +210,16 @@ enum chan_note_kind {
 		CHAN_NOTE_COUNT
 };
 extern const char *const chan_note_types[CHAN_NOTE_COUNT];
-/* CHAN_NOTE_COUNT: there is none of that type. */
+/* The kind with that event type; CHAN_NOTE_COUNT: unknown type. */
 enum chan_note_kind chan_note_kind(const char *type);
 
-struct chan_note {     /* something worth an event */
-	char type[32]; /* of chan_note_types */
+struct chan_note {     /* becomes an event */
+	char type[32]; /* one of chan_note_types */
 	char msg[480];
 };
 
-struct chan_forked {  /* fds: pidfd */
-	uint32_t pid; /* 0: it could not be forked */
+struct chan_forked {  /* fds: pidfd of the new worker */
+	uint32_t pid; /* 0: the fork failed */
 	uint32_t pad;
 };
 
@@ -245,7 +245,7 @@ struct chan_empty {
 	X(CHAN_GONE,       empty,     worker)            \
 	X(CHAN_RELEASED,   empty,     worker)            \
 	X(CHAN_FAILED,     failed,    worker)            \
-	X(CHAN_FILES,      files,     worker) /* and its holder; in version 1, the supervisor */ \
+	X(CHAN_FILES,      files,     worker) /* also its holder; in version 1, the supervisor */ \
 	X(CHAN_REATTACH,   reattach,  worker)            \
 	X(CHAN_LEASE_ASK,    lease,   worker)            \
 	X(CHAN_LEASE_BACK,   empty,   worker)            \
@@ -294,13 +294,19 @@ struct chan_msg {
 	};
 };
 
-/* A socketpair, both ends CLOEXEC; [0] is the supervisor's, non-blocking. */
+/*
+ * A socketpair, owned by the caller; both ends are CLOEXEC. [0] is the supervisor's, non-blocking.
+ * Returns 0, or -1 with ERR_SYSTEM.
+ */
 int chan_pair(int ret_fds[2], struct err *err);
 
 /*
- * chan_send - one message; @fds stay the caller's
- * Sets type and version, sends as many bytes as the type needs.
- * Returns 0, or -1 (ERR_UNREADY: the other side is gone or its queue is full).
+ * chan_send - send one message, without blocking
+ * @msg: the body is filled by the caller; chan_send() sets type and version
+ * @fds: @nfds (0 to CHAN_FDS_MAX) descriptors, which stay the caller's; may be NULL if @nfds
+ *	is 0
+ *
+ * Returns 0, or -1: ERR_UNREADY (the other side is gone, or its queue is full) or ERR_SYSTEM.
  */
 int chan_send(int sock, enum chan_type type, struct chan_msg *msg, const int *fds, size_t nfds,
 	      struct err *err);
@@ -310,19 +316,19 @@ enum chan_step {
 	CHAN_AGAIN,
 	CHAN_CLOSED,
 	CHAN_BAD,
-	CHAN_LOST, /* we had no room for its descriptors: our want, not the other side's fault */
+	CHAN_LOST, /* this process had no room for the descriptors; the sender is not at fault */
 };
 /*
- * chan_recv - one message without blocking
- * @fds: room for CHAN_FDS_MAX, -1 where none came; owned by the caller on CHAN_GOT
+ * chan_recv - receive one message without blocking
+ * @fds: -1 where no descriptor came; owned by the caller on CHAN_GOT, all -1 otherwise
  *
- * Text members are NUL-terminated whatever was sent. A type that only a newer
- * version knows comes as CHAN_NONE, without body and descriptors. CHAN_BAD: ERR_PEER for an
- * unknown type otherwise, wrong length, too old a version, too many descriptors. After
- * CHAN_LOST the message is gone, @msg tells its type.
+ * Text members always end with a NUL. A type that only a newer version knows arrives as CHAN_NONE,
+ * without body and descriptors. CHAN_BAD: @err is ERR_PEER (any other unknown type, wrong length, a
+ * version that is too old, too many descriptors), or ERR_SYSTEM when the channel cannot be read.
+ * CHAN_LOST: the message is gone, @msg->type is valid, @err is filled.
  */
 enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err);
-/* Those that nobody has taken: -1 from then on. */
+/* Closes the descriptors that the caller has not taken, and sets them to -1. */
 void chan_close_fds(int fds[CHAN_FDS_MAX]);
 
 #endif

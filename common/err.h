@@ -1,9 +1,9 @@
 /*
  * err - why something failed, told once, in words for the person who asked
  *
- * A function that can fail takes a nonnull struct err last and returns 0 or -1.
- * It fills the struct only when it fails. The text names the thing and the cure.
- * One table gives each code its API name, HTTP status and uffdctl exit code.
+ * A function that can fail takes a nonnull struct err as its last parameter and returns 0 or -1. It
+ * fills the struct only when it fails. The text names the thing and the cure. One table gives each
+ * code its API name, HTTP status and uffdctl exit code.
  */
 #ifndef UFFDD_ERR_H
 #define UFFDD_ERR_H
@@ -39,23 +39,30 @@ enum err_code {
 
 struct err {
 	enum err_code code;
-	int sys;       /* errno behind it, 0 if none */
-	char msg[512]; /* one line */
+	int sys;       /* errno behind the failure, 0 if none */
+	char msg[512]; /* one line, cut to fit */
 };
 
+/* Columns of the table above. The texts are static. */
 const char *err_name(enum err_code code);
 const char *err_title(enum err_code code);
 int err_http(enum err_code code);
 int err_exit(enum err_code code);
-/* The code with that API name, or ERR_SYSTEM. */
+/* The code with that API name; ERR_SYSTEM for an unknown name. */
 enum err_code err_from_name(const char *name);
 
-/* Each returns -1, so that "return err_set(…)" fails in one line. */
+/*
+ * Fills @err with sys 0. This function and the next two return -1, so that "return err_set(…)"
+ * fails in one line.
+ */
 int err_set(struct err *err, enum err_code code, const char *fmt, ...)
 	__attribute__((nonnull, format(printf, 3, 4)));
-/* From errno: appends ": <strerror>". ENOSPC and EDQUOT become ERR_NOSPACE. */
+/*
+ * The same from errno: appends ": <strerror>". ENOSPC and EDQUOT become ERR_NOSPACE, others
+ * ERR_SYSTEM.
+ */
 int err_sys(struct err *err, const char *fmt, ...) __attribute__((nonnull, format(printf, 2, 3)));
-/* Prefix context: "outer: inner". Keeps code and sys. */
+/* Prefixes context to a filled @err: "outer: inner". Keeps code and sys. */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((nonnull, format(printf, 2, 3)));
 
 #endif

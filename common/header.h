@@ -9,9 +9,9 @@
  *   0x40 then entries of 40 bytes to the end of the file, little-endian:
  *        u64 Offset, u64 Length, 16B BuildId (all zero: zero-fill), u64 BuildStorageOffset
  *
- * No entry at all stands for one that covers everything with the header's own
- * build. Parsing validates completely; the result is extents whose layer
- * indices point into the table of build ids.
+ * A header without entries means one entry that covers all memory with the header's own build.
+ * Parsing validates completely. The result is extents whose layer indices point into the table of
+ * build ids.
  */
 #ifndef UFFDD_HEADER_H
 #define UFFDD_HEADER_H
@@ -27,7 +27,7 @@
 
 struct header_build {
 	uuid_t id;
-	uint64_t end_bytes; /* its file must be at least this long */
+	uint64_t end_bytes; /* minimum length of the build's file */
 };
 
 struct header {
@@ -39,10 +39,12 @@ struct header {
 };
 
 /*
- * header_parse - the bytes of a header file
+ * header_parse - parse the bytes of a header file
+ * @bytes: may be unaligned; not referred to afterwards
+ * @ret: released by header_fini(); untouched on failure
  *
- * Returns 0, or -1 with ERR_SNAPSHOT; the text names the entry, the field and
- * the value. O(entries). @ret is untouched on failure, else header_fini().
+ * Returns 0, or -1 with ERR_SNAPSHOT, whose text names the entry, the field and the value, or
+ * ERR_SYSTEM: no memory. O(entries).
  */
 int header_parse(const void *bytes, size_t len, struct header *ret, struct err *err);
 void header_fini(struct header *h);

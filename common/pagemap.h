@@ -1,23 +1,22 @@
 /*
  * pagemap - the state of every guest page of one restore, in shared memory
  *
- * One file per restore on tmpfs. The worker maps it and is its only writer (one
- * thread); the supervisor only ever reads it with pread, so that nothing a
- * worker does to the file can hurt it. It outlives the worker: a successor goes
- * on from it.
+ * One file per restore on tmpfs. The worker maps the file and is its only writer (one thread). The
+ * supervisor reads the file only with pread, so nothing that a worker writes can hurt the
+ * supervisor. The file outlives the worker: a successor continues from it.
  *
  *   0      struct pagemap_head    geometry, VMM; the magic is written last
  *   4096   struct regions         from the handshake
  *   8192   struct pagemap_stats   counters
- *   12288  struct uf_inbox        what was read from the uffd and not yet acted upon
+ *   12288  struct uf_inbox        messages read from the uffd and not yet acted upon
  *   20480  two bits per page, 32 pages to a u64, page 0 in the lowest bits
  *
- * The head only grows at its end, and a file begins as zeros: each release reads the maps
- * of the one before and of the one after, and the version stays.
+ * The head only grows at its end, and a new file is all zeros. So each release reads the maps of
+ * the releases before and after it, and the version stays.
  *
  * A page is regions.page_bytes long; page i is snapshot offset i * page_bytes.
  *
- *   state    | meaning                                   | a fault on it gets
+ *   state    | meaning                                   | a fault on the page gets
  *   absent   | never installed                           | its snapshot bytes
  *   present  | installed from the snapshot               | zero; EEXIST: wake
  *   removed  | given back by the guest, absent           | zero, becomes zeroed
@@ -80,29 +79,29 @@ extern const char *const pagemap_limit_texts[LIMIT_COUNT];
 struct pagemap_head {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t connected; /* 1 once regions and vmm are valid */
+	uint32_t connected; /* 1: regions and vmm_* are valid */
 	uint64_t span_bytes;
 	uint32_t vmm_pid, vmm_uid, vmm_gid;
-	uint32_t releasing;     /* 1 once the guest needs nobody and regions are unregistered */
-	uint64_t source_hash;   /* of what it is served from, for release 0.1 (worker/identity.h) */
-	uint32_t prefetch_done; /* 1: it has nothing left to do, as things are */
+	uint32_t releasing;   /* 1: the guest needs no worker; its regions are being unregistered */
+	uint64_t source_hash; /* names the snapshot, for release 0.1 (worker/identity.h) */
+	uint32_t prefetch_done;  /* 1: prefetch has nothing left to do at present */
 	uint32_t prefetch_limit; /* enum pagemap_limit */
-	uint32_t complete; /* 1: no page that is absent holds snapshot data; never turns back */
-	uint32_t short_of; /* enum pagemap_short: what threads of the guest wait for, now */
-	uint32_t exact;    /* enum pagemap_exact */
+	uint32_t complete;       /* 1: no absent page holds snapshot data; never goes back to 0 */
+	uint32_t short_of;       /* enum pagemap_short: what faulting threads wait for now */
+	uint32_t exact;          /* enum pagemap_exact */
 	uint32_t pad;
-	uuid_t source_id;  /* the name of the same; null: release 0.1 made the map */
-	uint64_t answered; /* 1 + the page last installed for a fault: its state may lag; 0: none */
+	uuid_t source_id;  /* names the snapshot; null: release 0.1 made the map */
+	uint64_t answered; /* 1 + the page of the last fault, whose state may lag; 0: none */
 };
 
 enum pagemap_short { PAGEMAP_SHORT_OF_NOTHING, PAGEMAP_SHORT_OF_MEMORY, PAGEMAP_SHORT_OF_HUGE };
 
-/* Have page states been compared with what the kernel says, so that a diff may be made of them? */
+/* Do the page states agree with the kernel, so that a diff snapshot may be made of them? */
 enum pagemap_exact {
 	PAGEMAP_INEXACT,
 	PAGEMAP_EXACT,
-	PAGEMAP_UNASKED, /* the VMM's pagemap could not be had, or read */
-	PAGEMAP_FOREIGN, /* it is not of the memory that is served */
+	PAGEMAP_UNASKED, /* the VMM's pagemap could not be opened or read */
+	PAGEMAP_FOREIGN, /* the pagemap belongs to other memory than the one served */
 };
 
 /*        field                 meaning, for docs/api.md */
@@ -129,85 +128,101 @@ enum pagemap_exact {
 /* clang-format on */
 
 struct pagemap_stats {
-	uint64_t pages[PAGE_STATE_COUNT]; /* how many pages are in each state */
+	uint64_t pages[PAGE_STATE_COUNT]; /* number of pages in each state */
 #define X(field, meaning) uint64_t field;
 	PAGEMAP_COUNTERS(X)
 #undef X
 };
 
 struct pagemap {
-	struct pagemap_head *head; /* the whole mapping begins here */
+	struct pagemap_head *head; /* also the start of the mapping */
 	struct regions *regions;
 	struct pagemap_stats *stats;
 	struct uf_inbox *inbox;
 	uint64_t *bits;
 	size_t map_bytes;
 	uint64_t npages;       /* 0 until pagemap_connect() */
-	uint64_t absent_zeros; /* of the absent pages: need nothing of the snapshot; guest.c's */
+	uint64_t absent_zeros; /* absent pages that need no snapshot data; kept by guest.c */
 };
 
 /*
  * pagemap_create - size the (empty) file for a snapshot and map it
- * Room is for 4 KiB pages, reserved whole, so that a full tmpfs is ERR_NOSPACE
- * here instead of a SIGBUS later. @fd stays the caller's.
+ * @fd: stays the caller's
+ * @span_bytes: bytes of the snapshot, 1 to 16 TiB
+ * @ret: owned by the caller, released by pagemap_close()
+ *
+ * The file gets room for 4 KiB pages, reserved at once, so that a full tmpfs is ERR_NOSPACE here
+ * instead of a SIGBUS later. Returns 0, or -1 with ERR_TOOBIG (span), ERR_STATE (the file is not
+ * empty), ERR_NOSPACE or ERR_SYSTEM.
  */
 int pagemap_create(int fd, uint64_t span_bytes, struct pagemap *ret, struct err *err);
 /*
- * pagemap_open - go on from the map of a predecessor that is gone
+ * pagemap_open - map the page map of a dead predecessor
+ * @fd: stays the caller's
+ * @ret: owned by the caller, released by pagemap_close()
  *
- * Its counts of pages are taken anew: it may have died between a page and its
- * count. ERR_STATE if no VMM had connected, ERR_SYSTEM if it is not a page map.
+ * Counts the pages of each state again: the predecessor may have died between setting a page and
+ * counting it. Returns 0, or -1: ERR_STATE if no VMM had connected, ERR_UNREADY if the file is not
+ * finished, ERR_SYSTEM if it is damaged or not a page map.
  */
 int pagemap_open(int fd, struct pagemap *ret, struct err *err);
-/* Record the VMM; only pages inside regions are counted, all as absent. */
+/* Records the VMM and its regions. Counts the pages inside regions, all as absent. */
 void pagemap_connect(struct pagemap *pm, const struct regions *regions, uint32_t pid, uint32_t uid,
 		     uint32_t gid);
 void pagemap_close(struct pagemap *pm);
 
+/* State of a page below npages. */
 enum page_state pagemap_get(const struct pagemap *pm, uint64_t page);
-/* Sets @n pages from @page on, all inside regions, and keeps stats->pages right. */
+/* Sets pages [page, page + n), all inside regions, and updates stats->pages. */
 void pagemap_set(struct pagemap *pm, uint64_t page, uint64_t n, enum page_state state);
 /*
- * The next run of absent pages in [page, end), at most @max long.
- * Returns its length, 0 if there is none; *ret_page is where it starts (or end).
+ * pagemap_absent_run - the next run of absent pages in [page, end), at most @max long
+ *
+ * Returns the length in pages, and its first page in *ret_page; 0 if no page is absent, with
+ * *ret_page at @end. @end is at most npages.
  */
 uint64_t pagemap_absent_run(const struct pagemap *pm, uint64_t page, uint64_t end, uint64_t max,
 			    uint64_t *ret_page);
 
-/* How many pages the guest has. */
+/* Pages that the guest has in memory. */
 static inline uint64_t pagemap_resident(const struct pagemap *pm)
 {
 	return pm->stats->pages[PAGE_PRESENT] + pm->stats->pages[PAGE_ZEROED];
 }
 
-/* Nothing will be needed from the snapshot any more. */
+/* True when no absent page needs snapshot data any more. */
 static inline bool pagemap_complete(const struct pagemap *pm)
 {
 	return pm->npages && pm->stats->pages[PAGE_ABSENT] == pm->absent_zeros;
 }
 
-/* The reader's side: copies, taken with pread, checked before they are believed. */
+/* The reader's side: copies taken with pread, checked before use. */
 struct pagemap_view {
 	struct pagemap_head head;
-	struct regions regions; /* all zero until connected */
+	struct regions regions; /* all zero until head.connected */
 	struct pagemap_stats stats;
+	/*
+ * Returns 0, or -1: ERR_UNREADY (not finished, or cut short) or ERR_SYSTEM. @fd stays the caller's.
+ */
 };
 int pagemap_view(int fd, struct pagemap_view *ret, struct err *err);
-/* The same, as far as its worker has told, or any reader can tell. */
+/* As pagemap_complete(): by the worker's word, or because no page is absent. */
 static inline bool pagemap_view_complete(const struct pagemap_view *v)
 {
 	return v->head.connected && (v->head.complete || v->stats.pages[PAGE_ABSENT] == 0);
 }
 
 struct pagemap_run {
-	uint64_t offset, len; /* snapshot bytes */
+	uint64_t offset, len; /* bytes of the snapshot */
 	enum page_state state;
 };
 /*
- * pagemap_runs - page states as runs from @offset on, at most @max of them
+ * pagemap_runs - page states as runs from @offset (bytes) on, at most @max runs
+ * @view: from pagemap_view() of the same file
  *
- * Only what lies inside regions. *ret_n runs are written; *ret_next is where to
- * go on, or UINT64_MAX at the end. O(pages looked at).
+ * Covers only pages inside regions. Writes *ret_n runs. *ret_next is the offset to continue at, or
+ * UINT64_MAX at the end. One call reads a bounded part of the file, so *ret_n may be below @max
+ * before the end. Returns 0, or -1 with ERR_UNREADY or ERR_SYSTEM. O(pages read).
  */
 int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset, struct pagemap_run *runs,
 		 size_t max, size_t *ret_n, uint64_t *ret_next, struct err *err);
