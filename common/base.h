@@ -1,9 +1,9 @@
 /*
  * base - what every file may use: ownership helpers, page arithmetic, clocks
  *
- * Descriptors: -1 is the only invalid one, every one is CLOEXEC at birth.
- * Allocation: xcalloc() is for small, fixed amounts and aborts; whatever an
- * outsider chooses the size of is bounded first and checked by its caller.
+ * Descriptors: -1 is the only invalid one; every descriptor is CLOEXEC from its creation.
+ * Allocation: xcalloc() is for small, fixed amounts and aborts without memory. An amount that an
+ * outsider chooses is bounded first, and its allocation is checked by the caller.
  */
 #ifndef UFFDD_BASE_H
 #define UFFDD_BASE_H
@@ -18,10 +18,11 @@
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-/* The grain of snapshot files and of the smallest guest page, in bytes. */
+/* Granularity of snapshot files and size of the smallest guest page, in bytes. */
 #define PAGE_4K ((uint64_t)4096)
 #define PAGE_2M ((uint64_t)2 << 20)
 
+/* @a: a power of two, in this function and the next two. */
 static inline uint64_t align_down(uint64_t v, uint64_t a)
 {
 	return v & ~(a - 1);
@@ -66,6 +67,7 @@ static inline int64_t wall_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* Zeroed memory, freed by free(). Aborts without memory. */
 static inline void *xcalloc(size_t n, size_t size)
 {
 	void *p = calloc(n, size);
@@ -98,6 +100,7 @@ static inline void cleanup_file_fn(FILE **f)
 #define cleanup_free __attribute__((cleanup(cleanup_free_fn)))
 #define cleanup_file __attribute__((cleanup(cleanup_file_fn)))
 
+/* Returns the descriptor and leaves -1: ownership moves to the caller. */
 static inline int steal_fd(int *fd)
 {
 	int v = *fd;
@@ -106,7 +109,7 @@ static inline int steal_fd(int *fd)
 	return v;
 }
 
-/* Close and forget, safe to repeat. */
+/* Closes the descriptor, unless it is -1, and sets it to -1. Safe to repeat. */
 static inline void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -114,6 +117,7 @@ static inline void close_fd(int *fd)
 	*fd = -1;
 }
 
+/* Returns the pointer and leaves NULL: ownership moves to the caller. */
 #define steal_ptr(pp)                         \
 	__extension__({                       \
 		__typeof__(*(pp)) p_ = *(pp); \

@@ -1,9 +1,9 @@
 /*
  * life - does a VMM live on although its peer has ended?
  *
- * Who connects for a VMM need not be the process whose memory it is: a helper may hand the
- * userfaultfd over, or whoever connected beforehand. So the end of the peer only gives rise to
- * the question; the userfaultfd answers it, and is asked again while the address space lives.
+ * The peer need not be the process whose memory is served: a helper may pass the userfaultfd on,
+ * and another process may have made the connection. So the end of the peer only raises the
+ * question. The userfaultfd answers it, and is asked again while the address space lives.
  *
  *   peer runs ──► peer has ended ──► the userfaultfd says: ended ──► gone
  *                   │        ▲
@@ -14,12 +14,12 @@
 
 #include "common/base.h"
 
-/* A VMM that is just ending may be held for a moment by who looks at it. */
+/* The address space of an ending VMM may be held for a moment by a process that looks at it. */
 #define LIFE_ELSEWHERE_US ((uint64_t)1000 * 1000)
 
 struct life {
-	uint64_t since_us; /* the peer's end; 0: it runs */
-	uint64_t ask_us;   /* when to ask (again) */
+	uint64_t since_us; /* when the peer ended; 0: the peer runs */
+	uint64_t ask_us;   /* when to ask next */
 	uint64_t pause_us;
 	bool elsewhere;
 };
@@ -27,14 +27,14 @@ struct life {
 enum life_step {
 	LIFE_WAIT,
 	LIFE_GONE,      /* the address space has ended */
-	LIFE_ELSEWHERE, /* once: it goes on living, and not in the peer */
+	LIFE_ELSEWHERE, /* reported once: the address space lives on without the peer */
 };
 
-/* The peer has ended: ask at once. Safe to repeat. */
+/* The peer has ended: ask at once. Safe to repeat. @now: now_us(), here and below. */
 void life_begin(struct life *l, uint64_t now);
-/* Microseconds until it is time to ask; UINT64_MAX: never as things are. */
+/* Microseconds until life_ask() has something to do; UINT64_MAX: the peer runs. */
 uint64_t life_wait_us(const struct life *l, uint64_t now);
-/* Asks @uffd when it is time. */
+/* Asks @uffd (borrowed) if it is time, else returns LIFE_WAIT. */
 enum life_step life_ask(struct life *l, int uffd, uint64_t now);
 
 #endif

@@ -201,10 +201,8 @@ struct pagemap_view {
 	struct pagemap_head head;
 	struct regions regions; /* all zero until head.connected */
 	struct pagemap_stats stats;
-	/*
- * Returns 0, or -1: ERR_UNREADY (not finished, or cut short) or ERR_SYSTEM. @fd stays the caller's.
- */
 };
+/* Returns 0, or -1: ERR_UNREADY (not finished, or cut short) or ERR_SYSTEM. @fd is borrowed. */
 int pagemap_view(int fd, struct pagemap_view *ret, struct err *err);
 /* As pagemap_complete(): by the worker's word, or because no page is absent. */
 static inline bool pagemap_view_complete(const struct pagemap_view *v)

@@ -1,7 +1,7 @@
 /*
  * pagemap_scan - the kernel's ioctl of /proc/PID/pagemap, where its headers are older
  *
- * As in linux/fs.h since Linux 6.7: Documentation/admin-guide/mm/pagemap.rst.
+ * The definitions of linux/fs.h since Linux 6.7: Documentation/admin-guide/mm/pagemap.rst.
  */
 #ifndef UFFDD_PAGEMAP_SCAN_H
 #define UFFDD_PAGEMAP_SCAN_H

@@ -1,8 +1,8 @@
 /*
  * parse - numbers, times and permissions as people write them
  *
- * All of the text or nothing of it: no blanks, no sign, no "0x"; leading zeros say nothing.
- * *ret stays as it is on failure.
+ * The whole text must match: no blanks, no sign, no "0x"; leading zeros are ignored. *ret is
+ * untouched on failure.
  */
 #ifndef UFFDD_PARSE_H
 #define UFFDD_PARSE_H
@@ -16,7 +16,7 @@ bool parse_octal(const char *text, uint32_t max, uint32_t *ret);
 
 enum parse_step {
 	PARSE_OK,
-	PARSE_NO_NUMBER, /* it does not begin with one, or that has more than 64 bits */
+	PARSE_NO_NUMBER, /* no digit at the beginning, or a number of more than 64 bits */
 	PARSE_NO_UNIT,
 	PARSE_TOO_LONG, /* more milliseconds than 64 bits count */
 };

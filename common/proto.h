@@ -1,7 +1,7 @@
 /*
  * proto - the words and bounds that every program of the house shares
  *
- * State names appear in the API, in the store and on the screen: one list.
+ * The state names are the same in the API, in the store and on the screen.
  */
 #ifndef UFFDD_PROTO_H
 #define UFFDD_PROTO_H
@@ -30,19 +30,20 @@ enum restore_state {
 
 #define STATE_NONE STATE_COUNT /* "no such state" in look-ups */
 
+/* Static text. */
 const char *proto_state_name(enum restore_state state);
 bool proto_state_live(enum restore_state state);
-/* STATE_NONE if there is none of that name. */
+/* STATE_NONE for an unknown name. */
 enum restore_state proto_state_from(const char *name);
 
-/* Ids: [A-Za-z0-9][A-Za-z0-9._-]{0,62}; also safe as a file name. Tenants alike. */
+/* Ids of restores and tenants: [A-Za-z0-9][A-Za-z0-9._-]{0,62}; safe as a file name. */
 #define PROTO_ID_MAX 63
 bool proto_id_valid(const char *id);
 
-/* A Unix socket path must fit sockaddr_un with its NUL. */
+/* Bytes of a Unix socket's path, without the NUL that sockaddr_un needs. */
 #define PROTO_SUN_MAX 107
 
-/* A time of the API, as parse_duration_ms() has it; false if it is none or > 24 h. */
+/* A duration of the API, as parse_duration_ms() has it. False: malformed, or longer than 24 h. */
 bool proto_duration_ms(const char *text, uint64_t *ret_ms);
 
 #endif

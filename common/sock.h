@@ -15,7 +15,7 @@ struct sock_peer {
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
-	size_t ngroups; /* supplementary, the first SOCK_GROUPS_MAX of them */
+	size_t ngroups; /* supplementary groups; at most the first SOCK_GROUPS_MAX */
 	gid_t groups[SOCK_GROUPS_MAX];
 };
 
@@ -23,25 +23,33 @@ struct sock_peer {
 
 /*
  * sock_listen - bind and listen at @path
- * @type: SOCK_STREAM or SOCK_SEQPACKET; the result is CLOEXEC and non-blocking
+ * @type: SOCK_STREAM or SOCK_SEQPACKET, perhaps with SOCK_NONBLOCK
  * @uid, @gid: owner to set, or SOCK_KEEP_OWNER
+ * @ret_fd: owned by the caller; CLOEXEC and non-blocking
  *
- * The socket is never reachable with wider rights than @mode. A stale socket
- * file (nobody listens) is replaced; a live one, or a file of another kind, is
- * refused. Returns 0, or -1 with ERR_PATH or ERR_SYSTEM that names path and cure.
+ * The socket is never reachable with wider rights than @mode. A stale socket file (no process
+ * listens) is replaced; a live one, or a file of another kind, is refused. Returns 0, or -1 with
+ * ERR_PATH or ERR_SYSTEM whose text names path and cure.
  */
 int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
 		struct err *err);
-/* The same for somebody else to listen at: until then nobody can connect. */
+/* As sock_listen(), but without listen(): until another process calls it, no peer can connect. */
 int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
 	      struct err *err);
-/* Blocking connect, unless @type says otherwise. ERR_UNREADY: nobody there. */
+/*
+ * Connects, and blocks unless @type has SOCK_NONBLOCK. @ret_fd is owned by the caller. Returns 0,
+ * or -1: ERR_UNREADY (no process listens), ERR_DENIED, ERR_PATH (empty or too long) or ERR_SYSTEM.
+ */
 int sock_connect(const char *path, int type, int *ret_fd, struct err *err);
 
+/* The peer's credentials at the time it connected. Returns 0, or -1 with ERR_SYSTEM. */
 int sock_peer(int fd, struct sock_peer *ret, struct err *err);
-/* What the kernel calls this socket, whoever has a descriptor of it; 0: it is none. */
+/* The kernel's number of this socket, the same for all its descriptors; 0: not a socket. */
 uint64_t sock_cookie(int fd);
-/* A pidfd of the peer: SO_PEERPIDFD, or pidfd_open on older kernels. */
+/*
+ * A pidfd of the peer, owned by the caller: by SO_PEERPIDFD, or by pidfd_open() of @pid on older
+ * kernels. Returns 0, or -1: ERR_PEER or ERR_NOTFOUND if the peer has ended, or ERR_SYSTEM.
+ */
 int sock_peer_pidfd(int fd, pid_t pid, int *ret_pidfd, struct err *err);
 
 #endif

@@ -8,13 +8,13 @@
  *          3  a member that was needed again
  *   group  0..7: how long after connect it was first needed: < 16 ms, then times 4
  *
- * Recordings change it by this table. What was installed before the guest could
- * touch it tells nothing; so that members can be let go of at all, each restore
- * leaves a sample of them (wset_sampled) to the guest.
+ * Recordings change the set by this table. A page that was installed before the guest could touch
+ * it tells nothing. So that members can be dropped at all, each restore leaves a sample of them
+ * (wset_sampled) to the guest.
  *
  *   a page                        | of the first recording | new | candidate | member
  *   was needed                    | 2                      | 1   | 2         | 3
- *   was not needed in its time    |                        |     | gone      | one less
+ *   was not needed in its time    |                        |     | dropped   | one less
  *   cannot be told                |                        |     | stays     | stays
  *
  * Pure values: no I/O, no clock. Memory is linear in the runs.
@@ -25,28 +25,28 @@
 #include "common/base.h"
 #include "common/err.h"
 
-#define WSET_SPAN_MAX ((uint64_t)1 << 44) /* as many pages as 32 bits count */
+#define WSET_SPAN_MAX ((uint64_t)1 << 44) /* bytes; 2^32 pages of 4 KiB */
 #define WSET_CANDIDATE 1
 #define WSET_MEMBER 2
 #define WSET_SCORE_MAX 3
 #define WSET_GROUPS 8
 #define WSET_SAMPLE 32 /* one member in so many is left to the guest */
 
-/* Which snapshot it is of. */
+/* Which snapshot a working set belongs to. */
 struct wset_key {
 	uint32_t kind;   /* enum wset_kind */
 	uint32_t pad;    /* 0 */
-	uint8_t id[16];  /* WSET_BUILD: of the header; WSET_FILES: the name of the files */
+	uint8_t id[16];  /* WSET_BUILD: build id of the header; WSET_FILES: name of the files */
 	uint64_t number; /* bytes of memory; WSET_HASH: a hash of the files */
 };
 enum wset_kind {
 	WSET_BUILD = 1, /* the same on every host */
-	WSET_HASH = 2,  /* on this host only, as release 0.1 has it; still read, no longer made */
-	WSET_FILES = 3, /* on this host only */
+	WSET_HASH = 2,  /* valid on this host only; of release 0.1: still read, no longer made */
+	WSET_FILES = 3, /* valid on this host only */
 	WSET_KIND_COUNT
 };
 
-#define WSET_KEY_LEN 50 /* of its text, which is safe as a file name */
+#define WSET_KEY_LEN 50 /* bytes of the key's text, without NUL; safe as a file name */
 void wset_key_text(const struct wset_key *key, char ret[static WSET_KEY_LEN + 1]);
 bool wset_key_equal(const struct wset_key *a, const struct wset_key *b);
 
@@ -55,64 +55,69 @@ struct wset_run {
 	uint8_t score, group;
 };
 
-/* All zero: none. */
+/* All zero: no set. */
 struct wset {
 	struct wset_key key;
 	uint64_t page_bytes; /* 4096 or 2 MiB */
-	uint64_t span_bytes; /* of the snapshot, a multiple of 4096 */
-	uint32_t restores;   /* merged into it */
+	uint64_t span_bytes; /* bytes of the snapshot, a multiple of 4096 */
+	uint32_t restores;   /* number of recordings merged into the set */
 	struct wset_run *v;  /* owned */
 	size_t n, cap;
-	uint64_t pages; /* in all runs */
+	uint64_t pages; /* sum over all runs */
 };
 
+/* Frees the runs and zeroes the set. */
 void wset_fini(struct wset *s);
-/* Pages of a snapshot; the last one may be cut. */
+/* Number of pages of a snapshot; the last page may be cut. */
 uint64_t wset_span_pages(uint64_t span_bytes, uint64_t page_bytes);
-/* Append behind the last run, or to it. The caller keeps to order and bounds. */
+/*
+ * Appends a run behind the last run, or joins the two. The caller keeps order and bounds. -1 with
+ * ERR_SYSTEM: no memory.
+ */
 int wset_add(struct wset *s, const struct wset_run *run, struct err *err);
 
 /* ---- groups ---- */
 
+/* The group of a time in microseconds. */
 unsigned wset_group(uint64_t us_after_connect);
-/* Where a group ends; UINT64_MAX for the last. */
+/* End of a group in microseconds, exclusive; UINT64_MAX for the last group. */
 uint64_t wset_group_end_us(unsigned group);
 
-/* Order of replay: group by group, pages ascending inside one. All zero: the beginning. */
+/* Order of replay: group by group, pages ascending inside a group. All zero: the beginning. */
 struct wset_cursor {
 	size_t i;
 	unsigned group;
 };
-/* The next run of members; false at the end. O(8 runs) over all. */
+/* The next run of members; false at the end. A whole walk is O(8 runs). */
 bool wset_next(const struct wset *s, struct wset_cursor *c, struct wset_run *ret);
 
-/* Is the page left to the guest this time? @seed: of the restore; 0: none is. */
+/* Is the page left to the guest this time? @seed: the restore's; 0: no page is. */
 bool wset_sampled(uint64_t page, uint64_t seed);
 
-/* ---- sets from sets; *ret is fresh, and untouched on failure; -1 is always ERR_SYSTEM ---- */
+/* ---- sets from sets: *ret is new and the caller's, untouched on failure; -1: ERR_SYSTEM ---- */
 
-/* The same for pages of another size: a page is what the best of its parts is. */
+/* The set for pages of another size: a page gets the best score and group of its parts. */
 int wset_convert(const struct wset *s, uint64_t page_bytes, struct wset *ret, struct err *err);
-/* Pages of either, of the same snapshot and page size; the better score, the smaller group. */
+/* The pages of both sets, of the same snapshot and page size; better score, smaller group. */
 int wset_union(const struct wset *a, const struct wset *b, struct wset *ret, struct err *err);
 
-/* What a recording found. */
+/* A page that a recording saw the guest touch. */
 struct wset_touch {
 	uint32_t page;
 	uint32_t group;
 };
 /*
  * wset_merge - a recording changes the set
- * @old: its key, span and page size are those of the recording; restores 0: the first
- * @touched: sorted by page, none twice
- * @unneeded: asked for each page of @old that was not touched: had it been needed,
- *            would it have been touched by now?
+ * @old: has the recording's key, span and page size; restores 0: this is the first recording
+ * @touched: @n touches, sorted by page, each page once
+ * @unneeded: called for each page of @old that was not touched: would the guest have touched
+ *	it by now, had it needed it?
  */
 int wset_merge(const struct wset *old, const struct wset_touch *touched, size_t n,
 	       bool (*unneeded)(void *arg, uint64_t page, unsigned score, unsigned group),
 	       void *arg, struct wset *ret, struct err *err);
 
-/* Keep only runs of at least that score, and of the first @groups groups. */
+/* Keeps only runs of at least score @score, and of the first @groups groups. */
 void wset_keep(struct wset *s, unsigned score, unsigned groups);
 
 #endif

@@ -15,12 +15,12 @@
  *        72  8  number of runs
  *        80  8  number of pages in them
  *        88     the runs in order of page, each
- *                 LEB128  pages between the end of the run before (or 0) and this one
+ *                 LEB128  pages between the end of the run before (or 0) and this run
  *                 LEB128  its pages, > 0
  *                 1       bits 0-1 score 1..3, bits 2-4 group, bits 5-7 zero
  *
- * Little-endian. LEB128 is as short as can be, and neighbours that could be one run
- * are: equal sets are equal files. Anything else is refused before memory is asked for.
+ * Little-endian. LEB128 must be as short as possible, and neighbours that could be one run must be
+ * one: equal sets are equal files. Anything else is refused before memory is allocated for it.
  */
 #ifndef UFFDD_WSET_FILE_H
 #define UFFDD_WSET_FILE_H
@@ -30,23 +30,29 @@
 #define WSET_FILE_MAX ((uint64_t)16 << 20) /* bytes */
 #define WSET_FILE_VERSION 1
 
-/* What the first bytes say. */
+/* The header, decoded. */
 struct wset_head {
 	struct wset_key key;
 	uint64_t page_bytes, span_bytes, runs, pages;
 	uint32_t restores;
 };
 
-/* How long its file is. O(runs). */
+/* Length of the file of @s, in bytes. O(runs). */
 uint64_t wset_file_bytes(const struct wset *s);
-/* Lets go of candidates, then of the latest groups, until its file is not longer than that. */
+/* Drops candidates, then the latest groups, until the file of @s is at most @bytes long. */
 void wset_file_trim(struct wset *s, uint64_t bytes);
-/* @ret_bytes: owned by the caller, of wset_file_bytes(). -1 with ERR_SYSTEM. */
+/*
+ * Encodes @s into *ret_bytes, owned by the caller, of wset_file_bytes(@s) bytes. Returns 0, or -1
+ * with ERR_SYSTEM: no memory.
+ */
 int wset_file_encode(const struct wset *s, void **ret_bytes, size_t *ret_len, struct err *err);
 
-/* Header and checksum only. -1 with ERR_INVALID that says what is wrong. */
+/* Decodes header and checksum only. Returns 0, or -1 with ERR_INVALID that says what is wrong. */
 int wset_file_head(const void *bytes, size_t len, struct wset_head *ret, struct err *err);
-/* All of it, strictly. -1 with ERR_INVALID, or ERR_SYSTEM; else wset_fini(). */
+/*
+ * Decodes all of the file, strictly. @ret is released by wset_fini(), untouched on failure. Returns
+ * 0, or -1 with ERR_INVALID, or ERR_SYSTEM: no memory.
+ */
 int wset_file_decode(const void *bytes, size_t len, struct wset *ret, struct err *err);
 
 #endif
