@@ -1,29 +1,30 @@
 /*
  * answer - what threads of the guest get that wait for a page
  *
- * What can be answered now is; what a removal defers, or what there is no memory for, is tried
- * again; and what is on the disk is read by other threads first (readahead.h).
+ * A fault that can be answered now is answered now. A fault that a removal defers, or that finds no
+ * memory, is tried again. A page whose bytes are on the disk is first read by other threads
+ * (readahead.h).
  */
 #ifndef UFFDD_ANSWER_H
 #define UFFDD_ANSWER_H
 
 #include "worker/loop_state.h"
 
-/* All that can be answered now. */
+/* Answers all faults that can be answered now. */
 void answer_faults(struct loop *l);
 /*
- * answer_soon - do faults wait for a removal to finish, or for memory? Those of a failed
- *	page are not tried again
- * answer_soon_us - then, after so many microseconds
+ * answer_soon - does a fault wait for a removal to finish, or for memory? After a failure
+ *	false, unless the policy is to poison
+ * answer_soon_us - if so: microseconds until answer_faults() is due
  */
 bool answer_soon(const struct loop *l);
 uint64_t answer_soon_us(const struct loop *l);
-/* That threads wait for memory shows, once it has been so for a while. */
+/* Sets head.short_of, and sends a note, once a shortage of memory has lasted for a while. */
 void answer_watch_shortage(struct loop *l);
 
-/* Takes what the disk was read for, also for prefetch. */
+/* Takes over what readahead has read, for faults and for prefetch. */
 void answer_take_warmed(struct loop *l);
-/* Gives back what was put together for pages that are there now. */
+/* Gives readahead back the buffers of pages that are installed now. */
 void answer_give_back(struct loop *l);
 
 #endif

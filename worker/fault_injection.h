@@ -1,11 +1,11 @@
 /*
  * fault_injection - places at which a test stops or kills a worker
  *
- * Only tests/uffdd-worker-faulty is built with FAULT_POINTS; in every other
- * program nothing of this is left.
+ * Only tests/uffdd-worker-faulty is built with FAULT_POINTS; every other program contains none of
+ * this.
  *
- * UFFDD_FAULT names a directory. A worker that is assigned a restore takes the
- * file with the restore's id out of it, so that no other worker finds it:
+ * UFFDD_FAULT names a directory. A worker that is assigned a restore removes the file with the
+ * restore's id from it, so that no other worker finds the file. The file says:
  *
  *   NAME:COUNT:ACTION   at the COUNT-th passage of the point NAME "stop" or "kill"
  */
@@ -16,22 +16,22 @@
 /* clang-format off */
 #define FAULT_TABLE(X)                                                                      \
 	X(FAULT_LOADING,          "loading")          /* assigned, nothing opened yet */     \
-	X(FAULT_PEER,             "peer")             /* a connection came, nothing read */  \
-	X(FAULT_PART_READ,        "part-read")        /* a part of the handshake was read */ \
-	X(FAULT_BEFORE_CONNECTED, "before-connected") /* the handshake was read */           \
-	X(FAULT_BEFORE_RECORD,    "before-record")    /* and is good, no page map yet */     \
-	X(FAULT_RECORDED,         "recorded")         /* in the page map, no CONNECTED sent */ \
+	X(FAULT_PEER,             "peer")             /* a peer connected, nothing read */   \
+	X(FAULT_PART_READ,        "part-read")        /* part of the handshake was read */   \
+	X(FAULT_BEFORE_CONNECTED, "before-connected") /* the whole handshake was read */     \
+	X(FAULT_BEFORE_RECORD,    "before-record")    /* and is good, not in the page map */ \
+	X(FAULT_RECORDED,         "recorded")         /* in the page map, CONNECTED not sent */ \
 	X(FAULT_CONNECTED,        "connected")        /* CONNECTED was sent, no fault read */ \
-	X(FAULT_AFTER_READ,       "after-read")       /* off the uffd, nothing applied yet */ \
+	X(FAULT_AFTER_READ,       "after-read")       /* messages read, none applied */       \
 	X(FAULT_REMOVAL_PENDING,  "removal-pending")  /* the same, of a removal */           \
-	X(FAULT_BEFORE_INSTALL,   "before-install")   /* of a page that was faulted */       \
-	X(FAULT_AFTER_INSTALL,    "after-install")    /* the page map does not know yet */   \
+	X(FAULT_BEFORE_INSTALL,   "before-install")   /* of a page that faulted */           \
+	X(FAULT_AFTER_INSTALL,    "after-install")    /* of that page, not yet in the page map */ \
 	X(FAULT_BEFORE_STEP,      "before-step")      /* of prefetch */                      \
-	X(FAULT_IN_STEP,          "in-step")          /* copied, the page map does not know */ \
+	X(FAULT_IN_STEP,          "in-step")          /* copied, not yet in the page map */    \
 	X(FAULT_STOPPING,         "stopping")         /* STOP was read */                    \
-	X(FAULT_POISONING,        "poisoning")        /* a page was poisoned for it */       \
+	X(FAULT_POISONING,        "poisoning")        /* a page was poisoned for STOP */     \
 	X(FAULT_RELEASING,        "releasing")        /* the page map says so */             \
-	X(FAULT_BACK,             "back")             /* all was told to the next supervisor */
+	X(FAULT_BACK,             "back")             /* all was sent to the next supervisor */
 /* clang-format on */
 
 enum fault_point {
@@ -42,7 +42,7 @@ enum fault_point {
 };
 
 #ifdef FAULT_POINTS
-/* Before the worker is locked in, and before it becomes somebody else. */
+/* Reads the file. Call before the sandbox, and before the worker becomes the caller. */
 void fault_arm(const char *id);
 void fault_point(enum fault_point point);
 #else

@@ -1,9 +1,9 @@
 /*
  * fault_set - the pages that threads of the guest are waiting for
  *
- * A sorted set without duplicates: however many threads wait on a page, it is
- * answered once. A page stays until it has been answered; what does not fit is
- * not lost either, since waking every region makes those threads fault again.
+ * A sorted set without duplicates: a page is answered once, however many threads wait for it. A
+ * page stays in the set until it has been answered. Pages that do not fit are not lost: once there
+ * is room, all regions are woken, and those threads fault again.
  *
  *   new ──its bytes are on the disk──► warming ──fault_set_warmed()──► warmed ──answered──► (gone)
  *    └───────────────────────────────────answered────────────────────────────────────────┘
@@ -17,7 +17,7 @@
 
 enum fault_stage {
 	FAULT_NEW,
-	FAULT_WARMING, /* somebody reads the disk for it: nothing to do until then */
+	FAULT_WARMING, /* readahead reads the disk for the page: nothing to do until then */
 	FAULT_WARMED,
 };
 
@@ -28,25 +28,26 @@ struct fault {
 
 struct fault_set {
 	size_t n, warming;
-	bool overflow; /* some did not fit: wake all regions once there is room */
+	bool overflow; /* pages did not fit: wake all regions once there is room */
 	struct fault v[FAULTS_MAX];
 };
 
+/* Adds @page as new, unless it is in the set. A full set: sets @f->overflow instead. */
 void fault_set_add(struct fault_set *f, uint64_t page);
 
 /*
- * fault_set_each - hand every fault to @answer that is not warming, lowest page first
+ * fault_set_each - hand every fault that is not warming to @answer, lowest page first
+ * @answer: returns true to drop the fault, false to keep it; may change its stage
  *
- * It is dropped when @answer returns true, else kept for the next time; @answer
- * may set its stage. Returns how many were dropped.
+ * Returns the number of dropped faults.
  */
 size_t fault_set_each(struct fault_set *f, bool (*answer)(void *arg, struct fault *fault),
 		      void *arg);
 
-/* The disk has been read for these pages. */
+/* Pages [page, page + n) have been read: those that are warming become warmed. */
 void fault_set_warmed(struct fault_set *f, uint64_t page, uint64_t n);
 
-/* Is there one to be answered now? */
+/* Is any fault not warming? */
 static inline bool fault_set_ready(const struct fault_set *f)
 {
 	return f->n > f->warming;

@@ -8,17 +8,19 @@
 #include "worker/peers.h"
 
 enum handshake_end {
-	HANDSHAKE_VMM,     /* it came: *ret_vmm and *ret_regions are set */
-	HANDSHAKE_BAD_VMM, /* it came, *ret_vmm is set, and err says what is wrong with its message */
-	HANDSHAKE_NOBODY,  /* none came in time, or none could be heard: err says so */
-	HANDSHAKE_STOPPED, /* the supervisor wants the end */
+	HANDSHAKE_VMM,     /* the VMM connected: *ret_vmm and *ret_regions are set */
+	HANDSHAKE_BAD_VMM, /* the VMM connected with a bad handshake: *ret_vmm and err are set */
+	HANDSHAKE_NOBODY,  /* no VMM connected in time, or none can be received: err is set */
+	HANDSHAKE_STOPPED, /* the supervisor asked to stop */
 };
 
 /*
- * handshake_wait - JOB_WAITING, until it ends in one of these ways
+ * handshake_wait - run JOB_WAITING until it ends in one of these ways
+ * @j: its listen_fd is taken
+ * @ret_vmm: owned by the caller, released by peer_fini()
  *
- * Without a supervisor it waits on: the VMM may come before the next one does. When it
- * returns nobody can connect any more, and the socket's path is free again.
+ * Without a supervisor the wait goes on: the VMM may come before the next supervisor. On return no
+ * peer can connect any more, and the socket's path is free again.
  */
 enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm, struct regions *ret_regions,
 				  struct err *err);

@@ -1,19 +1,19 @@
 /*
  * identity - is the snapshot the one that a page map was begun with?
  *
- * The name of a snapshot is made of what fstat() said about each of its files when it
- * was opened: device, inode, size, mtime. Two snapshots have the same name only if they
- * are the same files, unchanged. A wrong "the same" would be wrong pages, so the name
- * has 128 bits (a name-based UUID).
+ * A snapshot's name is made of what fstat() said about each of its files when the file was opened:
+ * device, inode, size, mtime. Two snapshots have the same name only if they are the same files,
+ * unchanged. A wrong "the same" would mean wrong pages, so the name has 128 bits (a name-based
+ * UUID).
  *
- * The head of a page map has two names, so that every release goes on from the maps of
- * the one before and of the one after:
+ * The head of a page map has two names, so that every release reads the maps of the releases before
+ * and after it:
  *
  *   source_id    | source_hash   | who made the map     | what is compared
  *   null         | FNV, 64 bits  | release 0.1          | source_hash
  *   UUID         | the same FNV  | every release since  | source_id; release 0.1 compares the hash
  *
- * Pure: reads what the source has kept, asks no file.
+ * Pure: uses what the source has kept, and no file.
  */
 #ifndef UFFDD_IDENTITY_H
 #define UFFDD_IDENTITY_H
@@ -24,11 +24,14 @@
 #include "common/wset.h"
 #include "worker/source.h"
 
-/* Names it in the head of a map that is being begun. */
+/* Writes both names into the head of a new map. */
 void identity_write(const struct source *src, struct pagemap_head *head);
-/* Was the map begun with these files, of this length? */
+/* Was the map begun with these files, and with a snapshot of this length? */
 bool identity_same(const struct source *src, const struct pagemap_head *head);
-/* Whose working sets are also ours: the same build anywhere, or the same files on this host. */
+/*
+ * The key of this snapshot's working sets: the same for the same build on any host, or for the same
+ * files on this host.
+ */
 struct wset_key identity_wset_key(const struct source *src);
 
 #endif

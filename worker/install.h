@@ -1,53 +1,57 @@
 /*
  * install - puts bytes of the snapshot, or zeros, into guest memory
  *
- * Each call asks the kernel once and passes on what it answers; what that means for the
- * page is the guest's to say (guest.h). No byte is served out of a layer that has changed.
+ * Each call asks the kernel once and returns the kernel's answer; guest.h decides what it means for
+ * the page. No byte is installed from a layer that has changed.
  */
 #ifndef UFFDD_INSTALL_H
 #define UFFDD_INSTALL_H
 
 #include "worker/guest_state.h"
 
-/* How old the check of a layer may be when a page is copied out of its map for a fault. */
+/* Maximum age of a layer's check, microseconds, when a page is copied from its map for a fault. */
 #define INSTALL_CHECKED_US 50
 
-/* Pages [page, page + n) of the snapshot, which belong at @addr. */
+/* Pages [page, page + n) of the snapshot, which belong at address @addr of the VMM. */
 struct install {
 	uint64_t page, addr, n;
-	uint64_t done; /* so many of them did the last call put there */
+	uint64_t done; /* pages that the last call installed */
 };
 
-/* Buffers of @g. */
+/* The buffers of @g. Returns 0, or -1 with ERR_SYSTEM: no memory; then install_fini() is due. */
 int install_init(struct guest *g, struct err *err);
 void install_fini(struct guest *g);
 
 /*
- * install_zeros - instead of the snapshot's bytes
- * install_snapshot - its bytes, wherever they come from
+ * install_zeros - install zeros instead of the snapshot's bytes
+ * install_snapshot - install the snapshot's bytes, from whichever source
  *
- * As far as one call goes: UF_PART when that is not all of it. UF_SOURCE: err says why.
+ * One call may do a part of @in only: UF_PART. UF_SOURCE: err says why.
  */
 enum uf_outcome install_zeros(struct guest *g, struct install *in);
 enum uf_outcome install_snapshot(struct guest *g, struct install *in, struct err *err);
 /*
- * install_faulted - one page of data that somebody waits for, and that is in memory
- * @run: the page's
- * @read: source_look() has read it into g->bounce
+ * install_faulted - install one page of data that a thread waits for, and that is in memory
+ * @run: where the page's bytes are
+ * @read: true if source_look() has read the page into g->bounce
  */
 enum uf_outcome install_faulted(struct guest *g, struct install *in, const struct source_run *run,
 				bool read, struct err *err);
 
 /*
- * install_assembled - the bytes of an absent page, right when they were read
- * install_take_back - those of a page that is absent no longer; NULL: none
+ * install_assembled - hand over the bytes of an absent page, checked when they were read
+ * install_take_back - the bytes of a page that is no longer absent; NULL: none
+ *
+ * @bytes is lent until install_take_back() returns it. At most READAHEAD_BUFFERS are lent at a
+ * time.
  */
 void install_assembled(struct guest *g, uint64_t page, void *bytes);
 void *install_take_back(struct guest *g);
 
 /*
- * Of what was copied from a layer for a fault: has that layer changed meanwhile?
- * Due within a moment, while install_unverified(). 0, or -1 with ERR_SNAPSHOT.
+ * install_unverified - were pages copied for faults from a layer that was not checked
+ *	afterwards?
+ * install_verify - check that layer, within a moment. Returns 0, or -1 with ERR_SNAPSHOT
  */
 static inline bool install_unverified(const struct guest *g)
 {

@@ -6,10 +6,10 @@
 
 /*
  * job_run - say hello on @chan, wait for an assignment, do it
- * @holder: of holder_start(); both are owned from here on
+ * @chan, @holder: taken over; @holder is from holder_start()
  *
- * Returns when there is nothing left to do: the VMM ended, the guest was
- * released, or nobody came.
+ * Returns when there is nothing left to do: the VMM has ended, the guest was released, no VMM came,
+ * or the restore failed.
  */
 void job_run(int chan, int holder);
 

@@ -6,8 +6,8 @@
  *                       │                  └─ a bad message ─► refused
  *                       └── to take over: READY, then serving at once
  *
- * What the supervisor may say in a phase is in the table of orders.c, what a new supervisor
- * is told in it in the one of report.c.
+ * The table of orders.c says what the supervisor may say in each phase, the table of report.c what
+ * a new supervisor is told in each phase.
  */
 #ifndef UFFDD_JOB_STATE_H
 #define UFFDD_JOB_STATE_H
@@ -18,16 +18,19 @@
 #include "worker/supervisor_link.h"
 #include "worker/source.h"
 
-/* Beside the snapshot's files: connections with all that they may hand over, and our own. */
+/*
+ * Descriptors besides the snapshot's files: connections with all they may pass, and the worker's
+ * own.
+ */
 #define JOB_OTHER_FDS 128
 #define JOB_FDS_MAX (SPEC_LAYERS_MAX + 1 + JOB_OTHER_FDS)
 
 enum job_phase {
 	JOB_IDLE,    /* nothing assigned yet */
-	JOB_LOADING, /* the snapshot; nothing is heard meanwhile */
+	JOB_LOADING, /* the snapshot; no message is read meanwhile */
 	JOB_WAITING, /* for the VMM */
-	JOB_SERVING, /* its guest */
-	JOB_REFUSED, /* the VMM's message was wrong: only its end is waited for */
+	JOB_SERVING, /* the guest */
+	JOB_REFUSED, /* the VMM's handshake was bad: only its end is awaited */
 	JOB_PHASE_COUNT
 };
 
@@ -35,18 +38,18 @@ struct peers;
 struct peer;
 struct loop;
 
-/* What is told of a VMM whose message was wrong. */
+/* What a new supervisor is told of a VMM with a bad handshake. */
 struct refusal {
 	struct peer *vmm; /* borrowed */
 	struct err err;
-	bool kill; /* on_failure says so */
+	bool kill; /* on_failure wants the VMM killed */
 };
 
 struct job {
 	struct supervisor_link link; /* owned */
 	enum job_phase phase;
-	bool stop;  /* the supervisor wants the end, and nothing is served */
-	bool known; /* the restore is in the store: KNOWN was heard */
+	bool stop;  /* the supervisor asked to stop, and no guest is served */
+	bool known; /* the restore is in the store: KNOWN was received */
 	struct chan_assign assign;
 	struct spec spec; /* owned; prefetch as it is now */
 	bool prefetch_held;
@@ -55,24 +58,25 @@ struct job {
 	struct pagemap map; /* owned until the guest takes it */
 	struct source *src; /* owned */
 	struct working_set working_set; /* owned */
-	int listen_fd;                  /* owned until the peers are let in by it */
-	int uffd, vmm;    /* owned, to take over; else -1; vmm also when its peer has ended */
-	int holder;       /* owned: channel to who keeps the files; -1: nobody does */
-	int holder_given; /* owned: what came with assign.holder; -1: nothing, or used */
-	uint64_t fds_max; /* that this process may have */
-	/* Borrowed; each is there in its phase, and NULL in any other. */
+	int listen_fd;                  /* owned until handshake_wait() takes it */
+	int uffd, vmm;    /* owned, when taking over; else -1; vmm also -1 if the peer has ended */
+	int holder;       /* owned: channel to the holder; -1: no holder keeps the files */
+	int holder_given; /* owned: descriptor that came with assign.holder; -1: none, or used */
+	uint64_t fds_max; /* limit of descriptors of this process */
+	/* Borrowed; each is set in its phase, and NULL in the other phases. */
 	struct peers *peers;     /* JOB_WAITING */
 	struct loop *loop;       /* JOB_SERVING */
 	struct refusal *refusal; /* JOB_REFUSED */
 };
 
-/* @chan, and @holder of holder_start(), are owned from here on. */
+/* Takes @chan over, and @holder of holder_start(). */
 void job_init(struct job *j, int chan, int holder);
+/* Releases all that is held, unlinks the socket and ends the holder. */
 void job_fini(struct job *j);
 
-/* Idle no longer: takes what belongs to the assignment out of @fds. */
+/* Ends JOB_IDLE: keeps the assignment and takes its descriptors out of @fds. */
 void job_assign(struct job *j, const struct chan_assign *assign, int fds[CHAN_FDS_MAX]);
-/* The socket's path is free again. */
+/* Unlinks the socket's path, if this worker has to. Safe to repeat. */
 void job_unlink_socket(struct job *j);
 
 #endif

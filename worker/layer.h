@@ -12,32 +12,45 @@
 struct layer {
 	char *path;                 /* owned; for error texts */
 	int fd;                     /* owned; -1: not open */
-	struct stat id;             /* as it was when opened */
-	uint64_t size_bytes;        /* st_size of that */
-	const uint8_t *map;         /* owned; NULL: no byte of it is used */
-	uint64_t map_bytes;         /* everything that extents refer to */
-	struct residency residency; /* of the map; what of it is in memory */
+	struct stat id;             /* fstat() at the time of opening */
+	uint64_t size_bytes;        /* id.st_size */
+	const uint8_t *map;         /* owned; NULL: no byte of the layer is used */
+	uint64_t map_bytes;         /* all that extents refer to */
+	struct residency residency; /* which parts of the map are in memory */
 };
 
 /*
+ * layer_open - open a file for reading
  * @dir: the path behind @dirfd, or "" where @name is a whole path
+ * @ret: closed by layer_close(); untouched on failure
  *
- * ERR_PATH: not there, not readable, not a regular file; err->sys tells ENOENT.
+ * Returns 0, or -1: ERR_PATH (not there, not readable, not a regular file; err->sys has the errno
+ * of a failed open), ERR_QUOTA (no descriptor left) or ERR_SYSTEM.
  */
 int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, struct err *err);
-/* The same for a descriptor that a predecessor had opened; owned from here on. */
+/* As layer_open(), for a predecessor's descriptor. Takes @fd over, also on failure. */
 int layer_take(int fd, const char *dir, const char *name, struct layer *ret, struct err *err);
-/* @need: the highest byte that extents refer to; 0 for a layer that none of them uses. */
+/*
+ * Maps the first @need bytes: all that extents refer to; 0 for a layer without an extent. Returns
+ * 0, or -1: ERR_SNAPSHOT (the file is too short) or ERR_SYSTEM.
+ */
 int layer_map(struct layer *l, uint64_t need, struct err *err);
-/* Is it still the file that was opened? -1 with ERR_SNAPSHOT that says what changed. */
+/*
+ * Is the file still as it was when opened? Returns 0, or -1 with ERR_SNAPSHOT that says what
+ * changed.
+ */
 int layer_check(const struct layer *l, struct err *err);
-/* All of it or an error. */
+/*
+ * Reads all of [off, off + len) into @buf. Returns 0, or -1 with ERR_SNAPSHOT (too short) or
+ * ERR_SYSTEM.
+ */
 int layer_read(const struct layer *l, uint64_t off, uint64_t len, void *buf, struct err *err);
+/* Safe to repeat. */
 void layer_close(struct layer *l);
 
-/* How a failed open (errno @sys) is told; returns -1. */
+/* Fills @err for a failed open of @path with errno @sys. Returns -1. */
 int layer_open_failed(const char *path, int sys, struct err *err);
-/* The end of a long path, for error texts. */
+/* The end of a long path, for error texts. Borrowed from @path. */
 const char *layer_shown(const char *path);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * layers - which files a snapshot is made of, and how each comes to be open
  *
- * By its path, with the caller's own rights; or it was open before, and a predecessor's
- * descriptor stands for it.
+ * A file is opened by its path, with the caller's own rights, or a predecessor's descriptor is
+ * used.
  */
 #ifndef UFFDD_LAYERS_H
 #define UFFDD_LAYERS_H
@@ -13,28 +13,31 @@
 
 /* Files that a predecessor had opened: the header, if there is one, then the layers. */
 struct source_given {
-	int *fds; /* the descriptors are taken over by source_load(), and set to -1 */
+	int *fds; /* owned; source_load() takes descriptors, and sets those to -1 */
 	size_t n; /* 0: none, open the paths */
 };
 
-/* @name in the directory @dir, which @dirfd is open for; dir "": @name is a whole path. */
+/* @name in directory @dir, for which @dirfd is open; dir "": @name is a whole path. */
 struct layers_place {
 	int dirfd;
 	const char *dir, *name;
 };
 
-/* No predecessor has served it: paths are opened, and the files judged. */
+/* True without files of a predecessor (@given may be NULL): then files are opened and judged. */
 bool layers_are_new(const struct source_given *given);
-/* @i: the file's place in @given. */
+/* Opens or takes one file. @i: its place in @given. Errors as for layer_open() and layer_take(). */
 int layers_open(const struct source_given *given, size_t i, const struct layers_place *at,
 		struct layer *ret, struct err *err);
 
 /*
- * layers_in_dir - opens the layer of each of the header's builds, by its name in a directory
- * layers_listed - by the path that the caller has given for its build id
- * @files: as many as the header has builds, none open; those that were opened stay open on failure
+ * layers_in_dir - open the layer of each of the header's builds, by its name in a directory
+ * layers_listed - open them by the paths that the caller has given for the build ids
+ * @files: as many as the header has builds, none open; those that were opened stay open on
+ *	failure
  *
- * Listed layers that the header does not refer to are left alone: one list may serve a chain.
+ * A listed layer that the header does not refer to is ignored: one list may serve a chain. Returns
+ * 0, or -1 with ERR_SNAPSHOT (layers are missing), ERR_INVALID (a build id is listed twice), or as
+ * layer_open().
  */
 int layers_in_dir(const struct source_given *given, const struct layers_place *dir,
 		  const struct header *h, struct layer *files, struct err *err);

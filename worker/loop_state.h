@@ -1,8 +1,8 @@
 /*
  * loop_state - what the owner thread of one guest knows while it serves
  *
- * Only data. What the uffd delivers (messages), what the supervisor says (orders) and what
- * becomes of faults (answer) change it; the turn that calls them is the loop's.
+ * Only data. Messages of the uffd (messages), orders of the supervisor (orders) and answers to
+ * faults (answer) change the data; the loop calls them in turn.
  */
 #ifndef UFFDD_LOOP_STATE_H
 #define UFFDD_LOOP_STATE_H
@@ -17,60 +17,63 @@
 #include "worker/survey.h"
 #include "worker/wait.h"
 
-/* What wakes it, in its wait. */
+/* What wakes the owner thread: the places in loop_wakes.wait. */
 enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW };
 
 struct loop_wakes {
 	struct wait wait;    /* owned */
 	int proof;           /* owned timerfd: install_verify() is due */
-	bool verify_due;     /* it runs */
-	int window;          /* owned timerfd: the time to record is over */
-	unsigned link_epoch; /* of the channel that is waited for */
+	bool verify_due;     /* the timer proof is running */
+	int window;          /* owned timerfd: the recording's window is over */
+	unsigned link_epoch; /* supervisor_link.epoch of the channel in wait */
 };
 
 /* Absent pages can no longer be supplied. */
 struct loop_failure {
 	bool on;
-	enum spec_failure policy; /* what they get then */
+	enum spec_failure policy; /* what a thread gets that touches an absent page */
 	struct err err;
 };
 
-/* Of what is an event only once, or rarely. */
+/* What was sent as a note already: such notes are sent once, or rarely. */
 struct loop_told {
-	unsigned limits;   /* a bit for each enum pagemap_limit */
-	uint64_t short_us; /* when the last shortage of memory was told of; 0: none was */
+	unsigned limits;   /* one bit for each enum pagemap_limit */
+	uint64_t short_us; /* when a shortage of memory was last sent, now_us(); 0: never */
 };
 
 struct loop {
 	struct job *job;        /* borrowed */
 	struct guest *guest;    /* borrowed */
-	int vmm;                /* borrowed pidfd of the peer; -1: ended before */
-	struct handshake *said; /* borrowed: its message, until CONNECTED was sent; or NULL */
+	int vmm;                /* borrowed pidfd of the peer; -1: the peer has ended */
+	struct handshake *said; /* borrowed, until CONNECTED is sent; or NULL */
 	struct loop_wakes wakes;
 	struct readahead *readahead; /* owned */
 
 	struct fault_set faults;
-	uint64_t backoff_us; /* while faults are deferred */
+	uint64_t backoff_us; /* pause between tries while faults are deferred */
 	struct prefetch prefetch;
 	struct lease lease;   /* to prefetch */
 	struct life life;     /* of the VMM, once its peer has ended */
-	bool held;            /* prefetch held by the API */
-	bool paused;          /* around a snapshot of the running VM */
-	struct survey survey; /* before PAUSED is sent */
-	bool window_over;     /* of the recording */
+	bool held;            /* the API holds prefetch */
+	bool paused;          /* paused for a snapshot of the running VM */
+	struct survey survey; /* runs before PAUSED is sent */
+	bool window_over;     /* the window of the recording */
 	struct loop_failure failure;
 	struct loop_told told;
 
 	bool completed; /* COMPLETE was sent */
 	enum spec_complete when_complete;
-	bool stopping;     /* the supervisor wants the guest to do without us */
-	uint64_t alone_us; /* then it is looked again whether the guest can be left */
-	bool gone;         /* the VMM ended */
+	bool stopping;     /* the supervisor wants the guest to live without a worker */
+	uint64_t alone_us; /* when to check again whether the guest can be released, now_us() */
+	bool gone;         /* the VMM has ended */
 };
 
-/* As the job's spec and assignment want it. */
+/*
+ * As the job's spec and assignment say. @guest and @vmm are borrowed; @vmm is -1 if the peer has
+ * ended. Returns 0, or -1 with ERR_SYSTEM; then loop_fini() was called.
+ */
 int loop_init(struct loop *l, struct job *j, struct guest *guest, int vmm, struct err *err);
-/* False: a read is under way, and only the end of the process is left; see readahead_free(). */
+/* False: a read of the disk is still under way, only the process can end; see readahead_free(). */
 bool loop_fini(struct loop *l);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * orders - what the supervisor says, and what is done about it
  *
- * One table says which message means something in which phase of the job. Any other is
- * ignored, and what came with it is closed.
+ * One table says which message is valid in which phase of the job. Any other message is ignored,
+ * and its descriptors are closed.
  */
 #ifndef UFFDD_ORDERS_H
 #define UFFDD_ORDERS_H
@@ -10,14 +10,14 @@
 #include "worker/job_state.h"
 
 enum orders_step {
-	ORDERS_NOTHING, /* has come, or the supervisor is away */
-	ORDERS_DONE,    /* also of a type that only a newer supervisor knows */
-	ORDERS_IGNORED, /* it means nothing in this phase */
+	ORDERS_NOTHING, /* no message has come, or the supervisor is away */
+	ORDERS_DONE,    /* handled, or a type that only a newer supervisor knows */
+	ORDERS_IGNORED, /* the message is not valid in this phase */
 };
 
-/* Takes one message, without waiting for it. */
+/* Receives and handles one message, without blocking. */
 enum orders_step orders_receive(struct job *j);
-/* All that have come, up to the one that wants the end (job.stop). */
+/* Handles all messages that have come, until one asks to stop (job.stop). */
 void orders_read(struct job *j);
 
 #endif

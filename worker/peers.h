@@ -1,13 +1,12 @@
 /*
  * peers - the connections of which one is the VMM's
  *
- * Several peers may connect; the first one of the right uid that hands over a
- * userfaultfd is the VMM, for better or worse: if its message is wrong, the
- * restore fails. A peer that hands nothing over (a stranger, a probe, an old VMM
- * whose message was lost) is turned away and the restore keeps waiting.
+ * Several peers may connect. The first peer of the right uid that passes a descriptor is the VMM:
+ * if its handshake is bad, the restore fails. A peer that passes no descriptor (a stranger, a
+ * probe, an old VMM whose message was lost) is rejected, and the restore keeps waiting.
  *
- * While there is a supervisor, it accepts and hands the connections on (peers_add);
- * it keeps a duplicate of each, so that a successor finds the message unread.
+ * While there is a supervisor, the supervisor accepts and passes the connections on (peers_add). It
+ * keeps a duplicate of each, so that a successor finds the handshake unread.
  */
 #ifndef UFFDD_PEERS_H
 #define UFFDD_PEERS_H
@@ -16,52 +15,54 @@
 #include "common/handshake.h"
 #include "common/sock.h"
 
-/* A peer that has connected must have said everything by then. */
+/* Time in which a peer must have sent its whole handshake. */
 #define PEERS_PEER_US ((uint64_t)30 * 1000 * 1000)
 
 struct peer {
 	struct handshake hs; /* owned; sock -1: free slot */
 	struct sock_peer who;
 	uint64_t cookie; /* sock_cookie() of hs.sock */
-	int pidfd;       /* owned; -1: it has ended */
+	int pidfd;       /* owned; -1: the peer has ended */
 	uint64_t deadline_us;
 };
 
 struct peers {
-	int fd;       /* owned */
-	int edges;    /* owned epoll: something has arrived from a peer */
-	bool accepts; /* by itself: nobody else does; set by the owner */
+	int fd;       /* owned: the listening socket */
+	int edges;    /* owned epoll: readable when a peer has sent something */
+	bool accepts; /* set by the owner: accept here, because there is no supervisor */
 	uid_t peer_uid;
 	struct peer peers[CHAN_PEERS_MAX];
-	/* Somebody was turned away. */
+	/* Called for each rejected peer. @p and @why are borrowed. */
 	void (*refused)(void *arg, const struct peer *p, const char *why);
 	void *arg;
 };
 
 enum peers_step {
-	PEERS_WAIT, /* nobody yet */
+	PEERS_WAIT, /* no VMM yet */
 	PEERS_VMM,  /* *ret_vmm and *ret_regions are set */
-	PEERS_BAD,  /* it is the VMM, but err says what is wrong with its message */
+	PEERS_BAD,  /* the VMM's handshake is bad: *ret_vmm and err are set */
 };
 
-/* @fd is owned from here on, also on failure. */
+/* Takes @fd over, also on failure. Returns 0, or -1 with ERR_SYSTEM. */
 int peers_init(struct peers *l, int fd, uid_t peer_uid, struct err *err);
+/* Closes everything; safe to repeat. */
 void peers_fini(struct peers *l);
 
-/* A connection that somebody else accepted; owned from here on. */
+/* A connection that the supervisor accepted. Takes @sock over; closes it if all slots are taken. */
 void peers_add(struct peers *l, int sock, uint64_t now);
 
 struct pollfd;
 #define PEERS_POLL_MAX 2
-/* What to wait for: returns how many entries were written. */
+/* Fills what to wait for, at most PEERS_POLL_MAX entries; returns their number. */
 size_t peers_poll(const struct peers *l, struct pollfd *ret);
-/* The next deadline of a peer, or UINT64_MAX. */
+/* The next deadline of a peer in now_us(), or UINT64_MAX. */
 uint64_t peers_deadline_us(const struct peers *l);
 
 /*
  * peers_step - take what has arrived, without blocking
- * @ret_vmm: the VMM's connection, moved to the caller (also on PEERS_BAD); its message
- *	is not consumed yet
+ * @ret_vmm: the VMM's connection, owned by the caller (also on PEERS_BAD); its handshake is
+ *	not consumed yet
+ * @ret_regions: set on PEERS_VMM
  */
 enum peers_step peers_step(struct peers *l, uint64_t now, struct peer *ret_vmm,
 			   struct regions *ret_regions, struct err *err);

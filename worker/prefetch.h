@@ -1,15 +1,14 @@
 /*
  * prefetch - installs what nobody has asked for yet, without being in the way
  *
- * One step at a time, from the owner thread, only while nobody waits, nor is
- * likely to in the next moment. A step is 32 KiB while faults keep coming and doubles to
- * 1 MiB when it has been calm for a while, so a fault waits at most for one short copy. Only absent
- * pages are installed.
+ * One step at a time, from the owner thread, only while no thread of the guest waits, or is likely
+ * to wait in the next moment. A step is 32 KiB while faults keep coming and doubles up to 1 MiB
+ * after a calm time, so a fault waits at most for one short copy. Only absent pages are installed.
  *
- * It takes no more than its room allows. Zero pages are not installed where the guest leaves
- * them to demand (guest.h).
+ * Prefetch takes no more memory than its room allows. It does not install zero pages where the
+ * guest leaves them to demand (guest.h).
  *
- * It asks ahead: runs are warmed while others are installed, in the same order.
+ * Prefetch asks ahead: runs are read from the disk while others are installed, in the same order.
  *
  *   order ──► [ cold | cold | warm | warm ] ──step──► guest
  *               prefetch_warmed() ▲
@@ -30,38 +29,38 @@
 
 #define PREFETCH_STEP_MIN ((uint64_t)32 << 10)
 #define PREFETCH_STEP_MAX ((uint64_t)1 << 20)
-/* Asked for before they are installed: runs, and what they may have together. */
+/* Runs that are asked for before they are installed: at most so many, and so many bytes in all. */
 #define PREFETCH_AHEAD 256
 #define PREFETCH_AHEAD_BYTES ((uint64_t)8 << 20)
-/* So many runs of zero pages are passed over in one step. */
+/* Runs of zero pages that one step passes over at most. */
 #define PREFETCH_PASSED_MAX 1024
 
-/* Absent when it was handed out; what of it is left to be done. */
+/* Absent when the order handed it out; the part that is left to be done. */
 struct prefetch_run {
 	uint64_t page, pages;
-	bool cold; /* being warmed */
+	bool cold; /* readahead is reading it */
 };
 
 struct prefetch {
 	enum spec_prefetch mode;
 	bool held;                   /* by the API: paused prefetch, or a paused restore */
 	bool stopped;                /* the source failed; demand goes on */
-	bool done;                   /* everything was looked at */
-	struct room room;            /* owned; what it may take */
-	struct readahead *readahead; /* borrowed; NULL: the source is read as it comes */
-	struct prefetch_order order; /* which run comes next */
-	bool asked;                  /* nothing is left in it */
+	bool done;                   /* all pages were looked at */
+	struct room room;            /* owned; how much prefetch may take */
+	struct readahead *readahead; /* borrowed; NULL: nothing is read ahead */
+	struct prefetch_order order; /* which run is next */
+	bool asked;                  /* the order has nothing left */
 	struct prefetch_run ahead[PREFETCH_AHEAD]; /* a ring, from @first on */
 	unsigned first, n;
-	uint64_t ahead_pages; /* in them */
-	uint64_t quiet_us;    /* from then on nobody is likely to fault in the next moment */
-	uint64_t calm_us;     /* from then on steps may grow */
-	uint64_t stepped_us;  /* the last step */
+	uint64_t ahead_pages; /* pages in that ring */
+	uint64_t quiet_us;    /* no fault is likely any more from this time on, now_us() */
+	uint64_t calm_us;     /* steps may grow from this time on, now_us() */
+	uint64_t stepped_us;  /* when the last step was taken, now_us() */
 	uint64_t step_bytes;
 	uint64_t rate_bytes_per_s; /* of snapshot data; 0: no limit */
-	int64_t credit_bytes;      /* negative: wait until it has been earned */
-	uint64_t credited_us;      /* when credit was last added */
-	uint64_t backoff_us;       /* after GUEST_DEFER; 0: none */
+	int64_t credit_bytes;      /* not positive: wait until credit is earned */
+	uint64_t credited_us;      /* when credit was last added, now_us() */
+	uint64_t backoff_us;       /* the last pause after GUEST_DEFER or GUEST_SHORT; 0: none */
 	uint64_t not_before_us;
 };
 
@@ -69,35 +68,38 @@ void prefetch_init(struct prefetch *p, struct readahead *readahead, enum spec_pr
 		   uint64_t rate_bytes_per_s, uint64_t now);
 void prefetch_fini(struct prefetch *p);
 /*
- * A change of mode or rate begins anew: the page map knows what is there. Any
- * call gives a stopped prefetch another try.
+ * A change of mode or rate begins again: the page map knows what is there. Any call lets a stopped
+ * prefetch try again.
  */
 void prefetch_set(struct prefetch *p, enum spec_prefetch mode, bool held, uint64_t rate_bytes_per_s,
 		  uint64_t now);
 
-/* The set first, without its sample: see prefetch_order_use(). */
+/* Replays @set (borrowed) first, without its sample: see prefetch_order_use(). */
 void prefetch_use(struct prefetch *p, const struct wset *set, uint64_t seed);
 
-/* The guest faulted, and may again at once: keep steps short, and wait a moment. */
+/* The guest faulted, and may fault again at once: keep steps short, and wait a moment. */
 void prefetch_yield(struct prefetch *p, uint64_t now);
-/* The disk was read for this range of the snapshot. */
+/* Readahead has read the run at snapshot offset @off (bytes). */
 void prefetch_warmed(struct prefetch *p, const struct guest *g, uint64_t off);
 
-/* Is there, as things are, anything that it would install? */
+/* False if prefetch is off, held, stopped or done. */
 bool prefetch_wants(const struct prefetch *p);
-/* It would, and there is no room; prefetch_look() is due when prefetch_wait_us() is 0. */
+/*
+ * True if prefetch_wants() but has no room; then prefetch_look() is due when prefetch_wait_us() is
+ * 0.
+ */
 bool prefetch_limited(const struct prefetch *p);
-/* How much room is there now? Only if it is time to ask. */
+/* Reads how much room there is, if it is time to. */
 void prefetch_look(struct prefetch *p, const struct guest *g, uint64_t now);
-/* Microseconds until a step may be taken: 0 now, UINT64_MAX never as things are. */
+/* Microseconds until a step may be taken: 0: now; UINT64_MAX: prefetch_wants() is false. */
 uint64_t prefetch_wait_us(struct prefetch *p, uint64_t now);
 
 /*
- * prefetch_step - one step
+ * prefetch_step - take one step
  *
- * GUEST_FAIL is for the whole restore (a layer changed); a page that merely
- * cannot be read stops prefetch, fills err and returns GUEST_DONE with
- * p->stopped set, since the guest may never need it.
+ * GUEST_FAIL concerns the whole restore: a layer changed. A page that only cannot be read stops
+ * prefetch, because the guest may never need it: the call fills err, sets p->stopped and returns
+ * GUEST_DONE.
  */
 enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t now, struct err *err);
 

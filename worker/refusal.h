@@ -8,12 +8,13 @@
 #include "worker/peers.h"
 
 /*
- * refusal_outlive - JOB_REFUSED: the restore fails, and ends with the VMM, or when the
- *	supervisor wants it
- * @err: what is wrong with the message
+ * refusal_outlive - run JOB_REFUSED: fail the restore, and wait for the end of the VMM or
+ *	for STOP
+ * @vmm: borrowed
+ * @err: what is wrong with the handshake; gets the VMM's pid and uid prefixed
  *
- * Its descriptors are not closed before it has ended, and not only who connected for it:
- * were ours the last ones, its missing pages would turn into zeros.
+ * The VMM's descriptors stay open until its address space has ended, which may be after the peer:
+ * if the last descriptor closed earlier, the VMM's missing pages would turn into zeros.
  */
 void refusal_outlive(struct job *j, struct peer *vmm, struct err *err);
 

@@ -9,6 +9,8 @@
  *     │   … the snapshot is opened and parsed …
  *     │ sandbox_finish()  no capability is left, and nothing can be opened any more
  *     ▼
+ *
+ * Each returns 0, or -1 with ERR_SYSTEM.
  */
 #ifndef UFFDD_SANDBOX_H
 #define UFFDD_SANDBOX_H
@@ -21,7 +23,7 @@
 int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err);
 int sandbox_begin(struct err *err);
 int sandbox_finish(struct err *err);
-/* All of it at once, and more, for one who only keeps files open. */
+/* For a holder, which only keeps files open: begin and finish at once, with fewer system calls. */
 int sandbox_holder(struct err *err);
 
 #endif

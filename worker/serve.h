@@ -8,13 +8,18 @@
 #include "worker/peers.h"
 
 /*
- * serve_vmm - a new VMM, to its end
- * @vmm: stays the caller's, its uffd is taken
+ * serve_vmm - serve a new VMM to its end
+ * @vmm: stays the caller's; its uffd is taken
+ * @regions: from the handshake; checked and sorted here
  *
- * -1: nothing is served, and err says what is wrong with what it handed over.
+ * Returns 0, or -1 with the reason why the VMM was not served: its handshake is wrong, or the
+ * system refused.
  */
 int serve_vmm(struct job *j, struct peer *vmm, struct regions *regions, struct err *err);
-/* The guest of j->uffd, j->vmm and j->map, to its end. -1: it cannot be taken over. */
+/*
+ * Serves the guest of j->uffd, j->vmm and j->map, taken over from a predecessor, to its end.
+ * Returns 0, or -1 with the reason why it cannot be taken over.
+ */
 int serve_on(struct job *j, struct err *err);
 
 #endif
