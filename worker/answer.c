@@ -7,17 +7,17 @@
 #define BACKOFF_MIN_US 20
 #define BACKOFF_MAX_US 2000
 #define WARMED_MAX 64 /* taken at once */
-/* Memory may come and go all the time: an event tells of it at most once in … */
+/* A shortage of memory may come and go all the time: at most one event in this time. */
 #define SHORT_TOLD_AGAIN_US ((uint64_t)10 * 1000 * 1000)
 
-/* Its bytes are on the disk: threads that may wait for it do. */
+/* The page's bytes are on the disk: readahead threads wait for them. */
 static void have_warmed(struct loop *l, struct fault *f)
 {
 	const uint64_t page_bytes = l->guest->page_bytes;
 	bool asked = readahead_ask(l->readahead, f->page * page_bytes, page_bytes,
 				   READAHEAD_DEMAND);
 
-	/* Nobody can: then this one must. */
+	/* No thread of readahead takes the page: the owner thread must read it. */
 	f->stage = asked ? FAULT_WARMING : FAULT_WARMED;
 }
 

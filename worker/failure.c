@@ -3,7 +3,7 @@
 #include "common/proc.h"
 #include "worker/report.h"
 
-/* Nobody hangs on what is missing then. */
+/* A poisoned page leaves no thread hanging. */
 void failure_poison_instead(struct loop *l)
 {
 	struct loop_failure *f = &l->failure;
@@ -21,7 +21,7 @@ void failure_begin(struct loop *l, const struct err *err)
 	f->on = true;
 	f->err = *err;
 	report_failed(l->job, err, f->policy == FAILURE_KILL, NULL);
-	/* Nobody there to do it: try it ourselves. */
+	/* No supervisor kills the VMM: the worker tries. */
 	if (supervisor_link_away(&l->job->link) && f->policy == FAILURE_KILL && l->vmm >= 0) {
 		struct err ignored;
 
@@ -49,7 +49,7 @@ bool failure_answer(struct loop *l, uint64_t page)
 	case GUEST_FAIL:
 		break;
 	}
-	/* No UFFDIO_POISON here: a guest must not hang unseen. */
+	/* The kernel has no UFFDIO_POISON: a guest must not hang unseen. */
 	l->failure.policy = l->life.elsewhere ? FAILURE_HOLD : FAILURE_KILL;
 	l->failure.on = false;
 	failure_begin(l, &err);

@@ -19,11 +19,11 @@ static const struct {
 
 static struct {
 	const char *name;
-	unsigned left; /* passages until it happens; 0: never (again) */
+	unsigned left; /* passages until the action; 0: no action (any more) */
 	int signal;
 } armed;
 
-/* A test that names what is not there would test nothing. */
+/* An unknown point or action would make its test pass for nothing. */
 static void set(const char *name, unsigned count, const char *action)
 {
 	for (size_t i = 0; i < FAULT_COUNT; i++)

@@ -5,7 +5,7 @@
 #include "worker/fault_injection.h"
 #include "worker/install.h"
 
-/* So much of each region is looked at to know a process by its pages. */
+/* Runs of each region that are looked at to recognise the VMM's process by its pages. */
 #define PROOF_RUNS 64
 #define ZEROS_AT_ONCE 4096 /* pages */
 
@@ -33,7 +33,7 @@ void guest_fini(struct guest *g)
 	close_fd(&g->uffd);
 }
 
-/* Is anything there that was installed, perhaps by a predecessor? Then it is the right process. */
+/* An installed page, perhaps a predecessor's, that the pagemap shows proves the right process. */
 static void verify_presence(struct guest *g, const struct region *r)
 {
 	struct presence_run runs[PROOF_RUNS];
@@ -64,7 +64,7 @@ bool guest_page(const struct guest *g, uint64_t addr, uint64_t *ret_page)
 	return true;
 }
 
-/* The address of a page, or 0 when its region has been given up (REMAP). */
+/* The address of a page, or 0 when its region is gone (REMAP). */
 static uint64_t address(const struct guest *g, uint64_t page)
 {
 	uint64_t off = page * g->page_bytes;
@@ -75,19 +75,19 @@ static uint64_t address(const struct guest *g, uint64_t page)
 
 /* ---- zero pages ---- */
 
-/* How many absent pages of [page, page + n) need nothing of the snapshot? */
+/* Number of absent pages of [page, page + n) that need no snapshot data. */
 static uint64_t count_zeros(struct guest *g, uint64_t page, uint64_t n)
 {
 	uint64_t end = page + n, zeros = 0, len;
 
-	/* Not to the end of a long run for each of the extents in it. */
+	/* Bounded: otherwise each extent of a long run would search that run to its end. */
 	while ((len = pagemap_absent_run(&g->map, page, end, ZEROS_AT_ONCE, &page))) {
 		struct source_run run = source_at(g->src, page * g->page_bytes,
 						  len * g->page_bytes);
 		uint64_t whole = run.len / g->page_bytes;
 
 		zeros += run.data ? 0 : whole;
-		/* A page that begins with zeros and goes on with data is data. */
+		/* A page that begins with zeros and continues with data counts as data. */
 		page += max_u64(whole, 1);
 	}
 	return zeros;
@@ -146,12 +146,12 @@ static enum guest_answer short_of_memory(struct guest *g, uint64_t addr, struct 
 	}
 	if (!guest_is_huge(g) || g->presence.verified)
 		return GUEST_DEFER;
-	/* It may be there, only nobody can tell: then its threads go on. Else they fault again. */
+	/* The page may be there unseen: wake its threads. If it is not there, they fault again. */
 	wake(g, addr);
 	return GUEST_DONE;
 }
 
-/* What a thread that waits on a page gets when its install did not succeed. */
+/* What a thread that waits for a page gets when the install did not succeed. */
 static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr, enum uf_outcome o,
 				  struct err *err)
 {
@@ -183,7 +183,7 @@ static enum guest_answer unserved(struct guest *g, uint64_t page, uint64_t addr,
 	}
 }
 
-/* There was memory for a page. It also tells whether we are looking at the right process. */
+/* Pages were installed: a shortage is over, and a page can prove the right process. */
 static void installed(struct guest *g, uint64_t page, uint64_t n, enum page_state state)
 {
 	guest_mark(g, page, n, state);
@@ -225,7 +225,7 @@ static enum guest_answer fault_absent(struct guest *g, struct install *in, bool 
 	return faulted(g, in, o, err);
 }
 
-/* Once installed, or given back: if it is missing, it was removed, so it is zero. */
+/* The page was installed or given back before. If it is missing, it was removed, so it is zero. */
 static enum guest_answer fault_known(struct guest *g, struct install *in, struct err *err)
 {
 	enum uf_outcome o = install_zeros(g, in);
@@ -262,7 +262,7 @@ enum guest_answer guest_prefetch(struct guest *g, uint64_t page, uint64_t n, uin
 	fault_point(FAULT_BEFORE_STEP);
 	do {
 		o = install_snapshot(g, &in, err);
-		/* The run may cross a mapping's border: come closer to it. */
+		/* The run may cross a mapping's border: try half of it. */
 		in.n = (in.n + 1) / 2;
 	} while (o == UF_LEFT && in.n > 1);
 	if (o == UF_LEFT)
@@ -372,15 +372,14 @@ enum guest_answer guest_release(struct guest *g, void (*drain)(void *arg), void 
 			return GUEST_GONE;
 	}
 	/*
-	 * The kernel wakes a mapping's waiting threads first and locks it afterwards: a
-	 * fault that was under way may have queued itself in between, and nobody would
-	 * ever answer it. From now on none can.
+	 * The kernel wakes a mapping's waiting threads first and locks the mapping afterwards: a
+	 * fault in between may have queued itself unanswered. From now on no fault can.
 	 */
 	guest_wake_all(g);
 	/*
-	 * A removal that began before may still have to queue its event, and its
-	 * thread sleeps until somebody reads it. While one is under way every
-	 * install is UF_AGAIN, whatever its address.
+	 * A removal that began earlier may still have to queue its event, and its thread sleeps
+	 * until the event is read. While a removal is under way every install is UF_AGAIN, whatever
+	 * its address.
 	 */
 	do {
 		drain(arg);

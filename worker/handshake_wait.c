@@ -40,7 +40,7 @@ static enum handshake_end wait_vmm(struct job *j, struct peer *ret_vmm, struct r
 		orders_read(j);
 		if (j->stop)
 			return HANDSHAKE_STOPPED;
-		/* Else the supervisor does, and keeps a duplicate. */
+		/* While there is a supervisor, it accepts, and keeps a duplicate. */
 		j->peers->accepts = supervisor_link_away(&j->link);
 		switch (peers_step(j->peers, now_us(), ret_vmm, ret_regions, err)) {
 		case PEERS_VMM:
@@ -69,7 +69,7 @@ enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm, struct re
 		end = wait_vmm(j, ret_vmm, ret_regions, err);
 		j->peers = NULL;
 	}
-	/* Before anybody hears that it is over: the path is free again then. */
+	/* Before the end is reported: from then on the path must be free again. */
 	job_unlink_socket(j);
 	peers_fini(&peers);
 	return end;

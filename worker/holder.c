@@ -11,24 +11,24 @@
 
 #define NAME "uffdd-holder"
 #define BACKLOG 4
-/* A holder has nothing else to do; but it is the tenant's process, who may have stopped it. */
+/* A holder has nothing else to do, but the tenant owns its process and may have stopped it. */
 #define ANSWER_MS 5000
-/* While there are too many descriptors on their way. */
+/* Pause while too many descriptors are in flight. */
 #define AGAIN_MS 5
-/* A restore without VMM and worker has a successor by then, or has ended. */
+/* By then a restore without VMM and worker has a successor, or has ended. */
 #define ALONE_US ((uint64_t)60 * 1000 * 1000)
 
 /* ---- in the holder ---- */
 
 struct holder {
-	int worker;                   /* owned; -1: it has died */
+	int worker;                   /* owned; -1: the worker has died */
 	int listen;                   /* owned; -1: not assigned yet */
-	int vmm;                      /* owned pidfd; -1: none has come yet */
+	int vmm;                      /* owned pidfd; -1: no VMM yet */
 	int fds[SPEC_LAYERS_MAX + 1]; /* owned */
 	size_t n, total;
-	size_t sent;       /* to the worker that connected; all: @n */
-	bool known;        /* the restore is in the store, so its worker may die */
-	uint64_t until_us; /* without VMM and worker */
+	size_t sent;       /* files sent to the worker that connected; @n: all */
+	bool known;        /* the restore is in the store: the holder outlives its worker */
+	uint64_t until_us; /* when the holder ends without VMM and worker, now_us() */
 };
 
 static bool on_assign(struct holder *h, const struct chan_msg *msg, int *fds)
@@ -42,7 +42,10 @@ static bool on_assign(struct holder *h, const struct chan_msg *msg, int *fds)
 	h->until_us = now_us() + a->connect_ms * 1000 + ALONE_US;
 	if (a->become && sandbox_become(a->uid, a->gid, a->groups, a->ngroups, &err))
 		return false;
-	/* By listening it says who it is: the kernel tells whoever connects (SO_PEERCRED). */
+	/*
+	 * The process that calls listen() is the one that SO_PEERCRED shows to connecting
+	 * processes.
+	 */
 	return sandbox_holder(&err) == 0 && listen(h->listen, BACKLOG) == 0;
 }
 
@@ -91,7 +94,7 @@ static bool on_stop(struct holder *h, const struct chan_msg *msg, int *fds)
 	return false;
 }
 
-/* False: nothing is left to be done. */
+/* The handlers return false when the holder shall end. */
 static const struct {
 	enum chan_type type;
 	bool (*handle)(struct holder *h, const struct chan_msg *msg, int *fds);
@@ -128,7 +131,7 @@ static bool hear(struct holder *h)
 	}
 }
 
-/* The next worker. */
+/* Accepts the next worker. */
 static bool let_in(struct holder *h)
 {
 	int sock = accept4(h->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -184,7 +187,7 @@ static bool turn(struct holder *h)
 	return true;
 }
 
-/* Until ASSIGN it only waits, and has nothing but its channel and stderr. */
+/* Until ASSIGN the holder only waits; it has nothing but its channel and stderr. */
 static void keep(int worker) __attribute__((noreturn));
 static void keep(int worker)
 {
@@ -208,7 +211,7 @@ int holder_start(void)
 
 	if (chan_pair(ends, &err))
 		return -1;
-	/* Nobody waits for it. */
+	/* No process waits for the holder. */
 	signal(SIGCHLD, SIG_IGN);
 	pid = fork();
 	if (pid == 0)
@@ -227,7 +230,7 @@ static void tell(int holder, enum chan_type type, struct chan_msg *msg, const in
 		chan_send(holder, type, msg, fds, n, &ignored);
 }
 
-/* The next message, of that type; else it is given up. */
+/* Waits for a message of that type; anything else, and a timeout, closes the channel. */
 static bool await(int *holder, enum chan_type type, struct chan_msg *msg, int *fds, uint64_t by_us)
 {
 	struct pollfd p = {.fd = *holder, .events = POLLIN};
@@ -255,7 +258,7 @@ void holder_assign(int holder, const struct chan_assign *assign, int socket)
 	tell(holder, CHAN_ASSIGN, &msg, &socket, 1);
 }
 
-/* Some at once; false: it is not possible now. */
+/* Sends as many files as one message takes; false: not possible now. */
 static bool give_some(int holder, const struct source *src, size_t *done, struct err *err)
 {
 	struct chan_msg msg = {0};
@@ -306,7 +309,7 @@ void holder_given_fini(struct source_given *given)
 	*given = (struct source_given){0};
 }
 
-/* True while there is more. */
+/* True if more files follow. */
 static bool take_some(struct source_given *given, const struct chan_files *f, int *fds)
 {
 	if (f->first != given->n || f->count == 0 || f->count > CHAN_FDS_MAX ||

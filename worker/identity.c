@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* What tells a file from all others, and from itself once it was changed. */
+/* The members of struct stat that differ between files, and change when a file changes. */
 #define FACTS 5
 
 static void facts_of(const struct stat *st, uint64_t ret[static FACTS])
@@ -14,7 +14,7 @@ static void facts_of(const struct stat *st, uint64_t ret[static FACTS])
 	ret[4] = (uint64_t)st->st_mtim.tv_nsec;
 }
 
-/* File by file: the name of those before is the name space of the next. */
+/* File by file: the name of the files so far is the name space for the next file. */
 static void name_of(const struct source *src, uuid_t ret)
 {
 	static const uuid_t space = {0x5b, 0x0e, 0x9c, 0x61, 0x2f, 0x7d, 0x4a, 0x38,
@@ -32,8 +32,8 @@ static void name_of(const struct source *src, uuid_t ret)
 }
 
 /*
- * The name as release 0.1 makes it: FNV-1a, a word at a time. It goes once no release that
- * knows nothing else has to be upgraded from, or gone back to.
+ * The name as release 0.1 makes it: FNV-1a, a word at a time. Remove it once no upgrade from, or
+ * downgrade to, a release with only this name is supported.
  */
 static uint64_t hash_0_1(const struct source *src)
 {

@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 
-/* Of zeros that are copied: as much as prefetch installs at once. They take no memory of ours. */
+/* Zeros to copy: as much as prefetch installs at once. Mapped read-only, they cost no memory. */
 #define ZEROS_BYTES ((uint64_t)256 << 10)
 
 static void *anonymous(uint64_t bytes, int prot)
@@ -34,7 +34,7 @@ void install_fini(struct guest *g)
 	g->bounce = g->zeros = NULL;
 }
 
-/* Where a VMM looks who writes, what we put there must not look like it. */
+/* If the VMM tracks its guest's writes, installed pages must not count as written. */
 static bool tracks(struct guest *g, uint64_t addr)
 {
 	if (g->tracks == UF_TRACKING_UNSURE)
@@ -42,7 +42,7 @@ static bool tracks(struct guest *g, uint64_t addr)
 	return g->tracks == UF_TRACKS;
 }
 
-/* A huge page that "exists" may be one for which the pool has no memory: only then it is there. */
+/* EEXIST for a huge page may mean an empty pool: only presence proves that the page is there. */
 static enum uf_outcome judge(struct guest *g, uint64_t addr, enum uf_outcome o)
 {
 	if (o != UF_EXISTS || !guest_is_huge(g) ||
@@ -51,7 +51,7 @@ static enum uf_outcome judge(struct guest *g, uint64_t addr, enum uf_outcome o)
 	return UF_NOMEM;
 }
 
-/* All bytes go this way. */
+/* All copied bytes go through here. */
 static enum uf_outcome put(struct guest *g, uint64_t addr, const void *from, uint64_t bytes,
 			   uint64_t *ret_done)
 {
@@ -117,7 +117,7 @@ static const void *find_assembled(const struct guest *g, uint64_t page)
 	return NULL;
 }
 
-/* A page whose bytes come from several extents: put together, here or already, then copied. */
+/* A page of several extents: assembled here, or by readahead already, then copied. */
 static enum uf_outcome put_assembled(struct guest *g, struct install *in, struct err *err)
 {
 	const void *bytes = find_assembled(g, in->page);
@@ -135,7 +135,7 @@ int install_verify(struct guest *g, struct err *err)
 	return source_check(g->src, layer, err);
 }
 
-/* Is the layer as it was, and was it when something was last copied from it? */
+/* Is the layer unchanged, and was it unchanged when bytes were last copied from it? */
 static int check_layer(struct guest *g, uint32_t layer, struct err *err)
 {
 	if (g->unverified != layer && install_verify(g, err))
@@ -144,7 +144,7 @@ static int check_layer(struct guest *g, uint32_t layer, struct err *err)
 	return source_check(g->src, layer, err);
 }
 
-/* The same for a page that somebody waits for: one look serves for all within a moment. */
+/* The same for a page that a thread waits for: one check is valid for INSTALL_CHECKED_US. */
 static int check_faulted(struct guest *g, uint32_t layer, struct err *err)
 {
 	uint64_t now = now_us();
@@ -170,9 +170,8 @@ static enum uf_outcome put_layer(struct guest *g, struct install *in, const void
 }
 
 /*
- * Straight from the layer's mapping: the kernel copies. The file is checked
- * before, so that changed bytes are not served, and after, so that a change
- * during the copy does not go unseen.
+ * Copies straight from the layer's mapping: the kernel copies. The file is checked before, so that
+ * changed bytes are not served, and after, so that a change during the copy is noticed.
  */
 static enum uf_outcome put_mapped(struct guest *g, struct install *in, const struct source_run *run,
 				  struct err *err)
@@ -203,9 +202,9 @@ enum uf_outcome install_snapshot(struct guest *g, struct install *in, struct err
 }
 
 /*
- * What was read into our own buffer is checked after that: then it is right for certain.
- * For what the kernel copies out of the map, the check after it is not on its way: it comes
- * with one of the next pages, or when install_verify() is called.
+ * Bytes that were read into our own buffer are checked after the read, so they are certainly right.
+ * For bytes that the kernel copies from the map, the check after the copy does not delay the fault:
+ * it comes with one of the next pages, or with install_verify().
  */
 enum uf_outcome install_faulted(struct guest *g, struct install *in, const struct source_run *run,
 				bool read, struct err *err)

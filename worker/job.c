@@ -10,7 +10,7 @@
 #include "worker/report.h"
 #include "worker/serve.h"
 
-/* However long it takes; false when the supervisor is gone, or says something else. */
+/* Waits without a limit. False: the supervisor is gone, or sent another message. */
 static bool await_assignment(struct job *j)
 {
 	struct pollfd p = {.fd = j->link.chan, .events = POLLIN};
@@ -38,12 +38,12 @@ static bool load_or_fail(struct job *j)
 		return true;
 	job_unlink_socket(j);
 	close_fd(&j->listen_fd);
-	/* A guest that nobody can take over, nor poison, must not hang unseen. */
+	/* A guest that can neither be taken over nor poisoned must not hang unseen. */
 	report_failed(j, &err, j->uffd >= 0 && j->spec.on_failure != FAILURE_HOLD, NULL);
 	return false;
 }
 
-/* From here on a new supervisor is looked for when this one is lost. */
+/* From now on the worker reconnects when it loses its supervisor. */
 static void get_ready(struct job *j)
 {
 	memcpy(j->link.reconnect_path, j->assign.reconnect_path, sizeof(j->link.reconnect_path));

@@ -45,7 +45,7 @@ void job_fini(struct job *j)
 	supervisor_link_fini(&j->link);
 }
 
-/* The holder's is the last descriptor, wherever that is. */
+/* The holder's descriptor is the last one, at whichever index. */
 static int take_last(int fds[CHAN_FDS_MAX])
 {
 	size_t n = CHAN_FDS_MAX;

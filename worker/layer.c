@@ -8,7 +8,7 @@
 
 #include "common/io.h"
 
-/* Of a path in an error text: what tells files apart is at its end. */
+/* Length of a path in an error text: its end is what tells files apart. */
 #define SHOWN_MAX 160
 
 const char *layer_shown(const char *path)
@@ -29,7 +29,7 @@ void layer_close(struct layer *f)
 	f->path = NULL;
 }
 
-/* Most refusals blame the path; the others this process. err->sys tells a missing file. */
+/* Most failures blame the path; EMFILE, ENFILE, ENOMEM and EIO do not. Sets err->sys. */
 int layer_open_failed(const char *path, int sys, struct err *err)
 {
 	if (sys == EMFILE)
@@ -79,7 +79,7 @@ int layer_take(int fd, const char *dir, const char *name, struct layer *ret, str
 	return 0;
 }
 
-/* O_NONBLOCK: a FIFO or a device under that name must not hold us up. */
+/* O_NONBLOCK: a FIFO or a device under that name must not block the worker. */
 int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, struct err *err)
 {
 	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -147,7 +147,7 @@ int layer_map(struct layer *f, uint64_t need, struct err *err)
 	map = mmap(NULL, need, PROT_READ, MAP_SHARED, f->fd, 0);
 	if (map == MAP_FAILED)
 		return err_sys(err, "%s: mapping %" PRIu64 " bytes", layer_shown(f->path), need);
-	/* Guest memory has no business in a core dump of ours. */
+	/* Guest bytes do not belong into a core dump. */
 	madvise(map, need, MADV_DONTDUMP);
 	f->map = map;
 	f->map_bytes = need;

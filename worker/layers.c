@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-/* Missing layers named in one error text. */
+/* Missing layers that an error text names. */
 #define NAMED_MAX 3
 
 bool layers_are_new(const struct source_given *given)
@@ -54,9 +54,9 @@ static int missing_layers(const char *dir, const struct header *h, const struct 
 }
 
 /*
- * Older writers call the data of a first or merged generation just "memfile". So
- * it can only stand for the base build, and only when nothing else is missing:
- * anything wider would serve one layer's bytes as another's.
+ * Older writers call the data of a first or merged generation just "memfile". So that name can only
+ * stand for the base build, and only when no other layer is missing: any wider rule would serve one
+ * layer's bytes as another's.
  */
 static bool may_be_memfile(const struct header *h, size_t nmissing, size_t missing)
 {
@@ -99,7 +99,7 @@ static int by_build(const void *a, const void *b)
 	return memcmp((*x)->build, (*y)->build, sizeof(uuid_t));
 }
 
-/* What the caller has listed, in the order of build ids. */
+/* The layers that the caller has listed, sorted by build id. */
 struct listed {
 	const struct spec_layer **v;
 	size_t n;

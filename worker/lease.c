@@ -1,22 +1,22 @@
 #include "worker/lease.h"
 
-/* What a turn finds, and what the supervisor says. */
+/* Prefetch's need at this turn, and the supervisor's messages. */
 enum lease_event {
 	NEED_NONE,  /* prefetch has nothing to do */
-	NEED_LATER, /* it waits for a time: its own rate, or a removal */
+	NEED_LATER, /* prefetch waits for a time: its own rate, or a removal */
 	NEED_NOW,
 	GRANTED,
 	REVOKED,
-	UNHEARD, /* asked long ago */
+	UNHEARD, /* an ASK of long ago is not answered */
 };
 
-/* The picture of lease.h. What is not in it changes nothing. */
+/* The edges of the diagram in lease.h. Any other event changes nothing. */
 /* clang-format off */
 static const struct {
 	enum lease_state from;
 	enum lease_event on;
 	enum lease_state to;
-	enum chan_type say; /* CHAN_NONE: nothing */
+	enum chan_type say; /* CHAN_NONE: no message */
 } edges[] = {
 	{LEASE_NONE,      NEED_NOW,   LEASE_ASKED,     CHAN_LEASE_ASK},
 	{LEASE_ASKED,     NEED_NONE,  LEASE_NONE,      CHAN_LEASE_BACK},
@@ -61,7 +61,7 @@ void lease_init(struct lease *l, struct supervisor_link *link)
 void lease_anew(struct lease *l)
 {
 	l->state = LEASE_NONE;
-	/* What was taken without a lease has no price. */
+	/* What was taken without a lease has not to be paid for. */
 	l->paid_us = 0;
 }
 

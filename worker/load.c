@@ -37,7 +37,7 @@ static int read_spec(int fd, struct spec *ret, struct err *err)
 	return spec_parse(body, ret, err);
 }
 
-/* What has changed since the restore was created. */
+/* Settings that may have changed since the restore was created. */
 static void apply_changes(struct job *j)
 {
 	const struct chan_assign *a = &j->assign;
@@ -49,7 +49,7 @@ static void apply_changes(struct job *j)
 	j->prefetch_held = a->prefetch_held;
 }
 
-/* The supervisor's own directory, or an admin's path, is bound by the supervisor. */
+/* A socket in the supervisor's directory, or at an admin's path, is bound by the supervisor. */
 static int open_listener(struct job *j, struct err *err)
 {
 	const struct spec *s = &j->spec;
@@ -85,7 +85,7 @@ static int read_request(struct job *j, struct err *err)
 
 /* ---- the snapshot ---- */
 
-/* What the holder of a predecessor gives; but it is the tenant's, and may give anything. */
+/* Files from the predecessor's holder, which is a tenant's process and may send anything. */
 static bool load_given(struct job *j)
 {
 	struct source_given given = {0};
@@ -113,7 +113,7 @@ static int load_source(struct job *j, struct err *err)
 	return -1;
 }
 
-/* Before the guest depends on it. */
+/* Checked before the guest depends on it. */
 static int check_descriptors(const struct job *j, struct err *err)
 {
 	uint64_t need = source_nfds(j->src) + JOB_OTHER_FDS;
@@ -137,14 +137,14 @@ static int load_new(struct job *j, struct err *err)
 	return 0;
 }
 
-/* To go on from the predecessor's page map the snapshot must still be the same, or not needed. */
+/* To continue a predecessor's page map the snapshot must be the same, or not needed any more. */
 static int load_again(struct job *j, struct err *err)
 {
 	if (pagemap_open(j->map_fd, &j->map, err))
 		return -1;
-	/* Before anybody hears that we are there: nobody looks after page states since then. */
+	/* Before READY: since the predecessor's death nobody corrects page states. */
 	j->map.head->exact = PAGEMAP_INEXACT;
-	/* What is absent then, reads zero. */
+	/* Pages that are still absent then read zero. */
 	if (j->map.head->complete) {
 		j->src = source_none(j->map.head->span_bytes);
 		holder_leave(&j->holder);
@@ -168,7 +168,7 @@ static int load_snapshot(struct job *j, struct err *err)
 	return rc;
 }
 
-/* Nothing about it can keep the snapshot from being served. */
+/* No fault of a working set keeps the snapshot from being served. */
 static void load_working_set(struct job *j)
 {
 	j->working_set.key = identity_wset_key(j->src);

@@ -10,20 +10,20 @@
 #include "worker/orders.h"
 #include "worker/report.h"
 
-/* A layer that was copied from for a fault is looked at again within … */
+/* Maximum time between a copy for a fault and the check of its layer. */
 #define PROOF_US 5000
-/* A guest that cannot be left alone yet: look again after … */
+/* Pause between checks whether a guest can be released. */
 #define ALONE_AGAIN_US ((uint64_t)1000 * 1000)
 
-/* Nobody may fault any more who would show that it is over. */
+/* A shortage ends by age if no thread faults any more. */
 static uint64_t shortage_due(const struct loop *l)
 {
 	return l->guest->shortage.since_us ? SHORTAGE_STALE_US : WAIT_NEVER;
 }
 
-/* ---- what was copied without a look at the layer afterwards ---- */
+/* ---- copies whose layer was not checked afterwards ---- */
 
-/* Once; 0: not any more. A timeout of each sleep would cost every fault the setting of a timer. */
+/* Fires once; 0: stops. A timeout of each sleep instead would cost every fault a timer. */
 static void set_timer(int fd, uint64_t us)
 {
 	const struct itimerspec when = {
@@ -68,7 +68,7 @@ static void step(struct loop *l)
 	lease_spend(&l->lease, guest_paid_bytes(l->guest) - before, now_us());
 }
 
-/* After a release, or the guest's end, it is left to whoever runs the loop. */
+/* After a release, or the guest's end, serve.c ends the recording. */
 static void check_recording(struct loop *l)
 {
 	if (!l->job->working_set.touch_log.on)
@@ -91,17 +91,17 @@ static void check_complete(struct loop *l)
 
 static bool wants_release(const struct loop *l)
 {
-	/* Given back to the kernel, its memory would look as if the guest had written all of it. */
+	/* Memory given back to the kernel would look as if the guest had written all of it. */
 	bool tracked = l->guest->tracks == UF_TRACKS;
 	bool wanted = l->stopping || (l->when_complete == COMPLETE_RELEASE && !tracked);
 
-	/* Not while a snapshot wants exact page states. */
+	/* Not while a snapshot needs exact page states. */
 	return wanted && l->completed && !l->paused && !l->failure.on && l->faults.n == 0;
 }
 
 /*
- * To a guest that is alone the kernel gives zeros where nothing is; but a huge page that the
- * pool has not is its end. So it is not left by itself before the rest of them can be had.
+ * To a guest without a worker the kernel gives zeros for missing pages. But if the pool has no huge
+ * page left, such a fault kills the guest. So release waits until the missing pages can be had.
  */
 static bool can_be_alone(struct loop *l)
 {
@@ -125,7 +125,7 @@ static uint64_t alone_due(const struct loop *l)
 
 /* ---- page states that are exact ---- */
 
-/* Not while threads wait, and not all at once. */
+/* Not while threads wait, and one chunk at a time. */
 static bool survey_turn(struct loop *l)
 {
 	if (!l->survey.on || answer_soon(l))
@@ -173,7 +173,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 	unsigned ready;
 	struct err err;
 
-	/* Found again. One that was lost has left by itself. */
+	/* A new channel. A lost one, being closed, has left the epoll set by itself. */
 	if (l->wakes.link_epoch != l->job->link.epoch) {
 		l->wakes.link_epoch = l->job->link.epoch;
 		wait_set(&l->wakes.wait, WAKES_LINK, supervisor_link_fd(&l->job->link), &err);
@@ -198,9 +198,9 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 }
 
 /*
- * When prefetch, were it alone, would take a step. Without room it needs no lease to
- * look for some; and without a supervisor, who would have to open the files, it
- * takes none before one has.
+ * When prefetch would take a step if it had a lease. Without room, looking for room needs no lease.
+ * Without a supervisor, which would have to open the cgroups' files, prefetch takes no step before
+ * it has them.
  */
 static uint64_t due(struct loop *l, uint64_t now, uint64_t *ret_look_us)
 {
@@ -217,8 +217,8 @@ static uint64_t due(struct loop *l, uint64_t now, uint64_t *ret_look_us)
 }
 
 /*
- * When the next step may be taken, and when a lease must be looked after; WAIT_NEVER:
- * not as things are. The clock is not looked at while nothing depends on it.
+ * Time until the next step may be taken, and until the lease needs attention; WAIT_NEVER: not for
+ * now. The clock is not read while nothing depends on it.
  */
 static void step_due(struct loop *l, uint64_t *ret_step_us, uint64_t *ret_lease_us)
 {

@@ -27,7 +27,7 @@ static int set_wakes(struct loop *l, struct err *err)
 		       : 0;
 }
 
-/* Held, paused or failed: so it was when a predecessor died. */
+/* Held, paused or failed, as when the predecessor died. */
 static void as_assigned(struct loop *l)
 {
 	const struct job *j = l->job;
@@ -57,7 +57,7 @@ int loop_init(struct loop *l, struct job *j, struct guest *guest, int vmm, struc
 	prefetch_init(&l->prefetch, l->readahead, spec->prefetch, spec->rate_bytes_per_s, now_us());
 	room_bound(&l->prefetch.room, spec->max_resident_bytes);
 	as_assigned(l);
-	/* What limited a predecessor has to be found again. */
+	/* A limit of the predecessor must be found again. */
 	guest->map.head->prefetch_limit = LIMIT_NONE;
 	if (!spec->zero_pages && guest_is_huge(guest))
 		guest_leave_zeros(guest);

@@ -15,7 +15,7 @@
 #include "worker/job_state.h"
 #include "worker/zygote.h"
 
-/* A snapshot may have as many layers as there are; root may raise its limit for that. */
+/* A snapshot may have thousands of layers; root may raise its limit for that. */
 static void raise_fd_limit(void)
 {
 	struct rlimit l, more;
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 	if (strcmp(argv[0], CHAN_ZYGOTE) == 0) {
 		prctl(PR_SET_NAME, CHAN_ZYGOTE);
 		zygote_run(CHAN_FD);
-		/* As ps shows it: it is none any more. */
+		/* For ps: this process is no zygote any more. */
 		memcpy(argv[0], CHAN_WORKER, sizeof(CHAN_WORKER));
 		prctl(PR_SET_NAME, CHAN_WORKER);
 	}

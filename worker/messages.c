@@ -22,7 +22,7 @@ static void on_fault(struct loop *l, const struct uf_msg *m)
 	failure_begin(l, &err);
 }
 
-/* Write protection is the VMM's business; a write must not hang on us. */
+/* Write protection is the VMM's affair, but a write must not hang because of this worker. */
 static void on_fault_wp(struct loop *l, const struct uf_msg *m)
 {
 	uint64_t start = align_down(m->start, l->guest->page_bytes);
@@ -63,7 +63,7 @@ static void on_remap(struct loop *l, const struct uf_msg *m)
 		failure_begin(l, &err);
 }
 
-/* The child's memory is not ours to serve: its own descriptor is all we got. */
+/* The child's memory is not served: only its descriptor has come. */
 static void on_fork(struct loop *l, const struct uf_msg *m)
 {
 	if (m->fd >= 0)
@@ -89,9 +89,8 @@ static void (*const on_event[])(struct loop *l, const struct uf_msg *m) = {
 };
 
 /*
- * Faults only join a set of ours; they are lost with us and come again when the
- * region is woken. Removals must not be: the inbox is cleared once they are in the
- * page map.
+ * Faults only join the fault set. If the worker dies they are raised again, when the region is
+ * woken. Removals are not: the inbox is cleared only once they are in the page map.
  */
 static void take(struct loop *l, const struct uf_msg *msgs, int n)
 {
@@ -100,7 +99,6 @@ static void take(struct loop *l, const struct uf_msg *msgs, int n)
 	uffd_clear(l->guest->map.inbox);
 }
 
-/* Until the queue was seen empty. */
 void messages_read(struct loop *l)
 {
 	struct uf_msg msgs[UF_READ_MAX];
@@ -124,8 +122,9 @@ void messages_read(struct loop *l)
 }
 
 /*
- * The page that the predecessor was about, when it died, may be there without being noted.
- * Nobody faults on it any more, and without prefetch nothing would ever find that out.
+ * The page that the predecessor was installing when it died may be there, but not in the page map.
+ * No thread faults on that page any more, and without prefetch the page map would never be
+ * corrected.
  */
 static void ask_again(struct loop *l)
 {
@@ -140,7 +139,7 @@ void messages_take_over(struct loop *l)
 {
 	struct uf_msg msgs[UF_READ_MAX];
 
-	/* A guest that was being left alone needs nothing but the end of that. */
+	/* The release of this guest had begun: only finish it. */
 	if (l->guest->map.head->releasing)
 		l->stopping = l->completed = true;
 	take(l, msgs, uffd_left(l->guest->map.inbox, msgs));
@@ -148,7 +147,7 @@ void messages_take_over(struct loop *l)
 	guest_wake_all(l->guest);
 }
 
-/* For guest_release() and guest_poison_absent(): somebody else must get to run, too. */
+/* Sleeps 1 ms at most, so that the thread of a removal gets to run. */
 void messages_drain(void *arg)
 {
 	struct loop *l = arg;

@@ -7,7 +7,7 @@
 #include "worker/messages.h"
 #include "worker/report.h"
 
-/* A message, and what of its descriptors nobody has taken yet. */
+/* A message, and those of its descriptors that no handler has taken. */
 struct heard {
 	struct chan_msg msg;
 	int fds[CHAN_FDS_MAX];
@@ -42,9 +42,9 @@ static void on_stop_at_once(struct job *j, struct heard *h)
 	j->stop = true;
 }
 
-/* ---- whatever it does ---- */
+/* ---- in several phases ---- */
 
-/* From now on a worker's death does not end the restore, nor a lost store. */
+/* From now on the restore survives its worker's death, and the loss of the store. */
 static void on_known(struct job *j, struct heard *h)
 {
 	(void)h;
@@ -64,7 +64,7 @@ static void on_presence(struct job *j, struct heard *h)
 	struct loop *l = j->loop;
 
 	guest_use_pagemap(l->guest, steal_fd(&h->fds[0]));
-	/* A predecessor's pause: what it had found out need not be right any more. */
+	/* A pause taken over from a predecessor, whose survey need not be right any more. */
 	if (l->paused && !l->survey.on)
 		survey_begin(&l->survey, l->guest);
 }
@@ -106,9 +106,9 @@ static void on_resume(struct job *j, struct heard *h)
 }
 
 /*
- * The restore is stopped, the guest lives. Complete: let it go on alone. Else
- * only poisoned pages make it safe to leave: a descriptor closed over missing
- * pages would turn them into zeros. (FAILURE_KILL is the supervisor's.)
+ * The restore is stopped, the guest lives. A complete guest is released. Otherwise the worker may
+ * leave only after it has poisoned the absent pages: closing the uffd over missing pages would turn
+ * them into zeros. (FAILURE_KILL is done by the supervisor.)
  */
 static void on_stop(struct job *j, struct heard *h)
 {
@@ -118,7 +118,7 @@ static void on_stop(struct job *j, struct heard *h)
 	(void)h;
 	fault_point(FAULT_STOPPING);
 	l->stopping = true;
-	/* A pause that crossed it on the way would keep us here. */
+	/* A PAUSE that crossed the STOP would keep the worker here. */
 	survey_end(&l->survey, l->guest);
 	l->paused = false;
 	if (l->completed)
@@ -152,7 +152,7 @@ static void on_lease_revoke(struct job *j, struct heard *h)
 
 #define IN(phase) (1u << JOB_##phase)
 
-/* A type has one row in each phase, or none. A handler takes the descriptors that it keeps. */
+/* A type has at most one row in each phase. A handler takes the descriptors that it keeps. */
 /* clang-format off */
 static const struct row {
 	enum chan_type type;

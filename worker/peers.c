@@ -45,7 +45,7 @@ void peers_fini(struct peers *l)
 	close_fd(&l->fd);
 }
 
-/* Its index; CHAN_PEERS_MAX: none. */
+/* Index of a free slot; CHAN_PEERS_MAX: none. */
 static size_t free_slot(const struct peers *l)
 {
 	size_t i = 0;
@@ -60,7 +60,7 @@ size_t peers_poll(const struct peers *l, struct pollfd *ret)
 	size_t n = 0;
 
 	ret[n++] = (struct pollfd){.fd = l->edges, .events = POLLIN};
-	/* All slots taken: the next ones wait in the backlog. */
+	/* All slots are taken: more connections wait in the backlog. */
 	if (l->accepts && free_slot(l) < CHAN_PEERS_MAX)
 		ret[n++] = (struct pollfd){.fd = l->fd, .events = POLLIN};
 	return n;
@@ -85,7 +85,7 @@ static int watch(struct peers *l, int sock, struct err *err)
 	return 0;
 }
 
-/* By hand: the socket lives on in duplicates, and with it what epoll knows of it. */
+/* Explicitly: the socket lives on in duplicates, and so does its entry in the epoll set. */
 static void unwatch(struct peers *l, const struct peer *p)
 {
 	if (p->hs.sock >= 0)
@@ -101,8 +101,8 @@ static void refuse(struct peers *l, struct peer *p, const char *why)
 }
 
 /*
- * Who is it, and may it? The pidfd is taken before anything it says is believed. That there
- * is none says little: who has connected for a VMM may have ended meanwhile.
+ * Who is the peer, and may it connect? The pidfd is taken before the handshake is trusted. A
+ * missing pidfd proves little: the process that connected for a VMM may have ended meanwhile.
  */
 static int identify(const struct peers *l, struct peer *p, struct err *err)
 {
@@ -118,7 +118,7 @@ static int identify(const struct peers *l, struct peer *p, struct err *err)
 	return 0;
 }
 
-/* One that cannot be seen from here can neither be killed nor found again after a death. */
+/* A process in an unknown PID namespace can neither be killed nor found again by a successor. */
 static bool is_out_of_sight(const struct peer *p, struct err *err)
 {
 	if (p->who.pid)
@@ -159,7 +159,7 @@ static void accept_all(struct peers *l, uint64_t now)
 	}
 }
 
-/* Each edge is told once; all peers are looked at anyway. */
+/* Only empties the epoll set: peers_step() looks at all peers anyway. */
 static void take_edges(struct peers *l)
 {
 	struct epoll_event e[CHAN_PEERS_MAX];
@@ -167,7 +167,7 @@ static void take_edges(struct peers *l)
 	epoll_wait(l->edges, e, CHAN_PEERS_MAX, 0);
 }
 
-/* True when the wait is over, one way or the other. */
+/* True when the wait is over: *ret says how. */
 static bool peer_step(struct peers *l, struct peer *p, uint64_t now, struct regions *ret_regions,
 		      enum peers_step *ret, struct err *err)
 {

@@ -2,18 +2,18 @@
 
 #define BACKOFF_MIN_US 50
 #define BACKOFF_MAX_US 20000
-/* A thread that was just answered is likely to fault again within … */
+/* A thread that was just answered is likely to fault again within this time, … */
 #define LIKELY_US 50
-/* … but one that faults all the time must not keep prefetch from ever taking a step. */
+/* … but constant faults must not keep prefetch from ever taking a step. */
 #define STARVED_US 2000
-/* A guest that computes between its faults must not meet a long step: they grow only after … */
+/* A guest that computes between faults must not meet a long step: steps grow after this time. */
 #define CALM_US 20000
-/* The disk tells by itself when it is done; not for ever, should that be lost. */
+/* Readahead tells when a run is read; a limit in case that is lost. */
 #define COLD_US 1000000
-/* No memory for it: look again after … */
+/* Pause after a lack of memory. */
 #define SHORT_MIN_US 20000
 #define SHORT_MAX_US 1000000
-/* Zero pages are installed as fast as so many times fewer bytes of data. */
+/* Zero pages are installed so many times faster than data. */
 #define ZERO_CHEAPER 8
 
 void prefetch_init(struct prefetch *p, struct readahead *readahead, enum spec_prefetch mode,
@@ -69,7 +69,7 @@ static void earn(struct prefetch *p, uint64_t now)
 	uint64_t us = min_u64(now - p->credited_us, 1000000);
 	uint64_t earned = (uint64_t)((__uint128_t)p->rate_bytes_per_s * us / 1000000);
 
-	/* Leave the clock alone until at least a byte has been earned. */
+	/* Do not advance the clock before a byte has been earned. */
 	if (earned == 0)
 		return;
 	p->credited_us = now;
@@ -90,7 +90,7 @@ static uint64_t rate_wait_us(struct prefetch *p, uint64_t now)
 	       1;
 }
 
-/* ---- the runs that were asked for ---- */
+/* ---- runs that are asked for ahead ---- */
 
 static struct prefetch_run *run_at(struct prefetch *p, unsigned i)
 {
@@ -105,7 +105,7 @@ static bool begin_warming(struct prefetch *p, struct guest *g, const struct pref
 	       readahead_ask(p->readahead, off, len, READAHEAD_AHEAD);
 }
 
-/* False: not now. */
+/* False: not for now. */
 static bool wants_more(const struct prefetch *p, const struct guest *g)
 {
 	return !p->asked && p->n < PREFETCH_AHEAD &&
@@ -114,7 +114,7 @@ static bool wants_more(const struct prefetch *p, const struct guest *g)
 
 static void ask_ahead(struct prefetch *p, struct guest *g)
 {
-	/* Page by page where some are passed over. */
+	/* Page by page where zero pages are passed over. */
 	uint64_t max = g->leaves_zeros ? 1 : max_u64(PREFETCH_STEP_MAX / g->page_bytes, 1);
 
 	for (unsigned passed = 0; wants_more(p, g) && passed < PREFETCH_PASSED_MAX;) {
@@ -134,7 +134,7 @@ static void ask_ahead(struct prefetch *p, struct guest *g)
 	}
 }
 
-/* Everything of the first run before @page is done with. */
+/* The pages of the first run before @page are done. */
 static void advance(struct prefetch *p, uint64_t page)
 {
 	struct prefetch_run *r = run_at(p, 0);
@@ -201,8 +201,8 @@ static void back_off(struct prefetch *p, uint64_t now, uint64_t min, uint64_t ma
 }
 
 /*
- * What one call of the kernel takes of the first run. *ret_cost: in bytes of data; what costs
- * neither the disk nor memory is not paid for.
+ * Installs as much of the first run as one call takes. *ret_cost: in bytes of data, for the length
+ * of the step. Credit is charged only for bytes that cost memory.
  */
 static enum guest_answer install_some(struct prefetch *p, struct guest *g, uint64_t now,
 				      uint64_t *ret_cost, struct err *err)
@@ -239,7 +239,7 @@ static enum guest_answer install_some(struct prefetch *p, struct guest *g, uint6
 	return GUEST_DONE;
 }
 
-/* The next run, as things are? */
+/* May the next run be installed now? */
 static bool may_install(struct prefetch *p, const struct guest *g)
 {
 	return p->n && !run_at(p, 0)->cold && room_allows(&p->room, g->page_bytes) &&
@@ -253,7 +253,7 @@ enum guest_answer prefetch_step(struct prefetch *p, struct guest *g, uint64_t no
 
 	p->stepped_us = now;
 	prefetch_look(p, g, now);
-	/* Short runs together make a step, a long one makes it alone. */
+	/* A step is several short runs together, or one long run. */
 	for (uint64_t spent = 0; a == GUEST_DONE && spent <= p->step_bytes / 2; spent += cost) {
 		ask_ahead(p, g);
 		p->done = p->asked && p->n == 0;

@@ -23,7 +23,7 @@ void prefetch_order_use(struct prefetch_order *o, const struct wset *set, uint64
 	prefetch_order_restart(o, o->all);
 }
 
-/* The region that holds page @from, or the next one in order of offset. */
+/* The region that holds page @from, or the next region in order of offset. */
 static const struct region *region_from(const struct pagemap *map, uint64_t from)
 {
 	uint64_t off = from * map->regions->page_bytes;
@@ -50,7 +50,7 @@ uint64_t prefetch_order_again(const struct pagemap *map, uint64_t page, uint64_t
 	return 0;
 }
 
-/* The longest part of the set from where it stands that the sample leaves whole; false: none. */
+/* Sets [o->page, *ret_end): the next pages of the set that are not in the sample; false: none. */
 static bool next_part(struct prefetch_order *o, uint64_t *ret_end)
 {
 	struct wset_run r;
@@ -86,7 +86,7 @@ static uint64_t next_of_set(struct prefetch_order *o, const struct pagemap *map,
 	return 0;
 }
 
-/* The first sampled page from @page on; NO_PAGE: none. @page only ever grows. */
+/* The first sampled page from @page on; NO_PAGE: none. Successive calls only raise @page. */
 static uint64_t next_sampled(struct prefetch_order *o, uint64_t page)
 {
 	if (!o->set || !o->seed)

@@ -8,7 +8,7 @@
 
 #define STACK_BYTES ((size_t)128 << 10)
 
-/* A queue of fixed size; whoever puts in has made sure that there is room. */
+/* A queue of fixed size; its users make sure that there is room. */
 struct ring {
 	struct readahead_range *v; /* owned */
 	size_t max, first, n;
@@ -20,9 +20,8 @@ struct readahead {
 	pthread_mutex_t lock;     /* of everything below */
 	pthread_cond_t work, gone;
 	struct ring asked[READAHEAD_WHYS], done;
-	size_t open[READAHEAD_WHYS]; /* asked for, and not yet taken */
-	void *buffers
-		[READAHEAD_BUFFERS]; /* owned; of a huge page each, those that nobody uses first */
+	size_t open[READAHEAD_WHYS];      /* asked for and not yet taken */
+	void *buffers[READAHEAD_BUFFERS]; /* owned; one huge page each, the unused ones first */
 	size_t unused, mapped;
 	unsigned threads, idle, ahead;
 	bool ending;
@@ -64,7 +63,7 @@ struct batch {
 	size_t n;
 };
 
-/* Somebody's page first; prefetch must leave threads for the next one, and a share for the other. */
+/* Demand first. Prefetch leaves threads for demand, and half of its ranges for its other thread. */
 static bool next_batch(struct readahead *w, struct batch *b)
 {
 	enum readahead_why why = w->asked[READAHEAD_DEMAND].n ? READAHEAD_DEMAND : READAHEAD_AHEAD;
@@ -87,7 +86,7 @@ static struct timespec in_ms(uint64_t ms)
 	return (struct timespec){(time_t)(by / 1000000), (long)(by % 1000000) * 1000};
 }
 
-/* False: there was nothing to do for a while, or it is over. */
+/* False: there was no work for a while, or the threads shall end. */
 static bool await_batch(struct readahead *w, struct batch *b)
 {
 	const struct timespec by = in_ms(READAHEAD_IDLE_S * 1000);
@@ -104,7 +103,7 @@ static bool await_batch(struct readahead *w, struct batch *b)
 	return !w->ending;
 }
 
-/* NULL: all are in use. */
+/* NULL: all buffers are in use. */
 static void *take_buffer(struct readahead *w)
 {
 	void *buffer = NULL;
@@ -132,7 +131,7 @@ void readahead_give_back(struct readahead *w, void *bytes)
 	pthread_mutex_unlock(&w->lock);
 }
 
-/* They cost memory, and are wanted for a while only. */
+/* Buffers cost memory, and are needed only for a while. */
 static void free_buffers(struct readahead *w)
 {
 	while (w->unused) {
@@ -141,7 +140,7 @@ static void free_buffers(struct readahead *w)
 	}
 }
 
-/* What cannot be read, or has changed, is found out by the owner, who can tell. */
+/* A read error or a changed file is left to the owner thread, which reports it. */
 static bool put_together(struct readahead *w, struct readahead_range *range)
 {
 	void *buffer;
@@ -175,7 +174,7 @@ static void signal_done(struct readahead *w, struct readahead_range range)
 	pthread_mutex_unlock(&w->lock);
 }
 
-/* A page that is wanted alone is read alone; of more than that the disk has all at once. */
+/* A single small page is read alone; several ranges are announced to the disk all at once. */
 static void readahead_batch(struct readahead *w, struct batch *b)
 {
 	bool alone = b->n == 1 && b->v[0].len <= RESIDENCY_READ_MAX;
@@ -231,7 +230,7 @@ static bool start_thread(struct readahead *w)
 	return rc == 0;
 }
 
-/* One for each range that waits, as far as there may be so many. */
+/* One thread for each waiting range, up to the limits. */
 static bool enough_threads(struct readahead *w)
 {
 	size_t ahead = min_u64(w->asked[READAHEAD_AHEAD].n, READAHEAD_AHEAD_THREADS_MAX - w->ahead);

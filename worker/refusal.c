@@ -6,7 +6,7 @@
 #include "worker/orders.h"
 #include "worker/report.h"
 
-/* True: who connected for the VMM has ended. */
+/* True: the process that connected for the VMM has ended. */
 static bool doze(const struct job *j, const struct life *life)
 {
 	int vmm = j->refusal->vmm->pidfd;

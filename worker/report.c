@@ -48,7 +48,7 @@ void report_failed(struct job *j, const struct err *why, bool kill, const struct
 void report_refused(struct job *j, const struct peer *p, const char *why)
 {
 	struct chan_msg msg = {0};
-	/* Strangers may come in any number; the supervisor hears why of the first ones. */
+	/* Any number of strangers may connect; only the first refusals tell why. */
 	bool told = ++j->map.stats->refused_peers <= CHAN_TOLD_MAX;
 
 	msg.refused.peer = p->cookie;
@@ -71,7 +71,7 @@ void report_connected(struct job *j, const struct pagemap *map, int uffd, int vm
 	msg.connected.page_bytes = map->regions->page_bytes;
 	msg.connected.memory_bytes = regions_bytes(map->regions);
 	supervisor_link_send(&j->link, CHAN_CONNECTED, &msg, fds, vmm >= 0 ? 2 : 1);
-	/* Now it is known, and its message must not keep the uffd open beyond its end. */
+	/* CONNECTED is sent, so consume: the queued message would keep the uffd open too long. */
 	if (said && !supervisor_link_away(&j->link))
 		handshake_consume(said);
 }
@@ -113,7 +113,7 @@ static void send_proof(struct job *j)
 	supervisor_link_send(&j->link, CHAN_PROOF, &msg, fds, fds[2] >= 0 ? 3 : 2);
 }
 
-/* Those who came while it was away, and those whom the last one knew. */
+/* Peers that the last supervisor passed on, and peers accepted since. */
 static size_t peers(const struct job *j, int ret_socks[CHAN_PEERS_MAX])
 {
 	size_t n = 0;
@@ -133,7 +133,7 @@ static void send_reattach(struct job *j)
 	msg.reattach.pid = (uint32_t)getpid();
 	msg.reattach.chan_version = CHAN_VERSION;
 	msg.reattach.npeers = (uint32_t)peers(j, socks);
-	/* Of a create that was never finished nothing may be left. */
+	/* Nothing must be left of a create that was not finished. */
 	msg.reattach.proof = j->known;
 	snprintf(msg.reattach.release, sizeof(msg.reattach.release), "%s", PACKAGE_VERSION);
 	supervisor_link_send(&j->link, CHAN_REATTACH, &msg, &fd, fd >= 0);
@@ -153,13 +153,13 @@ static void send_peers(struct job *j)
 	}
 }
 
-/* What kept us from telling the supervisor may have kept us from telling the holder, too. */
+/* If CONNECTED could not be sent to the supervisor, perhaps it could not be sent to the holder. */
 static void watch_again(struct job *j)
 {
 	holder_watch(j->holder, j->loop->vmm);
 }
 
-/* Before the proof says how it is. */
+/* Updates the spec before the proof is made of it. */
 static void note_prefetch(struct job *j)
 {
 	const struct prefetch *p = &j->loop->prefetch;
@@ -205,7 +205,7 @@ static void send_refusal(struct job *j)
 
 #define IN(phase) (1u << JOB_##phase)
 
-/* In this order. */
+/* Sent in this order. */
 /* clang-format off */
 static const struct {
 	unsigned phases;

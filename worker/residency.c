@@ -13,7 +13,7 @@
 
 #define ENOUGH_FIRST 4
 #define ENOUGH_MAX 2048
-#define PIECE_BYTES 16384 /* on a small stack */
+#define PIECE_BYTES 16384 /* kept small: it is on the stack */
 
 static const long without_disk[] = {TMPFS_MAGIC, RAMFS_MAGIC, HUGETLBFS_MAGIC};
 
@@ -59,7 +59,7 @@ static uint32_t now_s(void)
 	return (uint32_t)ts.tv_sec;
 }
 
-/* All pages of the range, as the kernel tells. */
+/* Are all pages of the range in memory, by mincore()? */
 static bool resident(const struct residency *h, uint64_t off, uint64_t len)
 {
 	unsigned char pages[RESIDENCY_CHUNK / PAGE_4K];
@@ -77,14 +77,14 @@ static bool resident(const struct residency *h, uint64_t off, uint64_t len)
 	return true;
 }
 
-/* All at once what copying out of it would otherwise do page by page; nothing is read for it. */
+/* Maps at once what copying would otherwise map page by page; reads nothing from the disk. */
 static void map_in(const struct residency *h, uint64_t off)
 {
 	madvise((void *)(uintptr_t)(h->map + off), min_u64(RESIDENCY_CHUNK, h->bytes - off),
 		MADV_POPULATE_READ);
 }
 
-/* Asking costs as much as some ten reads: seldom, and more and more seldom in vain. */
+/* mincore() costs as much as some ten reads: call it seldom, and ever more seldom in vain. */
 static void count_hit(struct residency *h, uint64_t off)
 {
 	struct residency_chunk *c = &h->chunks[off / RESIDENCY_CHUNK];
@@ -157,7 +157,7 @@ void residency_read(const struct residency *h, uint64_t off, uint64_t len)
 
 void residency_fill(const struct residency *h, uint64_t off, uint64_t len)
 {
-	/* Older kernels (below 5.14) cannot. */
+	/* Kernels before 5.14 have no MADV_POPULATE_READ. */
 	if (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) && errno == EINVAL)
 		residency_read(h, off, len);
 }

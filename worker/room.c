@@ -41,7 +41,7 @@ void room_bound(struct room *r, uint64_t max_resident_bytes)
 	r->left_bytes = 0;
 }
 
-/* What is not worth a step is nothing. */
+/* Less room than one step counts as none. */
 static uint64_t step(uint64_t page_bytes)
 {
 	return max_u64(ROOM_STEP, page_bytes);

@@ -67,7 +67,7 @@ static const int serving[] = {
 };
 /* clang-format on */
 
-/* Loading a snapshot, and taking the second step. */
+/* Loading a snapshot, and calling sandbox_finish(). */
 /* clang-format off */
 static const int loading[] = {
 	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fstatfs, SYS_geteuid, SYS_capset,
@@ -101,7 +101,10 @@ struct calls {
 		list, ARRAY_LEN(list) \
 	}
 
-/* Threads of this process, and no other process. glibc tries clone3() first, whose flags cannot be seen. */
+/*
+ * Allows threads of this process, but no new process. glibc tries clone3() first, whose flags a
+ * filter cannot see.
+ */
 static const struct sock_filter threads[] = {
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
@@ -128,7 +131,7 @@ static void add_calls(struct sock_filter *f, size_t *n, const struct calls *call
 		jump_to_allow(f, n, calls->v[i], allow_at);
 }
 
-/* Everything not listed fails with EPERM, as if the kernel were without it. */
+/* A call that is not listed fails with EPERM, as if the kernel did not allow it. */
 static int filter(bool with_threads, const struct calls *a, const struct calls *b, struct err *err)
 {
 	struct sock_filter f[FILTER_MAX];

@@ -5,7 +5,7 @@
 
 #include "common/header.h"
 
-/* The next run of data at or after @pos; *ret_data == size: none. */
+/* The next run of data at or after @pos; *ret_data == size: no more data. */
 static int next_data(const struct layer *f, uint64_t pos, uint64_t *ret_data, uint64_t *ret_hole,
 		     struct err *err)
 {
@@ -36,8 +36,8 @@ static int add_run(struct scan *s, uint64_t to, uint32_t layer, struct err *err)
 }
 
 /*
- * A hole that begins or ends inside a page is part of that page's data in the base, where
- * both read zero; in a diff the same page would be half the parent's.
+ * In the base, a hole that begins or ends inside a page joins that page's data: both read zero. In
+ * a diff such a page would be half the parent's.
  */
 int scan_file(struct scan *s, struct err *err)
 {

@@ -11,7 +11,7 @@ struct serving {
 	struct loop loop;
 };
 
-/* @uffd is taken over, also on failure. */
+/* Takes @uffd over, also on failure. */
 static int begin(struct job *j, struct serving *s, int uffd, int vmm, struct err *err)
 {
 	if (guest_init(&s->guest, uffd, &j->map, j->src, err))
@@ -22,7 +22,7 @@ static int begin(struct job *j, struct serving *s, int uffd, int vmm, struct err
 	return -1;
 }
 
-/* The guest needs nobody any more, so there is time. */
+/* The guest needs no worker any more, so there is time. */
 static void finish_recording(struct job *j, struct serving *s)
 {
 	if (s->loop.failure.on)
@@ -33,19 +33,19 @@ static void finish_recording(struct job *j, struct serving *s)
 
 static void end(struct job *j, struct serving *s, enum loop_end how)
 {
-	/* A dead VMM's threads wait for the last descriptor to close. */
+	/* Threads of a dead VMM wait for the last descriptor of the uffd to close. */
 	close_fd(&s->guest.uffd);
 	report_plain(j, how == LOOP_RELEASED ? CHAN_RELEASED : CHAN_GONE);
 	finish_recording(j, s);
 	j->link.reconnect_path[0] = '\0';
 	j->loop = NULL;
-	/* The uffd first: a dead guest waits for that, while a read may take its time. */
+	/* The guest first: it waits for its uffd, while a read of the disk may take its time. */
 	guest_fini(&s->guest);
 	if (!loop_fini(&s->loop))
 		_exit(0);
 }
 
-/* Serves to the end. @uffd is taken over. @said: what a new VMM said; NULL: to take over. */
+/* Serves to the end. Takes @uffd over. @said: a new VMM's handshake; NULL: take a guest over. */
 static int serve(struct job *j, int uffd, int vmm, struct handshake *said, struct err *err)
 {
 	struct serving *s = xcalloc(1, sizeof(*s));
@@ -91,7 +91,7 @@ static int check_vmm(struct job *j, struct peer *vmm, struct regions *regions, s
 	return 0;
 }
 
-/* Later VMMs send more descriptors than the uffd: they are of no use here. */
+/* Later VMMs send more descriptors than the uffd: they are not needed. */
 static void drop_extra_fds(struct peer *vmm)
 {
 	for (size_t i = 1; i < vmm->hs.nfds; i++)
@@ -105,7 +105,7 @@ int serve_vmm(struct job *j, struct peer *vmm, struct regions *regions, struct e
 		return -1;
 	drop_extra_fds(vmm);
 	fault_point(FAULT_BEFORE_RECORD);
-	/* Before anybody hears of it: there may be nobody to tell, and then we may die. */
+	/* Before CONNECTED: there may be no supervisor, and the worker may die. */
 	pagemap_connect(&j->map, regions, (uint32_t)vmm->who.pid, vmm->who.uid, vmm->who.gid);
 	fault_point(FAULT_RECORDED);
 	report_connected(j, &j->map, vmm->hs.fds[0], vmm->pidfd, &vmm->hs);
@@ -114,7 +114,7 @@ int serve_vmm(struct job *j, struct peer *vmm, struct regions *regions, struct e
 	return serve(j, steal_fd(&vmm->hs.fds[0]), vmm->pidfd, &vmm->hs, err);
 }
 
-/* ---- a predecessor's ---- */
+/* ---- a predecessor's guest ---- */
 
 int serve_on(struct job *j, struct err *err)
 {

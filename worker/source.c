@@ -13,13 +13,13 @@
 #include "worker/scan.h"
 
 struct source {
-	struct layer header; /* fd -1: a kind without one */
+	struct layer header; /* fd -1: snapshot without a header */
 	struct layer *files; /* owned; index = layer */
 	size_t nfiles;
-	const struct source_given *given; /* while loading */
+	const struct source_given *given; /* borrowed, while loading */
 	struct extents extents;
 	uint64_t size_bytes;
-	uuid_t build;  /* the header's */
+	uuid_t build;  /* of the header */
 	size_t cursor; /* of source_at() */
 };
 
@@ -130,11 +130,11 @@ static int load_flat(const struct spec *spec, size_t i, size_t *budget, struct s
 	    check_flat_size(&src->files[0], f, err) < 0 || scan_file(&scan, err) < 0 ||
 	    (i > 0 && layers_are_new(src->given) && scan_judge(&scan, spec->dense_diffs, err) < 0))
 		return -1;
-	/* Had it changed under the scan, the extents would be of two files. */
+	/* A file that changed during the scan would give extents of two files. */
 	return layer_map(f, scan.end, err) < 0 ? -1 : layer_check(f, err);
 }
 
-/* Neighbours first, so that thousands of diffs cost n log n and not n squared. */
+/* Stacks neighbours first, so that thousands of diffs cost n log n, not n squared. */
 static int stack(struct extents *v, size_t n, struct err *err)
 {
 	for (size_t step = 1; step < n; step *= 2)
@@ -229,7 +229,7 @@ void source_free(struct source *src)
 	free(src);
 }
 
-/* The header is 0, if there is one. */
+/* The header is number 0, if there is one. */
 static const struct layer *file_at(const struct source *src, size_t i)
 {
 	if (src->header.fd < 0)

@@ -24,7 +24,7 @@ void supervisor_link_fini(struct supervisor_link *l)
 	l->reconnect_path[0] = '\0';
 }
 
-/* A thousand workers must not come back in the same moment. */
+/* A thousand workers must not reconnect at the same moment. */
 static uint64_t jittered(uint64_t pause)
 {
 	uint64_t noise = (now_us() ^ ((uint64_t)getpid() << 20)) * 0x9e3779b97f4a7c15ull;
@@ -37,7 +37,7 @@ static void lose(struct supervisor_link *l)
 	uint64_t now = now_us();
 
 	close_fd(&l->chan);
-	/* One that turns us away must not be asked without end. */
+	/* A supervisor that closes the channel at once must be tried more and more seldom. */
 	if (l->heard || now > l->since_us + PAUSE_MAX_US)
 		l->pause_us = PAUSE_MIN_US;
 	else
@@ -45,7 +45,7 @@ static void lose(struct supervisor_link *l)
 	l->try_us = now + jittered(l->pause_us);
 }
 
-/* It may have handed something over that nobody else has. */
+/* The dead supervisor may have passed a descriptor that no other process has. */
 static bool has_unread(int chan)
 {
 	char byte;
@@ -93,7 +93,7 @@ enum chan_step supervisor_link_recv(struct supervisor_link *l, struct chan_msg *
 	l->heard = l->heard || step == CHAN_GOT;
 	if (step == CHAN_GOT || step == CHAN_AGAIN)
 		return step;
-	/* Without its descriptors it says nothing; that is no reason to leave. */
+	/* Without its descriptors the message is useless, but the channel is still good. */
 	if (step == CHAN_LOST) {
 		msg->type = CHAN_NONE;
 		return CHAN_GOT;
@@ -109,7 +109,7 @@ uint64_t supervisor_link_wait_us(const struct supervisor_link *l, uint64_t now)
 	return l->try_us > now ? l->try_us - now : 0;
 }
 
-/* Only to whom we came from: root, or the user that runs us all. */
+/* Reconnects only to root, or to the user that runs all of uffdd. */
 static bool is_supervisor(const struct supervisor_link *l, int fd)
 {
 	struct ucred cred;
@@ -125,7 +125,7 @@ static int dial(const struct supervisor_link *l)
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	memcpy(addr.sun_path, l->reconnect_path, strlen(l->reconnect_path) + 1);
-	/* A full backlog is EAGAIN: the next time, then. */
+	/* A full backlog is EAGAIN: try again later. */
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) || !is_supervisor(l, fd))
 		return -1;
 	return steal_fd(&fd);

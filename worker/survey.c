@@ -3,15 +3,15 @@
 #include <string.h>
 
 #define WORD_BITS 64
-#define RUNS_MAX 256 /* asked of the kernel at once */
+#define RUNS_MAX 256 /* per call of the kernel */
 
 struct chunk {
 	struct guest *g;
 	uint64_t page, pages;
 	uint64_t addr;
-	uint64_t there[SURVEY_PAGES / WORD_BITS];   /* a bit for each page */
-	uint64_t swapped[SURVEY_PAGES / WORD_BITS]; /* there or not: to be found out */
-	bool is_private; /* of the mapping that is being looked at: known to be */
+	uint64_t there[SURVEY_PAGES / WORD_BITS];   /* one bit per page */
+	uint64_t swapped[SURVEY_PAGES / WORD_BITS]; /* perhaps there: to be found out */
+	bool is_private; /* the mapping being looked at is known to be private */
 	bool again;
 };
 
@@ -31,7 +31,7 @@ static uint64_t address(const struct chunk *c, uint64_t i)
 	return c->addr + i * c->g->page_bytes;
 }
 
-/* What the kernel says of the whole chunk. -1: it does not. */
+/* Asks the kernel about the whole chunk. -1: the pagemap cannot be read. */
 static int look(struct chunk *c)
 {
 	uint64_t at = c->addr, end = address(c, c->pages);
@@ -60,7 +60,7 @@ static void set(struct chunk *c, uint64_t i, enum page_state state)
 	map->stats->states_corrected++;
 }
 
-/* Not in the VMM's page tables: a shared mapping may still have it in memory. */
+/* The page is not in the VMM's page tables, but a shared mapping may have it in memory. */
 static bool in_shared_memory(struct chunk *c, uint64_t i)
 {
 	if (c->is_private)
@@ -80,7 +80,7 @@ static bool in_shared_memory(struct chunk *c, uint64_t i)
 	}
 }
 
-/* Swapped out, or nothing but a mark: an install tells, and does no harm. */
+/* Swapped out, or only a marker: an install tells, and does no harm. */
 static void find_out(struct chunk *c, uint64_t i)
 {
 	struct err err;
@@ -101,20 +101,20 @@ static void correct_page(struct chunk *c, uint64_t i)
 		set(c, i, PAGE_REMOVED);
 }
 
-/* Other memory lies there by now. */
+/* The VMM has mapped other memory there. */
 static void correct_left(struct chunk *c, uint64_t i)
 {
 	set(c, i, bit(c->there, i) || bit(c->swapped, i) ? PAGE_ZEROED : PAGE_REMOVED);
 }
 
-/* [first, first + n): halved until a part lies in one mapping that is registered, or is one page. */
+/* Halves [first, first + n) until a part lies in one registered mapping, or is a single page. */
 static void correct(struct chunk *c, uint64_t first, uint64_t n)
 {
 	uint64_t done;
 
 	if (c->again)
 		return;
-	/* Nothing is copied from nowhere; that it may be is looked at before. */
+	/* A NULL source copies nothing, but the kernel checks the mapping before the source. */
 	switch (uffd_copy(c->g->uffd, address(c, first), NULL, n * c->g->page_bytes, &done)) {
 	case UF_AGAIN:
 		c->again = true;
@@ -136,7 +136,7 @@ static void correct(struct chunk *c, uint64_t first, uint64_t n)
 	}
 }
 
-/* The part of the next region that comes next; false: none does. */
+/* The next chunk, within one region; false: all regions are done. */
 static bool next_chunk(const struct survey *s, struct guest *g, struct chunk *c)
 {
 	const struct regions *regions = g->map.regions;
@@ -157,7 +157,7 @@ static bool next_chunk(const struct survey *s, struct guest *g, struct chunk *c)
 	return true;
 }
 
-/* Where nothing was installed yet there is nothing to know the right process by. */
+/* Before the first install no page can prove the right process. */
 static bool untouched(const struct guest *g)
 {
 	const uint64_t *pages = g->map.stats->pages;

@@ -57,7 +57,7 @@ uint64_t touch_log_wait_us(const struct touch_log *r, uint64_t now)
 	return r->n == RECORD_PAGES_MAX || gone >= r->window_us ? 0 : r->window_us - gone;
 }
 
-/* Stable, by one digit of the page. */
+/* Stable radix sort, by one digit of the page number. */
 static void sort_by(const struct wset_touch *from, size_t n, unsigned shift, struct wset_touch *to)
 {
 	size_t at[DIGITS] = {0}, sum = 0;
@@ -74,7 +74,7 @@ static void sort_by(const struct wset_touch *from, size_t n, unsigned shift, str
 		to[at[from[i].page >> shift & (DIGITS - 1)]++] = from[i];
 }
 
-/* By page, the earliest touch of each. */
+/* Sorts by page and keeps the earliest touch of each page. */
 static int sort(struct touch_log *r, struct err *err)
 {
 	struct wset_touch *from = r->v, *to = reserve(err);
@@ -104,7 +104,7 @@ struct judge {
 	uint64_t gone; /* microseconds of recording */
 };
 
-/* Long enough that a guest which needs the page would have touched it? */
+/* Has enough time passed that a guest which needs the page would have touched it? */
 static bool is_due(const struct judge *j, unsigned group, uint64_t after_us)
 {
 	uint64_t end = wset_group_end_us(group);
@@ -117,10 +117,13 @@ static bool is_unneeded(void *arg, uint64_t page, unsigned score, unsigned group
 	const struct judge *j = arg;
 	enum page_state state = page < j->map->npages ? pagemap_get(j->map, page) : PAGE_ABSENT;
 
-	/* It has to prove itself in the very next recording: else they would pile up. */
+	/*
+	 * A candidate must be touched in the very next recording: otherwise candidates would pile
+	 * up.
+	 */
 	if (score < WSET_MEMBER || state == PAGE_ABSENT)
 		return is_due(j, group, j->gone);
-	/* Nobody but the guest could have installed it before the sample was taken up. */
+	/* Before prefetch reached the sample, only the guest could cause such a page's install. */
 	return state == PAGE_PRESENT && wset_sampled(page, j->r->seed) &&
 	       is_due(j, group, j->r->sample_us);
 }

@@ -22,7 +22,7 @@ int wait_set(struct wait *w, unsigned which, int fd, struct err *err)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.u32 = which};
 
-	/* One that was closed has left by itself. */
+	/* A closed descriptor has left the epoll set by itself; then this fails. */
 	if (w->fds[which] >= 0)
 		epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->fds[which], NULL);
 	w->fds[which] = -1;
@@ -34,7 +34,7 @@ int wait_set(struct wait *w, unsigned which, int fd, struct err *err)
 	return 0;
 }
 
-/* epoll counts in milliseconds; what is shorter is slept on the epoll descriptor itself. */
+/* epoll counts in milliseconds; shorter waits are a ppoll() of the epoll descriptor. */
 static int timeout_ms(const struct wait *w, uint64_t us)
 {
 	struct pollfd p = {.fd = w->epoll, .events = POLLIN};

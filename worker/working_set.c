@@ -49,8 +49,8 @@ static int decode(const struct layer *f, struct wset *ret, struct err *err)
 }
 
 /*
- * Flat files have another identity on another host, so for a set that was exported
- * there the span must do: a wrong order is all that a wrong set can bring.
+ * Flat files have another identity on another host. For a set that was exported there, an equal
+ * span must do: a wrong set can only cause a wrong order.
  */
 static int check_snapshot(const struct working_set *h, const struct wset *s, bool stored,
 			  struct err *err)
@@ -66,7 +66,7 @@ static int check_snapshot(const struct working_set *h, const struct wset *s, boo
 	return 0;
 }
 
-/* Takes the layer over. */
+/* Takes the layer over, also on failure. */
 static int load(const struct working_set *h, struct layer *f, bool stored, struct wset *ret,
 		struct err *err)
 {
@@ -111,7 +111,7 @@ static int take_stored(struct working_set *h, int fd, struct err *err)
 	return 0;
 }
 
-/* @from becomes a part of the set, for the guest's page size. */
+/* Merges @from into the set, converted to the guest's page size. */
 static void join(struct working_set *h, const struct wset *from)
 {
 	struct wset same = {0}, both;
@@ -134,7 +134,7 @@ ignored:
 	note_ignored(h, &err);
 }
 
-/* All that has been given. What was recorded with pages of another size is second best. */
+/* Merges all given sets. A set recorded with pages of another size is only second choice. */
 static void put_together(struct working_set *h)
 {
 	bool large = h->set.page_bytes == PAGE_2M;
@@ -161,7 +161,7 @@ void working_set_receive(struct working_set *h, int fds[CHAN_FDS_MAX])
 			note_ignored(h, &err);
 	if (!h->prefetch)
 		return;
-	/* Prefetch went without it so far: what it left out is no sample. */
+	/* Prefetch has run without this set, so the pages that it left out are no sample. */
 	h->touch_log.seed = 0;
 	put_together(h);
 	prefetch_use(h->prefetch, &h->set, 0);
@@ -169,7 +169,7 @@ void working_set_receive(struct working_set *h, int fds[CHAN_FDS_MAX])
 
 /* ---- recording ---- */
 
-/* Without a set: nothing came of it. */
+/* Without a set if the recording gave none. */
 static void send_made(struct working_set *h)
 {
 	struct chan_msg msg = {0};
@@ -184,7 +184,7 @@ static uint64_t random_seed(uint64_t now)
 {
 	uint64_t seed = 0;
 
-	/* Without one, what is left to the guest is easier to foresee, no more. */
+	/* Fallback: the sample is only easier to foresee. */
 	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
 		seed = now ^ (uint64_t)getpid() << 32;
 	return seed | 1;

@@ -7,7 +7,7 @@
 
 #include "common/chan.h"
 
-/* Waits for the supervisor, and ends with it. */
+/* Waits for the supervisor's request; exits when the supervisor is gone. */
 static void await_request(int chan, int *ret_worker)
 {
 	struct pollfd p = {.fd = chan, .events = POLLIN};
@@ -33,7 +33,10 @@ static void await_request(int chan, int *ret_worker)
 	}
 }
 
-/* The supervisor's child, not ours, and the pidfd with it, so that no pid can be taken for another. */
+/*
+ * The worker is the supervisor's child (CLONE_PARENT). The pidfd comes with the fork, so the pid
+ * cannot belong to another process.
+ */
 static pid_t fork_worker(int *ret_pidfd)
 {
 	return (pid_t)syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | SIGCHLD, NULL, ret_pidfd,
