@@ -7,7 +7,7 @@
 
 /* memory.stat has some 60 lines, twice as many in version 1. */
 #define TEXT_MAX 16384
-/* Version 1 says "none" with the largest number that is a multiple of a page. */
+/* Version 1 says "no limit" with the largest number that is a multiple of a page. */
 #define UNLIMITED ((uint64_t)1 << 62)
 #define POOL_DIR "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
@@ -15,14 +15,14 @@ enum role {
 	ROLE_NONE,
 	ROLE_LIMIT,
 	ROLE_USE,
-	ROLE_FREE, /* what the limit leaves, where the use is not told */
-	ROLE_STAT, /* says what of the use could be reclaimed */
+	ROLE_FREE, /* what the limit leaves, where the kernel does not tell the use */
+	ROLE_STAT, /* says how much of the use could be reclaimed */
 };
 
 /*
- * At most so much of a limit stays as margin. Half of a small memory limit, because its VMM and
- * its neighbours live on it as well, and will demand. Huge pages are nothing but guest
- * memory, and limits upon them are cut to measure: a sixteenth.
+ * The margin is at most this part of a limit. Half of a small memory limit, because its VMM and its
+ * neighbours live on it as well, and will demand. A sixteenth of huge pages: they are only guest
+ * memory, and their limits are cut to measure.
  */
 #define MEMORY_PARTS 2
 #define HUGE_PARTS 16
@@ -30,8 +30,8 @@ enum role {
 /* clang-format off */
 static const struct kind {
 	const char *controller; /* as version 1 names it; NULL: version 2 */
-	uint64_t page_bytes;    /* of the guests that it limits */
-	uint64_t unit;          /* bytes */
+	uint64_t page_bytes;    /* page size of the guests that this kind limits */
+	uint64_t unit;          /* bytes per unit of the files */
 	uint64_t margin_parts;
 	struct {
 		const char *name;
@@ -41,7 +41,7 @@ static const struct kind {
 	[CGROUP_MEMORY_V1] = {"memory", PAGE_4K, 1, MEMORY_PARTS, {
 		{"memory.limit_in_bytes", ROLE_LIMIT}, {"memory.usage_in_bytes", ROLE_USE},
 		{"memory.stat", ROLE_STAT}}},
-	/* Above memory.high nobody is killed, but everybody is held up. */
+	/* Above memory.high no process is killed, but all are slowed down. */
 	[CGROUP_MEMORY_V2] = {NULL, PAGE_4K, 1, MEMORY_PARTS, {
 		{"memory.max", ROLE_LIMIT}, {"memory.high", ROLE_LIMIT},
 		{"memory.current", ROLE_USE}, {"memory.stat", ROLE_STAT}}},
@@ -50,7 +50,10 @@ static const struct kind {
 		{"hugetlb.2MB.usage_in_bytes", ROLE_USE}}},
 	[CGROUP_HUGETLB_V2] = {NULL, PAGE_2M, 1, HUGE_PARTS, {
 		{"hugetlb.2MB.max", ROLE_LIMIT}, {"hugetlb.2MB.current", ROLE_USE}}},
-	/* Reserved ones are somebody's. Surplus ones are not counted on: they may not be had. */
+	/*
+	 * Reserved huge pages belong to others. Surplus ones are not counted: the kernel may refuse
+	 * them.
+	 */
 	[CGROUP_POOL] = {NULL, PAGE_2M, PAGE_2M, HUGE_PARTS, {
 		{"nr_hugepages", ROLE_LIMIT}, {"free_hugepages", ROLE_FREE},
 		{"resv_hugepages", ROLE_USE}}},
@@ -70,7 +73,7 @@ static ssize_t read_text(int fd, char *text, size_t size)
 	return n;
 }
 
-/* "max" is no limit. False: there is no such cgroup any more. */
+/* "max" means no limit. False: the cgroup no longer exists. */
 static bool read_number(int fd, uint64_t unit, uint64_t *ret)
 {
 	char text[64];
@@ -86,7 +89,7 @@ static bool read_number(int fd, uint64_t unit, uint64_t *ret)
 	return true;
 }
 
-/* The number behind that name at the beginning of a line; 0 without. */
+/* The number behind @name at the beginning of a line; 0 if no line has @name. */
 static uint64_t stat_value(const char *text, const char *name)
 {
 	size_t len = strlen(name);
@@ -103,9 +106,9 @@ static uint64_t without(uint64_t a, uint64_t b)
 }
 
 /*
- * Clean file pages that nobody has read twice: to let go of them costs nobody anything. No
- * more than that: what is dirty needs a disk first, active file pages would be read again
- * at once, and everything else (tmpfs, too) needs swap.
+ * Clean file pages that were not read twice: reclaiming them costs nothing. Nothing else counts:
+ * dirty pages need a disk first, active file pages would be read again at once, and all other
+ * memory (tmpfs, too) needs swap.
  */
 static uint64_t reclaimable(enum cgroup_kind kind, int fd)
 {
@@ -125,7 +128,7 @@ struct level {
 	int stat; /* -1: nothing of the use can be reclaimed */
 };
 
-/* False: nothing limits there. */
+/* False: this level has no limit. */
 static bool read_level(const struct kind *k, const int *fds, struct level *ret)
 {
 	uint64_t n;
@@ -138,7 +141,7 @@ static bool read_level(const struct kind *k, const int *fds, struct level *ret)
 			ret->stat = fds[i];
 			continue;
 		}
-		/* The limits stand first: most levels have none. */
+		/* The limits come first in the table: most levels have none. */
 		if (role != ROLE_LIMIT && ret->limit >= UNLIMITED)
 			return false;
 		if (!read_number(fds[i], k->unit, &n))
@@ -160,7 +163,7 @@ static uint64_t level_room(enum cgroup_kind kind, const int *fds, uint64_t margi
 		return UINT64_MAX;
 	margin = min_u64(margin, l.limit / kinds[kind].margin_parts);
 	room = without(l.limit, l.use + margin);
-	/* Version 2 adds it up over all processors first, so it is not asked for without need. */
+	/* Version 2 first sums memory.stat over all processors, so it is read only when needed. */
 	if (room >= enough || l.stat < 0)
 		return room;
 	return without(l.limit + reclaimable(kind, l.stat), l.use + margin);
@@ -200,7 +203,7 @@ void cgroup_close(enum cgroup_kind kind, struct cgroup_files *f)
 	f->levels = 0;
 }
 
-/* Is @word one of the words that commas separate? */
+/* Is @word one of the comma-separated words of @list? */
 static bool has_word(const char *list, const char *word)
 {
 	size_t len = strlen(word);
@@ -213,14 +216,14 @@ static bool has_word(const char *list, const char *word)
 
 /* The cgroup of a process in one hierarchy. */
 struct place {
-	const char *root, *controller; /* as asked for */
+	const char *root, *controller; /* as the caller asked */
 	char path[PATH_MAX];           /* in the hierarchy */
 	char dir[3 * PATH_MAX];        /* in the file system */
-	size_t top;                    /* where the mount point ends in it */
-	bool accounted;                /* huge pages are charged to its memory controller, too */
+	size_t top;                    /* length of the mount point in dir */
+	bool accounted;                /* the memory controller is charged for huge pages, too */
 };
 
-/* "ID:CONTROLLERS:PATH" of /proc/PID/cgroup: is it the hierarchy? */
+/* Takes a line "ID:CONTROLLERS:PATH" of /proc/PID/cgroup if it is of the hierarchy. */
 static bool take_path(char *line, struct place *p)
 {
 	char *controllers = strchr(line, ':');
@@ -232,11 +235,11 @@ static bool take_path(char *line, struct place *p)
 	if (p->controller ? !has_word(controllers, p->controller) : strcmp(line, "0") != 0)
 		return false;
 	snprintf(p->path, sizeof(p->path), "%s", path);
-	/* Outside of what we can see. */
+	/* A path outside of our cgroup namespace is not visible. */
 	return !strstr(p->path, "/..");
 }
 
-/* Blanks and the like stand in mountinfo as \040. */
+/* mountinfo has blanks and the like as \040. */
 static void unescape(char *text)
 {
 	char *to = text;
@@ -251,7 +254,7 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-/* "ID PARENT DEV TOP MOUNT … - TYPE SOURCE OPTIONS" of mountinfo: is the path below it? */
+/* Takes a line "ID PARENT DEV TOP MOUNT … - TYPE SOURCE OPTIONS" if it has the path. */
 static bool take_mount(char *line, struct place *p)
 {
 	char top[PATH_MAX], mount[PATH_MAX], type[32], options[PATH_MAX];
@@ -276,13 +279,13 @@ static bool take_mount(char *line, struct place *p)
 	return true;
 }
 
-/* May more of them be there than we could open? */
+/* May the file exist although it could not be opened? */
 static bool is_short(void)
 {
 	return errno == EMFILE || errno == ENFILE || errno == ENOMEM;
 }
 
-/* Lines of a file until one is taken. 1: one was, 0: none, -1: see cgroup_open() */
+/* Passes lines of a file to @take until it takes one. 1: taken, 0: none, -1: see cgroup_open() */
 static int find_line(const char *path, bool (*take)(char *line, struct place *p), struct place *p,
 		     struct err *err)
 {
@@ -313,7 +316,7 @@ static int find_place(struct place *p, pid_t pid, struct err *err)
 	return find_line(path, take_mount, p, err);
 }
 
-/* All files of the level, or none: then it limits nothing. */
+/* Opens all files of the level, or none: a level without its files limits nothing. */
 static int open_level(enum cgroup_kind kind, const char *dir, struct cgroup_files *ret,
 		      struct err *err)
 {
@@ -337,7 +340,7 @@ static int open_level(enum cgroup_kind kind, const char *dir, struct cgroup_file
 	return 0;
 }
 
-/* From the process's own cgroup up to where its hierarchy is mounted. */
+/* From the process's own cgroup up to the mount point of its hierarchy. */
 static int open_levels(enum cgroup_kind kind, struct place *p, struct cgroup_files *ret,
 		       struct err *err)
 {
@@ -360,7 +363,7 @@ static int open_kind(enum cgroup_kind kind, struct place *p, uint64_t page_bytes
 	bool ours = page_bytes == kinds[kind].page_bytes;
 	int found;
 
-	/* Whether it is for huge pages as well, only its mount tells. */
+	/* Only the mount options tell whether memory of version 2 includes huge pages. */
 	if (!ours && kind != CGROUP_MEMORY_V2)
 		return 0;
 	if (kind == CGROUP_POOL) {

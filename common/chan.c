@@ -10,7 +10,7 @@
 
 #define HEAD_BYTES offsetof(struct chan_msg, hello)
 
-/* Both ends are built together, but an upgraded supervisor meets old workers. */
+/* Worker and supervisor are built together, but an upgraded supervisor meets old workers. */
 static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
 static_assert(sizeof(struct chan_assign) == 528, "wire");
@@ -107,7 +107,7 @@ static int send_failed(enum chan_type type, struct err *err)
 			       chan_type_name(type));
 	case EAGAIN:
 	case ENOBUFS:
-	case ETOOMANYREFS: /* this user has too many descriptors on their way */
+	case ETOOMANYREFS: /* this user has too many descriptors in flight */
 		return err_set(err, ERR_UNREADY, "cannot send %s: the channel is full",
 			       chan_type_name(type));
 	default:
@@ -125,15 +125,15 @@ int chan_send(int sock, enum chan_type type, struct chan_msg *msg, const int *fd
 	msg->type = type;
 	msg->version = CHAN_VERSION;
 	iov.iov_len = HEAD_BYTES + types[type].body_bytes;
-	/* The guest's thread sends too: never wait for a supervisor that does not read. */
+	/* The guest's thread sends too: it must never wait for a supervisor that does not read. */
 	if (io_send(sock, &hdr, fds, nfds, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		return send_failed(type, err);
 	return 0;
 }
 
 /*
- * TAKEN_MORE: more descriptors than a message may bring. TAKEN_SHORT: the kernel found no
- * room in our table for all of them.
+ * TAKEN_MORE: the message brought more than CHAN_FDS_MAX descriptors. TAKEN_SHORT: this process's
+ * descriptor table had no room for all of them.
  */
 enum taken { TAKEN_ALL, TAKEN_MORE, TAKEN_SHORT };
 
@@ -145,7 +145,7 @@ static enum taken take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
 	return all ? TAKEN_ALL : n < CHAN_FDS_MAX ? TAKEN_SHORT : TAKEN_MORE;
 }
 
-/* Same release: exactly. An older side's may be shorter, a newer one's longer. */
+/* The same version has exactly our length. An older one may be shorter, a newer one longer. */
 static bool fits_version(const struct chan_msg *msg, size_t len, bool truncated)
 {
 	size_t want = HEAD_BYTES + types[msg->type].body_bytes;
@@ -157,7 +157,7 @@ static bool fits_version(const struct chan_msg *msg, size_t len, bool truncated)
 	return !truncated && len == want;
 }
 
-/* A newer side's tail lies where other members are: what we know of ends here. */
+/* A newer sender's tail overlaps members of other bodies: zero all behind the known body. */
 static void cut_tail(struct chan_msg *msg)
 {
 	size_t known = HEAD_BYTES + types[msg->type].body_bytes;
@@ -165,7 +165,7 @@ static void cut_tail(struct chan_msg *msg)
 	memset((char *)msg + known, 0, sizeof(*msg) - known);
 }
 
-/* Something that a newer release also says, and that we can do without. */
+/* A type that a newer version has added, and that this one can do without. */
 static bool is_of_the_future(const struct chan_msg *msg)
 {
 	return msg->version > CHAN_VERSION && msg->type >= CHAN_TYPE_COUNT;
@@ -196,7 +196,7 @@ void chan_close_fds(int fds[CHAN_FDS_MAX])
 		close_fd(&fds[i]);
 }
 
-/* Nothing of it is passed on. */
+/* Passes on neither body nor descriptors. */
 static void ignore(struct chan_msg *msg, int fds[CHAN_FDS_MAX])
 {
 	const uint32_t version = msg->version;
@@ -213,7 +213,7 @@ static void end_texts(struct chan_msg *msg)
 			((char *)msg)[texts[i].offset + texts[i].size - 1] = '\0';
 }
 
-/* What has come: @n bytes, and @fds. */
+/* Checks a message of @n bytes that came with @fds. */
 static enum chan_step judge(struct chan_msg *msg, size_t n, bool truncated, enum taken taken,
 			    int fds[CHAN_FDS_MAX], struct err *err)
 {
@@ -251,7 +251,7 @@ enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], 
 			     .msg_iovlen = 1,
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
-	/* An empty message cannot be told from the end, and nobody of ours sends one. */
+	/* An empty message looks like the end of the channel; no program of ours sends one. */
 	enum chan_step step = CHAN_CLOSED;
 	enum taken taken;
 	ssize_t n;

@@ -4,8 +4,8 @@
 #include <string.h>
 
 /*
- * after[k][byte]: what a byte does to a checksum that is carried k bytes further, so that
- * four bytes are taken at a time. What a byte does is the XOR of what its bits do; the eight
+ * after[k][byte]: the effect of a byte on a checksum that is carried k bytes further, so that four
+ * bytes are taken at a time. The effect of a byte is the XOR of the effects of its bits; the eight
  * numbers of a row are those of bits 0 to 7.
  */
 /* clang-format off */

@@ -27,7 +27,7 @@ static int resize(struct extents *e, size_t cap, struct err *err)
 	return 0;
 }
 
-/* Only contiguous storage joins: the same layer alone would shift bytes. */
+/* Only contiguous runs join: the same layer alone would shift bytes. */
 static bool continues_last(const struct extents *e, uint32_t layer, uint32_t store)
 {
 	const struct extent *last;

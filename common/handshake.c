@@ -9,7 +9,7 @@
 #include "common/io.h"
 #include "common/js.h"
 
-/* 0: not said. Some forks write a member that they do not use, as 0 or null. */
+/* *ret 0: absent. Some forks of Firecracker write a member that they do not use, as 0 or null. */
 static int get_size(struct js_at at, const char *key, uint64_t *ret, struct err *err)
 {
 	struct json_object *value = NULL;
@@ -27,7 +27,7 @@ static int parse_page_size(struct js_at at, uint64_t *ret, struct err *err)
 
 	if (get_size(at, "page_size", &size, err) || get_size(at, "page_size_kib", &kib, err))
 		return -1;
-	/* No page has so few bytes. */
+	/* No page has so few bytes: the number is in KiB. */
 	if (kib == PAGE_4K >> 10 || kib == PAGE_2M >> 10)
 		kib <<= 10;
 	if (size && kib && size != kib)
@@ -76,7 +76,7 @@ static int parse_regions(struct json_object *array, struct regions *r, struct er
 	return 0;
 }
 
-/* The array itself, or in an object around it. */
+/* The array itself, or the one in an object around it. */
 static int find_array(struct json_object *message, struct json_object **ret, struct err *err)
 {
 	static const char *const names[] = {"regions", "mappings"};
@@ -160,13 +160,13 @@ void handshake_fini(struct handshake *hs)
 	free(steal_ptr(&hs->buf));
 }
 
-/* False when there were more than fit. */
+/* False if descriptors were lost. */
 static bool keep_fds(struct handshake *hs, struct msghdr *msg)
 {
 	bool all;
 
 	hs->nfds += io_take_fds(msg, hs->fds + hs->nfds, HANDSHAKE_FDS_MAX - hs->nfds, &all);
-	/* It did hand something over, even where none could be received. */
+	/* The peer has sent a descriptor, even if none could be received. */
 	if (!all && hs->nfds == 0)
 		hs->nfds = 1;
 	return all;
@@ -175,9 +175,9 @@ static bool keep_fds(struct handshake *hs, struct msghdr *msg)
 enum arrival { ARRIVAL_DATA, ARRIVAL_NONE, ARRIVAL_END, ARRIVAL_BAD };
 
 /*
- * What is there and was not looked at yet, up to the next message with descriptors. They
- * come with each look at the piece that they were sent with, and there is room for all of
- * it, so they come once.
+ * Peeks at what has arrived and was not looked at yet, up to the next message with descriptors.
+ * Each peek at a piece returns the piece's descriptors; there is room for the whole piece, so they
+ * come once.
  */
 static enum arrival receive(struct handshake *hs, struct err *err)
 {
@@ -262,7 +262,7 @@ enum handshake_step handshake_read(struct handshake *hs, struct regions *ret, st
 
 void handshake_consume(struct handshake *hs)
 {
-	/* Without room for descriptors: the kernel closes them. */
+	/* No room for descriptors: the kernel closes them. */
 	struct iovec iov = {.iov_base = hs->buf};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 

@@ -7,7 +7,7 @@
 #define PREFIX_BYTES 64
 #define ENTRY_BYTES 40
 #define STORE_MAX ((uint64_t)EXTENT_PAGES_MAX * PAGE_4K)
-/* Twice the builds, so that the probing below always meets a free slot soon. */
+/* Twice the builds, so that probing soon meets a free slot. */
 #define SLOTS (2 * HEADER_BUILDS_MAX)
 
 struct entry {
@@ -120,7 +120,7 @@ static int bad(struct err *err, size_t i, const char *field, uint64_t value, con
 		       i, field, value, why);
 }
 
-/* @end: of the entry before, bytes; @last_offset: where that one starts. */
+/* @end: end of the entry before, bytes; @last_offset: its start */
 static int check_place(const struct parser *p, size_t i, const struct entry *e, uint64_t end,
 		       uint64_t last_offset, struct err *err)
 {
@@ -170,7 +170,7 @@ static size_t slot_of(const uuid_t id)
 	return mix >> 32 & (SLOTS - 1);
 }
 
-/* The index of a build, entering it when it is new. O(1) however many there are. */
+/* The index of a build, which is added if it is new. O(1), however many builds there are. */
 static int intern(struct parser *p, size_t i, const uuid_t id, uint32_t *ret, struct err *err)
 {
 	struct header *h = &p->h;
@@ -223,9 +223,9 @@ static void get_entry(const struct parser *p, size_t i, struct entry *ret)
 }
 
 /*
- * No entry stands for the header's own build. Were that nil, all of memory
- * would be zeros because nothing says otherwise, which is what a header that
- * lost its bytes looks like; writers state zero memory with a nil entry.
+ * A header without entries means the header's own build. If that is nil, all of memory would be
+ * zeros only because nothing says otherwise. A header that lost its bytes looks the same, so it is
+ * refused; writers state zero memory with a nil entry.
  */
 static int add_whole(struct parser *p, struct err *err)
 {

@@ -10,7 +10,7 @@
 #define DURATION_TEXT_MAX 16
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
-/* NULL with JSCAN_MORE (err is not filled) or JSCAN_BAD. */
+/* NULL: *ret is JSCAN_MORE (err is not filled) or JSCAN_BAD. */
 static struct json_object *parse(const char *text, size_t len, char open, enum jscan *ret,
 				 struct err *err)
 {
@@ -19,10 +19,12 @@ static struct json_object *parse(const char *text, size_t len, char open, enum j
 	enum json_tokener_error jerr;
 	size_t end = 0;
 
-	/* json-c counts the values in the innermost container as one more level. */
-	/* Strict is the scanner alone. json-c takes overlong forms of UTF-8, and calls half a
-	 * character at the end wrong, though the rest may be on its way; told to be strict, its
-	 * release 0.18 refuses every character beyond ASCII. */
+	/*
+	 * The depth is one more because json-c counts the values in the innermost container as a
+	 * level. json-c's strict mode is off because jscan is the strict part: json-c accepts
+	 * overlong UTF-8, calls a character cut off at the end wrong though its rest may still
+	 * come, and its strict mode refuses, in release 0.18, every character beyond ASCII.
+	 */
 	tok = jscan_need(json_tokener_new_ex(JS_DEPTH_MAX + 1));
 	*ret = jscan_text(text, len, open, tok, &end, err);
 	if (*ret != JSCAN_BAD && len > 0) {
@@ -41,7 +43,7 @@ static struct json_object *parse(const char *text, size_t len, char open, enum j
 	return value;
 }
 
-/* Comments become blanks, so that places in error texts stay true. */
+/* Replaces comments by blanks, so that lines and columns in error texts stay true. */
 static int strip_comments(char *text, size_t len, struct err *err)
 {
 	bool in_string = false;
@@ -118,7 +120,7 @@ struct json_object *js_parse_arriving(const char *text, size_t len, bool *ret_mo
 	return value;
 }
 
-/* Where a value is, for look-up and for error texts. */
+/* A member of an object, for look-up and for error texts. */
 struct field {
 	struct js_at at;
 	const char *key;
@@ -140,7 +142,7 @@ __attribute__((format(printf, 3, 4))) static int field_err(const struct field *f
 	return err_set(err, ERR_INVALID, "%s%s%s: %s", f->at.path, dot, key, what);
 }
 
-/* NULL in *ret when the member is absent and may be. */
+/* *ret is NULL if the member is absent and not required. */
 static int member(const struct field *f, enum json_type type, struct json_object **ret,
 		  struct err *err)
 {

@@ -5,15 +5,15 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define WORD_MAX 64 /* the longest number or literal, with NUL */
+#define WORD_MAX 64 /* bytes of the longest number or literal, with NUL */
 #define DIGITS "0123456789"
 
-/* A walk through the tokens. */
+/* The state of a scan through the tokens. */
 struct scanner {
 	const char *text;
 	size_t len, pos;
 	bool key_next; /* a string here is the key of a member */
-	bool comma;    /* was the token before this one */
+	bool comma;    /* the token before was a comma */
 	size_t depth;
 	struct json_object *seen[JS_DEPTH_MAX]; /* owned; keys of each open object, NULL: array */
 	struct json_tokener *tok;               /* borrowed; for keys */
@@ -65,7 +65,7 @@ __attribute__((format(printf, 3, 4))) static enum jscan bad(struct scanner *sc, 
 	return JSCAN_BAD;
 }
 
-/* Unicode, table 3-7. */
+/* Well-formed UTF-8: Unicode, table 3-7. */
 size_t jscan_utf8(const char *text, size_t len)
 {
 	const unsigned char *s = (const unsigned char *)text;
@@ -110,7 +110,7 @@ static enum jscan scan_hex(struct scanner *sc, size_t pos, unsigned *ret)
 	return JSCAN_OK;
 }
 
-/* json-c replaces half a surrogate pair silently: two names could become one. */
+/* json-c silently replaces half a surrogate pair: two names could become equal. */
 static enum jscan scan_unicode(struct scanner *sc)
 {
 	unsigned first, second;
@@ -149,7 +149,7 @@ static enum jscan scan_string_char(struct scanner *sc)
 			return JSCAN_MORE;
 		if (sc->text[sc->pos + 1] == 'u')
 			return scan_unicode(sc);
-		n = 2; /* which letters may follow is json-c's to say */
+		n = 2; /* json-c checks which letters may follow */
 	}
 	sc->pos += n;
 	return sc->pos > sc->len ? JSCAN_MORE : JSCAN_OK;
@@ -240,7 +240,7 @@ static bool number_fits(const char *w, bool integer)
 	return errno == 0;
 }
 
-/* A number, true, false, null, or something that only json-c takes for one. */
+/* A number, true, false, null, or a word that only json-c accepts. */
 static enum jscan scan_word(struct scanner *sc)
 {
 	static const char letters[] = DIGITS "+-.ABCDEFGHIJKLMNOPQRSTUVWXYZ"

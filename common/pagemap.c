@@ -11,12 +11,12 @@
 
 #define WORD_PAGES 32
 #define LOW_BITS 0x5555555555555555ull /* the lower bit of each page of a word */
-#define SPAN_MAX ((uint64_t)1 << 44)   /* as many pages as an extent can count */
+#define SPAN_MAX ((uint64_t)1 << 44)   /* bytes; 2^32 pages of 4 KiB, as many as an extent counts */
 
-/* How much of a hostile map a reader looks at before it gives its caller a turn. */
+/* One pagemap_runs() reads at most so many chunks of a map, which may be hostile. */
 #define CHUNK_WORDS 8192
 #define CHUNKS_MAX 256
-/* The worker may be moving regions while they are read. */
+/* A reader tries again, because the worker may be moving regions at the moment. */
 #define READ_TRIES 3
 
 static_assert(sizeof(struct pagemap_head) <= PAGEMAP_REGIONS_OFF, "layout");
@@ -53,7 +53,7 @@ static void store(uint64_t *word, uint64_t v)
 	__atomic_store_n(word, v, __ATOMIC_RELAXED);
 }
 
-/* The low bit of each page of the word that is in @state. */
+/* The low bit of each page of @word that is in @state. */
 static uint64_t in_state(uint64_t word, enum page_state state)
 {
 	uint64_t differs = word ^ (LOW_BITS * state);
@@ -80,7 +80,7 @@ static int size_file(int fd, uint64_t bytes, struct err *err)
 		return err_sys(err, "cannot look at the page map file");
 	if (st.st_size != 0)
 		return err_set(err, ERR_STATE, "the page map file is in use already");
-	/* All of it now: once mapped, a full tmpfs would be a SIGBUS instead of an error. */
+	/* Reserves all of it now: once mapped, a full tmpfs would be a SIGBUS, not an error. */
 	do
 		r = fallocate(fd, 0, 0, (off_t)bytes);
 	while (r < 0 && errno == EINTR);
@@ -162,7 +162,7 @@ int pagemap_open(int fd, struct pagemap *ret, struct err *err)
 	struct pagemap_view view;
 	struct stat st;
 
-	/* The same checks as for any reader: our predecessor may have been made to write anything. */
+	/* The checks of any reader: a captured predecessor may have written anything. */
 	if (pagemap_view(fd, &view, err) < 0)
 		return -1;
 	if (!view.head.connected)
@@ -222,7 +222,7 @@ void pagemap_set(struct pagemap *pm, uint64_t page, uint64_t n, enum page_state 
 		}
 }
 
-/* First page of [page, end) that is absent, or that is not; @end if there is none. */
+/* First page of [page, end) that is absent, or not absent; @end if there is none. */
 static uint64_t find_absent(const struct pagemap *pm, uint64_t page, uint64_t end, bool absent)
 {
 	while (page < end) {
@@ -251,7 +251,7 @@ uint64_t pagemap_absent_run(const struct pagemap *pm, uint64_t page, uint64_t en
 	return find_absent(pm, start, start + min_u64(max, end - start), false) - start;
 }
 
-/* The reader's side: nothing in the file is believed before it is checked */
+/* The reader's side: nothing in the file is used before it is checked */
 
 static int read_at(int fd, void *buf, size_t len, uint64_t off, struct err *err)
 {
@@ -299,7 +299,7 @@ static int check_stats(struct pagemap_view *v, struct err *err)
 	uint64_t pages;
 
 	if (!v->head.connected) {
-		/* The worker may just be about to say so. */
+		/* The worker may be about to connect, and its counters may be half written. */
 		memset(v->stats.pages, 0, sizeof(v->stats.pages));
 		return 0;
 	}
@@ -350,8 +350,8 @@ static bool add_run(struct run_list *list, uint64_t offset, uint64_t len, enum p
 }
 
 /*
- * Adds the pages [page, end) of @words, whose first page is @base, word by word.
- * Returns the first page that found no room, or @end.
+ * Adds the pages [page, end) of @words, whose first page is @base, word by word. Returns the first
+ * page that found no room, or @end.
  */
 static uint64_t add_pages(struct run_list *list, const uint64_t *words, uint64_t base,
 			  uint64_t page, uint64_t end, uint64_t page_bytes)

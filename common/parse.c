@@ -16,12 +16,12 @@ static const struct {
 };
 /* clang-format on */
 
-/* *ret_end is behind the digits of that base. False: no digit at all, or more than 64 bits. */
+/* *ret_end is behind the digits of that base. False: no digit, or more than 64 bits. */
 static bool digits(const char *text, int base, uint64_t *ret, const char **ret_end)
 {
 	char *end;
 
-	/* strtoull alone takes blanks and signs. */
+	/* strtoull() also accepts blanks and signs. */
 	if (*text < '0' || *text > '9')
 		return false;
 	errno = 0;

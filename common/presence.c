@@ -8,14 +8,14 @@
 
 #include "common/pagemap_scan.h"
 
-/* Before 6.7: one word a page. */
+/* Before Linux 6.7: one word per page. */
 #define WORD_PRESENT ((uint64_t)1 << 63)
 #define WORD_SWAPPED ((uint64_t)1 << 62)
 #define WORDS_MAX 512
 
-#define SCAN_MAX 256 /* runs that one call of the kernel tells */
+#define SCAN_MAX 256 /* runs that one call of the kernel returns */
 
-/* Who opens a pagemap without CAP_SYS_ADMIN is not shown where pages lie in the machine. */
+/* The kernel hides physical addresses from a pagemap that is opened without CAP_SYS_ADMIN. */
 static int open_as_nobody_much(const char *path)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -66,7 +66,7 @@ void presence_fini(struct presence *p)
 	presence_use(p, -1);
 }
 
-/* Joins what lies side by side. Returns false if there is no room. */
+/* Adds a run, or joins it to the last run. False: no room. */
 static bool add_run(struct presence_run *runs, size_t max, size_t *n, struct presence_run run)
 {
 	struct presence_run *last = *n ? &runs[*n - 1] : NULL;
@@ -81,7 +81,7 @@ static bool add_run(struct presence_run *runs, size_t max, size_t *n, struct pre
 	return true;
 }
 
-/* -1 with ENOTTY: this kernel has no such call. */
+/* -1 with ENOTTY: this kernel has no PAGEMAP_SCAN. */
 static int scan(const struct presence *p, uint64_t start, uint64_t end, struct presence_run *runs,
 		size_t max, uint64_t *ret_next)
 {
@@ -154,7 +154,7 @@ int presence_runs(const struct presence *p, uint64_t start, uint64_t end, struct
 	return n;
 }
 
-/* In the page tables of whatever process it is of. */
+/* Looks into the page tables of the pagemap's process, verified or not. */
 static enum presence_answer look(const struct presence *p, uint64_t addr, uint64_t page_bytes)
 {
 	struct presence_run run;

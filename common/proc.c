@@ -39,7 +39,7 @@ uint64_t proc_start_time(pid_t pid)
 	n = read_proc(path, buf, sizeof(buf));
 	if (n <= 0)
 		return 0;
-	/* Field 2 is "(name)", and a name may hold anything: count from its last ')', field 3 on. */
+	/* Field 2 is "(name)", and a name may hold anything: count fields from its last ')' on. */
 	p = memrchr(buf, ')', (size_t)n);
 	for (int field = 2; p && field < STAT_START_FIELD; field++)
 		p = strchr(p + 1, ' ');
@@ -76,7 +76,7 @@ uint64_t proc_start_behind(int pidfd, pid_t pid)
 	return proc_ended(pidfd) ? 0 : start;
 }
 
-/* "<name>\t<numbers>" in a file of such lines. */
+/* What follows @name in a text of lines "<name>\t<numbers>". */
 static const char *find_line(const char *text, const char *name)
 {
 	size_t len = strlen(name);
@@ -103,7 +103,10 @@ int proc_behind(int pidfd, pid_t *ret_pid, uid_t *ret_real, uid_t *ret_saved)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	line = read_proc(path, buf, sizeof(buf)) > 0 ? find_line(buf, "Uid:") : NULL;
-	/* Still that very process, and not nobody, or one that got its number meanwhile? */
+	/*
+	 * Checked last: if the process still runs now, what was read is about it, not about a
+	 * reused pid.
+	 */
 	if (proc_ended(pidfd)) {
 		*ret_pid = 0;
 		return 0;

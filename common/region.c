@@ -52,7 +52,7 @@ static int check_values(const struct region *reg, uint32_t i, uint64_t page_byte
 	return 0;
 }
 
-/* Before sorting, so that the texts count regions as the VMM does. */
+/* Called before sorting, so that error texts count regions as the VMM does. */
 static int check_pair(const struct regions *r, uint32_t i, uint32_t k, struct err *err)
 {
 	const struct region *a = &r->v[i], *b = &r->v[k];
@@ -92,7 +92,7 @@ int regions_check(struct regions *r, uint64_t span_bytes, struct err *err)
 	return 0;
 }
 
-/* The lowest region that ends beyond @addr; it may start beyond it, too. */
+/* The lowest region that ends beyond @addr; @addr may lie before its start. */
 static const struct region *first_ending_after(const struct regions *r, uint64_t addr)
 {
 	uint32_t lo = 0, hi = r->n;
@@ -162,7 +162,7 @@ bool regions_clip(const struct regions *r, uint64_t start, uint64_t end, uint64_
 	return true;
 }
 
-/* The two ends of the source and of the destination each split one region at most. */
+/* The two ends of the source and of the destination each split at most one region. */
 #define PIECES_MAX (REGIONS_MAX + 4)
 
 struct pieces {
@@ -170,7 +170,7 @@ struct pieces {
 	struct region v[PIECES_MAX];
 };
 
-/* Add the part of @reg within [start, end), at @shift from where it was. */
+/* Adds the part of @reg within [start, end), moved by @shift. */
 static void add_piece(struct pieces *p, const struct region *reg, uint64_t start, uint64_t end,
 		      uint64_t shift)
 {
@@ -186,7 +186,7 @@ static void add_piece(struct pieces *p, const struct region *reg, uint64_t start
 	};
 }
 
-/* Sort, and join what lies side by side in both spaces: moves back and forth must not add up. */
+/* Sorts, and joins pieces that are adjacent in both spaces: moves must not fill the table. */
 static void join_pieces(struct pieces *p)
 {
 	uint32_t n = 0;
@@ -214,7 +214,7 @@ int regions_move(struct regions *r, uint64_t from, uint64_t to, uint64_t len, st
 			       "impossible mremap of 0x%" PRIx64 "+0x%" PRIx64 " to 0x%" PRIx64,
 			       from, len, to);
 	for (uint32_t i = 0; i < r->n; i++) {
-		/* What was at the destination has ended. */
+		/* Regions at the destination end. */
 		add_piece(&p, &r->v[i], 0, low, 0);
 		add_piece(&p, &r->v[i], low + len, high, 0);
 		add_piece(&p, &r->v[i], high + len, UINT64_MAX, 0);

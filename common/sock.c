@@ -33,9 +33,9 @@ static int make_address(const char *path, struct sockaddr_un *ret, struct err *e
 }
 
 /*
- * A datagram socket asks whether @addr is in use without disturbing anybody: a
- * stream socket bound there answers EPROTOTYPE, and its owner sees no connection.
- * Returns 0 if it is, else an errno; ECONNREFUSED means that nobody has it.
+ * Asks with a datagram socket whether @addr is in use, without disturbing its owner: a stream
+ * socket bound there answers EPROTOTYPE, and its owner sees no connection. Returns 0 if it is in
+ * use, else an errno; ECONNREFUSED: no process has it.
  */
 static int probe(const struct sockaddr_un *addr)
 {
@@ -54,7 +54,7 @@ static int remove_stale(const struct sockaddr_un *addr, struct err *err)
 	struct stat st;
 	int why;
 
-	/* Whatever else is wrong with the path, bind() finds it too. */
+	/* bind() finds any other fault of the path, too. */
 	if (lstat(path, &st) < 0)
 		return 0;
 	if (!S_ISSOCK(st.st_mode))
@@ -63,7 +63,7 @@ static int remove_stale(const struct sockaddr_un *addr, struct err *err)
 			       "another path",
 			       path);
 	why = probe(addr);
-	/* Mode 0: its maker died before it opened it, see sock_listen(). */
+	/* Mode 0: its maker died between bind() and open_up(). */
 	if (why == EACCES && st.st_uid == geteuid() && (st.st_mode & 0777) == 0)
 		why = ECONNREFUSED;
 	if (why == 0)
@@ -115,7 +115,7 @@ static int bind_failed(const char *path, struct err *err)
 	}
 }
 
-/* Not by path from here on: in a directory of somebody else it may be a link by now. */
+/* Opens the new socket: its directory may belong to another user, who may replace the path. */
 static int pin(const char *path, int *ret_fd, struct err *err)
 {
 	cleanup_fd int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -133,9 +133,9 @@ static int pin(const char *path, int *ret_fd, struct err *err)
 }
 
 /*
- * Gives the new socket its owner and mode. The group comes before the mode, so
- * that no other group is let in; the user comes last, because only an owner may
- * change the mode, and CAP_CHOWN is all we ask for.
+ * Gives the new socket its owner and mode. The group comes before the mode, so that no other group
+ * gets access. The user comes last, because only the owner may change the mode, and CAP_CHOWN is
+ * all that this process needs.
  */
 static int open_up(int fd, const char *path, mode_t mode, uid_t uid, gid_t gid, struct err *err)
 {
@@ -163,7 +163,7 @@ int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_sys(err, "cannot make a socket");
-	/* The file takes the mode of the unbound socket: closed to all from birth. */
+	/* The file takes the mode of the unbound socket: closed to all from its creation. */
 	if (fchmod(fd, 0) < 0)
 		return err_sys(err, "cannot set the mode of a socket");
 	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
@@ -218,7 +218,7 @@ int sock_connect(const char *path, int type, int *ret_fd, struct err *err)
 	return 0;
 }
 
-/* The kernel gives all groups or none, so a peer in many of them needs a larger buffer. */
+/* The kernel returns all groups or none, so a peer in many groups needs a larger buffer. */
 static int get_groups(int fd, struct sock_peer *peer, struct err *err)
 {
 	cleanup_free gid_t *all = NULL;

@@ -8,7 +8,7 @@
 #define TIMEOUT_MAX_MS ((uint64_t)60 * 60 * 1000)
 #define TIMEOUT_DEFAULT_MS 30000
 #define MODE_DEFAULT 0660
-#define MODE_OWNER 0600 /* without them nobody could connect, or we not clean up */
+#define MODE_OWNER 0600 /* without these bits no peer could connect, or the socket be cleaned up */
 #define MODE_MAX 0777
 #define ID_MAX (UINT32_MAX - 1) /* (uid_t)-1 means "leave as it is" to the kernel */
 #define WORD_MAX 32             /* bytes of a mode, or of a word of the lists below */
@@ -41,7 +41,7 @@ static const char *const prefetch_keys[] = {"mode", "rate_bytes_per_s", "max_res
 					    "zero_pages", NULL};
 static const char *const wset_keys[] = {"record", "path", NULL};
 
-/* The words that a member may have, by enum value. */
+/* The words allowed for a member, by enum value. */
 struct words {
 	const char *const *names;
 	size_t count;
@@ -70,7 +70,7 @@ static int word_err(const struct words *words, struct js_at at, const char *key,
 		       key, list);
 }
 
-/* *ret stays when the member is absent. */
+/* *ret is untouched if the member is absent. */
 static int get_word(struct js_at at, const char *key, const struct words *words, int *ret,
 		    struct err *err)
 {
@@ -392,7 +392,7 @@ void spec_resolve(struct spec *spec, const char *tenant, uint32_t uid, uint32_t 
 {
 	if (!*spec->tenant)
 		snprintf(spec->tenant, sizeof(spec->tenant), "%s", tenant);
-	/* Whoever is given the socket is who will connect. */
+	/* The user who gets the socket is the one who will connect. */
 	if (!spec->have_socket_uid)
 		spec->socket_uid = uid;
 	if (!spec->have_peer_uid)

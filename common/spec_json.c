@@ -34,7 +34,7 @@ struct json_object *spec_snapshot_json(const struct spec *spec)
 		layers = add_part(o, "memory", json_object_new_array());
 		for (size_t i = 0; i < spec->nlayers; i++)
 			add_path(layers, spec->layers[i].path);
-		/* Rows of older releases are compared with this text. */
+		/* Absent unless set: this text is compared with rows of older releases. */
 		if (spec->dense_diffs)
 			js_add_bool(o, "dense_diffs", true);
 	}
@@ -78,7 +78,7 @@ struct json_object *spec_json(const struct spec *spec)
 	part = add_part(o, "prefetch", json_object_new_object());
 	js_add_string(part, "mode", spec_prefetch_names[spec->prefetch]);
 	js_add_u64(part, "rate_bytes_per_s", spec->rate_bytes_per_s);
-	/* Not in the texts of older releases, which must stay the same. */
+	/* Absent unless set: the texts of older releases must stay the same. */
 	if (spec->max_resident_bytes)
 		js_add_u64(part, "max_resident_bytes", spec->max_resident_bytes);
 	if (spec->zero_pages)

@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-/* Kernel headers older than 6.6. */
+/* For kernel headers older than 6.6. */
 #ifndef UFFDIO_POISON
 struct uffdio_poison {
 	struct uffdio_range range;
@@ -18,7 +18,7 @@ struct uffdio_poison {
 #define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
 #endif
 
-/* Any address that a process may have. */
+/* Any possible address of a process. */
 #define SOMEWHERE ((uint64_t)1 << 30)
 
 /* clang-format off */
@@ -64,8 +64,8 @@ static enum uf_outcome outcome_of(int rc)
 }
 
 /*
- * @field is what the kernel wrote into the argument, preset to 0: it may be left
- * alone, hold a negative errno, or the bytes done before something was in the way.
+ * @field is what the kernel wrote into the argument, preset to 0: untouched, a negative errno, or
+ * the bytes done before something was in the way.
  */
 static enum uf_outcome install_outcome(int rc, int64_t field, uint64_t len, uint64_t *ret_done)
 {
@@ -147,8 +147,8 @@ enum uf_outcome uffd_unregister(int uffd, uint64_t start, uint64_t len)
 	enum uf_outcome outcome = outcome_of(call(uffd, UFFDIO_UNREGISTER, &arg));
 
 	/*
-	 * This call alone says ENOMEM for an address space that ended, too. Taking
-	 * write protection off a range that is to be given up anyway tells which.
+	 * Only this call says ENOMEM for an address space that has ended. Clearing write protection
+	 * of the same range tells the two apart, and does no harm: the range is to be given up.
 	 */
 	if (outcome == UF_NOMEM && uffd_unprotect(uffd, start, len) == UF_GONE)
 		return UF_GONE;
@@ -202,7 +202,7 @@ static struct uf_msg translate(const struct uffd_msg *raw)
 	case UFFD_EVENT_FORK:
 		msg.event = UF_FORK;
 		msg.fd = (int)raw->arg.fork.ufd;
-		/* The kernel copies the flags of the parent's, which others chose. */
+		/* The kernel copies the flags of the parent's descriptor, which others chose. */
 		set_cloexec(msg.fd);
 		break;
 	}
@@ -246,7 +246,7 @@ int uffd_left(const struct uf_inbox *box, struct uf_msg *msgs)
 	return n;
 }
 
-/* From the end, so that what is left is always the beginning of a batch. */
+/* Clears from the end, so that the rest is always the beginning of a batch. */
 void uffd_clear(struct uf_inbox *box)
 {
 	size_t n = 0;
@@ -257,7 +257,10 @@ void uffd_clear(struct uf_inbox *box)
 		__atomic_store_n(&box->raw[n][0], 0, __ATOMIC_RELEASE);
 }
 
-/* Of what passes file descriptors, only kernel objects have no file type: not even FUSE can. */
+/*
+ * Of all that can be sent as a descriptor, only kernel objects have no file type, not even FUSE
+ * files.
+ */
 static bool is_anon_inode(int fd)
 {
 	struct stat st;
@@ -286,7 +289,10 @@ int uffd_check(int uffd, uint64_t start, uint64_t len, struct err *err)
 	return 0;
 }
 
-/* A copy whose source cannot be read gets past the question whose page it is, no further. */
+/*
+ * A NULL source passes the kernel's registration check and then fails: a probe without side
+ * effects.
+ */
 bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes)
 {
 	uint64_t done;
@@ -294,7 +300,7 @@ bool uffd_registered(int uffd, uint64_t addr, uint64_t page_bytes)
 	return uffd_copy(uffd, addr, NULL, page_bytes, &done) != UF_LEFT;
 }
 
-/* A copy first looks whether there is an address space, then where to and what. */
+/* A copy first checks that the address space exists, then the destination and the source. */
 enum uf_life uffd_life(int uffd)
 {
 	struct uffdio_range range = {.start = SOMEWHERE, .len = PAGE_4K};
@@ -312,7 +318,7 @@ enum uf_life uffd_life(int uffd)
 	}
 }
 
-/* An install works through any userfaultfd of the process, but to register does not. */
+/* A copy works through any userfaultfd of the process, but registering does not. */
 enum uf_claim uffd_claim(int uffd, uint64_t addr, uint64_t page_bytes)
 {
 	uint64_t done;
@@ -321,7 +327,7 @@ enum uf_claim uffd_claim(int uffd, uint64_t addr, uint64_t page_bytes)
 
 	if (o == UF_AGAIN)
 		return UF_UNSURE;
-	/* To register what nobody has would claim it. */
+	/* To register a page of no userfaultfd would claim it. */
 	if (o != UF_SOURCE && o != UF_EXISTS && o != UF_NOMEM)
 		return UF_NOBODYS;
 	if (uffd_register(uffd, addr, page_bytes, &err) == 0)
@@ -333,7 +339,7 @@ enum uf_tracking uffd_tracks(int uffd, uint64_t addr, uint64_t page_bytes)
 {
 	uint64_t done;
 
-	/* That the page may be protected is looked at before its source is. */
+	/* The kernel checks for write protection before it reads the source. */
 	switch (uffd_copy_protected(uffd, addr, NULL, page_bytes, &done)) {
 	case UF_SOURCE:
 	case UF_EXISTS:

@@ -95,7 +95,7 @@ bool wset_next(const struct wset *s, struct wset_cursor *c, struct wset_run *ret
 
 bool wset_sampled(uint64_t page, uint64_t seed)
 {
-	/* The finalizer of splitmix64: every bit of page and seed counts. */
+	/* The finalizer of splitmix64: every bit of page and seed matters. */
 	uint64_t z = page * 0x9e3779b97f4a7c15ull ^ seed;
 
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -105,7 +105,7 @@ bool wset_sampled(uint64_t page, uint64_t seed)
 
 /* ---- sets from sets ---- */
 
-/* Of the same snapshot, without its pages. */
+/* The same snapshot, no pages. */
 static struct wset empty_like(const struct wset *s)
 {
 	return (struct wset){
@@ -135,7 +135,7 @@ static uint8_t better_group(unsigned a, unsigned b)
 	return (uint8_t)(a < b ? a : b);
 }
 
-/* Each large page in which a run has a part, joined with what the run before says of it. */
+/* Adds the large pages of a run; a page shared with the run before gets the better of both. */
 static int add_larger(struct wset *to, const struct wset_run *r, uint32_t factor, struct err *err)
 {
 	uint32_t first = r->page / factor;
@@ -143,7 +143,7 @@ static int add_larger(struct wset *to, const struct wset_run *r, uint32_t factor
 	struct wset_run *before = to->n ? &to->v[to->n - 1] : NULL;
 	struct wset_run run = {first, last - first + 1, r->score, r->group};
 
-	/* It shares its first page with the last one of the runs so far. */
+	/* The run's first page is also the last page so far. */
 	if (before && before->page + before->pages - 1 == first) {
 		struct wset_run shared = {first, 1, better_score(before->score, r->score),
 					  better_group(before->group, r->group)};
@@ -187,7 +187,7 @@ int wset_convert(const struct wset *s, uint64_t page_bytes, struct wset *ret, st
 	return finish(&to, rc, ret);
 }
 
-/* Where a walk over a set stands. */
+/* Position of a walk over a set. */
 struct walk {
 	const struct wset *s;
 	size_t i;
@@ -196,7 +196,7 @@ struct walk {
 
 #define NO_PAGE UINT64_MAX
 
-/* What comes at the earliest at @page or behind it; NO_PAGE: nothing. */
+/* The first page of the set at or behind @page; NO_PAGE: none. */
 static uint64_t walk_to(struct walk *w, uint64_t page)
 {
 	for (; w->i < w->s->n; w->i++) {
@@ -213,7 +213,7 @@ static uint64_t run_end(const struct walk *w)
 	return (uint64_t)w->s->v[w->i].page + w->s->v[w->i].pages;
 }
 
-/* The longest stretch from @page on that both sets are of one mind about. */
+/* The longest run from @page on in which neither set changes. Returns its end, or NO_PAGE. */
 static uint64_t union_run(struct walk *a, struct walk *b, uint64_t page, struct wset_run *ret)
 {
 	uint64_t in_a = walk_to(a, page), in_b = walk_to(b, page);
@@ -248,13 +248,13 @@ int wset_union(const struct wset *a, const struct wset *b, struct wset *ret, str
 struct merging {
 	const struct wset *old;
 	const struct wset_touch *touched;
-	size_t n, i; /* i: the first that was not looked at */
+	size_t n, i; /* i: the first touch not yet merged */
 	bool (*unneeded)(void *arg, uint64_t page, unsigned score, unsigned group);
 	void *arg;
 	struct wset to;
 };
 
-/* Those before @page: nobody knew them. */
+/* Adds the touches before @page: the old set does not have them. */
 static int add_new(struct merging *m, uint64_t page, struct err *err)
 {
 	uint8_t score = m->old->restores ? WSET_CANDIDATE : WSET_MEMBER;

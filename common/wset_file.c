@@ -9,7 +9,7 @@
 #define MAGIC 0x7465737764666675ull /* "uffdwset" */
 #define CRC_AT 12
 #define RUN_BYTES_MIN 3
-#define LEB_MAX 5 /* bytes of 32 bits */
+#define LEB_MAX 5 /* bytes that 32 bits may take */
 
 struct wire {
 	uint64_t magic;
@@ -24,7 +24,7 @@ struct wire {
 _Static_assert(sizeof(struct wire) == 88, "file format");
 _Static_assert(offsetof(struct wire, crc) == CRC_AT, "file format");
 
-/* Of a whole file, as if its checksum were zero. */
+/* Of a whole file, with its checksum field taken as zero. */
 static uint32_t checksum(const uint8_t *bytes, size_t len)
 {
 	static const uint8_t zero[4];
@@ -73,7 +73,7 @@ void wset_file_trim(struct wset *s, uint64_t bytes)
 	wset_keep(s, WSET_MEMBER, WSET_GROUPS);
 	for (unsigned groups = WSET_GROUPS; groups > 1 && wset_file_bytes(s) > bytes;)
 		wset_keep(s, WSET_MEMBER, --groups);
-	/* All of it was needed at once: any part is as good as another. */
+	/* All pages are of the first group: any part is as good as another. */
 	while (s->n && wset_file_bytes(s) > bytes) {
 		s->n /= 2;
 		wset_keep(s, WSET_MEMBER, WSET_GROUPS);
@@ -130,7 +130,7 @@ static int damaged(struct err *err, const char *what, uint64_t value)
 	return err_set(err, ERR_INVALID, "the working set is damaged: %s %" PRIu64, what, value);
 }
 
-/* What can be told apart from damage, and has another cure. */
+/* Faults that are no damage, and have another cure. */
 static int check_kind(const uint8_t *bytes, size_t len, struct wire *w, struct err *err)
 {
 	if (len > WSET_FILE_MAX)
@@ -209,7 +209,7 @@ int wset_file_head(const void *bytes, size_t len, struct wset_head *ret, struct 
 
 struct reader {
 	const uint8_t *p, *end;
-	uint64_t page; /* where the run before ended */
+	uint64_t page; /* end of the run before */
 	uint64_t all;  /* pages of the snapshot */
 };
 
