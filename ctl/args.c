@@ -6,7 +6,7 @@
 #include "common/parse.h"
 #include "common/proto.h"
 
-#define OPTIONS_MAX 48                         /* of a verb, and those of every verb */
+#define OPTIONS_MAX 48                         /* options of a verb and global options together */
 #define NAMED 256                              /* above every letter */
 #define UID_LARGEST ((uint64_t)UINT32_MAX - 1) /* the last value means "no user" */
 #define MODE_LARGEST 0777
@@ -16,7 +16,7 @@ void args_init(struct args *args, int argc, char **argv, const struct args_optio
 	size_t room = argc > 0 ? (size_t)argc : 1;
 
 	*args = (struct args){.argv = argv, .argc = argc, .next = 1, .global = global};
-	/* One word may have many flags, but each counts once. */
+	/* One word may contain many flags, but each is counted once. */
 	args->given = xcalloc(room + OPTIONS_MAX, sizeof(*args->given));
 	args->words = xcalloc(room, sizeof(*args->words));
 }
@@ -146,7 +146,7 @@ static const struct {
 	[ARGS_LAYER] = {ok_layer, "BUILDID=FILE"},
 };
 
-/* One of the words in "a|b|c" */
+/* Is @value one of the words of "a|b|c"? */
 static bool is_choice(const char *choices, const char *value)
 {
 	size_t len = strlen(value);
@@ -183,7 +183,7 @@ static int add(struct args *args, const struct args_option *option, const char *
 	return 0;
 }
 
-/* The tables as getopt_long() wants them; those of the verb come first and win. */
+/* The tables as getopt_long() wants them; options of the verb come first and win. */
 struct syntax {
 	const struct args_option *options[OPTIONS_MAX];
 	struct option names[OPTIONS_MAX + 1]; /* of value NAMED + index */
@@ -212,7 +212,7 @@ static bool is_long(const char *word)
 	return word[0] == '-' && word[1] == '-';
 }
 
-/* @code: of getopt_long(), which takes a name that is cut short; we do not. */
+/* @code: from getopt_long(), which accepts a shortened name; uffdctl does not. */
 static const struct args_option *meant(const struct syntax *s, const char *word, int code)
 {
 	const struct args_option *option = code >= NAMED ? s->options[code - NAMED] : NULL;
@@ -243,10 +243,10 @@ static int take(struct args *args, const struct syntax *s, const char *word, int
 	return add(args, option, option->kind == ARGS_FLAG ? NULL : optarg, err);
 }
 
-/* @order: "+" ends at the first word that is no option, "-" takes it and goes on */
+/* @order: "+" ends at the first word that is no option, "-" takes that word and goes on */
 static int scan(struct args *args, const char *order, struct err *err)
 {
-	char **argv = args->argv + args->next - 1; /* getopt_long() leaves the first one out */
+	char **argv = args->argv + args->next - 1; /* getopt_long() skips the first word */
 	int argc = args->argc - args->next + 1, c;
 	struct syntax s = {.n = 0};
 
@@ -254,7 +254,7 @@ static int scan(struct args *args, const char *order, struct err *err)
 	add_table(&s, args->own);
 	add_table(&s, args->global);
 	opterr = 0;
-	optind = 0; /* glibc: start afresh */
+	optind = 0; /* glibc: begin again */
 	for (;;) {
 		const char *word = argv[optind ? optind : 1];
 
@@ -317,7 +317,7 @@ void args_help(FILE *out, const struct args_option *table)
 			snprintf(letter, sizeof(letter), "-%c, ", table->letter);
 		snprintf(left, sizeof(left), "%s--%s %s", letter, table->name,
 			 table->value ? table->value : "");
-		/* A long left column gets a line of its own, so that the texts stay in line. */
+		/* A long left column gets a line of its own, so that the texts stay aligned. */
 		if (strlen(left) > 30)
 			fprintf(out, "  %s\n  %-30s  %s\n", left, "", table->help);
 		else

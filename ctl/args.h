@@ -1,9 +1,9 @@
 /*
  * args - the command line, by tables of options
  *
- * A table ends with a row without a name. The kind of an option says what its
- * value must look like, so that every verb gets values that are already good and
- * every error names its option. Strings are borrowed from argv.
+ * A table ends with a row without a name. The kind of an option says what its value must look like,
+ * so that every verb gets valid values and every error names its option. Strings are borrowed from
+ * argv.
  */
 #ifndef UFFDD_ARGS_H
 #define UFFDD_ARGS_H
@@ -14,23 +14,23 @@
 enum args_kind {
 	ARGS_FLAG,   /* no value */
 	ARGS_TEXT,   /* anything but "" */
-	ARGS_CHOICE, /* one word of the "a|b|c" that is its metavar */
-	ARGS_ID,     /* of a restore or a tenant */
-	ARGS_STATE,  /* of a restore */
-	ARGS_GOAL,   /* a state, or "complete" */
+	ARGS_CHOICE, /* one word of the "a|b|c" in the member value */
+	ARGS_ID,     /* id of a restore or a tenant */
+	ARGS_STATE,  /* state of a restore */
+	ARGS_GOAL,   /* state of a restore, or "complete" */
 	ARGS_UID,    /* 0..2^32-2 */
 	ARGS_OWNER,  /* UID or UID:GID */
 	ARGS_MODE,   /* octal, up to 0777 */
 	ARGS_U64,
-	ARGS_BYTES,    /* with K, M or G, powers of 1024 */
-	ARGS_DURATION, /* as in proto.h */
+	ARGS_BYTES,    /* number, perhaps with K, M or G: powers of 1024 */
+	ARGS_DURATION, /* duration, as in proto.h */
 	ARGS_LAYER,    /* BUILDID=FILE */
 };
 
 struct args_option {
-	const char *name;  /* without its dashes */
-	char letter;       /* 0: none */
-	const char *value; /* metavar; NULL for a flag */
+	const char *name;  /* without dashes */
+	char letter;       /* short option; 0: none */
+	const char *value; /* name of the value in help texts; NULL for a flag */
 	enum args_kind kind;
 	bool repeat; /* may be given more than once */
 	const char *help;
@@ -43,31 +43,38 @@ struct args_given {
 
 struct args {
 	char **argv;
-	int argc, next;                         /* next: the first word not yet looked at */
+	int argc, next;                         /* next: index of the first word not yet read */
 	const struct args_option *global, *own; /* own: NULL until the verb is known */
 	struct args_given *given;               /* owned */
 	size_t ngiven;
-	const char **words; /* owned, room for argc: what is no option */
+	const char **words; /* owned, room for argc: the words that are no options */
 	size_t nwords;
 };
 
+/* @argv and @global are borrowed until args_fini(). */
 void args_init(struct args *args, int argc, char **argv, const struct args_option *global);
 void args_fini(struct args *args);
 
-/* Options up to the verb; *ret_verb is NULL if there is none. Fails with ERR_INVALID. */
+/*
+ * Reads options up to the verb; *ret_verb is NULL if there is no verb. Returns 0, or -1 with
+ * ERR_INVALID naming the option.
+ */
 int args_verb(struct args *args, const char **ret_verb, struct err *err);
-/* The rest: options of the verb come before global ones of the same name. */
+/*
+ * Reads the rest. @own: the verb's table, or NULL; its options win over global ones of the same
+ * name. Returns 0, or -1 with ERR_INVALID.
+ */
 int args_rest(struct args *args, const struct args_option *own, struct err *err);
 
-/* The value of option @name of @table, "" for a flag, NULL if it was not given. */
+/* The value of option @name of @table: "" for a flag, NULL if not given. Borrowed. */
 const char *args_get(const struct args *args, const struct args_option *table, const char *name);
 
-/* A number, or one with K, M or G behind it: units of 1024. */
+/* A number, perhaps with K, M or G (powers of 1024). False: anything else. */
 bool args_bytes(const char *text, uint64_t *ret);
-/* UID[:GID]; *ret_have_gid tells whether there was a GID. */
+/* UID[:GID]; *ret_have_gid says whether a GID was given. False: anything else. */
 bool args_owner(const char *text, uint64_t *ret_uid, uint64_t *ret_gid, bool *ret_have_gid);
 
-/* One line per option, for --help. */
+/* Prints one line per option, for --help. */
 void args_help(FILE *out, const struct args_option *table);
 
 #endif

@@ -44,7 +44,7 @@ static int on_piece(const char *bytes, size_t len, void *arg, struct err *err)
 
 /* ---- what it means ---- */
 
-/* A code that this program does not know yet still has a status. */
+/* A code that this program does not know: by the status. */
 static enum err_code code_of(const char *name, int status)
 {
 	enum err_code code = name ? err_from_name(name) : ERR_SYSTEM;
@@ -71,7 +71,7 @@ static bool is_json(const struct exchange_reply *reply)
 	       type_is(reply->content_type, "application/problem+json");
 }
 
-/* The HTTP library of the daemon answers some requests itself, with a page of HTML. */
+/* The daemon's HTTP library answers some requests itself, with an HTML page. */
 static int refused(struct client *c, const struct exchange_reply *reply, struct err *err)
 {
 	struct err ignored;
@@ -107,7 +107,7 @@ static int understood(const struct client_request *req, const struct exchange_re
 	return 0;
 }
 
-/* A last line without its newline is a line. */
+/* A last line without a newline counts as a line. */
 static int end_lines(struct stream *stream, struct err *err)
 {
 	return stream->rest.len > 0 ? on_piece("\n", 1, stream, err) : 0;
@@ -134,7 +134,10 @@ int client_call(struct client *c, const struct client_request *req, struct json_
 	c->problem = NULL;
 	*ret_reply = NULL;
 	rc = exchange_run(&ask, &reply, err);
-	/* A refusal is one even when the rest of it is lost, as after too large a request. */
+	/*
+	 * A refusal is reported as one even when the rest of it is lost, as after too large a
+	 * request.
+	 */
 	if (reply.status && (reply.status < 200 || reply.status > 299))
 		rc = refused(c, &reply, err);
 	else if (rc == 0)

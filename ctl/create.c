@@ -48,7 +48,7 @@ static const char *get(const struct args *args, const char *name)
 	return args_get(args, create_options, name);
 }
 
-/* The member of that name, made when it is first needed. */
+/* The member of that name, created when first needed. */
 static struct json_object *section(struct json_object *body, const char *key)
 {
 	struct json_object *o = json_object_object_get(body, key);
@@ -114,7 +114,7 @@ static int add_memory(struct json_object *files, const char *path, struct err *e
 	return 0;
 }
 
-/* Every value of an option that may be repeated, in the order given. */
+/* Passes every value of a repeatable option to @add, in the order given. */
 static int each(const struct args *args, const char *name, struct json_object *into,
 		int (*add)(struct json_object *into, const char *value, struct err *err),
 		struct err *err)
@@ -167,9 +167,9 @@ static void add_owner(struct json_object *body, const char *value)
 		js_add_u64(socket, "gid", gid);
 }
 
-/* Options whose value goes into the body as it is. */
+/* Options whose value goes into the body unchanged. */
 static const struct {
-	const char *option, *section, *key; /* section NULL: the top */
+	const char *option, *section, *key; /* section NULL: the top level */
 } texts[] = {
 	{"tenant", NULL, "tenant"},
 	{"socket-mode", "socket", "mode"},

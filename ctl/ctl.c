@@ -53,7 +53,7 @@ void ctl_settle(struct ctl *ctl)
 	ctl->colour = !(no_color && *no_color) && render_terminal(STDOUT_FILENO);
 }
 
-/* The daemon's own problem, or one of the same shape about what went wrong here. */
+/* Prints the daemon's problem, or @err as an object of the same form. */
 static void fail_json(struct ctl *ctl, const struct err *err)
 {
 	cleanup_json struct json_object *o = NULL;

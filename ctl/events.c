@@ -36,7 +36,7 @@ static int print_event(const char *line, size_t len, void *arg, struct err *err)
 		render_json(stdout, event);
 	else
 		render_event(stdout, event, stream->ctl->colour);
-	/* Whoever reads this through a pipe wants it now. */
+	/* A reader at the other end of a pipe wants the event now. */
 	if (fflush(stdout) != 0)
 		return err_sys(err, "write to stdout");
 	return 0;
@@ -48,7 +48,10 @@ static void build_target(const struct ctl *ctl, const struct stream *stream, cha
 	const char *id = ctl->args.nwords ? ctl->args.words[0] : NULL;
 	char after[40] = "";
 
-	/* Who names a place is refused when it is gone; who does not gets all there is. */
+	/*
+	 * Events that are no longer kept: with @after the daemon refuses, without it sends what it
+	 * has.
+	 */
 	if (ctl_option(ctl, "after"))
 		snprintf(after, sizeof(after), "&after=%llu", (unsigned long long)stream->last_seq);
 	snprintf(target, CTL_TARGET_MAX, "/v1/events?follow=%s%s%s%s", follow, after,

@@ -12,20 +12,20 @@
 
 #include "common/proto.h"
 
-#define BUSY_MS 5 /* between two looks at a socket whose backlog is full */
+#define BUSY_MS 5 /* between two tries at a socket whose backlog is full */
 /*
- * A larger body waits until the daemon wants it: one that refuses at the head hangs up, and
- * libcurl does not look for an answer once it cannot send. What is smaller is sent at once.
+ * A larger body waits until the daemon asks for it: a daemon that refuses at the head hangs up, and
+ * libcurl does not look for an answer once it cannot send. A smaller body is sent at once.
  */
 #define ASK_FIRST_BYTES (32u << 10)
-#define ASK_FIRST_MS 10000L /* then it is sent in any case */
-#define TOO_LARGE_CODE 100  /* CURLE_TOO_LARGE, which libcurl has since 8.6 */
+#define ASK_FIRST_MS 10000L /* then the body is sent in any case */
+#define TOO_LARGE_CODE 100  /* CURLE_TOO_LARGE, since libcurl 8.6 */
 
 struct api_request {
 	const struct exchange_request *req;
 	struct exchange_reply *reply;
 	struct err *err;
-	bool told; /* @err says already what ends the exchange */
+	bool told; /* @err already says what ends the exchange */
 	uint64_t deadline_us;
 	int status; /* of the head that is being read */
 	bool chunked, have_length;
@@ -35,7 +35,7 @@ struct api_request {
 
 /* ---- the connection ---- */
 
-/* libcurl's own would outlive an exec. */
+/* A socket that libcurl opens itself would outlive an exec. */
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *addr)
 {
 	struct api_request *c = arg;
@@ -94,7 +94,7 @@ static int too_long(struct err *err)
 	return err_set(err, ERR_PEER, "answer of more than %u bytes", EXCHANGE_BODY_MAX);
 }
 
-/* "HTTP/1.1 200 OK"; libcurl takes other numbers of digits, too. */
+/* "HTTP/1.1 200 OK"; libcurl also accepts other numbers of digits. */
 static int status_line(struct api_request *c, const char *line)
 {
 	static const char magic[] = "HTTP/1.", digits[] = "0123456789";
@@ -117,7 +117,7 @@ static bool header_is(const char *line, const char *name, const char **ret_value
 	return true;
 }
 
-/* libcurl does not mind what stands behind the digits. */
+/* libcurl ignores what follows the digits. */
 static int length_header(struct api_request *c, const char *value)
 {
 	char *end;
@@ -136,7 +136,7 @@ static int unknown_encoding(struct err *err)
 	return err_set(err, ERR_PEER, "answer in an unknown transfer encoding");
 }
 
-/* libcurl would unpack "gzip", which nobody has asked for. */
+/* libcurl would unpack "gzip", which this program did not ask for. */
 static int encoding_header(struct api_request *c, const char *value)
 {
 	static const char chunked[] = "chunked";
@@ -163,13 +163,13 @@ static int end_of_head(struct api_request *c)
 {
 	c->reply->status = c->status;
 	if (c->status == 100 && asks_first(c->req))
-		forget_head(c); /* "go on": no answer yet */
+		forget_head(c); /* "continue": no answer yet */
 	if (c->have_length && !c->chunked && c->length > EXCHANGE_BODY_MAX)
 		return too_long(c->err);
 	return 0;
 }
 
-/* @line: of the head, with its line end */
+/* @line: a line of the head, with its line end */
 static int head_line(struct api_request *c, const char *line)
 {
 	const char *value;
@@ -197,7 +197,7 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 	size_t before;
 
 	if (c->reply->status && !is_interim(c->reply->status))
-		return size * n; /* of the trailer */
+		return size * n; /* a trailer */
 	if (c->reply->status)
 		forget_head(c);
 	before = head->len;
@@ -249,7 +249,7 @@ static bool set_transport(CURL *easy, struct api_request *c)
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_NOSIGNAL, 1L);
-	/* Time is ours: libcurl would call late what is here and not yet looked at. */
+	/* drive() keeps the time: libcurl would call late what came but was not yet read. */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)INT_MAX);
 	SET(CURLOPT_EXPECT_100_TIMEOUT_MS, ASK_FIRST_MS);
 	SET(CURLOPT_ERRORBUFFER, c->text);
@@ -282,7 +282,7 @@ static bool set_request(CURL *easy, const struct exchange_request *req, struct c
 static struct curl_slist *headers_of(const struct exchange_request *req)
 {
 	static const char agent[] = {"User-Agent: uffdctl/" PACKAGE_VERSION};
-	/* A name alone keeps libcurl from sending a header of its own. */
+	/* A name alone keeps libcurl from sending that header. */
 	const char *const headers[] = {
 		"Connection: close",
 		agent,
@@ -327,7 +327,7 @@ static int bad_reply(struct api_request *c)
 				 c->text);
 }
 
-/* @cause: the system's error if the connection broke; 0: libcurl does not like its bytes */
+/* @cause: errno if the connection broke; 0: libcurl rejects the bytes */
 static int broken(struct api_request *c, int cause)
 {
 	if (cause)
@@ -366,7 +366,7 @@ static int explain(struct api_request *c, CURLcode code, int cause)
 	}
 }
 
-/* Late is only what is not there: a busy host may have kept us from looking. */
+/* Too late is only what has not come: a busy host may have kept this process from reading. */
 static int drive(struct api_request *c, CURLM *multi)
 {
 	int running, ready;
@@ -405,8 +405,8 @@ static int run_once(struct api_request *c, CURLM *multi, CURL *easy, CURLcode *r
 }
 
 /*
- * A full backlog of the socket: libcurl, which does not block, gives up without a cause. A busy
- * daemon is no dead one.
+ * The socket's backlog is full: libcurl, which does not block, gives up without an errno. A busy
+ * daemon is not a dead one.
  */
 static bool is_busy(const struct api_request *c, CURLcode code, int cause)
 {

@@ -15,7 +15,7 @@ static void on_signal(int number)
 	_exit(128 + number);
 }
 
-/* Nothing needs undoing, but the exit code must be ours and the terminal tidy. */
+/* Nothing needs undoing, but exit code and terminal must be as documented. */
 static void catch_signals(void)
 {
 	struct sigaction action = {.sa_handler = on_signal};

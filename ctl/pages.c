@@ -6,13 +6,13 @@
 #include "ctl/render.h"
 
 /*
- * A large guest has more runs than should be held in memory, so they are printed
- * as they come; the JSON document is written around them.
+ * A large guest has more runs than should be held in memory, so they are printed as they come. The
+ * JSON document is written around them.
  */
 struct output {
 	struct ctl *ctl;
 	bool exact, any;
-	/* Owned: why it is not exact although it should be; NULL: uffdd did not say. */
+	/* Owned: why the states are not exact although they should be; NULL: uffdd did not say. */
 	char *inexact;
 };
 
@@ -32,7 +32,7 @@ static int fetch(struct ctl *ctl, uint64_t offset, struct json_object **ret, str
 	return 0;
 }
 
-/* What stands before the runs: every member of the first part that is not about parts. */
+/* Prints what precedes the runs: the members of the first part that are not about parts. */
 static void begin(struct output *out, struct json_object *part)
 {
 	if (!out->ctl->json)

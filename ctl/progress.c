@@ -8,10 +8,10 @@
 #include "ctl/render.h"
 
 #define LINE_MAX_COLUMNS 200
-#define BAR_MAX 40 /* columns; a longer bar tells no more */
+#define BAR_MAX 40 /* columns; a longer bar shows no more */
 #define BAR_MIN 8
 
-static volatile sig_atomic_t drawn; /* there is an unfinished line on the terminal */
+static volatile sig_atomic_t drawn; /* the terminal has an unfinished line */
 
 void progress_start(struct progress *p, bool wanted)
 {

@@ -1,7 +1,7 @@
 /*
  * progress - one line on a terminal that shows how far a restore is
  *
- * Drawn on stderr, in place. When stderr is no terminal nothing is ever written.
+ * Drawn on stderr, in place. Nothing is written if stderr is no terminal.
  */
 #ifndef UFFDD_PROGRESS_H
 #define UFFDD_PROGRESS_H
@@ -12,22 +12,22 @@
 
 struct progress {
 	bool on;
-	uint64_t last_us, last_bytes; /* of the draw before */
-	double rate;                  /* bytes/s, smoothed; < 0: not known yet */
+	uint64_t last_us, last_bytes; /* of the last draw */
+	double rate;                  /* bytes/s, smoothed; < 0: not yet known */
 };
 
-/* @wanted: false keeps it off even on a terminal. */
+/* @wanted: false keeps the line off even on a terminal. */
 void progress_start(struct progress *p, bool wanted);
-/* @restore: the API's object, borrowed. */
+/* @restore: the API's object, borrowed. @at_us: now_us(). */
 void progress_draw(struct progress *p, struct json_object *restore, uint64_t at_us);
-/* Leave the last picture on a line of its own. */
+/* Ends the drawn line with a newline. */
 void progress_stop(struct progress *p);
-/* For signal handlers: the same for whatever is drawn now. */
+/* The same for signal handlers: ends the line that is drawn now, if any. */
 void progress_interrupted(void);
 
 /*
- * progress_line - the picture for a terminal of @columns, at most @len - 1 bytes
- * @rate: bytes/s, < 0: leave out
+ * progress_line - the text for a terminal of @columns, at most @len - 1 bytes
+ * @rate: bytes/s; < 0: leave the rate out
  */
 void progress_line(struct json_object *restore, double rate, size_t columns, char *ret, size_t len);
 

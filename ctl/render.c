@@ -4,14 +4,14 @@
 
 #include "ctl/member.h"
 
-/* Writes one value; @v is what stands at the path of the row, never NULL. */
+/* Prints one value; @v is the value at the row's path, never NULL. */
 typedef void render_fn(FILE *out, struct json_object *v, bool colour);
 
 struct row {
 	const char *label;
-	const char *path; /* "" is the whole object */
+	const char *path; /* "": the whole object */
 	render_fn *cell;
-	bool right; /* columns: numbers line up at the right */
+	bool right; /* columns: align numbers at the right */
 };
 
 static const struct {
@@ -49,7 +49,7 @@ void render_text(FILE *out, const char *text)
 	}
 }
 
-/* json-c escapes what JSON demands, and that leaves out DEL and C1. */
+/* json-c escapes what JSON requires, which leaves out DEL and C1. */
 void render_json_part(FILE *out, struct json_object *o)
 {
 	const int flags = JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE;
@@ -130,7 +130,7 @@ static void cell_state(FILE *out, struct json_object *restore, bool colour)
 		fputs(" paused", out);
 }
 
-/* Members of an object as "key=value", nested ones and nulls left out. */
+/* Prints the members of an object as "key=value", without nested ones and nulls. */
 static void cell_pairs(FILE *out, struct json_object *v, bool colour)
 {
 	const char *blank = "";
@@ -152,7 +152,7 @@ static void cell_pairs(FILE *out, struct json_object *v, bool colour)
 	}
 }
 
-/* Before the handshake there is only the size of the snapshot. */
+/* Before the handshake only the size of the snapshot is known. */
 static uint64_t total_bytes(struct json_object *memory)
 {
 	uint64_t total = member_u64(memory, "total_bytes");
@@ -230,7 +230,7 @@ static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)
 	}
 }
 
-/* "2025-11-23T14:59:01.123Z" → seconds since 1970; false if it is none. */
+/* "2025-11-23T14:59:01.123Z" → seconds since 1970; false: not a time. */
 static bool parse_time(const char *text, time_t *ret)
 {
 	struct tm tm = {0};
@@ -242,7 +242,7 @@ static bool parse_time(const char *text, time_t *ret)
 	return true;
 }
 
-/* The two largest units say enough: "3m12s", "2h5m", "4d3h". */
+/* The two largest units are enough: "3m12s", "2h5m", "4d3h". */
 static void cell_age(FILE *out, struct json_object *v, bool colour)
 {
 	static const struct {
@@ -352,7 +352,7 @@ static const struct row columns[] = {
 	{"AGE", "created_at", cell_age, true},
 };
 
-/* Columns on the screen: an escape sequence takes none, a UTF-8 character one. */
+/* Columns on the screen: an escape sequence takes none, a UTF-8 character takes one. */
 static size_t shown_width(const char *text)
 {
 	size_t width = 0;
@@ -443,7 +443,7 @@ void render_event(FILE *out, struct json_object *event, bool colour)
 
 /* ---- version ---- */
 
-/* An array as its members, which are short words. */
+/* Prints an array of short words. */
 static void cell_words(FILE *out, struct json_object *v)
 {
 	if (!json_object_is_type(v, json_type_array)) {

@@ -37,7 +37,7 @@ static int list_target(struct ctl *ctl, const char *token, char *target, struct 
 	return 0;
 }
 
-/* Moves the items of one part of the list behind @items; @ret_token becomes "" at the end. */
+/* Appends the items of one part of the list to @items; @ret_token becomes "" at the end. */
 static int list_part(struct ctl *ctl, struct json_object *items, char *token, struct err *err)
 {
 	char target[CTL_TARGET_MAX];
@@ -60,7 +60,7 @@ static int list_part(struct ctl *ctl, struct json_object *items, char *token, st
 
 static int list_all(struct ctl *ctl, struct json_object *items, struct err *err)
 {
-	char token[CLIENT_TOKEN_MAX + 2] = ""; /* room for one that is too long to be seen */
+	char token[CLIENT_TOKEN_MAX + 2] = ""; /* room to notice a token that is too long */
 
 	for (int parts = 0; parts < LIST_PARTS_MAX; parts++) {
 		if (list_part(ctl, items, token, err) < 0)
@@ -100,7 +100,7 @@ static int list_run(struct ctl *ctl)
 	return CTL_DONE;
 }
 
-/* {"waiting": N, …}: a member for every state, also for those of a newer daemon. */
+/* {"waiting": N, …}: a member for every state, also for states of a newer daemon. */
 static struct json_object *count_states(struct json_object *items)
 {
 	struct json_object *counts = json_object_new_object();
@@ -116,7 +116,7 @@ static struct json_object *count_states(struct json_object *items)
 	return counts;
 }
 
-/* What only admins hear, and of a daemon that has it: else NULL. */
+/* What only an admin may see, and only newer daemons tell; else NULL. */
 static struct json_object *ask_more(struct ctl *ctl)
 {
 	struct client_request req = {"GET", "/v1/status"};
@@ -219,7 +219,7 @@ static int status_run(struct ctl *ctl)
 
 /* ---- one restore ---- */
 
-/* /v1/restores/ID and what comes behind it. */
+/* /v1/restores/ID and @rest. */
 static void restore_target(const struct ctl *ctl, size_t word, const char *rest, char *target)
 {
 	snprintf(target, CTL_TARGET_MAX, "/v1/restores/%s%s", ctl->args.words[word], rest);
@@ -234,7 +234,7 @@ static int show_run(struct ctl *ctl)
 	return ctl_show(ctl, &req, render_show);
 }
 
-/* A POST that takes nothing and answers with the restore. */
+/* A POST without a body, answered with the restore. */
 static int post(struct ctl *ctl, const char *what)
 {
 	char target[CTL_TARGET_MAX];
@@ -289,7 +289,7 @@ static int stop_run(struct ctl *ctl)
 	for (size_t i = 0; i < ctl->args.nwords; i++) {
 		int rc = stop_one(ctl, i);
 
-		/* Nobody there for the first: the others would only say so again. */
+		/* No daemon for the first restore: the others would only say so again. */
 		if (ctl->args.nwords == 1 || (i == 0 && rc == CTL_UNREADY))
 			return rc;
 		failed += rc != CTL_DONE;

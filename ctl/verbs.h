@@ -1,7 +1,7 @@
 /*
  * verbs - the one table of what uffdctl can do
  *
- * Help, argument checks and dispatch all read it.
+ * Help, argument checks and dispatch all use this table.
  */
 #ifndef UFFDD_VERBS_H
 #define UFFDD_VERBS_H
@@ -12,17 +12,17 @@ struct verb {
 	const char *name;
 	const char *operands;              /* as in the synopsis */
 	const char *help;                  /* one sentence */
-	const struct args_option *options; /* NULL: none of its own */
+	const struct args_option *options; /* NULL: no options of its own */
 	size_t min_words, max_words;
-	size_t ids; /* so many of the first words are ids of restores */
+	size_t ids; /* so many words, from the first on, are ids of restores */
 	int (*run)(struct ctl *ctl);
 };
 
 extern const struct verb verbs_table[]; /* ends with a row without a name */
 
-/* NULL if there is none of that name. */
+/* NULL for an unknown name. */
 const struct verb *verbs_find(const char *name);
-/* Are the words (no options) as many and such as the verb wants? ERR_INVALID. */
+/* Checks number and form of the words that are no options. Returns 0, or -1 with ERR_INVALID. */
 int verbs_check(const struct verb *verb, const struct args *args, struct err *err);
 
 void verbs_help(FILE *out);

@@ -11,7 +11,7 @@
 #define POLL_MS 30000      /* one long poll */
 #define POLL_DRAWN_MS 1000 /* while a bar is drawn */
 #define PACE_MS 100        /* between polls that are answered at once */
-#define SLACK_MS 10000     /* how much later than asked for an answer may come */
+#define SLACK_MS 10000     /* an answer may come so much later than asked for */
 
 const struct args_option wait_options[] = {
 	{"for", 0, "STATE", ARGS_GOAL, false,
@@ -25,7 +25,7 @@ struct wait {
 	const char *id, *goal;
 	uint64_t deadline_us;
 	struct progress progress;
-	struct json_object *restore; /* owned: as it was last seen, or NULL */
+	struct json_object *restore; /* owned: as last seen, or NULL */
 };
 
 enum wait_verdict wait_judge(struct json_object *restore, const char *goal)
@@ -39,7 +39,7 @@ enum wait_verdict wait_judge(struct json_object *restore, const char *goal)
 		return WAIT_REACHED;
 	if (strcmp(state, "failed") == 0)
 		return WAIT_FAILED;
-	/* "waiting" is where a restore begins; nothing leads back to it. */
+	/* A restore begins in "waiting", and never returns to it. */
 	if (strcmp(state, "ended") == 0 || strcmp(goal, "waiting") == 0)
 		return WAIT_LOST;
 	return WAIT_ON;
@@ -52,7 +52,7 @@ static uint64_t left_ms(const struct wait *w)
 	return now < w->deadline_us ? (w->deadline_us - now + 999) / 1000 : 0;
 }
 
-/* With @step_ms 0 the answer comes at once. */
+/* @step_ms: of the long poll; 0: the answer comes at once. */
 static int look(struct wait *w, uint64_t step_ms, struct err *err)
 {
 	char target[CTL_TARGET_MAX];
@@ -72,11 +72,11 @@ static int look(struct wait *w, uint64_t step_ms, struct err *err)
 	return 0;
 }
 
-/* Looks until something is certain or the time is over (then: WAIT_ON). */
+/* Looks until the verdict is final, or the time is over (then WAIT_ON). */
 static int look_on(struct wait *w, enum wait_verdict *ret, struct err *err)
 {
 	const uint64_t longest = w->progress.on ? POLL_DRAWN_MS : POLL_MS;
-	/* A bar is there from the beginning, so its first look does not wait. */
+	/* The bar is drawn from the beginning, so its first look does not wait. */
 	uint64_t step = w->progress.on ? 0 : min_u64(left_ms(w), longest);
 
 	for (;;) {

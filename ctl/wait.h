@@ -12,7 +12,7 @@ int wait_run(struct ctl *ctl);
 
 enum wait_verdict { WAIT_ON, WAIT_REACHED, WAIT_FAILED, WAIT_LOST };
 
-/* What @restore (the API's object) means for somebody who waits for @goal. */
+/* What @restore (the API's object, borrowed) means to a caller that waits for @goal. */
 enum wait_verdict wait_judge(struct json_object *restore, const char *goal);
 
 #endif

@@ -4,13 +4,13 @@ struct output {
 	bool any;
 };
 
-/* A failure shows in stdout itself, which is looked at in the end. */
+/* A failed write shows in the state of stdout, which main() checks. */
 static int put(const void *bytes, size_t len, void *arg, struct err *err)
 {
 	struct output *out = arg;
 
 	(void)err;
-	/* An answer without a body comes as nothing. */
+	/* A reply without a body. */
 	if (len == 0)
 		return 0;
 	fwrite(bytes, 1, len, stdout);

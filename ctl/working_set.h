@@ -6,7 +6,7 @@
 
 #include "ctl/ctl.h"
 
-/* Writes the file to stdout as it is stored; refuses a terminal. */
+/* Writes the file to stdout as it is stored; refuses a terminal. Returns the exit code. */
 int working_set_run(struct ctl *ctl);
 
 #endif
