@@ -214,7 +214,7 @@ int regions_move(struct regions *r, uint64_t from, uint64_t to, uint64_t len, st
 			       "impossible mremap of 0x%" PRIx64 "+0x%" PRIx64 " to 0x%" PRIx64,
 			       from, len, to);
 	for (uint32_t i = 0; i < r->n; i++) {
-		/* Regions at the destination end. */
+		/* mremap has unmapped the regions at the destination. */
 		add_piece(&p, &r->v[i], 0, low, 0);
 		add_piece(&p, &r->v[i], low + len, high, 0);
 		add_piece(&p, &r->v[i], high + len, UINT64_MAX, 0);

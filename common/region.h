@@ -62,7 +62,7 @@ bool regions_clip(const struct regions *r, uint64_t start, uint64_t end, uint64_
  * regions_move - follow an mremap of [from, from+len) to @to
  *
  * Splits and joins regions where needed and keeps the table sorted. Addresses outside all regions
- * are ignored. Regions at the destination end, because mremap unmapped them. Returns 0, or -1 with
+ * are ignored. Regions at the destination are dropped: mremap unmapped them. Returns 0, or -1 with
  * ERR_PEER when the table is full or the ranges wrap or are misaligned; then the table stays as it
  * was.
  */

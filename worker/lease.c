@@ -61,7 +61,7 @@ void lease_init(struct lease *l, struct supervisor_link *link)
 void lease_anew(struct lease *l)
 {
 	l->state = LEASE_NONE;
-	/* What was taken without a lease has not to be paid for. */
+	/* What was taken without a lease need not be paid for. */
 	l->paid_us = 0;
 }
 

@@ -142,7 +142,7 @@ static int load_again(struct job *j, struct err *err)
 {
 	if (pagemap_open(j->map_fd, &j->map, err))
 		return -1;
-	/* Before READY: since the predecessor's death nobody corrects page states. */
+	/* Before READY: since the predecessor's death no process corrects page states. */
 	j->map.head->exact = PAGEMAP_INEXACT;
 	/* Pages that are still absent then read zero. */
 	if (j->map.head->complete) {
