@@ -168,64 +168,64 @@ END_TEST
 
 /* --- bodies --- */
 
+#define SNAP "\"snapshot\":{\"dir\":\"/x\"}"
+/* clang-format off */
+static const struct {
+	const char *body, *detail;
+} bad_bodies[] = {
+	{"", "body: "},
+	{"[]", "body: "},
+	{"{", "body: "},
+	{"{} {}", "body: "},
+	{"{}", "snapshot: is missing"},
+	{"{" SNAP ",\"colour\":1}", "colour"},
+	{"{\"snapshot\":{\"dir\":\"/x\",\"colour\":1}}", "snapshot.colour"},
+	{"{" SNAP ",\"socket\":{\"colour\":1}}", "socket.colour"},
+	{"{" SNAP ",\"peer\":{\"gid\":1}}", "peer.gid"},
+	{"{" SNAP ",\"snapshot\":{\"dir\":\"/x\"}}", "snapshot"},
+	{"{\"snapshot\":\"/x\"}", "snapshot: "},
+	{"{\"snapshot\":{\"dir\":7}}", "snapshot.dir: "},
+	{"{\"snapshot\":{\"dir\":null}}", "snapshot.dir: "},
+	{"{\"snapshot\":{\"dir\":\"x\"}}", "snapshot.dir: must be an absolute path"},
+	{"{\"snapshot\":{\"dir\":\"/x\",\"memory\":[\"/y\"]}}", "snapshot: must have exactly"},
+	{"{\"snapshot\":{\"header\":\"/x\"}}", "snapshot.layers: is missing"},
+	{"{\"snapshot\":{\"memory\":[]}}", "snapshot.memory: "},
+	{"{\"snapshot\":{\"memory\":[\"/x\",7]}}", "snapshot.memory[1]: "},
+	{"{" SNAP ",\"tenant\":\"a b\"}", "tenant: "},
+	{"{" SNAP ",\"peer\":{\"uid\":-1}}", "peer.uid: "},
+	{"{" SNAP ",\"peer\":{\"uid\":4294967295}}", "peer.uid: "},
+	{"{" SNAP ",\"peer\":{\"uid\":1.0}}", "peer.uid: "},
+	{"{" SNAP ",\"peer\":{\"uid\":\"0\"}}", "peer.uid: "},
+	{"{" SNAP ",\"socket\":{\"mode\":\"0888\"}}", "socket.mode: "},
+	{"{" SNAP ",\"socket\":{\"mode\":660}}", "socket.mode: "},
+	{"{" SNAP ",\"socket\":{\"path\":\"x\"}}", "socket.path: must be an absolute path"},
+	{"{" SNAP ",\"prefetch\":{\"mode\":\"some\"}}", "prefetch.mode: must be one of"},
+	{"{" SNAP ",\"prefetch\":{\"rate_bytes_per_s\":18446744073709551616}}", "body: "},
+	{"{" SNAP ",\"prefetch\":{\"rate_bytes_per_s\":9223372036854775808}}",
+	 "prefetch.rate_bytes_per_s: "},
+	{"{" SNAP ",\"connect_timeout\":30}", "connect_timeout: "},
+	{"{" SNAP ",\"connect_timeout\":\"30\"}", "connect_timeout: "},
+	{"{" SNAP ",\"connect_timeout\":\"1ms\"}", "connect_timeout: "},
+	{"{" SNAP ",\"connect_timeout\":\"61m\"}", "connect_timeout: "},
+	{"{" SNAP ",\"connect_timeout\":\"32s\"}", "connect_timeout_max"},
+	{"{" SNAP ",\"when_complete\":\"go\"}", "when_complete: must be one of"},
+	{"{" SNAP ",\"on_failure\":\"cry\"}", "on_failure: must be one of"},
+	{"{" SNAP ",\"on_failure\":NaN}", "body: "},
+	{"{'snapshot':{\"dir\":\"/x\"}}", "body: "},
+	{"{\"a\":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}", "body: "},
+};
+/* clang-format on */
+
 START_TEST(test_bodies)
 {
-#define SNAP "\"snapshot\":{\"dir\":\"/x\"}"
-	/* clang-format off */
-	static const struct {
-		const char *body, *detail;
-	} cases[] = {
-		{"", "body: "},
-		{"[]", "body: "},
-		{"{", "body: "},
-		{"{} {}", "body: "},
-		{"{}", "snapshot: is missing"},
-		{"{" SNAP ",\"colour\":1}", "colour"},
-		{"{\"snapshot\":{\"dir\":\"/x\",\"colour\":1}}", "snapshot.colour"},
-		{"{" SNAP ",\"socket\":{\"colour\":1}}", "socket.colour"},
-		{"{" SNAP ",\"peer\":{\"gid\":1}}", "peer.gid"},
-		{"{" SNAP ",\"snapshot\":{\"dir\":\"/x\"}}", "snapshot"},
-		{"{\"snapshot\":\"/x\"}", "snapshot: "},
-		{"{\"snapshot\":{\"dir\":7}}", "snapshot.dir: "},
-		{"{\"snapshot\":{\"dir\":null}}", "snapshot.dir: "},
-		{"{\"snapshot\":{\"dir\":\"x\"}}", "snapshot.dir: must be an absolute path"},
-		{"{\"snapshot\":{\"dir\":\"/x\",\"memory\":[\"/y\"]}}",
-		 "snapshot: must have exactly"},
-		{"{\"snapshot\":{\"header\":\"/x\"}}", "snapshot.layers: is missing"},
-		{"{\"snapshot\":{\"memory\":[]}}", "snapshot.memory: "},
-		{"{\"snapshot\":{\"memory\":[\"/x\",7]}}", "snapshot.memory[1]: "},
-		{"{" SNAP ",\"tenant\":\"a b\"}", "tenant: "},
-		{"{" SNAP ",\"peer\":{\"uid\":-1}}", "peer.uid: "},
-		{"{" SNAP ",\"peer\":{\"uid\":4294967295}}", "peer.uid: "},
-		{"{" SNAP ",\"peer\":{\"uid\":1.0}}", "peer.uid: "},
-		{"{" SNAP ",\"peer\":{\"uid\":\"0\"}}", "peer.uid: "},
-		{"{" SNAP ",\"socket\":{\"mode\":\"0888\"}}", "socket.mode: "},
-		{"{" SNAP ",\"socket\":{\"mode\":660}}", "socket.mode: "},
-		{"{" SNAP ",\"socket\":{\"path\":\"x\"}}", "socket.path: must be an absolute path"},
-		{"{" SNAP ",\"prefetch\":{\"mode\":\"some\"}}", "prefetch.mode: must be one of"},
-		{"{" SNAP ",\"prefetch\":{\"rate_bytes_per_s\":18446744073709551616}}",
-		 "body: "},
-		{"{" SNAP ",\"prefetch\":{\"rate_bytes_per_s\":9223372036854775808}}",
-		 "prefetch.rate_bytes_per_s: "},
-		{"{" SNAP ",\"connect_timeout\":30}", "connect_timeout: "},
-		{"{" SNAP ",\"connect_timeout\":\"30\"}", "connect_timeout: "},
-		{"{" SNAP ",\"connect_timeout\":\"1ms\"}", "connect_timeout: "},
-		{"{" SNAP ",\"connect_timeout\":\"61m\"}", "connect_timeout: "},
-		{"{" SNAP ",\"connect_timeout\":\"32s\"}", "connect_timeout_max"},
-		{"{" SNAP ",\"when_complete\":\"go\"}", "when_complete: must be one of"},
-		{"{" SNAP ",\"on_failure\":\"cry\"}", "on_failure: must be one of"},
-		{"{" SNAP ",\"on_failure\":NaN}", "body: "},
-		{"{'snapshot':{\"dir\":\"/x\"}}", "body: "},
-		{"{\"a\":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}", "body: "},
-	};
-	/* clang-format on */
 	struct scene s = {.config = "\"connect_timeout_max\":\"31s\""};
 
 	scene_open(&s);
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		scene_refused(&s, "PUT", RESTORES "/a", cases[i].body, ERR_INVALID,
-			      cases[i].detail);
-		scene_refused(&s, "POST", RESTORES, cases[i].body, ERR_INVALID, cases[i].detail);
+	for (size_t i = 0; i < ARRAY_LEN(bad_bodies); i++) {
+		scene_refused(&s, "PUT", RESTORES "/a", bad_bodies[i].body, ERR_INVALID,
+			      bad_bodies[i].detail);
+		scene_refused(&s, "POST", RESTORES, bad_bodies[i].body, ERR_INVALID,
+			      bad_bodies[i].detail);
 	}
 	scene_refused(&s, "GET", RESTORES "/a", NULL, ERR_NOTFOUND, "no restore a");
 	scene_close(&s);

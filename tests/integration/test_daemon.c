@@ -191,13 +191,48 @@ static bool is_ready(void *arg)
 	return ready;
 }
 
-START_TEST(test_full_disk)
+/* What has not begun does not begin. */
+static void check_no_new_restore(const struct scene *s)
+{
+	scene_refused(s, "PUT", RESTORES "/b", BODY, ERR_NOSPACE, "no space left");
+	scene_refused(s, "GET", RESTORES "/b", NULL, ERR_NOTFOUND, "no restore b");
+}
+
+/* What has begun goes on. */
+static void check_restore_goes_on(const struct scene *s, struct scene_vmm *vmm)
+{
+	scene_tell(s, 200, "PUT", RESTORES "/a/prefetch", "{\"rate_bytes_per_s\":1000}");
+	scene_refused(s, "GET", "/readyz", NULL, ERR_UNREADY, "changes wait for the store");
+	scene_tell(s, 200, "GET", "/healthz", NULL);
+	scene_vmm_go(vmm);
+	scene_vmm_await(vmm, "holding");
+	scene_tell(s, 200, "GET", RESTORES "/a?for=complete&wait=60s", NULL);
+	scene_refused(s, "PUT", RESTORES "/b", BODY, ERR_NOSPACE, "no space left");
+}
+
+static void check_life(const struct scene *s)
 {
 	/* The set of pages that it touched first cannot be stored meanwhile. */
 	static const char life[] =
 		"created connected prefetch complete working-set-ignored paused ended ";
+	cleanup_free char *types = scene_events(s, "a");
+
+	ck_assert_str_eq(types, life);
+}
+
+/* It is in the store, not only in memory. */
+static void check_life_after_restart(struct scene *s)
+{
+	scene_stop(s);
+	harness_daemon_start(&s->d, NULL);
+	scene_reach(s, "a", "ended", "vmm-exited");
+	check_life(s);
+}
+
+START_TEST(test_full_disk)
+{
 	struct scene s = {0};
-	cleanup_free char *filler = NULL, *types = NULL;
+	cleanup_free char *filler = NULL;
 	struct scene_vmm vmm;
 	int follow;
 
@@ -213,18 +248,9 @@ START_TEST(test_full_disk)
 	follow = scene_dial(&s, "/v1/events?follow=1&restore=a");
 	free(scene_hear(follow, "\"connected\""));
 	fill(filler);
-	/* What has not begun does not begin, */
-	scene_refused(&s, "PUT", RESTORES "/b", BODY, ERR_NOSPACE, "no space left");
-	scene_refused(&s, "GET", RESTORES "/b", NULL, ERR_NOTFOUND, "no restore b");
-	/* what has begun goes on, */
-	scene_tell(&s, 200, "PUT", RESTORES "/a/prefetch", "{\"rate_bytes_per_s\":1000}");
-	scene_refused(&s, "GET", "/readyz", NULL, ERR_UNREADY, "changes wait for the store");
-	scene_tell(&s, 200, "GET", "/healthz", NULL);
-	scene_vmm_go(&vmm);
-	scene_vmm_await(&vmm, "holding");
-	scene_tell(&s, 200, "GET", RESTORES "/a?for=complete&wait=60s", NULL);
-	scene_refused(&s, "PUT", RESTORES "/b", BODY, ERR_NOSPACE, "no space left");
-	/* and what is told late is told in order, also before what happens meanwhile. */
+	check_no_new_restore(&s);
+	check_restore_goes_on(&s, &vmm);
+	/* What is told late is told in order, also before what happens meanwhile. */
 	ck_assert_int_eq(unlink(filler), 0);
 	scene_tell(&s, 200, "POST", RESTORES "/a/pause", NULL);
 	scene_vmm_right(&vmm);
@@ -232,18 +258,11 @@ START_TEST(test_full_disk)
 	ck_assert(harness_wait(is_ready, &s, SCENE_MS));
 	free(scene_hear(follow, "\"ended\""));
 	close(follow);
-	types = scene_events(&s, "a");
-	ck_assert_str_eq(types, life);
+	check_life(&s);
 	scene_tell(&s, 201, "PUT", RESTORES "/b", BODY);
 	scene_delete(&s, "b", "");
 	scene_at_rest(&s);
-	scene_stop(&s);
-	/* It is in the store, not only in memory. */
-	harness_daemon_start(&s.d, NULL);
-	scene_reach(&s, "a", "ended", "vmm-exited");
-	free(steal_ptr(&types));
-	types = scene_events(&s, "a");
-	ck_assert_str_eq(types, life);
+	check_life_after_restart(&s);
 	scene_stop(&s);
 	ck_assert_int_eq(umount(s.d.state), 0);
 	harness_rmtree(s.d.dir);

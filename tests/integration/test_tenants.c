@@ -46,8 +46,7 @@ static size_t count_listed(const struct scene *s)
 	return json_object_array_length(scene_member(o, "items"));
 }
 
-/* What nobody but root's, or one's own, tenant owns is not there. */
-START_TEST(test_who_sees_what)
+static void check_no_such_restore(const struct scene *s)
 {
 	static const struct {
 		const char *method, *suffix, *body;
@@ -60,35 +59,50 @@ START_TEST(test_who_sees_what)
 		{"POST", "/pause", NULL},
 		{"POST", "/resume", NULL},
 	};
-	cleanup_free char *body = NULL;
-	struct scene s = {0};
-	struct json_object *o;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		cleanup_free char *target = scene_format(RESTORES "/roots%s", cases[i].suffix);
+
+		scene_refused(s, cases[i].method, target, cases[i].body, ERR_NOTFOUND,
+			      "there is no restore roots");
+	}
+	ck_assert_uint_eq(count_listed(s), 0);
+}
+
+static void create_own(const struct scene *s)
+{
+	cleanup_free char *body = scene_body(snapshot, NULL);
+	cleanup_json struct json_object *o = scene_ask(s, 201, "PUT", RESTORES "/own", body);
+
+	ck_assert_str_eq(scene_text(o, "tenant"), TENANT);
+	ck_assert_uint_eq(scene_number(o, "socket.uid"), NOBODY);
+	ck_assert_uint_eq(scene_number(o, "peer.uid"), NOBODY);
+	ck_assert_uint_eq(count_listed(s), 1);
+}
+
+static void check_only_own_events(const struct scene *s)
+{
 	struct harness_reply r;
+
+	harness_http(s->d.socket, "GET", "/v1/events", NULL, &r);
+	ck_assert_msg(strstr(r.body, "\"own\"") && !strstr(r.body, "\"roots\""), "%s", r.body);
+	harness_reply_fini(&r);
+	harness_http(s->d.socket, "GET", "/v1/events?restore=roots", NULL, &r);
+	ck_assert_str_eq(r.body, "");
+	harness_reply_fini(&r);
+}
+
+/* What nobody but root's, or one's own, tenant owns is not there. */
+START_TEST(test_who_sees_what)
+{
+	struct scene s = {0};
 
 	open_to_all(&s);
 	scene_create(&s, "roots", snapshot, NULL);
 	act_as(NOBODY);
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		cleanup_free char *target = scene_format(RESTORES "/roots%s", cases[i].suffix);
-
-		scene_refused(&s, cases[i].method, target, cases[i].body, ERR_NOTFOUND,
-			      "there is no restore roots");
-	}
-	ck_assert_uint_eq(count_listed(&s), 0);
-	body = scene_body(snapshot, NULL);
-	o = scene_ask(&s, 201, "PUT", RESTORES "/own", body);
-	ck_assert_str_eq(scene_text(o, "tenant"), TENANT);
-	ck_assert_uint_eq(scene_number(o, "socket.uid"), NOBODY);
-	ck_assert_uint_eq(scene_number(o, "peer.uid"), NOBODY);
-	json_object_put(o);
-	ck_assert_uint_eq(count_listed(&s), 1);
-	/* Nor does it hear of others. */
-	harness_http(s.d.socket, "GET", "/v1/events", NULL, &r);
-	ck_assert_msg(strstr(r.body, "\"own\"") && !strstr(r.body, "\"roots\""), "%s", r.body);
-	harness_reply_fini(&r);
-	harness_http(s.d.socket, "GET", "/v1/events?restore=roots", NULL, &r);
-	ck_assert_str_eq(r.body, "");
-	harness_reply_fini(&r);
+	check_no_such_restore(&s);
+	create_own(&s);
+	check_only_own_events(&s);
 	act_as(NOBODY - 1);
 	ck_assert_uint_eq(count_listed(&s), 0);
 	scene_refused(&s, "GET", RESTORES "/own", NULL, ERR_NOTFOUND, "no restore own");
