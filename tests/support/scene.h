@@ -1,6 +1,10 @@
 /*
  * scene - what stories share: a daemon asked over HTTP, and stand-in VMMs beside it
  *
+ *   scene.c       the daemon, and files for it
+ *   scene_http.c  what it is asked, and long answers
+ *   scene_vmm.c   stand-in VMMs
+ *
  * For use inside a Check test, like the harness: whatever is not as it must be
  * fails the test.
  *
