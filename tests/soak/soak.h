@@ -1,7 +1,8 @@
 /*
  * soak - restores that go on while workers, the supervisor and VMMs are killed at random
  *
- *   soak.c            the course of things: killing, the end, the one line
+ *   soak.c            the course of things: the beginning, the end, the one line
+ *   soak_kill.c       who dies, when, and how
  *   soak_snapshots.c  what is restored
  *   soak_slot.c       one restore after another, each with a stand-in VMM
  *   soak_cage.c       a memory cgroup for some of them
@@ -89,6 +90,11 @@ void soak_note(struct soak *s, const char *fmt, ...) __attribute__((format(print
 
 /* Waits for dead children that no slot waits for. Takes the lock. Returns those still alive. */
 size_t soak_reap(struct soak *s);
+
+/* soak_kill.c */
+
+/* Until s->until_us; afterwards a supervisor is there. */
+void soak_kill(struct soak *s, uint64_t seed);
 
 /* soak_snapshots.c */
 
