@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "common/proc.h"
@@ -159,4 +160,26 @@ void respawn_await_event(const struct scene *s, const char *id, const char *type
 		ck_abort_msg("%s: \"%s\" has not happened %u times, but %s; the log:\n%s", id, type,
 			     n, types, log);
 	}
+}
+
+struct json_object *respawn_adopted(struct stage *s, const char *state)
+{
+	struct json_object *o;
+
+	respawn_await_event(s->scene, s->id, "adopted", 1);
+	o = stage_ask(s, "GET", "", NULL);
+	stage_check(s, strcmp(scene_text(o, "state"), state) == 0, "it is %s",
+		    json_object_to_json_string(o));
+	stage_check(s, (pid_t)scene_number(o, "worker.pid") == s->worker, "another worker");
+	return o;
+}
+
+void respawn_lose_store(struct scene *s)
+{
+	static int n;
+	cleanup_free char *away = scene_format("%s/lost-%d", s->d.dir, n++);
+
+	scene_kill(s);
+	ck_assert_int_eq(rename(s->d.state, away), 0);
+	ck_assert_int_eq(mkdir(s->d.state, 0700), 0);
 }

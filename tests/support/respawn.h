@@ -7,7 +7,7 @@
 #ifndef UFFDD_TESTS_RESPAWN_H
 #define UFFDD_TESTS_RESPAWN_H
 
-#include "tests/support/scene.h"
+#include "tests/support/stage.h"
 
 struct respawn {
 	const char *program; /* NULL: daemon/uffdd */
@@ -20,6 +20,8 @@ struct respawn {
 	uint64_t descriptors; /* soft and hard limit of open files; 0: as ours are */
 };
 
+/* Kills the daemon. Its state is moved away, under a number. */
+void respawn_lose_store(struct scene *s);
 /* Until its control socket accepts. d->pid is the new one's. */
 void respawn(struct harness_daemon *d, const struct respawn *r);
 
@@ -30,6 +32,8 @@ void respawn_await_end(pid_t pid);
 
 /* Waits until the restore has had such an event, @n times. */
 void respawn_await_event(const struct scene *s, const char *id, const char *type, unsigned n);
+/* Waits until the worker has been taken back: @state, with the same worker. Returns the restore. */
+struct json_object *respawn_adopted(struct stage *s, const char *state);
 unsigned respawn_count_events(const struct scene *s, const char *id, const char *type);
 
 #endif

@@ -30,6 +30,18 @@ void stage_create(struct stage *s, const char *snapshot, const char *members)
 	snprintf(s->socket, sizeof(s->socket), "%s", scene_text(o, "mem_backend.backend_path"));
 }
 
+void stage_begin(struct stage *s, const struct scene *scene, const char *id, const char *members,
+		 const char *vmm)
+{
+	*s = (struct stage){.scene = scene};
+	snprintf(s->id, sizeof(s->id), "%s", id);
+	stage_create(s, STAGE_SNAPSHOT, members);
+	if (!vmm)
+		return;
+	stage_start(s, STAGE_IMAGE, vmm);
+	json_object_put(stage_await(s, "serving"));
+}
+
 struct json_object *stage_ask(const struct stage *s, const char *method, const char *suffix,
 			      const char *body)
 {
@@ -41,6 +53,14 @@ struct json_object *stage_ask(const struct stage *s, const char *method, const c
 void stage_tell(const struct stage *s, const char *method, const char *suffix, const char *body)
 {
 	json_object_put(stage_ask(s, method, suffix, body));
+}
+
+pid_t stage_look_up_worker(struct stage *s)
+{
+	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
+
+	s->worker = (pid_t)scene_number(o, "worker.pid");
+	return s->worker;
 }
 
 void stage_refused(const struct stage *s, const char *method, const char *suffix, const char *body,
@@ -153,6 +173,18 @@ void stage_check_end(struct stage *s, int code)
 
 	stage_check(s, got == code, "the VMM ended with %d, not %d", got, code);
 	stage_check(s, !strstr(stage_printed(s), "wrong page"), "wrong bytes");
+}
+
+void stage_to_the_end(struct stage *s)
+{
+	int code;
+
+	stage_look_up_worker(s);
+	scene_vmm_go(&s->vmm);
+	code = stage_end(s);
+	stage_check(s, code == 0 && strstr(stage_printed(s), "\"wrong\":0,"), "exit %d", code);
+	json_object_put(stage_ended(s, "vmm-exited"));
+	stage_fini(s);
 }
 
 struct json_object *stage_report(struct stage *s)

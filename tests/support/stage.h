@@ -25,6 +25,9 @@ struct stage {
 	char *printed;                  /* owned, see stage_printed() */
 };
 
+#define STAGE_SNAPSHOT "{\"dir\":\"" SCENE_SNAPSHOT "\"}"
+#define STAGE_IMAGE SCENE_SNAPSHOT "/" SCENE_IMAGE
+
 #define stage_check(s, cond, fmt, ...)                                                   \
 	ck_assert_msg(cond, "%s: " fmt "; the VMM printed:\n%s", (s)->id, ##__VA_ARGS__, \
 		      stage_printed(s))
@@ -34,11 +37,19 @@ void stage_fini(struct stage *s);
 
 /* PUTs the restore: @snapshot is that member, @members are further ones, or NULL. */
 void stage_create(struct stage *s, const char *snapshot, const char *members);
+/*
+ * The restore @id of SCENE_SNAPSHOT. @vmm: what its VMM is started with, which is then being
+ * served; NULL: none.
+ */
+void stage_begin(struct stage *s, const struct scene *scene, const char *id, const char *members,
+		 const char *vmm);
 /* A request about the restore: @suffix follows the id in the target. Must be answered 200. */
 struct json_object *stage_ask(const struct stage *s, const char *method, const char *suffix,
 			      const char *body);
 /* The same when the answer does not matter. */
 void stage_tell(const struct stage *s, const char *method, const char *suffix, const char *body);
+/* Its worker, by now: s->worker is that one from now on. */
+pid_t stage_look_up_worker(struct stage *s);
 /* It must be refused. */
 void stage_refused(const struct stage *s, const char *method, const char *suffix, const char *body,
 		   enum err_code code);
@@ -61,6 +72,8 @@ bool stage_hears(struct stage *s, const char *words);
 int stage_end(struct stage *s);
 /* Likewise: it must be this one, and no page was wrong. */
 void stage_check_end(struct stage *s, int code);
+/* For --hold-before: it goes on, finds every byte right, and leaves; the restore ends. */
+void stage_to_the_end(struct stage *s);
 /* The JSON of its report; owned by the caller. */
 struct json_object *stage_report(struct stage *s);
 
