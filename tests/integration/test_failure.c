@@ -9,51 +9,14 @@
 #include <sys/stat.h>
 
 #include "tests/support/runner.h"
-#include "tests/fakes/snapshot/snapgen.h"
-#include "tests/support/stage.h"
+#include "tests/support/show.h"
 #include "tests/fakes/vmm/touch.h"
 
-#define SIZE ((uint64_t)4 << 20)
-#define SEED 7
-#define LAYER 1 /* of three: the one that is meddled with */
 #define KILLED (128 + SIGKILL)
 #define HELD (-1) /* none: it hangs until somebody ends it */
 #define POISONED 149
 
 static struct scene scene;
-
-/* A snapshot of its own for each restore, beside the daemon's directories. */
-struct show {
-	struct stage s;
-	char *dir, *image, *layer; /* owned */
-};
-
-static void begin(struct show *show, const char *id, const char *members)
-{
-	cleanup_free char *json = NULL;
-	char build[UUID_STR_LEN];
-	uuid_t uuid;
-
-	snapgen_build(SEED, LAYER, uuid);
-	uuid_unparse_lower(uuid, build);
-	show->dir = scene_format("%s/%s", scene.d.dir, id);
-	show->image = scene_format("%s/" SNAPGEN_IMAGE, show->dir);
-	show->layer = scene_format("%s/memfile.%s", show->dir, build);
-	scene_make_snapshot(show->dir, SIZE, SEED);
-	show->s = (struct stage){.scene = &scene};
-	snprintf(show->s.id, sizeof(show->s.id), "%s", id);
-	json = scene_format("{\"dir\": \"%s\"}", show->dir);
-	stage_create(&show->s, json, members);
-}
-
-static void end(struct show *show)
-{
-	harness_rmtree(show->dir);
-	free(show->dir);
-	free(show->image);
-	free(show->layer);
-	stage_fini(&show->s);
-}
 
 /* --- the snapshot changes --- */
 
@@ -159,7 +122,7 @@ START_TEST(snapshot_changes)
 
 	if (needs_poison(c->members))
 		return;
-	begin(&show, c->name, *c->members ? c->members : NULL);
+	show_create(&show, &scene, c->name, *c->members ? c->members : NULL);
 	if (c->first)
 		c->make(&show);
 	stage_start(&show.s, show.image, c->vmm);
@@ -176,7 +139,7 @@ START_TEST(snapshot_changes)
 	} else {
 		json_object_put(stage_ended(&show.s, "vmm-exited"));
 	}
-	end(&show);
+	show_fini(&show);
 }
 END_TEST
 
@@ -185,13 +148,13 @@ START_TEST(snapshot_changes_too_late)
 {
 	struct show show;
 
-	begin(&show, "late", NULL);
+	show_create(&show, &scene, "late", NULL);
 	stage_start(&show.s, show.image, "--hold-before --threads 8 --remove 30 --write 30");
 	json_object_put(stage_await(&show.s, "complete"));
 	empty(&show);
 	stage_check_end(&show.s, 0);
 	json_object_put(stage_ended(&show.s, "vmm-exited"));
-	end(&show);
+	show_fini(&show);
 }
 END_TEST
 
@@ -201,7 +164,7 @@ START_TEST(held_guest_is_killed_on_request)
 	struct show show;
 	struct json_object *o;
 
-	begin(&show, "held", ON_DEMAND("hold"));
+	show_create(&show, &scene, "held", ON_DEMAND("hold"));
 	stage_start(&show.s, show.image, TOUCHES);
 	json_object_put(stage_await(&show.s, "serving"));
 	overwrite(&show);
@@ -220,7 +183,7 @@ START_TEST(held_guest_is_killed_on_request)
 	check_failed(&show, TIME_CHANGED);
 	stage_cleared(&show.s);
 	stage_tell(&show.s, "DELETE", "", NULL);
-	end(&show);
+	show_fini(&show);
 }
 END_TEST
 
@@ -281,7 +244,7 @@ START_TEST(stopped)
 
 	if (stop->members && needs_poison(stop->members))
 		return;
-	begin(&show, stop->name, stop->members);
+	show_create(&show, &scene, stop->name, stop->members);
 	stage_start(&show.s, show.image, stop->vmm);
 	json_object_put(stage_await(&show.s, stop->complete ? "complete" : "serving"));
 	stop_it(&show, stop);
@@ -293,7 +256,7 @@ START_TEST(stopped)
 	stage_check_end(&show.s, stop->code);
 	json_object_put(stage_ended(&show.s, stop->reason));
 	stage_tell(&show.s, "DELETE", "", NULL);
-	end(&show);
+	show_fini(&show);
 }
 END_TEST
 
@@ -301,11 +264,11 @@ START_TEST(stopped_before_a_vmm_came)
 {
 	struct show show;
 
-	begin(&show, "waiting", NULL);
+	show_create(&show, &scene, "waiting", NULL);
 	stage_tell(&show.s, "DELETE", "?grace=300s", NULL);
 	json_object_put(stage_ended(&show.s, "stopped"));
 	stage_tell(&show.s, "DELETE", "", NULL);
-	end(&show);
+	show_fini(&show);
 }
 END_TEST
 
@@ -314,12 +277,12 @@ START_TEST(vmm_is_killed)
 {
 	struct show show;
 
-	begin(&show, "killed", NULL);
+	show_create(&show, &scene, "killed", NULL);
 	stage_start(&show.s, show.image, "--threads 8 --balloon 3600 --events all");
 	json_object_put(stage_await(&show.s, "serving"));
 	scene_vmm_kill(&show.s.vmm);
 	json_object_put(stage_ended(&show.s, "vmm-exited"));
-	end(&show);
+	show_fini(&show);
 }
 END_TEST
 

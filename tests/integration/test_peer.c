@@ -1,6 +1,6 @@
 /*
  * test_peer - who connects is not whose memory it is: a helper that ends, or outlives the
- * VMM; and VMMs of another PID namespace. A guest gets the right bytes, or it gets to know.
+ * VMM. A guest gets the right bytes, or it gets to know.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -9,17 +9,11 @@
 #include "tests/support/killing.h"
 #include "tests/support/respawn.h"
 #include "tests/support/runner.h"
-#include "tests/fakes/snapshot/snapgen.h"
-#include "tests/support/stage.h"
+#include "tests/support/show.h"
 #include "tests/fakes/vmm/touch.h"
 
-#define SIZE ((uint64_t)4 << 20)
-#define SEED 7
-#define LAYER 1 /* of three: the one that is meddled with */
 #define KILLED (128 + SIGKILL)
-#define WRONG 1
 #define HUNG 4
-#define SKIPPED 77
 #define POISONED 149
 
 #define NO_RECORD "\"working_set\":{\"record\":false}"
@@ -32,48 +26,18 @@
 
 static struct scene scene;
 
-struct show {
-	struct stage s;
-	char *dir, *image, *layer; /* owned */
-};
-
 static void begin(struct show *show, const char *id, const char *members, const char *vmm)
 {
-	cleanup_free char *json = NULL;
-	char build[UUID_STR_LEN];
-	uuid_t uuid;
-
-	snapgen_build(SEED, LAYER, uuid);
-	uuid_unparse_lower(uuid, build);
-	show->dir = scene_format("%s/%s", scene.d.dir, id);
-	show->image = scene_format("%s/" SNAPGEN_IMAGE, show->dir);
-	show->layer = scene_format("%s/memfile.%s", show->dir, build);
-	scene_make_snapshot(show->dir, SIZE, SEED);
-	show->s = (struct stage){.scene = &scene};
-	snprintf(show->s.id, sizeof(show->s.id), "%s", id);
-	json = scene_format("{\"dir\":\"%s\"}", show->dir);
-	stage_create(&show->s, json, members);
+	show_create(show, &scene, id, members);
 	stage_start(&show->s, show->image, vmm);
 }
 
 /* Nothing at all is left, and nobody complained. */
-static void over(void)
+static void over(struct show *show)
 {
-	static const char *const complaints[] = {"Sanitizer", "runtime error", "Assertion"};
-	cleanup_free char *log = harness_daemon_log(&scene.d);
-
-	for (size_t i = 0; i < ARRAY_LEN(complaints); i++)
-		ck_assert_msg(!strstr(log, complaints[i]), "the log:\n%s", log);
+	show_fini(show);
+	scene_check_log(&scene, show->s.id);
 	scene_close(&scene);
-}
-
-static void end(struct show *show)
-{
-	harness_rmtree(show->dir);
-	free(show->dir);
-	free(show->image);
-	free(show->layer);
-	stage_fini(&show->s);
 }
 
 static void check_right(struct show *show)
@@ -104,9 +68,7 @@ static void await_elsewhere(struct show *show, bool found)
 
 static void check_ended(struct show *show, const char *reason)
 {
-	cleanup_json struct json_object *o = stage_ask(&show->s, "GET", "", NULL);
-
-	show->s.worker = (pid_t)scene_number(o, "worker.pid");
+	stage_look_up_worker(&show->s);
 	json_object_put(stage_ended(&show->s, reason));
 }
 
@@ -137,8 +99,7 @@ START_TEST(helper_ends)
 	check_right(&show);
 	check_ended(&show, "vmm-exited");
 	check_events(&show, "created connected vmm-elsewhere complete ended ");
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -153,8 +114,7 @@ START_TEST(helped_vmm_is_killed)
 	scene_vmm_kill(&show.s.vmm);
 	check_ended(&show, "vmm-exited");
 	check_events(&show, "created connected vmm-elsewhere ended ");
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -169,8 +129,7 @@ START_TEST(vmm_itself_is_killed)
 	scene_vmm_kill(&show.s.vmm);
 	check_ended(&show, "vmm-exited");
 	check_events(&show, "created connected ended ");
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -211,8 +170,7 @@ START_TEST(others_die)
 	check_right(&show);
 	check_ended(&show, "vmm-exited");
 	ck_assert_uint_eq(respawn_count_events(&scene, show.s.id, "vmm-elsewhere"), 1);
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -260,8 +218,7 @@ START_TEST(all_die_who_had_it)
 		    "%s", scene_text(o, "reason"));
 	ck_assert_uint_eq(respawn_count_events(&scene, show.s.id, "recovered"), 0);
 	scene_vmm_kill(&show.s.vmm);
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -310,8 +267,7 @@ START_TEST(snapshot_changes)
 	json_object_put(stage_await(&show.s, "failed"));
 	respawn_await_event(&scene, show.s.id, "released", 1);
 	check_events(&show, failures[_i].events);
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -342,8 +298,7 @@ START_TEST(stopped_with_kill)
 	if (stops[_i].code == POISONED)
 		scene_vmm_go(&show.s.vmm);
 	stage_check_end(&show.s, stops[_i].code);
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -362,8 +317,7 @@ START_TEST(refused_message_of_a_helper)
 	stage_check_end(&show.s, HUNG);
 	respawn_await_event(&scene, show.s.id, "released", 1);
 	stage_cleared(&show.s);
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -395,8 +349,7 @@ START_TEST(helper_is_not_killed)
 	check_events(&show, "created connected failed vmm-elsewhere released ");
 	ck_assert_int_eq(kill(helper, 0), 0);
 	respawn_end(helper);
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -423,63 +376,7 @@ START_TEST(helper_outlives_the_vmm)
 	check_ended(&show, "vmm-exited");
 	ck_assert_int_eq(kill(helper, 0), 0);
 	respawn_end(helper);
-	end(&show);
-	over();
-}
-END_TEST
-
-/* --- PID namespaces --- */
-
-/* One inside ours can be seen, and killed. */
-START_TEST(vmm_in_a_pid_namespace)
-{
-	struct show show;
-	int code;
-
-	scene_open(&scene);
-	begin(&show, "inside", ON_DEMAND, TOUCHES " --pid-ns");
-	if (!stage_hears(&show.s, "connected")) {
-		code = stage_end(&show.s);
-		stage_check(&show.s, code == SKIPPED, "exit %d", code);
-		return;
-	}
-	json_object_put(stage_await(&show.s, "serving"));
-	respawn_end(show.s.worker);
-	respawn_await_event(&scene, show.s.id, "recovered", 1);
-	stage_tell(&show.s, "DELETE", "?kill=true", NULL);
-	stage_check_end(&show.s, KILLED);
-	check_ended(&show, "killed");
-	end(&show);
-	over();
-}
-END_TEST
-
-/* One outside cannot: it is not served, and that says how to do better. */
-START_TEST(vmm_out_of_sight)
-{
-	const struct respawn apart = {.apart = true};
-	struct show show;
-	struct json_object *o;
-
-	scene_open(&scene);
-	scene_kill(&scene);
-	if (geteuid() != 0)
-		return;
-	respawn(&scene.d, &apart);
-	begin(&show, "outside", ON_DEMAND_AND("kill"), "--hold-before --timeout 2 --no-keep");
-	o = stage_await(&show.s, "failed");
-	stage_check(&show.s, strstr(scene_text(o, "reason"), "in the host's PID namespace"), "%s",
-		    scene_text(o, "reason"));
-	json_object_put(o);
-	respawn_await_event(&scene, show.s.id, "kill-failed", 1);
-	scene_vmm_go(&show.s.vmm);
-	stage_check_end(&show.s, HUNG);
-	respawn_await_event(&scene, show.s.id, "released", 1);
-	check_events(&show, "created failed kill-failed released ");
-	end(&show);
-	scene_kill(&scene);
-	harness_rmtree(scene.d.dir);
-	free(scene.config_text);
+	over(&show);
 }
 END_TEST
 
@@ -498,8 +395,7 @@ START_TEST(forms_of_the_message)
 	json_object_put(stage_await(&show.s, "serving"));
 	check_right(&show);
 	check_ended(&show, "vmm-exited");
-	end(&show);
-	over();
+	over(&show);
 }
 END_TEST
 
@@ -519,8 +415,6 @@ Suite *test_suite(void)
 	tcase_add_test(tc, refused_message_of_a_helper);
 	tcase_add_test(tc, helper_is_not_killed);
 	tcase_add_test(tc, helper_outlives_the_vmm);
-	tcase_add_test(tc, vmm_in_a_pid_namespace);
-	tcase_add_test(tc, vmm_out_of_sight);
 	tcase_add_loop_test(tc, forms_of_the_message, 0, ARRAY_LEN(styles));
 	suite_add_tcase(suite, tc);
 	return suite;

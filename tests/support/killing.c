@@ -355,13 +355,8 @@ static bool has_no_children(void *arg)
 
 void killing_close(struct killing *k)
 {
-	static const char *const complaints[] = {"Sanitizer", "runtime error", "Assertion"};
-	cleanup_free char *log = NULL;
-
 	check_rows(k);
-	log = harness_daemon_log(&k->scene.d);
-	for (size_t i = 0; i < ARRAY_LEN(complaints); i++)
-		ck_assert_msg(!strstr(log, complaints[i]), "%s: the log:\n%s", k->s.id, log);
+	scene_check_log(&k->scene, k->s.id);
 	scene_close(&k->scene);
 	ck_assert_msg(harness_wait(has_no_children, NULL, SCENE_MS), "%s: a process goes on",
 		      k->s.id);

@@ -222,6 +222,15 @@ void scene_stop(struct scene *s)
 	wait_for_locks(s);
 }
 
+void scene_check_log(const struct scene *s, const char *who)
+{
+	static const char *const complaints[] = {"Sanitizer", "runtime error", "Assertion"};
+	cleanup_free char *log = harness_daemon_log(&s->d);
+
+	for (size_t i = 0; i < ARRAY_LEN(complaints); i++)
+		ck_assert_msg(!strstr(log, complaints[i]), "%s: the log:\n%s", who, log);
+}
+
 void scene_close(struct scene *s)
 {
 	scene_at_rest(s);

@@ -52,6 +52,8 @@ void scene_at_rest(struct scene *s);
 void scene_stop(struct scene *s);
 /* The same by SIGKILL. */
 void scene_kill(struct scene *s);
+/* Neither a sanitizer nor an assertion has complained in the daemon's log; @who is for messages. */
+void scene_check_log(const struct scene *s, const char *who);
 /* At rest, stops the daemon and removes its directory. */
 void scene_close(struct scene *s);
 
