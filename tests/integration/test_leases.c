@@ -1,109 +1,23 @@
-/* test_leases - who may prefetch now: turns, ends of holders, a dead supervisor */
+/* test_leases - who may prefetch now: turns, a dead supervisor, and what it does for faults */
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "common/pagemap.h"
-#include "tests/support/killing.h"
+#include "tests/support/leasing.h"
 #include "tests/support/respawn.h"
 #include "tests/support/runner.h"
 #include "tests/fakes/vmm/walk.h"
 
-#define MIB ((uint64_t)1 << 20)
-#define SLICE_MS 60000 /* of NEVER_REVOKED */
-/* Looks when it is told to that everything has come. */
-#define RESIDENT "--hold-before --no-touch --wait-resident 600 --hold"
-#define NEVER_REVOKED "\"prefetch_leases\":1,\"prefetch_slice\":\"60s\""
-#define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
-/* Has a lease for as long as it is left alone, and does little with it. */
-#define SLOWLY "\"prefetch\":{\"rate_bytes_per_s\":65536}"
-
-static struct scene scene;
-static char *snapshot, *image; /* owned, of the scene */
-static uint64_t next_asked_us; /* begin_next() */
-
-static void open_scene(const char *config, uint64_t size)
-{
-	scene = (struct scene){.config = config};
-	scene_open(&scene);
-	snapshot = scene_format("%s/snapshot", scene.d.dir);
-	image = scene_format("%s/" SCENE_IMAGE, snapshot);
-	scene_make_snapshot(snapshot, size, 9);
-}
-
-static void close_scene(void)
-{
-	scene_close(&scene);
-	free(snapshot);
-	free(image);
-}
-
-/* @dir: NULL: the scene's snapshot. */
-static void begin(struct stage *s, const char *id, const char *dir, const char *members,
-		  const char *vmm)
-{
-	cleanup_free char *from = scene_format("{\"dir\":\"%s\"}", dir ? dir : snapshot);
-
-	*s = (struct stage){.scene = &scene};
-	snprintf(s->id, sizeof(s->id), "%s", id);
-	stage_create(s, from, members);
-	stage_start(s, image, vmm);
-	json_object_put(stage_await(s, "serving"));
-}
-
-static void check_right(struct stage *s)
-{
-	int code;
-
-	scene_vmm_go(&s->vmm);
-	code = stage_end(s);
-	stage_check(s,
-		    code == 0 && strstr(stage_printed(s), "verified ") &&
-			    strstr(stage_printed(s), "\"wrong\":0,"),
-		    "the VMM ended with %d", code);
-	json_object_put(stage_await(s, "ended"));
-	stage_fini(s);
-}
-
-static uint64_t done_bytes(const struct stage *s)
-{
-	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
-
-	return scene_number(o, "prefetch.done_bytes");
-}
-
-static bool is(const struct stage *s, const char *state)
-{
-	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
-
-	return strcmp(scene_text(o, "prefetch.state"), state) == 0;
-}
-
-static bool is_queued(void *arg)
-{
-	return is(arg, "queued");
-}
-
-static bool has_begun(void *arg)
-{
-	return done_bytes(arg) > 0;
-}
-
-static void await(struct stage *s, const char *what, bool (*cond)(void *))
-{
-	bool in_time = harness_wait(cond, s, SCENE_MS);
-	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
-
-	stage_check(s, in_time, "not %s: %s", what, json_object_to_json_string(o));
-}
+static struct leasing leasing;
 
 /* ---- turns ---- */
 
 /* Five of one tenant, and of another "blue": with turns for restores alone, it would be last. */
 #define REDS 5
 #define ALL (REDS + 1)
-#define SIZE (12 * MIB)
+#define SIZE (12 * LEASING_MIB)
 #define RATE_BYTES_PER_S ((uint64_t)32 << 20)
 /* Of the whole time, the longest in which nobody looked: a turn is seen, and one after another. */
 #define BLIND 40
@@ -142,7 +56,7 @@ static void look_at(struct seen *seen, struct json_object *o, unsigned *running)
 static bool all_complete(void *arg)
 {
 	struct watch *w = arg;
-	cleanup_json struct json_object *o = scene_ask(&scene, 200, "GET",
+	cleanup_json struct json_object *o = scene_ask(&leasing.scene, 200, "GET",
 						       "/v1/restores?state=serving", NULL);
 	struct json_object *items = scene_member(o, "items");
 	bool all = true, asked = true, was = w->seen[REDS].complete;
@@ -192,13 +106,13 @@ static bool take_turns(uint64_t rate)
 	struct watch w = {0};
 	uint64_t start, took_us;
 
-	open_scene(config, SIZE);
+	leasing_open(&leasing, config, SIZE);
 	for (int i = 0; i < ALL; i++) {
 		cleanup_free char *id = i < REDS ? scene_format("red%d", i) : strdup("blue");
-		cleanup_free char *members = scene_format("\"tenant\":\"%s\"," ON_DEMAND,
+		cleanup_free char *members = scene_format("\"tenant\":\"%s\"," LEASING_ON_DEMAND,
 							  i < REDS ? "red" : "blue");
 
-		begin(&w.stages[i], id, NULL, members, RESIDENT);
+		leasing_begin(&leasing, &w.stages[i], id, NULL, members, LEASING_RESIDENT);
 	}
 	start = w.looked_us = now_us();
 	for (int i = 0; i < ALL; i++)
@@ -208,8 +122,8 @@ static bool take_turns(uint64_t rate)
 	if (w.blind_us * BLIND < took_us)
 		check_turns(&w, rate, took_us);
 	for (int i = 0; i < ALL; i++)
-		check_right(&w.stages[i]);
-	close_scene();
+		leasing_right(&w.stages[i]);
+	leasing_close(&leasing);
 	return w.blind_us * BLIND < took_us;
 }
 
@@ -221,197 +135,12 @@ START_TEST(test_turns)
 }
 END_TEST
 
-/* ---- a holder leaves ---- */
-
-static void leaves_vmm(struct stage *s)
-{
-	scene_vmm_kill(&s->vmm);
-}
-
-/* The worker cannot leave: the supervisor's patience with it is longer than ours. */
-static void leaves_vmm_of_hung(struct stage *s)
-{
-	ck_assert_int_eq(kill(s->worker, SIGSTOP), 0);
-	scene_vmm_kill(&s->vmm);
-}
-
-static void leaves_paused(struct stage *s)
-{
-	stage_tell(s, "POST", "/pause", NULL);
-}
-
-static void leaves_held(struct stage *s)
-{
-	stage_tell(s, "PUT", "/prefetch", "{\"paused\":true}");
-}
-
-static void leaves_off(struct stage *s)
-{
-	stage_tell(s, "PUT", "/prefetch", "{\"mode\":\"none\"}");
-}
-
-static void leaves_done(struct stage *s)
-{
-	stage_tell(s, "PUT", "/prefetch", "{\"rate_bytes_per_s\":0}");
-}
-
-/* The guest has touched everything, long before prefetch got there. */
-static void leaves_touched(struct stage *s)
-{
-	scene_vmm_go(&s->vmm);
-}
-
-static void leaves_stopped(struct stage *s)
-{
-	stage_tell(s, "DELETE", "?kill=true", NULL);
-}
-
-/* Another time of the same bytes is a change already. */
-static void leaves_failed(struct stage *s)
-{
-	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
-	cleanup_free char *files = scene_format("touch %s/memfile.*",
-						scene_text(o, "snapshot.dir"));
-	const char *const argv[] = {"sh", "-c", files, NULL};
-	struct harness_output out;
-
-	harness_run(argv, &out);
-	ck_assert_int_eq(out.code, 0);
-	harness_output_fini(&out);
-}
-
-/* How one that holds the only lease loses it, without having been asked to. */
-static const struct {
-	const char *name;
-	void (*leave)(struct stage *s);
-	const char *then; /* told to go on with */
-	const char *body;
-	bool over; /* it is no more */
-} ends[] = {
-	{"vmm", leaves_vmm, NULL, NULL, true},
-	{"vmm-of-hung", leaves_vmm_of_hung, NULL, NULL, true},
-	{"paused", leaves_paused, "/resume", NULL, false},
-	{"held", leaves_held, "/prefetch", "{\"paused\":false}", false},
-	{"off", leaves_off, "/prefetch", "{\"mode\":\"all\"}", false},
-	{"done", leaves_done, NULL, NULL, false},
-	{"touched", leaves_touched, NULL, NULL, false},
-	{"stopped", leaves_stopped, NULL, NULL, true},
-	{"failed", leaves_failed, NULL, NULL, true},
-};
-
-static bool is_complete(void *arg)
-{
-	cleanup_json struct json_object *o = stage_ask(arg, "GET", "", NULL);
-
-	return scene_flag(o, "complete");
-}
-
-/* It waits for the lease of another, and has it as soon as that one is gone. */
-static void begin_next(struct stage *s)
-{
-	next_asked_us = now_us();
-	begin(s, "next", NULL, NULL, RESIDENT);
-	await(s, "queued", is_queued);
-	stage_check(s, done_bytes(s) == 0, "it prefetches");
-}
-
-/* And not because the other one's time was over. */
-static void check_next(struct stage *s)
-{
-	stage_check(s, harness_wait(is_complete, s, SCENE_MS), "it waits on");
-	stage_check(s, now_us() - next_asked_us < SLICE_MS * 1000, "the slice was over");
-	check_right(s);
-}
-
-START_TEST(test_holder_leaves)
-{
-	cleanup_free char *dir = NULL;
-	struct stage holder, next;
-
-	open_scene(NEVER_REVOKED, 4 * MIB);
-	dir = scene_format("%s/another", scene.d.dir);
-	scene_copy_dir(snapshot, dir);
-	begin(&holder, ends[_i].name, dir, SLOWLY, "--hold-before --hold");
-	await(&holder, "prefetching", has_begun);
-	begin_next(&next);
-	ends[_i].leave(&holder);
-	check_next(&next);
-	if (ends[_i].over) {
-		kill(holder.worker, SIGCONT);
-		if (holder.vmm.pid)
-			stage_end(&holder);
-		stage_fini(&holder);
-	} else {
-		if (ends[_i].then)
-			stage_tell(&holder, ends[_i].body ? "PUT" : "POST", ends[_i].then,
-				   ends[_i].body);
-		check_right(&holder);
-	}
-	close_scene();
-}
-END_TEST
-
-static void hurry(struct stage *s)
-{
-	stage_tell(s, "PUT", "/prefetch", "{\"rate_bytes_per_s\":0}");
-	json_object_put(stage_await(s, "complete"));
-	check_right(s);
-}
-
-/* With a successor that does not get on: it is the death that gives the lease back. */
-START_TEST(test_holder_dies)
-{
-	cleanup_free char *faults = harness_tmpdir(), *arm = scene_format("%s/holder", faults);
-	struct stage holder, next;
-	struct killing k = {0};
-	struct json_object *o;
-
-	ck_assert_int_eq(setenv("UFFDD_FAULT", faults, 1), 0);
-	/* A worker cannot be traced: the leak check at its end may spin. */
-	ck_assert_int_eq(setenv("ASAN_OPTIONS", "detect_leaks=0", 0), 0);
-	open_scene(NEVER_REVOKED ",\"worker\":\"" TEST_BUILD "/tests/uffdd-worker-faulty\"",
-		   4 * MIB);
-	begin(&holder, "holder", NULL, SLOWLY, RESIDENT);
-	await(&holder, "prefetching", has_begun);
-	begin_next(&next);
-	scene_write(arm, "loading:1:stop", strlen("loading:1:stop"));
-	respawn_end(holder.worker);
-	check_next(&next);
-	o = stage_ask(&holder, "GET", "", NULL);
-	k.s = holder;
-	killing_await_stop(&k, (pid_t)scene_number(o, "worker.pid"));
-	ck_assert_int_eq(kill((pid_t)scene_number(o, "worker.pid"), SIGCONT), 0);
-	json_object_put(o);
-	json_object_put(stage_await(&holder, "serving"));
-	hurry(&holder);
-	close_scene();
-	harness_rmtree(faults);
-}
-END_TEST
-
-/* Its worker does not answer: the others do not wait for it for long, and it comes back. */
-START_TEST(test_holder_hangs)
-{
-	struct stage holder, next;
-
-	open_scene("\"prefetch_leases\":1,\"prefetch_slice\":\"50ms\"", 4 * MIB);
-	begin(&holder, "hangs", NULL, SLOWLY, RESIDENT);
-	await(&holder, "prefetching", has_begun);
-	ck_assert_int_eq(kill(holder.worker, SIGSTOP), 0);
-	begin(&next, "next", NULL, NULL, RESIDENT);
-	hurry(&next);
-	ck_assert_int_eq(kill(holder.worker, SIGCONT), 0);
-	hurry(&holder);
-	close_scene();
-}
-END_TEST
-
 /* ---- the supervisor is away ---- */
 
 static bool goes_on_alone(void *arg)
 {
 	const struct stage *s = arg;
-	cleanup_free char *path = scene_format("%s/maps/%s", scene.d.run, s->id);
+	cleanup_free char *path = scene_format("%s/maps/%s", leasing.scene.d.run, s->id);
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct pagemap_view v;
 	struct err err;
@@ -434,13 +163,13 @@ static bool one_waits(void *arg)
 	struct pair *p = arg;
 	int was = p->waits;
 
-	p->waits = is(&p->s[0], "queued") ? 0 : 1;
-	if (!is(&p->s[p->waits], "queued") || is(&p->s[1 - p->waits], "queued"))
+	p->waits = leasing_is(&p->s[0], "queued") ? 0 : 1;
+	if (!leasing_is(&p->s[p->waits], "queued") || leasing_is(&p->s[1 - p->waits], "queued"))
 		p->waits = -1;
 	else if (p->waits != was)
-		p->holds = done_bytes(&p->s[1 - p->waits]);
+		p->holds = leasing_done(&p->s[1 - p->waits]);
 	else
-		return done_bytes(&p->s[1 - p->waits]) > p->holds;
+		return leasing_done(&p->s[1 - p->waits]) > p->holds;
 	return false;
 }
 
@@ -450,35 +179,35 @@ START_TEST(test_supervisor_dies)
 	struct stage *s = p.s;
 	uint64_t before, waits, holds;
 
-	open_scene(NEVER_REVOKED, 16 * MIB);
-	begin(&s[0], "first", NULL, SLOWLY, RESIDENT);
-	await(&s[0], "prefetching", has_begun);
-	begin(&s[1], "second", NULL, SLOWLY, RESIDENT);
-	await(&s[1], "queued", is_queued);
-	ck_assert_uint_eq(done_bytes(&s[1]), 0);
-	scene_kill(&scene);
+	leasing_open(&leasing, LEASING_NEVER_REVOKED, 16 * LEASING_MIB);
+	leasing_begin(&leasing, &s[0], "first", NULL, LEASING_SLOWLY, LEASING_RESIDENT);
+	leasing_await_begun(&s[0]);
+	leasing_begin(&leasing, &s[1], "second", NULL, LEASING_SLOWLY, LEASING_RESIDENT);
+	leasing_await_queued(&s[1]);
+	ck_assert_uint_eq(leasing_done(&s[1]), 0);
+	scene_kill(&leasing.scene);
 	ck_assert_msg(harness_wait(goes_on_alone, &s[1], SCENE_MS), "it waits for a dead one");
-	harness_daemon_start(&scene.d, NULL);
+	harness_daemon_start(&leasing.scene.d, NULL);
 	for (int i = 0; i < 2; i++)
-		respawn_await_event(&scene, s[i].id, "adopted", 1);
+		respawn_await_event(&leasing.scene, s[i].id, "adopted", 1);
 	ck_assert_msg(harness_wait(one_waits, &p, SCENE_MS), "they are not under leases again");
 	waits = (uint64_t)p.waits;
-	before = done_bytes(&s[waits]);
-	holds = done_bytes(&s[1 - waits]);
+	before = leasing_done(&s[waits]);
+	holds = leasing_done(&s[1 - waits]);
 	/* In the time in which the one gets on, the other does not. */
-	while (done_bytes(&s[1 - waits]) < holds + ((uint64_t)128 << 10))
-		ck_assert(is(&s[waits], "queued"));
-	ck_assert_uint_eq(done_bytes(&s[waits]), before);
-	hurry(&s[1 - waits]);
-	hurry(&s[waits]);
-	close_scene();
+	while (leasing_done(&s[1 - waits]) < holds + ((uint64_t)128 << 10))
+		ck_assert(leasing_is(&s[waits], "queued"));
+	ck_assert_uint_eq(leasing_done(&s[waits]), before);
+	leasing_hurry(&s[1 - waits]);
+	leasing_hurry(&s[waits]);
+	leasing_close(&leasing);
 }
 END_TEST
 
 /* ---- what it does for a guest's faults; told, not asserted: machines are noisy ---- */
 
 #define CROWD 8
-#define CROWD_SIZE (64 * MIB)
+#define CROWD_SIZE (64 * LEASING_MIB)
 #define FAULTS 4096
 
 struct times {
@@ -525,7 +254,9 @@ static struct times touch_at_random(struct vmm *v)
 static void be_guest(const char *socket, int go, int out) __attribute__((noreturn));
 static void be_guest(const char *socket, int go, int out)
 {
-	const struct vmm_opts o = {.image = image, .features = UF_FEATURE_REMOVE, .seed = 1};
+	const struct vmm_opts o = {.image = leasing.image,
+				   .features = UF_FEATURE_REMOVE,
+				   .seed = 1};
 	const struct vmm_link link = {0};
 	struct times t;
 	struct vmm *v;
@@ -542,11 +273,11 @@ static void be_guest(const char *socket, int go, int out)
 
 static void start_guest(struct stage *s, int *ret_go, int *ret_told)
 {
-	cleanup_free char *from = scene_format("{\"dir\":\"%s\"}", snapshot);
+	cleanup_free char *from = scene_format("{\"dir\":\"%s\"}", leasing.snapshot);
 	int go[2], told[2];
 
-	*s = (struct stage){.scene = &scene, .id = "guest"};
-	stage_create(s, from, ON_DEMAND);
+	*s = (struct stage){.scene = &leasing.scene, .id = "guest"};
+	stage_create(s, from, LEASING_ON_DEMAND);
 	ck_assert(pipe2(go, O_CLOEXEC) == 0 && pipe2(told, O_CLOEXEC) == 0);
 	s->vmm.pid = fork();
 	ck_assert_int_ge(s->vmm.pid, 0);
@@ -565,11 +296,11 @@ static struct times time_beside_crowd(const char *config)
 	struct times t;
 	int go, told;
 
-	open_scene(config, CROWD_SIZE);
+	leasing_open(&leasing, config, CROWD_SIZE);
 	for (int i = 0; i < CROWD; i++) {
 		cleanup_free char *id = scene_format("crowd%d", i);
 
-		begin(&crowd[i], id, NULL, ON_DEMAND, RESIDENT);
+		leasing_begin(&leasing, &crowd[i], id, NULL, LEASING_ON_DEMAND, LEASING_RESIDENT);
 	}
 	start_guest(&guest, &go, &told);
 	for (int i = 0; i < CROWD; i++)
@@ -580,10 +311,10 @@ static struct times time_beside_crowd(const char *config)
 	json_object_put(stage_ended(&guest, "vmm-exited"));
 	stage_fini(&guest);
 	for (int i = 0; i < CROWD; i++)
-		check_right(&crowd[i]);
+		leasing_right(&crowd[i]);
 	close(go);
 	close(told);
-	close_scene();
+	leasing_close(&leasing);
 	return t;
 }
 
@@ -612,9 +343,6 @@ Suite *test_suite(void)
 	TCase *tc = tcase_create("leases");
 
 	tcase_add_test(tc, test_turns);
-	tcase_add_loop_test(tc, test_holder_leaves, 0, ARRAY_LEN(ends));
-	tcase_add_test(tc, test_holder_dies);
-	tcase_add_test(tc, test_holder_hangs);
 	tcase_add_test(tc, test_supervisor_dies);
 	tcase_add_test(tc, test_faults_beside_a_crowd);
 	suite_add_tcase(suite, tc);

@@ -3,133 +3,18 @@
  * Every snapshot in every way of needing its pages; afterwards all bytes were
  * right, the counters add up, and nothing of the restore is left.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "tests/support/hugepool.h"
 #include "tests/support/runner.h"
-#include "tests/fakes/snapshot/snapgen.h"
+#include "tests/support/shelf.h"
 #include "tests/support/stage.h"
 
-#define SNAPSHOTS_MAX 16
 #define MIB ((uint64_t)1 << 20)
-#define GOLDEN TEST_DATA "/golden"
 #define SKIPPED 77
 
 static struct scene scene;
-
-/* --- snapshots --- */
-
-struct snapshot {
-	char *name, *json, *image; /* owned; json is the request's "snapshot" */
-	uint64_t zero_bytes;       /* pages that read zero */
-	bool zeros_stored;         /* some of them are data: zeros that a diff wrote */
-};
-
-struct shelf {
-	struct snapshot v[SNAPSHOTS_MAX];
-	size_t n;
-};
-
 static struct shelf golden, made, small, huge;
-
-static uint64_t count_zeros(const char *image)
-{
-	static const uint8_t zeros[PAGE_4K];
-	cleanup_fd int fd = open(image, O_RDONLY | O_CLOEXEC);
-	uint64_t bytes = 0;
-	const uint8_t *p;
-	struct stat st;
-
-	ck_assert_msg(fd >= 0 && fstat(fd, &st) == 0, "cannot open %s", image);
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	ck_assert_ptr_ne(p, MAP_FAILED);
-	for (off_t off = 0; off < st.st_size; off += PAGE_4K)
-		bytes += memcmp(p + off, zeros, PAGE_4K) == 0 ? PAGE_4K : 0;
-	munmap((void *)(uintptr_t)p, (size_t)st.st_size);
-	return bytes;
-}
-
-/* @json is taken over. */
-static void shelve(struct shelf *shelf, const char *name, char *json, const char *dir)
-{
-	struct snapshot *s = &shelf->v[shelf->n++];
-
-	ck_assert_uint_le(shelf->n, SNAPSHOTS_MAX);
-	s->name = strdup(name);
-	s->json = json;
-	ck_assert_int_gt(asprintf(&s->image, "%s/" SNAPGEN_IMAGE, dir), 0);
-	s->zero_bytes = count_zeros(s->image);
-}
-
-static void clear_shelf(struct shelf *shelf)
-{
-	for (; shelf->n > 0; shelf->n--) {
-		struct snapshot *s = &shelf->v[shelf->n - 1];
-
-		free(s->name);
-		free(s->json);
-		free(s->image);
-	}
-}
-
-static void find_golden(void)
-{
-	DIR *dir = opendir(GOLDEN);
-
-	ck_assert_msg(dir != NULL, "no " GOLDEN);
-	for (struct dirent *e; (e = readdir(dir));) {
-		cleanup_free char *path = NULL;
-		char *json;
-
-		if (e->d_name[0] == '.')
-			continue;
-		ck_assert_int_gt(asprintf(&path, GOLDEN "/%s", e->d_name), 0);
-		ck_assert_int_gt(asprintf(&json, "{\"dir\": \"%s\"}", path), 0);
-		shelve(&golden, e->d_name, json, path);
-	}
-	closedir(dir);
-	ck_assert_uint_gt(golden.n, 0);
-}
-
-static char *list_files(const char *dir, const struct snapgen_opts *o)
-{
-	uint32_t n = o->kind == SNAPGEN_DIFFS ? o->nlayers : 1;
-	char *json, *longer;
-
-	ck_assert_int_gt(asprintf(&json, "{\"memory\": [\"%s/" SNAPGEN_BASE "\"", dir), 0);
-	for (uint32_t i = 1; i <= n; i++) {
-		if (i < n)
-			ck_assert_int_gt(asprintf(&longer, "%s, \"%s/" SNAPGEN_DIFF "\"", json, dir,
-						  i),
-					 0);
-		else
-			ck_assert_int_gt(asprintf(&longer, "%s]}", json), 0);
-		free(json);
-		json = longer;
-	}
-	return json;
-}
-
-/* Below the daemon's directory, which goes when the daemon is stopped. */
-static void make_snapshot(struct shelf *shelf, const char *name, const struct snapgen_opts *o)
-{
-	cleanup_free char *dir = NULL;
-	struct err err = {.msg = ""};
-	char *json;
-
-	ck_assert_int_gt(asprintf(&dir, "%s/%s", scene.d.dir, name), 0);
-	ck_assert_msg(snapgen_write(o, dir, &err) == 0, "%s", err.msg);
-	if (o->kind == SNAPGEN_LAYERS)
-		ck_assert_int_gt(asprintf(&json, "{\"dir\": \"%s\"}", dir), 0);
-	else
-		json = list_files(dir, o);
-	shelve(shelf, name, json, dir);
-	shelf->v[shelf->n - 1].zeros_stored = o->kind == SNAPGEN_DIFFS;
-}
 
 /* --- how pages are needed --- */
 
@@ -232,7 +117,7 @@ static const struct row kvm_rows[] = {
 
 struct outcome {
 	const struct row *row;
-	const struct snapshot *snapshot;
+	const struct shelf_snapshot *snapshot;
 	struct stage *s;
 	struct json_object *restore, *report; /* owned */
 };
@@ -335,7 +220,7 @@ static void check_events(const struct outcome *o)
 
 /* --- one row --- */
 
-static void begin(struct stage *s, const struct row *row, const struct snapshot *snapshot)
+static void begin(struct stage *s, const struct row *row, const struct shelf_snapshot *snapshot)
 {
 	cleanup_free char *options = scene_format("%s --hold", row->vmm);
 	char members[64];
@@ -372,7 +257,7 @@ static void skip(struct stage *s)
 	stage_fini(s);
 }
 
-static void finish(struct stage *s, const struct row *row, const struct snapshot *snapshot)
+static void finish(struct stage *s, const struct row *row, const struct shelf_snapshot *snapshot)
 {
 	struct outcome o = {.row = row, .snapshot = snapshot, .s = s};
 	int code;
@@ -400,7 +285,7 @@ static void finish(struct stage *s, const struct row *row, const struct snapshot
 /* All snapshots of the shelf at the same time. */
 static void play(const struct row *row, const struct shelf *shelf)
 {
-	struct stage s[SNAPSHOTS_MAX];
+	struct stage s[SHELF_MAX];
 
 	for (size_t i = 0; i < shelf->n; i++)
 		begin(&s[i], row, &shelf->v[i]);
@@ -451,12 +336,12 @@ END_TEST
 static void start_golden(void)
 {
 	scene_open(&scene);
-	find_golden();
+	shelf_fill_golden(&golden);
 }
 
 static void stop_golden(void)
 {
-	clear_shelf(&golden);
+	shelf_clear(&golden);
 	stage_close(&scene);
 }
 
@@ -470,17 +355,17 @@ static void start_made(void)
 	o.run_pages = 4;
 	for (int kind = 0; kind < SNAPGEN_KINDS; kind++) {
 		o.kind = (enum snapgen_kind)kind;
-		make_snapshot(&made, snapgen_kind_names[kind], &o);
+		shelf_make(&made, scene.d.dir, snapgen_kind_names[kind], &o);
 	}
 	o.kind = SNAPGEN_LAYERS;
 	o.size_bytes = 8 * MIB;
-	make_snapshot(&small, "small", &o);
+	shelf_make(&small, scene.d.dir, "small", &o);
 }
 
 static void stop_made(void)
 {
-	clear_shelf(&made);
-	clear_shelf(&small);
+	shelf_clear(&made);
+	shelf_clear(&small);
 	stage_close(&scene);
 }
 
@@ -493,7 +378,7 @@ static void start_huge(void)
 
 	scene_open(&scene);
 	o.size_bytes = HUGE_BYTES;
-	make_snapshot(&huge, "huge", &o);
+	shelf_make(&huge, scene.d.dir, "huge", &o);
 	/* The last one is not for prefetch. */
 	if (!hugepool_open(&pool, HUGE_BYTES / PAGE_2M + 1))
 		fputs("# there are no huge pages to be had\n", stderr);
@@ -502,7 +387,7 @@ static void start_huge(void)
 static void stop_huge(void)
 {
 	hugepool_close(&pool);
-	clear_shelf(&huge);
+	shelf_clear(&huge);
 	stage_close(&scene);
 }
 
