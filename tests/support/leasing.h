@@ -25,7 +25,7 @@ struct leasing {
 void leasing_open(struct leasing *l, const char *config, uint64_t size);
 void leasing_close(struct leasing *l);
 
-/* A restore that is served. @dir: NULL: the scene's snapshot; @vmm: what its VMM is started with. */
+/* A restore that is served. @dir: NULL: the scene's snapshot; @vmm: words for its VMM. */
 void leasing_begin(struct leasing *l, struct stage *s, const char *id, const char *dir,
 		   const char *members, const char *vmm);
 /* The VMM goes on, finds every byte right, and leaves. */
