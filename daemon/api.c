@@ -83,14 +83,14 @@ static struct http_limits limits(const struct conf *conf)
 static int open_http(struct api *api, const struct api_parts *parts, struct err *err)
 {
 	const struct conf *conf = parts->conf;
-	struct http_limits l = limits(conf);
+	const struct http_options options = {limits(conf), on_request, api};
 	cleanup_fd int fd = -1;
 	gid_t gid;
 
 	if (socket_group(conf, &gid, err) ||
 	    sock_listen(api->socket, SOCK_STREAM, conf->socket_mode, SOCK_KEEP_OWNER, gid, &fd,
 			err) ||
-	    http_new(parts->base, fd, &l, on_request, api, &api->http, err))
+	    http_new(parts->base, fd, &options, &api->http, err))
 		return -1;
 	steal_fd(&fd);
 	return 0;

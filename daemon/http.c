@@ -33,8 +33,8 @@ struct http_request {
 struct http {
 	struct http_conns conns;
 	struct evhttp *ev;
-	http_handler fn;
-	void *arg;
+	http_handler handler;
+	void *arg;                     /* the handler's */
 	struct http_request *handling; /* not yet answered, held or streamed */
 };
 
@@ -163,17 +163,18 @@ static void on_request(struct evhttp_request *ev, void *arg)
 				   &req->target, &err))
 		reply_malformed(req, &err);
 	else
-		http->fn(req, http->arg);
+		http->handler(req, http->arg);
 	assert(!http->handling);
 }
 
-int http_new(struct event_base *base, int listen_fd, const struct http_limits *limits,
-	     http_handler fn, void *arg, struct http **ret, struct err *err)
+int http_new(struct event_base *base, int listen_fd, const struct http_options *options,
+	     struct http **ret, struct err *err)
 {
+	const struct http_limits *limits = &options->limits;
 	struct http *http = xcalloc(1, sizeof(*http));
 
-	http->fn = fn;
-	http->arg = arg;
+	http->handler = options->handler;
+	http->arg = options->arg;
 	http->conns.limits = *limits;
 	http->ev = evhttp_new(base);
 	if (!http->ev) {

@@ -34,15 +34,21 @@ typedef void (*http_handler)(struct http_request *req, void *arg);
 /* The client is gone: forget @req, which is invalid when this returns. */
 typedef void (*http_gone)(struct http_request *req, void *arg);
 
+struct http_options {
+	struct http_limits limits;
+	http_handler handler;
+	void *arg; /* the handler's */
+};
+
 /*
  * http_new - serves an AF_UNIX stream socket
  * @listen_fd: listening, non-blocking, CLOEXEC; owned by the server from success on
- * @limits: copied
+ * @options: copied
  *
  * 0, or -1 with ERR_SYSTEM.
  */
-int http_new(struct event_base *base, int listen_fd, const struct http_limits *limits,
-	     http_handler fn, void *arg, struct http **ret, struct err *err);
+int http_new(struct event_base *base, int listen_fd, const struct http_options *options,
+	     struct http **ret, struct err *err);
 /* Accepts NULL. Calls gone for everything held. Not to be called from a handler. */
 void http_free(struct http *http);
 

@@ -98,6 +98,7 @@ static void handler(struct http_request *req, void *arg)
 
 void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 {
+	const struct http_options options = {*limits, fn, arg};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct err err;
 
@@ -109,7 +110,7 @@ void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&srv.addr, sizeof(sa_family_t)), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&srv.addr, &srv.addr_len), 0);
 	ck_assert_int_eq(listen(fd, 64), 0);
-	ck_assert_msg(http_new(srv.base, fd, limits, fn, arg, &srv.http, &err) == 0, "%s", err.msg);
+	ck_assert_msg(http_new(srv.base, fd, &options, &srv.http, &err) == 0, "%s", err.msg);
 }
 
 void httpd_start(const struct http_limits *limits)
