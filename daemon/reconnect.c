@@ -28,10 +28,7 @@ struct visitor {
 };
 
 struct reconnect {
-	struct event_base *base;
-	struct pool *pool;
-	const struct reconnect_hooks *hooks;
-	void *arg;
+	struct reconnect_parts parts;
 	char path[PROTO_SUN_MAX + 1];
 	int fd;
 	struct event *ev, *again;
@@ -76,9 +73,9 @@ static void welcome(struct visitor *v, const struct chan_proof *proof, int *fds)
 	enum reconnect_answer answer;
 	struct err err;
 
-	guest.worker = pool_adopt(reconnect->pool, v->who.pid, steal_fd(&v->pidfd),
+	guest.worker = pool_adopt(reconnect->parts.pool, v->who.pid, steal_fd(&v->pidfd),
 				  steal_fd(&v->chan), v->reattach.release);
-	answer = reconnect->hooks->back(reconnect->arg, &guest, &err);
+	answer = reconnect->parts.hooks->back(reconnect->parts.arg, &guest, &err);
 	if (answer == RECONNECT_STRANGE && v->listen_fd >= 0 && !proof)
 		send_away(guest.worker);
 	if (answer != RECONNECT_TAKEN)
@@ -102,7 +99,7 @@ static void hear(struct visitor *v, const struct chan_msg *msg, int *fds)
 		v->reattach = msg->reattach;
 		v->listen_fd = steal_fd(&fds[0]);
 		if (v->reattach.proof &&
-		    !v->reconnect->hooks->knows(v->reconnect->arg, v->reattach.id))
+		    !v->reconnect->parts.hooks->knows(v->reconnect->parts.arg, v->reattach.id))
 			speak(v);
 		else
 			welcome(v, NULL, fds);
@@ -148,7 +145,7 @@ static void admit(struct reconnect *reconnect, int chan)
 		reject(v, err.msg);
 		return;
 	}
-	v->ev = event_new(reconnect->base, chan, EV_READ, on_message, v);
+	v->ev = event_new(reconnect->parts.base, chan, EV_READ, on_message, v);
 	speak(v);
 }
 
@@ -172,7 +169,7 @@ static bool accept_one(struct reconnect *reconnect)
 {
 	int chan;
 
-	if (reconnect->n >= FEW && !reconnect->hooks->room(reconnect->arg)) {
+	if (reconnect->n >= FEW && !reconnect->parts.hooks->room(reconnect->parts.arg)) {
 		pause_accepting(reconnect);
 		return false;
 	}
@@ -213,16 +210,12 @@ void reconnect_receive_all(struct reconnect *reconnect)
 	}
 }
 
-int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
-		   const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret,
+int reconnect_open(const char *path, const struct reconnect_parts *parts, struct reconnect **ret,
 		   struct err *err)
 {
 	struct reconnect *reconnect = xcalloc(1, sizeof(*reconnect));
 
-	reconnect->base = base;
-	reconnect->pool = pool;
-	reconnect->hooks = hooks;
-	reconnect->arg = arg;
+	reconnect->parts = *parts;
 	TAILQ_INIT(&reconnect->visitors);
 	snprintf(reconnect->path, sizeof(reconnect->path), "%s", path);
 	/* Workers run as their callers, so every user must be able to connect. */
@@ -231,8 +224,9 @@ int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
 		free(reconnect);
 		return -1;
 	}
-	reconnect->ev = event_new(base, reconnect->fd, EV_READ | EV_PERSIST, on_accept, reconnect);
-	reconnect->again = evtimer_new(base, on_again, reconnect);
+	reconnect->ev = event_new(parts->base, reconnect->fd, EV_READ | EV_PERSIST, on_accept,
+				  reconnect);
+	reconnect->again = evtimer_new(parts->base, on_again, reconnect);
 	event_add(reconnect->ev, NULL);
 	*ret = reconnect;
 	return 0;

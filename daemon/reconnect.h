@@ -45,9 +45,16 @@ struct reconnect_hooks {
 	bool (*room)(void *arg);
 };
 
-/* Listens at @path. The other arguments are borrowed. 0, or -1 with ERR_PATH or ERR_SYSTEM. */
-int reconnect_open(struct event_base *base, const char *path, struct pool *pool,
-		   const struct reconnect_hooks *hooks, void *arg, struct reconnect **ret,
+/* All borrowed, and there until reconnect_close(). */
+struct reconnect_parts {
+	struct event_base *base;
+	struct pool *pool; /* adopts each worker that comes back */
+	const struct reconnect_hooks *hooks;
+	void *arg; /* the hooks' */
+};
+
+/* Listens at @path. @parts: copied. 0, or -1 with ERR_PATH or ERR_SYSTEM. */
+int reconnect_open(const char *path, const struct reconnect_parts *parts, struct reconnect **ret,
 		   struct err *err);
 /*
  * Accepts all who have connected by now, and reads what each sent first. After a worker's death

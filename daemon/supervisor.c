@@ -406,6 +406,16 @@ void supervisor_observe(struct supervisor *sup, const struct observer *observer,
 	sup->observer_arg = arg;
 }
 
+static int open_reconnect(struct supervisor *sup, struct err *err)
+{
+	const struct reconnect_parts parts = {sup->host.base, sup->host.pool, &reconnect_hooks,
+					      sup};
+	char path[CONF_PATH_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/workers.sock", sup->host.conf.run_dir);
+	return reconnect_open(path, &parts, &sup->host.reconnect, err);
+}
+
 static int open_all(struct supervisor *sup, struct err *err)
 {
 	char path[CONF_PATH_MAX + 16];
@@ -425,11 +435,8 @@ static int open_all(struct supervisor *sup, struct err *err)
 	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
 	if (store_restores(sup->store, on_row, sup, err) || sweep_start(&sup->sweep, err) ||
 	    pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
-		     &sup->host.pool, err))
-		return -1;
-	snprintf(path, sizeof(path), "%s/workers.sock", sup->host.conf.run_dir);
-	if (reconnect_open(sup->host.base, path, sup->host.pool, &reconnect_hooks, sup,
-			   &sup->host.reconnect, err))
+		     &sup->host.pool, err) ||
+	    open_reconnect(sup, err))
 		return -1;
 	take_up_rows(sup);
 	return 0;

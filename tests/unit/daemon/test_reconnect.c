@@ -61,15 +61,17 @@ static const struct reconnect_hooks hooks = {knows, on_back, has_room};
 
 static void begin(void)
 {
+	struct reconnect_parts parts = {.hooks = &hooks};
 	struct err err = {.msg = ""};
 
 	memset(&told, 0, sizeof(told));
 	dir = harness_tmpdir();
 	ck_assert_int_gt(asprintf(&path, "%s/workers.sock", dir), 0);
 	base = timer_base_new();
-	ck_assert_msg(pool_new(base, "/bin/true", 0, &pool, &err) == 0 &&
-			      reconnect_open(base, path, pool, &hooks, NULL, &reconnect, &err) == 0,
-		      "%s", err.msg);
+	ck_assert_msg(pool_new(base, "/bin/true", 0, &pool, &err) == 0, "%s", err.msg);
+	parts.base = base;
+	parts.pool = pool;
+	ck_assert_msg(reconnect_open(path, &parts, &reconnect, &err) == 0, "%s", err.msg);
 }
 
 static void end(void)
