@@ -73,7 +73,7 @@ static void again_in(struct event_stream *f, unsigned ms)
 static void on_more(evutil_socket_t fd, short what, void *arg)
 {
 	struct event_stream *f = arg;
-	const struct store_filter filter = {f->tenant, f->restore};
+	const struct store_filter filter = {f->tenant, f->restore, f->after};
 	struct err err;
 	int rc;
 
@@ -81,7 +81,7 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	f->full = false;
 	f->sent = 0;
-	rc = store_events(f->streams->store, f->after, &filter, BATCH, send_event, f, &err);
+	rc = store_events(f->streams->store, &filter, BATCH, send_event, f, &err);
 	if (f->full) {
 		again_in(f, FULL_MS);
 	} else if (rc) {

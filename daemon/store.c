@@ -363,21 +363,23 @@ static int get_event(struct store *s, sqlite3_stmt *st, struct store_event *ret,
 	return 0;
 }
 
-int store_events(struct store *s, uint64_t after, const struct store_filter *filter, size_t max,
+int store_events(struct store *s, const struct store_filter *filter, size_t max,
 		 store_visit_event visit, void *arg, struct err *err)
 {
-	bool tenant = filter && filter->tenant && filter->tenant[0];
-	bool restore = filter && filter->restore && filter->restore[0];
+	static const struct store_filter all;
+	const struct store_filter *f = filter ? filter : &all;
+	bool tenant = f->tenant && f->tenant[0];
+	bool restore = f->restore && f->restore[0];
 	sqlite3_stmt *st = idle(s, EVENTS_ANY + (tenant ? 1u : 0) + (restore ? 2u : 0));
 	int r = 0;
 	int rc;
 
-	sqlite3_bind_int64(st, 1, (int64_t)min_u64(after, INT64_MAX));
+	sqlite3_bind_int64(st, 1, (int64_t)min_u64(f->after, INT64_MAX));
 	sqlite3_bind_int64(st, 2, (int64_t)min_u64(max, INT64_MAX));
 	if (tenant)
-		sqlite3_bind_text(st, 3, filter->tenant, -1, SQLITE_STATIC);
+		sqlite3_bind_text(st, 3, f->tenant, -1, SQLITE_STATIC);
 	if (restore)
-		sqlite3_bind_text(st, 4, filter->restore, -1, SQLITE_STATIC);
+		sqlite3_bind_text(st, 4, f->restore, -1, SQLITE_STATIC);
 	while (r == 0 && (rc = sqlite3_step(st)) != SQLITE_DONE) {
 		struct store_event event;
 

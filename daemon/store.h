@@ -56,16 +56,17 @@ int store_forget(struct store *store, int64_t before_ms, struct err *err);
 typedef int (*store_visit_restore)(void *arg, struct restore_record *rec, struct err *err);
 int store_restores(struct store *store, store_visit_restore visit, void *arg, struct err *err);
 
-/* Which events; NULL or "" for any. */
+/* Which events. */
 struct store_filter {
-	const char *tenant, *restore;
+	const char *tenant, *restore; /* NULL or "": any */
+	uint64_t after;               /* seq is greater than this */
 };
 typedef int (*store_visit_event)(void *arg, const struct store_event *event, struct err *err);
 /*
- * Visits at most @max events with seq > @after, in order. @event is borrowed. A visitor that
- * returns -1 stops the visits, as above. @filter may be NULL.
+ * Visits at most @max events in the order of seq. @event is borrowed. A visitor that returns -1
+ * stops the visits, as above. @filter may be NULL: all events.
  */
-int store_events(struct store *store, uint64_t after, const struct store_filter *filter, size_t max,
+int store_events(struct store *store, const struct store_filter *filter, size_t max,
 		 store_visit_event visit, void *arg, struct err *err);
 /*
  * The seq of the newest event ever and of the oldest that is kept; both 0 if there was never one.

@@ -150,7 +150,7 @@ static inline const char *restorekit_events(const struct restorekit *k)
 	struct err err = {.msg = ""};
 
 	text[0] = '\0';
-	ck_assert_int_eq(store_events(k->store, 0, NULL, 100, restorekit_add, text, &err), 0);
+	ck_assert_int_eq(store_events(k->store, NULL, 100, restorekit_add, text, &err), 0);
 	return text;
 }
 

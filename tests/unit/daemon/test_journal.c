@@ -54,10 +54,11 @@ static int add_text(void *arg, const struct store_event *e, struct err *err)
 
 static void check_events(uint64_t after, uint64_t max, const char *events)
 {
+	const struct store_filter filter = {.after = after};
 	cleanup_free char *text = strdup("");
 	struct err err;
 
-	ck_assert_int_eq(store_events(store, after, NULL, max, add_text, &text, &err), 0);
+	ck_assert_int_eq(store_events(store, &filter, max, add_text, &text, &err), 0);
 	ck_assert_str_eq(text, events);
 }
 

@@ -167,7 +167,7 @@ START_TEST(test_events_reopen)
 	ck_assert_int_eq(store_write(s, NULL, &rows[0], NULL, &err), 0);
 	store_close(s);
 	s = must_open();
-	ck_assert_int_eq(store_events(s, 0, NULL, 3, compare_event, &want, &err), 0);
+	ck_assert_int_eq(store_events(s, NULL, 3, compare_event, &want, &err), 0);
 	ck_assert_ptr_eq(want, rows + ARRAY_LEN(rows));
 	must_range(s, 1, 4);
 	store_close(s);
@@ -261,7 +261,7 @@ START_TEST(test_visitors)
 	ck_assert_int_lt(store_restores(s, refuse_restore, &calls, &err), 0);
 	ck_assert_int_eq(calls, 1);
 	ck_assert_int_eq(err.code, ERR_TIMEOUT);
-	ck_assert_int_lt(store_events(s, 0, NULL, 10, refuse_event, &calls, &err), 0);
+	ck_assert_int_lt(store_events(s, NULL, 10, refuse_event, &calls, &err), 0);
 	ck_assert_int_eq(calls, 2);
 	ck_assert_int_eq(err.code, ERR_TIMEOUT);
 	ck_assert_int_eq(store_restores(s, write_within, s, &err), 0);
@@ -326,12 +326,11 @@ START_TEST(test_filters)
 	for (size_t i = 0; i < ARRAY_LEN(events); i++)
 		must_write(s, NULL, &events[i], i + 1);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct store_filter f = {rows[i].tenant, rows[i].restore};
+		struct store_filter f = {rows[i].tenant, rows[i].restore, rows[i].after};
 		struct seqs q = {""};
 		struct err err = {.msg = ""};
 
-		ck_assert_msg(store_events(s, rows[i].after, &f, rows[i].max, list_seq, &q, &err) ==
-				      0,
+		ck_assert_msg(store_events(s, &f, rows[i].max, list_seq, &q, &err) == 0,
 			      "row %zu: %s", i, err.msg);
 		ck_assert_msg(strcmp(q.text, rows[i].want) == 0, "row %zu: %s", i, q.text);
 	}
@@ -405,7 +404,7 @@ static uint64_t cost_of(struct store *s, const struct store_filter *filter, int 
 	int found = 0;
 
 	sqlite3_progress_handler(store_db, 1, count_step, &steps);
-	ck_assert_int_eq(store_events(s, 0, filter, SIZE_MAX, ignore_event, &found, &err), 0);
+	ck_assert_int_eq(store_events(s, filter, SIZE_MAX, ignore_event, &found, &err), 0);
 	sqlite3_progress_handler(store_db, 0, NULL, NULL);
 	ck_assert_int_eq(found, want);
 	return steps;

@@ -256,7 +256,7 @@ START_TEST(test_killed_writer)
 		close(fd);
 
 		s = must_open();
-		ck_assert_int_eq(store_events(s, 0, NULL, SIZE_MAX, follow, &h, &err), 0);
+		ck_assert_int_eq(store_events(s, NULL, SIZE_MAX, follow, &h, &err), 0);
 		/* At most the one transaction that was done, but not yet told. */
 		ck_assert_msg(h.seq == told || h.seq == told + 1, "round %d: %ju of %ju", round,
 			      (uintmax_t)h.seq, (uintmax_t)told);
