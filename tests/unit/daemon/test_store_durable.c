@@ -101,59 +101,92 @@ static void fill_disk(const char *ballast)
 	close(fd);
 }
 
+/* There is one row, and it is that revision. */
+static void check_row(struct store *s, uint64_t revision)
+{
+	struct all *got = read_all(s);
+
+	ck_assert_uint_eq(got->n, 1);
+	ck_assert_uint_eq(got->v[0].revision, revision);
+	free_all(got);
+}
+
+/*
+ * Until there is room for the row, but not for the event. @rec is one revision ahead then; returns
+ * the last event's seq.
+ */
+static uint64_t write_until_full(struct store *s, struct restore_record *rec,
+				 const struct store_event *event)
+{
+	uint64_t seq = 77, last = 1;
+	struct err err = {.msg = ""};
+
+	for (int i = 0; i < 20 && store_write(s, rec, event, &seq, &err) == 0; i++) {
+		rec->revision++;
+		last = seq;
+	}
+	ck_assert_msg(err.code == ERR_NOSPACE, "%s", err.msg);
+	ck_assert_ptr_nonnull(strstr(err.msg, "no space left"));
+	ck_assert_uint_eq(seq, last);
+	check_row(s, rec->revision - 1);
+	must_range(s, 1, last);
+	return last;
+}
+
+static void check_no_space(struct store *s, const struct restore_record *rec,
+			   const struct store_event *event)
+{
+	uint64_t seq = 77;
+	struct err err;
+
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_lt(store_write(s, rec, event, &seq, &err), 0);
+		ck_assert_msg(err.code == ERR_NOSPACE, "%s", err.msg);
+	}
+	ck_assert_uint_eq(seq, 77);
+}
+
+/* An object of so many bytes, most of them spaces. */
+static void fill_object(char *text, size_t size)
+{
+	memset(text, ' ', size - 1);
+	text[0] = '{';
+	text[size - 2] = '}';
+	text[size - 1] = '\0';
+}
+
 START_TEST(test_disk_full)
 {
-	cleanup_free char *ballast = NULL;
+	cleanup_free char *ballast = beside(".ballast");
 	struct restore_record v1 = plain("a", 1), v2 = plain("a", 2);
 	struct store_event e = event_at(1, "t", "a");
 	char big[300000];
-	uint64_t seq = 77, last = 1;
 	struct store *s;
-	struct all *got;
-	struct err err = {.msg = ""};
+	struct err err;
+	uint64_t last;
 
 	empty_dir();
 	if (!small_disk())
 		return;
 	s = must_open();
 	must_write(s, &v1, &e, 1);
-	ballast = beside(".ballast");
-	memset(big, ' ', sizeof(big) - 1);
-	big[0] = '{';
-	big[sizeof(big) - 2] = '}';
-	big[sizeof(big) - 1] = '\0';
-
-	/* Room for the row, but not for the event. */
+	fill_object(big, sizeof(big));
 	e.data = big;
-	for (int i = 0; i < 20 && store_write(s, &v2, &e, &seq, &err) == 0; i++)
-		v2.revision++, last = seq;
-	ck_assert_msg(err.code == ERR_NOSPACE, "%s", err.msg);
-	ck_assert_ptr_nonnull(strstr(err.msg, "no space left"));
-	got = read_all(s);
-	ck_assert_uint_eq(got->n, 1);
-	ck_assert_uint_eq(got->v[0].revision, v2.revision - 1);
-	free_all(got);
-	must_range(s, 1, last);
+	last = write_until_full(s, &v2, &e);
 
 	/* Room for nothing at all; reading goes on. */
 	fill_disk(ballast);
-	for (int i = 0; i < 3; i++) {
-		ck_assert_int_lt(store_write(s, &v2, &e, &seq, &err), 0);
-		ck_assert_msg(err.code == ERR_NOSPACE, "%s", err.msg);
-	}
-	ck_assert_uint_eq(seq, last);
+	check_no_space(s, &v2, &e);
 	must_range(s, 1, last);
 
-	/* Somebody makes room. */
+	/* Without the ballast there is room again. */
 	ck_assert_int_eq(unlink(ballast), 0);
 	e.data = NULL;
 	must_write(s, &v2, &e, last + 1);
 	ck_assert_int_eq(store_trim_events(s, 0, 2, &err), 0);
 	store_close(s);
 	s = must_open();
-	got = read_all(s);
-	ck_assert_uint_eq(got->v[0].revision, v2.revision);
-	free_all(got);
+	check_row(s, v2.revision);
 	must_range(s, last, last + 1);
 	store_close(s);
 }
