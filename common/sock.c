@@ -137,23 +137,22 @@ static int pin(const char *path, int *ret_fd, struct err *err)
  * gets access. The user comes last, because only the owner may change the mode, and CAP_CHOWN is
  * all that this process needs.
  */
-static int open_up(int fd, const char *path, mode_t mode, uid_t uid, gid_t gid, struct err *err)
+static int open_up(int fd, const char *path, const struct sock_rights *r, struct err *err)
 {
 	char link[32];
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (gid != SOCK_KEEP_OWNER && fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH) < 0)
+	if (r->gid != SOCK_KEEP_OWNER && fchownat(fd, "", (uid_t)-1, r->gid, AT_EMPTY_PATH) < 0)
 		return err_sys(err, "cannot give %s to gid %u (needs CAP_CHOWN, or membership)",
-			       path, gid);
-	if (chmod(link, mode) < 0)
-		return err_sys(err, "cannot set mode %04o of %s", mode, path);
-	if (uid != SOCK_KEEP_OWNER && fchownat(fd, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0)
-		return err_sys(err, "cannot give %s to uid %u (needs CAP_CHOWN)", path, uid);
+			       path, r->gid);
+	if (chmod(link, r->mode) < 0)
+		return err_sys(err, "cannot set mode %04o of %s", r->mode, path);
+	if (r->uid != SOCK_KEEP_OWNER && fchownat(fd, "", r->uid, (gid_t)-1, AT_EMPTY_PATH) < 0)
+		return err_sys(err, "cannot give %s to uid %u (needs CAP_CHOWN)", path, r->uid);
 	return 0;
 }
 
-int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
-	      struct err *err)
+int sock_bind(const char *path, int type, struct sock_rights rights, int *ret_fd, struct err *err)
 {
 	cleanup_fd int fd = -1, file = -1;
 	struct sockaddr_un addr;
@@ -170,7 +169,7 @@ int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int
 		return bind_failed(path, err);
 	if (pin(path, &file, err) < 0)
 		return -1;
-	if (open_up(file, path, mode, uid, gid, err) < 0) {
+	if (open_up(file, path, &rights, err) < 0) {
 		unlink(path);
 		return -1;
 	}
@@ -178,12 +177,11 @@ int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int
 	return 0;
 }
 
-int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
-		struct err *err)
+int sock_listen(const char *path, int type, struct sock_rights rights, int *ret_fd, struct err *err)
 {
 	cleanup_fd int fd = -1;
 
-	if (sock_bind(path, type, mode, uid, gid, &fd, err) < 0)
+	if (sock_bind(path, type, rights, &fd, err) < 0)
 		return -1;
 	if (listen(fd, BACKLOG) < 0) {
 		err_sys(err, "cannot listen at %s", path);

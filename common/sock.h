@@ -21,21 +21,32 @@ struct sock_peer {
 
 #define SOCK_KEEP_OWNER ((uid_t)-1)
 
+/* Who may connect to a socket file. */
+struct sock_rights {
+	mode_t mode;
+	uid_t uid; /* owner to set, or SOCK_KEEP_OWNER */
+	gid_t gid; /* the same */
+};
+
+/* That mode; the file stays with the user who makes it. */
+static inline struct sock_rights sock_mode(mode_t mode)
+{
+	return (struct sock_rights){mode, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER};
+}
+
 /*
  * sock_listen - bind and listen at @path
  * @type: SOCK_STREAM or SOCK_SEQPACKET, perhaps with SOCK_NONBLOCK
- * @uid, @gid: owner to set, or SOCK_KEEP_OWNER
  * @ret_fd: owned by the caller; CLOEXEC and non-blocking
  *
- * The socket is never reachable with wider rights than @mode. A stale socket file (no process
+ * The socket is never reachable with wider rights than @rights. A stale socket file (no process
  * listens) is replaced; a live one, or a file of another kind, is refused. Returns 0, or -1 with
  * ERR_PATH or ERR_SYSTEM whose text names path and cure.
  */
-int sock_listen(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
+int sock_listen(const char *path, int type, struct sock_rights rights, int *ret_fd,
 		struct err *err);
 /* As sock_listen(), but without listen(): until another process calls it, no peer can connect. */
-int sock_bind(const char *path, int type, mode_t mode, uid_t uid, gid_t gid, int *ret_fd,
-	      struct err *err);
+int sock_bind(const char *path, int type, struct sock_rights rights, int *ret_fd, struct err *err);
 /*
  * Connects, and blocks unless @type has SOCK_NONBLOCK. @ret_fd is owned by the caller. Returns 0,
  * or -1: ERR_UNREADY (no process listens), ERR_DENIED, ERR_PATH (empty or too long) or ERR_SYSTEM.

@@ -84,12 +84,11 @@ static int open_http(struct api *api, const struct api_parts *parts, struct err 
 {
 	const struct conf *conf = parts->conf;
 	const struct http_options options = {limits(conf), on_request, api};
+	struct sock_rights rights = sock_mode(conf->socket_mode);
 	cleanup_fd int fd = -1;
-	gid_t gid;
 
-	if (socket_group(conf, &gid, err) ||
-	    sock_listen(api->socket, SOCK_STREAM, conf->socket_mode, SOCK_KEEP_OWNER, gid, &fd,
-			err) ||
+	if (socket_group(conf, &rights.gid, err) ||
+	    sock_listen(api->socket, SOCK_STREAM, rights, &fd, err) ||
 	    http_new(parts->base, fd, &options, &api->http, err))
 		return -1;
 	steal_fd(&fd);

@@ -34,8 +34,8 @@ static int make_map(struct restore *r, int *ret_fd, struct err *err)
  */
 static int make_socket(struct restore *r, struct err *err)
 {
+	struct sock_rights rights = sock_mode(r->spec.socket_mode);
 	char own[CONF_PATH_MAX + 1];
-	bool root = geteuid() == 0;
 
 	host_path(r->host, "uffd", r->rec.id, own);
 	if (strcmp(own, r->spec.socket_path) != 0 && r->rec.caller_uid != geteuid())
@@ -43,9 +43,11 @@ static int make_socket(struct restore *r, struct err *err)
 	/* A worker without a row may still listen there. */
 	if (strcmp(own, r->spec.socket_path) == 0)
 		unlink(own);
-	if (sock_listen(r->spec.socket_path, SOCK_STREAM, r->spec.socket_mode,
-			root ? r->spec.socket_uid : SOCK_KEEP_OWNER,
-			root ? r->spec.socket_gid : SOCK_KEEP_OWNER, &r->hold.acceptor.fd, err))
+	if (geteuid() == 0) {
+		rights.uid = r->spec.socket_uid;
+		rights.gid = r->spec.socket_gid;
+	}
+	if (sock_listen(r->spec.socket_path, SOCK_STREAM, rights, &r->hold.acceptor.fd, err))
 		return -1;
 	r->hold.own_socket = true;
 	return 0;

@@ -34,12 +34,13 @@ static int dial(const struct place *p, int *ret_fd)
 /* The socket's owner is the user as whom the holder must run: see is_holder(). */
 static int make_socket(const char *id, uid_t uid, const struct place *p, int *ret_fd)
 {
-	bool root = geteuid() == 0;
+	struct sock_rights rights = sock_mode(0600);
 	struct err err;
 
+	if (geteuid() == 0)
+		rights.uid = uid;
 	unlink(p->path);
-	if (sock_bind(p->path, SOCK_SEQPACKET, 0600, root ? uid : SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-		      ret_fd, &err) == 0)
+	if (sock_bind(p->path, SOCK_SEQPACKET, rights, ret_fd, &err) == 0)
 		return 0;
 	log_warning("nobody will keep the snapshot's files", "id=%s why=%s", id, err.msg);
 	return -1;

@@ -219,8 +219,7 @@ int reconnect_open(const char *path, const struct reconnect_parts *parts, struct
 	TAILQ_INIT(&reconnect->visitors);
 	snprintf(reconnect->path, sizeof(reconnect->path), "%s", path);
 	/* Workers run as their callers, so every user must be able to connect. */
-	if (sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-			&reconnect->fd, err)) {
+	if (sock_listen(path, SOCK_SEQPACKET, sock_mode(0666), &reconnect->fd, err)) {
 		free(reconnect);
 		return -1;
 	}

@@ -53,11 +53,11 @@ static void apply_changes(struct job *j)
 static int open_listener(struct job *j, struct err *err)
 {
 	const struct spec *s = &j->spec;
+	const struct sock_rights rights = {s->socket_mode, s->socket_uid, s->socket_gid};
 
 	if (j->assign.kind != CHAN_ASSIGN_WAIT || j->listen_fd >= 0)
 		return 0;
-	if (sock_listen(s->socket_path, SOCK_STREAM, s->socket_mode, s->socket_uid, s->socket_gid,
-			&j->listen_fd, err))
+	if (sock_listen(s->socket_path, SOCK_STREAM, rights, &j->listen_fd, err))
 		return -1;
 	j->assign.unlink_socket = true;
 	return 0;

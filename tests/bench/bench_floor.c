@@ -98,7 +98,7 @@ int bench_floor_start(const char *image, const char *socket, bool bulk, pid_t *r
 	pid_t parent = getpid(), pid;
 	cleanup_fd int listener = -1;
 
-	if (sock_listen(socket, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, (gid_t)-1, &listener, err))
+	if (sock_listen(socket, SOCK_STREAM, sock_mode(0600), &listener, err))
 		return -1;
 	pid = fork();
 	if (pid < 0)

@@ -220,9 +220,8 @@ static void leave_socket(const char *path)
 	struct err err;
 	int fd;
 
-	ck_assert_msg(sock_listen(path, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				  &err) == 0,
-		      "%s", err.msg);
+	ck_assert_msg(sock_listen(path, SOCK_STREAM, sock_mode(0600), &fd, &err) == 0, "%s",
+		      err.msg);
 	close(fd);
 }
 
@@ -264,9 +263,7 @@ START_TEST(test_taken_paths)
 	to_live = body_at(live);
 	to_file = body_at(file);
 	to_link = body_at(link);
-	ck_assert_int_eq(sock_listen(live, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				     &err),
-			 0);
+	ck_assert_int_eq(sock_listen(live, SOCK_STREAM, sock_mode(0600), &fd, &err), 0);
 	scene_write(file, kept, sizeof(kept));
 	ck_assert_int_eq(symlink(file, link), 0);
 	scene_refused(&s, "PUT", RESTORES "/a", to_live, ERR_PATH, "somebody is listening at");

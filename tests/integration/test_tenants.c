@@ -261,9 +261,8 @@ static pid_t start_victim(const char *path)
 	pid_t pid;
 	int fd;
 
-	ck_assert_msg(sock_listen(path, SOCK_STREAM, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				  &err) == 0,
-		      "%s", err.msg);
+	ck_assert_msg(sock_listen(path, SOCK_STREAM, sock_mode(0666), &fd, &err) == 0, "%s",
+		      err.msg);
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);

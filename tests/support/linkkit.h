@@ -80,9 +80,8 @@ static inline int listen_at(const char *name)
 	int fd;
 
 	ck_assert_int_gt(asprintf(&path, "%s/%s", dir, name), 0);
-	ck_assert_msg(sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				  &err) == 0,
-		      "%s", err.msg);
+	ck_assert_msg(sock_listen(path, SOCK_SEQPACKET, sock_mode(0666), &fd, &err) == 0, "%s",
+		      err.msg);
 	return fd;
 }
 

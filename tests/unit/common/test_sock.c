@@ -54,9 +54,7 @@ static int must_listen(mode_t mode, int type)
 	struct err err;
 	int fd;
 
-	ck_assert_msg(sock_listen(path, type, mode, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd, &err) ==
-			      0,
-		      "%s", err.msg);
+	ck_assert_msg(sock_listen(path, type, sock_mode(mode), &fd, &err) == 0, "%s", err.msg);
 	return fd;
 }
 
@@ -83,9 +81,8 @@ static void expect_refusal(const char *what, const char *at, enum err_code code,
 	int fd = -7, before = harness_count_fds(getpid());
 	struct err err = {0};
 
-	ck_assert_msg(sock_listen(at, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				  &err) == -1,
-		      "%s: listens", what);
+	ck_assert_msg(sock_listen(at, SOCK_STREAM, sock_mode(0600), &fd, &err) == -1, "%s: listens",
+		      what);
 	ck_assert_msg(err.code == code, "%s: %s: %s", what, err_name(err.code), err.msg);
 	ck_assert_msg(strstr(err.msg, text) != NULL, "%s: \"%s\"", what, err.msg);
 	ck_assert_int_eq(fd, -7);
@@ -186,6 +183,8 @@ static void expect_owner(uid_t uid, gid_t gid, mode_t mode)
 	ck_assert_uint_eq(st.st_mode, S_IFSOCK | mode);
 }
 
+static const struct sock_rights to_others = {0660, 1234, 5678};
+
 /* CAP_CHOWN alone, as a service has it: no right to change the mode of others' files. */
 static int give_away_with_chown_only(void)
 {
@@ -197,7 +196,7 @@ static int give_away_with_chown_only(void)
 
 	if (syscall(SYS_capset, &head, caps))
 		return 101;
-	if (sock_listen(path, SOCK_STREAM, 0660, 1234, 5678, &fd, &err) < 0) {
+	if (sock_listen(path, SOCK_STREAM, to_others, &fd, &err) < 0) {
 		fprintf(stderr, "%s\n", err.msg);
 		return 1;
 	}
@@ -206,15 +205,16 @@ static int give_away_with_chown_only(void)
 
 START_TEST(gives_it_to_its_owner)
 {
+	const struct sock_rights to_group = {0660, SOCK_KEEP_OWNER, 5678};
 	struct err err;
 	int fd;
 
 	if (geteuid() != 0)
 		return;
-	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0660, 1234, 5678, &fd, &err), 0);
+	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, to_others, &fd, &err), 0);
 	expect_owner(1234, 5678, 0660);
 	close(fd);
-	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0660, SOCK_KEEP_OWNER, 5678, &fd, &err), 0);
+	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, to_group, &fd, &err), 0);
 	expect_owner(0, 5678, 0660);
 	close(fd);
 	unlink(path);
@@ -225,15 +225,17 @@ END_TEST
 
 static int as_nobody(void)
 {
+	const struct sock_rights to_user = {0600, 1234, SOCK_KEEP_OWNER};
+	const struct sock_rights to_group = {0600, SOCK_KEEP_OWNER, 1234};
 	struct err err;
 	int fd;
 
 	expect_refusal("directory of root", path, ERR_PATH, "writable for uid 65534");
 	snprintf(path, sizeof(path), "%s/open/s", dir);
-	if (sock_listen(path, SOCK_STREAM, 0600, 1234, SOCK_KEEP_OWNER, &fd, &err) == 0 ||
+	if (sock_listen(path, SOCK_STREAM, to_user, &fd, &err) == 0 ||
 	    !strstr(err.msg, "CAP_CHOWN") || access(path, F_OK) == 0)
 		return 1;
-	if (sock_listen(path, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, 1234, &fd, &err) == 0 ||
+	if (sock_listen(path, SOCK_STREAM, to_group, &fd, &err) == 0 ||
 	    !strstr(err.msg, "gid 1234") || access(path, F_OK) == 0)
 		return 2;
 	fd = must_listen(0660, SOCK_STREAM);

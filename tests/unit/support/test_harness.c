@@ -68,9 +68,7 @@ START_TEST(reads_replies)
 	struct err err;
 	pid_t pid;
 
-	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				     &listener, &err),
-			 0);
+	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, sock_mode(0600), &listener, &err), 0);
 	ck_assert_int_eq(fcntl(listener, F_SETFL, 0), 0);
 	pid = fork();
 	if (pid == 0)

@@ -74,8 +74,8 @@ static void open_door(struct scene *s)
 
 	scene_open(s);
 	snprintf(spec->socket_path, sizeof(spec->socket_path), "%.80s/vmm-%d", dir, (int)getpid());
-	ck_assert_msg(sock_listen(spec->socket_path, SOCK_STREAM, 0600, SOCK_KEEP_OWNER,
-				  SOCK_KEEP_OWNER, &s->job.listen_fd, &err) == 0,
+	ck_assert_msg(sock_listen(spec->socket_path, SOCK_STREAM, sock_mode(0600),
+				  &s->job.listen_fd, &err) == 0,
 		      "%s", err.msg);
 	spec->peer_uid = getuid();
 	s->job.assign.unlink_socket = 1;

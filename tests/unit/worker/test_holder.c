@@ -93,9 +93,8 @@ static void assign(struct fixture *f)
 	struct err err;
 	int sock;
 
-	ck_assert_msg(sock_bind(f->path, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				&sock, &err) == 0,
-		      "%s", err.msg);
+	ck_assert_msg(sock_bind(f->path, SOCK_SEQPACKET, sock_mode(0600), &sock, &err) == 0, "%s",
+		      err.msg);
 	holder_assign(f->chan, &a, sock);
 	close(sock);
 	ck_assert_int_ge(f->chan, 0);

@@ -27,8 +27,8 @@ static int come_back(struct scene *s)
 
 	snprintf(s->job.link.reconnect_path, sizeof(s->job.link.reconnect_path), "%.80s/home-%d",
 		 dir, (int)getpid());
-	ck_assert_msg(sock_listen(s->job.link.reconnect_path, SOCK_SEQPACKET, 0600, SOCK_KEEP_OWNER,
-				  SOCK_KEEP_OWNER, &home, &err) == 0,
+	ck_assert_msg(sock_listen(s->job.link.reconnect_path, SOCK_SEQPACKET, sock_mode(0600),
+				  &home, &err) == 0,
 		      "%s", err.msg);
 	close_fd(&s->sup);
 	supervisor_link_send(&s->job.link, CHAN_COMPLETE, &msg, NULL, 0);

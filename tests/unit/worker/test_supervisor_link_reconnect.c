@@ -38,9 +38,7 @@ static void make_stale(const char *path)
 	struct err err;
 	int fd;
 
-	ck_assert_int_eq(sock_listen(path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER,
-				     &fd, &err),
-			 0);
+	ck_assert_int_eq(sock_listen(path, SOCK_SEQPACKET, sock_mode(0666), &fd, &err), 0);
 	close(fd);
 }
 
@@ -49,9 +47,7 @@ static void make_stream(const char *path)
 	struct err err;
 	int fd; /* open to the end of the test */
 
-	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, 0666, SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &fd,
-				     &err),
-			 0);
+	ck_assert_int_eq(sock_listen(path, SOCK_STREAM, sock_mode(0666), &fd, &err), 0);
 }
 
 static void (*const not_homes[])(const char *path) = {make_nothing, make_file, make_stale,
@@ -226,8 +222,7 @@ START_TEST(refuses_a_home_of_somebody_else)
 
 		close(stay[1]);
 		if (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY) ||
-		    sock_listen(s.l.reconnect_path, SOCK_SEQPACKET, 0666, SOCK_KEEP_OWNER,
-				SOCK_KEEP_OWNER, &fd, &err) ||
+		    sock_listen(s.l.reconnect_path, SOCK_SEQPACKET, sock_mode(0666), &fd, &err) ||
 		    write(ready[1], "x", 1) != 1)
 			_exit(1);
 		/* Somebody did come, but stayed for nothing and left without a word. */
