@@ -247,20 +247,26 @@ int wset_union(const struct wset *a, const struct wset *b, struct wset *ret, str
 
 struct merging {
 	const struct wset *old;
-	const struct wset_touch *touched;
-	size_t n, i; /* i: the first touch not yet merged */
-	bool (*unneeded)(void *arg, uint64_t page, unsigned score, unsigned group);
-	void *arg;
+	const struct wset_recording *recording;
+	size_t i; /* the first touch not yet merged */
 	struct wset to;
 };
+
+/* The next touch, if it is of a page before @end; else NULL. */
+static const struct wset_touch *touch_before(const struct merging *m, uint64_t end)
+{
+	const struct wset_recording *r = m->recording;
+
+	return m->i < r->n && r->touched[m->i].page < end ? &r->touched[m->i] : NULL;
+}
 
 /* Adds the touches before @page: the old set does not have them. */
 static int add_new(struct merging *m, uint64_t page, struct err *err)
 {
 	uint8_t score = m->old->restores ? WSET_CANDIDATE : WSET_MEMBER;
+	const struct wset_touch *t;
 
-	for (; m->i < m->n && m->touched[m->i].page < page; m->i++) {
-		const struct wset_touch *t = &m->touched[m->i];
+	for (; (t = touch_before(m, page)); m->i++) {
 		struct wset_run run = {t->page, 1, score, (uint8_t)t->group};
 
 		if (wset_add(&m->to, &run, err))
@@ -271,13 +277,15 @@ static int add_new(struct merging *m, uint64_t page, struct err *err)
 
 static int add_known(struct merging *m, uint64_t page, const struct wset_run *r, struct err *err)
 {
+	const struct wset_recording *recording = m->recording;
+	const struct wset_touch *t = touch_before(m, page + 1);
 	struct wset_run run = {(uint32_t)page, 1, r->score, r->group};
 
-	if (m->i < m->n && m->touched[m->i].page == page) {
+	if (t) {
 		run.score = (uint8_t)(r->score < WSET_SCORE_MAX ? r->score + 1 : WSET_SCORE_MAX);
-		run.group = better_group(r->group, m->touched[m->i].group);
+		run.group = better_group(r->group, t->group);
 		m->i++;
-	} else if (m->unneeded(m->arg, page, r->score, r->group)) {
+	} else if (recording->unneeded(recording->arg, page, r->score, r->group)) {
 		run.score--;
 	}
 	return run.score ? wset_add(&m->to, &run, err) : 0;
@@ -291,16 +299,10 @@ static int merge_run(struct merging *m, const struct wset_run *r, struct err *er
 	return 0;
 }
 
-int wset_merge(const struct wset *old, const struct wset_touch *touched, size_t n,
-	       bool (*unneeded)(void *arg, uint64_t page, unsigned score, unsigned group),
-	       void *arg, struct wset *ret, struct err *err)
+int wset_merge(const struct wset *old, const struct wset_recording *recording, struct wset *ret,
+	       struct err *err)
 {
-	struct merging m = {.old = old,
-			    .touched = touched,
-			    .n = n,
-			    .unneeded = unneeded,
-			    .arg = arg,
-			    .to = empty_like(old)};
+	struct merging m = {.old = old, .recording = recording, .to = empty_like(old)};
 	int rc = 0;
 
 	if (m.to.restores < UINT32_MAX)

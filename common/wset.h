@@ -106,16 +106,22 @@ struct wset_touch {
 	uint32_t page;
 	uint32_t group;
 };
+struct wset_recording {
+	const struct wset_touch *touched; /* sorted by page, each page once */
+	size_t n;
+	/*
+	 * Called for each page of the old set that was not touched: would the guest have touched
+	 * it by now, had it needed it?
+	 */
+	bool (*unneeded)(void *arg, uint64_t page, unsigned score, unsigned group);
+	void *arg;
+};
 /*
  * wset_merge - a recording changes the set
  * @old: has the recording's key, span and page size; restores 0: this is the first recording
- * @touched: @n touches, sorted by page, each page once
- * @unneeded: called for each page of @old that was not touched: would the guest have touched
- *	it by now, had it needed it?
  */
-int wset_merge(const struct wset *old, const struct wset_touch *touched, size_t n,
-	       bool (*unneeded)(void *arg, uint64_t page, unsigned score, unsigned group),
-	       void *arg, struct wset *ret, struct err *err);
+int wset_merge(const struct wset *old, const struct wset_recording *recording, struct wset *ret,
+	       struct err *err);
 
 /* Keeps only runs of at least score @score, and of the first @groups groups. */
 void wset_keep(struct wset *s, unsigned score, unsigned groups);

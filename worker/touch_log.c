@@ -132,8 +132,11 @@ int touch_log_merge(struct touch_log *r, const struct wset *old, const struct pa
 		    uint64_t now, struct wset *ret, struct err *err)
 {
 	struct judge j = {.r = r, .map = map, .gone = now - r->begin_us};
+	struct wset_recording recording = {.unneeded = is_unneeded, .arg = &j};
 
 	if (sort(r, err))
 		return -1;
-	return wset_merge(old, r->v, r->n, is_unneeded, &j, ret, err);
+	recording.touched = r->v;
+	recording.n = r->n;
+	return wset_merge(old, &recording, ret, err);
 }

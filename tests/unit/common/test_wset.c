@@ -122,8 +122,12 @@ START_TEST(test_merge)
 	struct wset old = fresh(PAGE_4K, SPAN), new = {0};
 	struct wset_touch touched[PAGES];
 	struct model m, want;
+	struct wset_recording recording = {
+		.touched = touched,
+		.unneeded = is_unneeded,
+		.arg = &m,
+	};
 	struct err err;
-	size_t n = 0;
 
 	seed = (uint64_t)_i;
 	random_set(&old, &m);
@@ -134,11 +138,11 @@ START_TEST(test_merge)
 
 		unneeded_pages[i] = rnd(2);
 		if (is_touched)
-			touched[n++] = (struct wset_touch){i, group};
+			touched[recording.n++] = (struct wset_touch){i, group};
 		want.v[i] = merged(m.v[i], old.restores == 0, is_touched ? &group : NULL,
 				   unneeded_pages[i]);
 	}
-	ck_assert_int_eq(wset_merge(&old, touched, n, is_unneeded, &m, &new, &err), 0);
+	ck_assert_int_eq(wset_merge(&old, &recording, &new, &err), 0);
 	check_set(&new, want.v, PAGES);
 	ck_assert_uint_eq(new.restores, old.restores + 1);
 	ck_assert(wset_key_equal(&new.key, &old.key));
@@ -160,10 +164,11 @@ static bool always(void *arg, uint64_t page, unsigned score, unsigned group)
 
 static void merge_with(struct wset *s, const struct wset_touch *touched, size_t n)
 {
+	const struct wset_recording recording = {touched, n, always, NULL};
 	struct wset next;
 	struct err err;
 
-	ck_assert_int_eq(wset_merge(s, touched, n, always, NULL, &next, &err), 0);
+	ck_assert_int_eq(wset_merge(s, &recording, &next, &err), 0);
 	wset_fini(s);
 	*s = next;
 }
