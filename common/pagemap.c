@@ -329,13 +329,8 @@ int pagemap_view(int fd, struct pagemap_view *ret, struct err *err)
 	return 0;
 }
 
-struct run_list {
-	struct pagemap_run *v;
-	size_t n, max;
-};
-
 /* False if the list is full. */
-static bool add_run(struct run_list *list, uint64_t offset, uint64_t len, enum page_state state)
+static bool add_run(struct pagemap_runs *list, uint64_t offset, uint64_t len, enum page_state state)
 {
 	struct pagemap_run *last = list->n ? &list->v[list->n - 1] : NULL;
 
@@ -353,7 +348,7 @@ static bool add_run(struct run_list *list, uint64_t offset, uint64_t len, enum p
  * Adds the pages [page, end) of @words, whose first page is @base, word by word. Returns the first
  * page that found no room, or @end.
  */
-static uint64_t add_pages(struct run_list *list, const uint64_t *words, uint64_t base,
+static uint64_t add_pages(struct pagemap_runs *list, const uint64_t *words, uint64_t base,
 			  uint64_t page, uint64_t end, uint64_t page_bytes)
 {
 	while (page < end) {
@@ -387,31 +382,30 @@ static bool next_part(const struct regions *regions, uint64_t *offset, uint64_t 
 	return true;
 }
 
-int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset, struct pagemap_run *runs,
-		 size_t max, size_t *ret_n, uint64_t *ret_next, struct err *err)
+int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset,
+		 struct pagemap_runs *runs, struct err *err)
 {
 	const struct regions *regions = &view->regions;
 	const uint64_t page_bytes = regions->page_bytes;
-	struct run_list list = {.v = runs, .max = max};
-	uint64_t words[CHUNK_WORDS], end, next = UINT64_MAX;
+	struct pagemap_runs list = {.v = runs->v, .max = runs->max, .next = UINT64_MAX};
+	uint64_t words[CHUNK_WORDS], end;
 
 	for (int chunk = 0; regions->n && next_part(regions, &offset, &end); chunk++) {
 		uint64_t page = offset / page_bytes, base = align_down(page, WORD_PAGES), stop;
 
-		next = offset;
+		list.next = offset;
 		if (chunk == CHUNKS_MAX)
 			break;
 		stop = min_u64(end / page_bytes, base + CHUNK_WORDS * WORD_PAGES);
 		if (read_at(fd, words, (stop - base + WORD_PAGES - 1) / WORD_PAGES * sizeof(*words),
 			    PAGEMAP_BITS_OFF + base / WORD_PAGES * sizeof(*words), err) < 0)
 			return -1;
-		next = add_pages(&list, words, base, page, stop, page_bytes) * page_bytes;
-		if (next < stop * page_bytes)
+		list.next = add_pages(&list, words, base, page, stop, page_bytes) * page_bytes;
+		if (list.next < stop * page_bytes)
 			break;
-		offset = next;
-		next = UINT64_MAX;
+		offset = list.next;
+		list.next = UINT64_MAX;
 	}
-	*ret_n = list.n;
-	*ret_next = next;
+	*runs = list;
 	return 0;
 }

@@ -214,15 +214,20 @@ struct pagemap_run {
 	uint64_t offset, len; /* bytes of the snapshot */
 	enum page_state state;
 };
+struct pagemap_runs {
+	struct pagemap_run *v; /* owned by the caller */
+	size_t max, n;
+	uint64_t next; /* where to go on, or UINT64_MAX at the end */
+};
 /*
- * pagemap_runs - page states as runs from @offset (bytes) on, at most @max runs
+ * pagemap_runs - page states as runs from @offset (bytes) on
  * @view: from pagemap_view() of the same file
+ * @runs: in: v, and max, the number of runs there is room for; out: n and next, unchanged on failure
  *
- * Covers only pages inside regions. Writes *ret_n runs. *ret_next is the offset to continue at, or
- * UINT64_MAX at the end. One call reads a bounded part of the file, so *ret_n may be below @max
+ * Covers only pages inside regions. One call reads a bounded part of the file, so n may be below max
  * before the end. Returns 0, or -1 with ERR_UNREADY or ERR_SYSTEM. O(pages read).
  */
-int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset, struct pagemap_run *runs,
-		 size_t max, size_t *ret_n, uint64_t *ret_next, struct err *err);
+int pagemap_runs(int fd, const struct pagemap_view *view, uint64_t offset,
+		 struct pagemap_runs *runs, struct err *err);
 
 #endif

@@ -391,32 +391,32 @@ static const char *inexact(const struct restore *r, const struct pagemap_view *v
 }
 
 static struct json_object *pages_json(const struct restore *r, const struct pagemap_view *v,
-				      const struct pagemap_run *runs, size_t n, uint64_t next)
+				      const struct pagemap_runs *runs)
 {
 	struct json_object *o = json_object_new_object();
-	struct json_object *array = json_object_new_array_ext((int)n);
+	struct json_object *array = json_object_new_array_ext((int)runs->n);
 
 	js_add_u64(o, "page_bytes", r->rec.page_bytes);
 	js_add_u64(o, "size_bytes", r->rec.size_bytes);
 	js_add_bool(o, "exact", r->rec.paused && !inexact(r, v));
 	js_add_string(o, "inexact", inexact(r, v));
-	for (size_t i = 0; i < n; i++)
-		json_object_array_add(array, run_json(&runs[i]));
+	for (size_t i = 0; i < runs->n; i++)
+		json_object_array_add(array, run_json(&runs->v[i]));
 	json_object_object_add(o, "runs", array);
-	if (next == UINT64_MAX)
+	if (runs->next == UINT64_MAX)
 		json_object_object_add(o, "next_offset", NULL);
 	else
-		js_add_u64(o, "next_offset", next);
+		js_add_u64(o, "next_offset", runs->next);
 	return o;
 }
 
 int api_restores_pages(struct api_request *c, struct restore *r, struct err *err)
 {
-	uint64_t offset = 0, max = RUNS_DEFAULT, next = UINT64_MAX;
-	cleanup_free struct pagemap_run *runs = NULL;
+	uint64_t offset = 0, max = RUNS_DEFAULT;
+	cleanup_free struct pagemap_run *room = NULL;
+	struct pagemap_runs runs;
 	cleanup_fd int map = -1;
 	struct pagemap_view view;
-	size_t n = 0;
 
 	if (api_query_u64(c, "offset", 0, INT64_MAX, &offset, err) ||
 	    api_query_u64(c, "limit", 1, RUNS_MAX, &max, err))
@@ -426,11 +426,12 @@ int api_restores_pages(struct api_request *c, struct restore *r, struct err *err
 			       "restore %s is %s: there are page states while a "
 			       "VMM is connected",
 			       r->rec.id, proto_state_name(r->rec.state));
-	runs = xcalloc(max, sizeof(*runs));
+	room = xcalloc(max, sizeof(*room));
+	runs = (struct pagemap_runs){.v = room, .max = max};
 	if (restore_open_map(r, &map, err) || pagemap_view(map, &view, err) ||
-	    pagemap_runs(map, &view, offset, runs, max, &n, &next, err))
+	    pagemap_runs(map, &view, offset, &runs, err))
 		return -1;
-	api_reply(c->req, 200, pages_json(r, &view, runs, n, next));
+	api_reply(c->req, 200, pages_json(r, &view, &runs));
 	return 0;
 }
 

@@ -19,6 +19,8 @@
 
 /* The addresses to check. */
 struct samples {
+	int map_fd; /* borrowed: the page map that says where */
+	const struct pagemap_view *view;
 	unsigned looks; /* looks into the VMM's mappings that are left */
 	size_t n;
 	uint64_t addr[SAMPLES * REGIONS_MAX];
@@ -39,33 +41,32 @@ static bool is_uffd(int dirfd, const char *name)
  * Adds the page at snapshot offset @at, or a later one that the guest has not given back: where the
  * guest has unmapped a page, anything may be mapped by now. @any: without such a page, adds @at.
  */
-static int add_sample(struct samples *s, int map_fd, const struct pagemap_view *view,
-		      const struct region *r, uint64_t at, bool any, struct err *err)
+static int add_sample(struct samples *s, const struct region *r, uint64_t at, bool any,
+		      struct err *err)
 {
-	struct pagemap_run runs[2];
-	uint64_t next;
-	size_t n, i = 0;
+	struct pagemap_run room[2];
+	struct pagemap_runs runs = {.v = room, .max = ARRAY_LEN(room)};
+	size_t i = 0;
 
-	if (pagemap_runs(map_fd, view, at, runs, ARRAY_LEN(runs), &n, &next, err))
+	if (pagemap_runs(s->map_fd, s->view, at, &runs, err))
 		return -1;
-	while (i < n && runs[i].state == PAGE_REMOVED)
+	while (i < runs.n && runs.v[i].state == PAGE_REMOVED)
 		i++;
-	if (i < n && runs[i].offset < r->offset + r->size)
-		s->addr[s->n++] = r->base + (runs[i].offset - r->offset);
+	if (i < runs.n && runs.v[i].offset < r->offset + r->size)
+		s->addr[s->n++] = r->base + (runs.v[i].offset - r->offset);
 	else if (any)
 		s->addr[s->n++] = r->base + (at - r->offset);
 	return 0;
 }
 
-static int add_region(struct samples *s, int map_fd, const struct pagemap_view *view,
-		      const struct region *r, bool any, struct err *err)
+static int add_region(struct samples *s, const struct region *r, bool any, struct err *err)
 {
-	uint64_t page = view->regions.page_bytes;
+	uint64_t page = s->view->regions.page_bytes;
 	uint64_t step = max_u64(align_down(r->size / SAMPLES, page), page);
 	uint64_t end = min_u64(r->size, SAMPLES * step);
 
 	for (uint64_t at = 0; at < end; at += step)
-		if (add_sample(s, map_fd, view, r, r->offset + at, any, err))
+		if (add_sample(s, r, r->offset + at, any, err))
 			return -1;
 	return 0;
 }
@@ -73,14 +74,15 @@ static int add_region(struct samples *s, int map_fd, const struct pagemap_view *
 static int choose_samples(struct samples *s, int map_fd, const struct pagemap_view *view,
 			  struct err *err)
 {
+	s->map_fd = map_fd;
+	s->view = view;
 	s->n = 0;
 	s->looks = LOOKS_MAX;
 	for (uint32_t i = 0; i < view->regions.n; i++) {
 		const struct region *r = &view->regions.v[i];
 		size_t before = s->n;
 
-		if (add_region(s, map_fd, view, r, false, err) ||
-		    (s->n == before && add_region(s, map_fd, view, r, true, err)))
+		if (add_region(s, r, false, err) || (s->n == before && add_region(s, r, true, err)))
 			return -1;
 	}
 	return 0;

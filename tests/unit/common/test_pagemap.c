@@ -48,24 +48,24 @@ static bool model_run(const struct fixture *f, uint64_t *at, struct pagemap_run 
 /* Pages through everything from a random offset on, @max runs at a time. */
 static void check_runs(const struct fixture *f, size_t max, const char *name)
 {
-	uint64_t at = rnd(f->pm.npages), next = at * f->regions->page_bytes;
-	struct pagemap_run runs[40], want;
+	uint64_t at = rnd(f->pm.npages);
+	struct pagemap_run v[40], want;
+	struct pagemap_runs runs = {.v = v, .max = max, .next = at * f->regions->page_bytes};
 	struct pagemap_view view;
 	struct err err;
-	size_t n;
 
 	ck_assert_msg(pagemap_view(f->fd, &view, &err) == 0, "%s: %s", name, err.msg);
-	next += rnd(f->regions->page_bytes);
-	while (next != UINT64_MAX) {
-		ck_assert_int_eq(pagemap_runs(f->fd, &view, next, runs, max, &n, &next, &err), 0);
-		ck_assert_msg(n == max || next == UINT64_MAX, "%s: %zu runs", name, n);
-		for (size_t i = 0; i < n; i++) {
+	runs.next += rnd(f->regions->page_bytes);
+	while (runs.next != UINT64_MAX) {
+		ck_assert_int_eq(pagemap_runs(f->fd, &view, runs.next, &runs, &err), 0);
+		ck_assert_msg(runs.n == max || runs.next == UINT64_MAX, "%s: %zu runs", name,
+			      runs.n);
+		for (size_t i = 0; i < runs.n; i++) {
 			ck_assert_msg(model_run(f, &at, &want), "%s: one run too many", name);
-			ck_assert_msg(runs[i].offset == want.offset && runs[i].len == want.len &&
-					      runs[i].state == want.state,
-				      "%s: %ju+%ju %d, not %ju+%ju %d", name, runs[i].offset,
-				      runs[i].len, runs[i].state, want.offset, want.len,
-				      want.state);
+			ck_assert_msg(v[i].offset == want.offset && v[i].len == want.len &&
+					      v[i].state == want.state,
+				      "%s: %ju+%ju %d, not %ju+%ju %d", name, v[i].offset, v[i].len,
+				      v[i].state, want.offset, want.len, want.state);
 		}
 	}
 	ck_assert_msg(!model_run(f, &at, &want), "%s: a run is missing", name);
@@ -106,10 +106,9 @@ START_TEST(view_tells_what_was_recorded)
 {
 	struct pagemap_view view;
 	struct pagemap_run run;
+	struct pagemap_runs runs = {.v = &run, .max = 1, .n = 1};
 	struct fixture f;
 	struct err err;
-	uint64_t next;
-	size_t n;
 
 	setup(&f, 3);
 	f.pm.stats->faults = 77;
@@ -124,10 +123,10 @@ START_TEST(view_tells_what_was_recorded)
 	ck_assert_uint_eq(view.stats.pages[PAGE_PRESENT], 33);
 	ck_assert_uint_eq(view.stats.pages[PAGE_ABSENT], 501);
 	ck_assert_int_eq(memcmp(&view.regions, f.regions, sizeof(*f.regions)), 0);
-	ck_assert_int_eq(pagemap_runs(f.fd, &view, 701 * 4096, &run, 1, &n, &next, &err), 0);
-	ck_assert(n == 0 && next == UINT64_MAX);
-	ck_assert_int_eq(pagemap_runs(f.fd, &view, UINT64_MAX, &run, 1, &n, &next, &err), 0);
-	ck_assert(n == 0 && next == UINT64_MAX);
+	ck_assert_int_eq(pagemap_runs(f.fd, &view, 701 * 4096, &runs, &err), 0);
+	ck_assert(runs.n == 0 && runs.next == UINT64_MAX);
+	ck_assert_int_eq(pagemap_runs(f.fd, &view, UINT64_MAX, &runs, &err), 0);
+	ck_assert(runs.n == 0 && runs.next == UINT64_MAX);
 	teardown(&f);
 }
 END_TEST
@@ -165,10 +164,9 @@ START_TEST(view_before_a_vmm_came)
 {
 	struct pagemap_view view = {0};
 	struct pagemap_run run;
+	struct pagemap_runs runs = {.v = &run, .max = 1, .n = 1, .next = 1};
 	struct pagemap pm;
 	struct err err;
-	uint64_t next = 1;
-	size_t n = 1;
 	int fd = memfd_create("map", MFD_CLOEXEC);
 
 	ck_assert_int_eq(pagemap_view(fd, &view, &err), -1);
@@ -188,8 +186,8 @@ START_TEST(view_before_a_vmm_came)
 	ck_assert_uint_eq(view.regions.n, 0);
 	ck_assert_uint_eq(view.stats.refused_peers, 3);
 	ck_assert_uint_eq(view.stats.pages[PAGE_ABSENT], 0);
-	ck_assert_int_eq(pagemap_runs(fd, &view, 0, &run, 1, &n, &next, &err), 0);
-	ck_assert(n == 0 && next == UINT64_MAX);
+	ck_assert_int_eq(pagemap_runs(fd, &view, 0, &runs, &err), 0);
+	ck_assert(runs.n == 0 && runs.next == UINT64_MAX);
 	pagemap_close(&pm);
 	close(fd);
 }
@@ -269,28 +267,28 @@ START_TEST(huge_map_in_steps)
 	const uint64_t marks[] = {0, 1, 64 * GIB / 4096 + 3, pages / 2, pages - 1};
 	struct regions regions = {4096, 1, 0, {{0x100000000000, 600 * GIB, 0}}};
 	int fd = memfd_create("map", MFD_CLOEXEC), calls = 0;
-	uint64_t next = 0, seen = 0, covered = 0;
-	struct pagemap_run runs[64];
+	uint64_t seen = 0, covered = 0;
+	struct pagemap_run v[64];
+	struct pagemap_runs runs = {.v = v, .max = ARRAY_LEN(v)};
 	struct pagemap_view view;
 	struct pagemap pm;
 	struct err err;
-	size_t n;
 
 	ck_assert_int_eq(pagemap_create(fd, span, &pm, &err), 0);
 	pagemap_connect(&pm, &regions, 1, 1, 1);
 	for (size_t i = 0; i < ARRAY_LEN(marks); i++)
 		pagemap_set(&pm, marks[i], 1, PAGE_REMOVED);
 	ck_assert_int_eq(pagemap_view(fd, &view, &err), 0);
-	for (; next != UINT64_MAX; calls++) {
-		uint64_t from = next;
+	for (; runs.next != UINT64_MAX; calls++) {
+		uint64_t from = runs.next;
 
-		ck_assert_int_eq(pagemap_runs(fd, &view, next, runs, 64, &n, &next, &err), 0);
-		ck_assert_uint_gt(next, from);
-		for (size_t i = 0; i < n; i++) {
-			ck_assert_uint_eq(runs[i].offset, covered);
-			covered += runs[i].len;
-			if (runs[i].state == PAGE_REMOVED)
-				seen += runs[i].len / 4096;
+		ck_assert_int_eq(pagemap_runs(fd, &view, from, &runs, &err), 0);
+		ck_assert_uint_gt(runs.next, from);
+		for (size_t i = 0; i < runs.n; i++) {
+			ck_assert_uint_eq(v[i].offset, covered);
+			covered += v[i].len;
+			if (v[i].state == PAGE_REMOVED)
+				seen += v[i].len / 4096;
 		}
 	}
 	ck_assert_int_gt(calls, 1);
@@ -307,12 +305,12 @@ START_TEST(read_while_it_is_written)
 {
 	struct pagemap_view view;
 	struct pagemap_run run;
+	struct pagemap_runs runs = {.v = &run, .max = 1};
 	struct fixture f;
-	uint64_t next, until;
 	struct err err;
+	uint64_t until;
 	pid_t writer;
 	int status;
-	size_t n;
 
 	setup(&f, 0);
 	until = now_us() + 100000;
@@ -324,9 +322,8 @@ START_TEST(read_while_it_is_written)
 	}
 	while (now_us() < until) {
 		ck_assert_msg(pagemap_view(f.fd, &view, &err) == 0, "%s", err.msg);
-		for (next = 0; next != UINT64_MAX;)
-			ck_assert_int_eq(pagemap_runs(f.fd, &view, next, &run, 1, &n, &next, &err),
-					 0);
+		for (runs.next = 0; runs.next != UINT64_MAX;)
+			ck_assert_int_eq(pagemap_runs(f.fd, &view, runs.next, &runs, &err), 0);
 	}
 	ck_assert_int_eq(waitpid(writer, &status, 0), writer);
 	ck_assert_int_eq(status, 0);
@@ -376,10 +373,9 @@ START_TEST(reader_refuses_short_files)
 					8192, 12000, 12288, 16384, 20480, 20487};
 	struct pagemap_view view, good;
 	struct pagemap_run run;
+	struct pagemap_runs runs = {.v = &run, .max = 1, .n = 7, .next = 7};
 	struct fixture f;
 	struct err err;
-	uint64_t next;
-	size_t n;
 
 	setup(&f, 3);
 	pagemap_close(&f.pm);
@@ -387,8 +383,9 @@ START_TEST(reader_refuses_short_files)
 	for (size_t i = ARRAY_LEN(lengths); i-- > 0;) {
 		ck_assert_int_eq(ftruncate(f.fd, lengths[i]), 0);
 		ck_assert_msg(pagemap_view(f.fd, &view, &err) == -1, "%jd bytes", lengths[i]);
-		ck_assert_msg(pagemap_runs(f.fd, &good, 0, &run, 1, &n, &next, &err) == -1,
-			      "runs of %jd bytes", lengths[i]);
+		ck_assert_msg(pagemap_runs(f.fd, &good, 0, &runs, &err) == -1, "runs of %jd bytes",
+			      lengths[i]);
+		ck_assert(runs.n == 7 && runs.next == 7);
 	}
 	teardown(&f);
 }
@@ -404,14 +401,14 @@ static const uint64_t odd_values[] = {
 /* Whatever is in the file: refused, or a bounded number of runs in order inside the span. */
 START_TEST(reader_survives_anything)
 {
-	struct pagemap_run runs[8];
+	struct pagemap_run v[8];
 	struct pagemap_view view;
 	struct err err;
 
 	for (int round = 0; round < 200; round++) {
+		struct pagemap_runs runs = {.v = v, .max = ARRAY_LEN(v)};
 		struct fixture f;
-		uint64_t next = 0, last = 0;
-		size_t n;
+		uint64_t last = 0;
 
 		setup(&f, 3 + (round & 1));
 		seed = (uint64_t)(_i * 1000 + round);
@@ -419,23 +416,21 @@ START_TEST(reader_survives_anything)
 			static const uint64_t places[] = {0, PAGEMAP_REGIONS_OFF, PAGEMAP_STATS_OFF,
 							  PAGEMAP_BITS_OFF};
 			uint64_t at = places[rnd(4)] + 4 * rnd(28);
-			uint64_t v = rnd(3) ? odd_values[rnd(ARRAY_LEN(odd_values))]
-					    : rnd(UINT64_MAX);
+			uint64_t odd = rnd(3) ? odd_values[rnd(ARRAY_LEN(odd_values))]
+					      : rnd(UINT64_MAX);
 
-			ck_assert_int_eq(pwrite(f.fd, &v, rnd(2) ? 8 : 4, (off_t)at) > 0, 1);
+			ck_assert_int_eq(pwrite(f.fd, &odd, rnd(2) ? 8 : 4, (off_t)at) > 0, 1);
 		}
 		if (pagemap_view(f.fd, &view, &err) < 0)
-			next = UINT64_MAX;
-		for (int calls = 0; next != UINT64_MAX; calls++) {
+			runs.next = UINT64_MAX;
+		for (int calls = 0; runs.next != UINT64_MAX; calls++) {
 			ck_assert_int_lt(calls, CALLS_MAX);
-			ck_assert_int_eq(pagemap_runs(f.fd, &view, next, runs, ARRAY_LEN(runs), &n,
-						      &next, &err),
-					 0);
-			for (size_t i = 0; i < n; i++) {
-				ck_assert(runs[i].offset >= last && runs[i].len > 0);
-				last = runs[i].offset + runs[i].len;
+			ck_assert_int_eq(pagemap_runs(f.fd, &view, runs.next, &runs, &err), 0);
+			for (size_t i = 0; i < runs.n; i++) {
+				ck_assert(v[i].offset >= last && v[i].len > 0);
+				last = v[i].offset + v[i].len;
 				ck_assert_uint_le(last, align_up(view.head.span_bytes, 4096));
-				ck_assert_int_lt(runs[i].state, PAGE_STATE_COUNT);
+				ck_assert_int_lt(v[i].state, PAGE_STATE_COUNT);
 			}
 		}
 		teardown(&f);
