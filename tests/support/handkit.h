@@ -18,6 +18,18 @@
 #define R "\"base_host_virt_addr\":140000000000000,\"size\":8192,\"offset\":4096"
 #define SOME_BASE UINT64_C(140000000000000)
 
+static inline const char *step_name(enum handshake_step step)
+{
+	static const char *const names[] = {
+		[HANDSHAKE_MORE] = "more",
+		[HANDSHAKE_DONE] = "done",
+		[HANDSHAKE_EMPTY] = "empty",
+		[HANDSHAKE_BAD] = "bad",
+	};
+
+	return names[step];
+}
+
 static inline int count_fds(void)
 {
 	return harness_count_fds(getpid());
