@@ -1,9 +1,13 @@
 #include "tests/fakes/vmm/touch.h"
 
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "tests/support/harness.h"
 
@@ -16,6 +20,18 @@ struct uf_inbox *touch_box(void)
 }
 
 #define P PAGE_4K
+
+int touch_raw(int flags)
+{
+	int fd = (int)syscall(SYS_userfaultfd, flags);
+
+	if (fd < 0) {
+		cleanup_fd int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+
+		fd = ioctl(device, USERFAULTFD_IOC_NEW, flags);
+	}
+	return fd;
+}
 
 void touch_map(struct touch_mem *m, unsigned features, size_t pages)
 {

@@ -36,6 +36,8 @@ struct touch_mem {
 /* An empty inbox, good until the next call. */
 struct uf_inbox *touch_box(void);
 
+/* A userfaultfd before UFFDIO_API, with these flags and no other; -1: none is to be had. */
+int touch_raw(int flags);
 /* Memory and a userfaultfd with UF_FEATURE_*, not yet registered. */
 void touch_map(struct touch_mem *m, unsigned features, size_t pages);
 /* The same, registered. */
