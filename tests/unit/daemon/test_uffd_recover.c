@@ -1,31 +1,13 @@
-/* fetch: the right userfaultfd out of another process */
-#include "daemon/uffd_recover.h"
-
+/* uffd_recover: the right userfaultfd out of a VMM, or out of its message */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
-#include "common/handshake.h"
-#include "common/proc.h"
-#include "common/uffd.h"
-#include "tests/support/harness.h"
-#include "tests/support/runner.h"
-#include "tests/support/vmmside.h"
+#include "tests/support/recoverkit.h"
 
-#define P PAGE_4K
-#define PAGES 10
 #define NOBODY 65534
-#define WORD 8
 
 /* What a VMM may hold, in the order of its descriptors. */
 enum holds {
@@ -51,7 +33,6 @@ static void remove_one(char *mem, int other, int uffd);
 static void replace_and_remove(char *mem, int other, int uffd);
 static void leave_singles_and_remove(char *mem, int other, int uffd);
 
-#define PAGE(n) (1u << (n))
 #define ALL (PAGE(5) - 1)
 
 #define PENDING 17 /* of the cases: a removal is under way */
@@ -93,21 +74,6 @@ static const struct fetch_case {
 	{"unmapped as a whole, unseen", {UNUSED, OTHER}, false, unmap_all, .no_memory = true},
 };
 /* clang-format on */
-
-struct vmm {
-	pid_t pid;
-	int pidfd, ask, hear; /* owned */
-	struct regions regions;
-	int map_fd;         /* owned: its page map */
-	struct pagemap map; /* owned */
-	struct pagemap_view view;
-};
-
-static void say(int fd, uint64_t word)
-{
-	if (write(fd, &word, WORD) != WORD)
-		_exit(3);
-}
 
 static int hold(enum holds what, char *mem)
 {
@@ -234,103 +200,33 @@ static volatile char *page_in(char *mem, unsigned page)
 }
 
 /* Says where its memory is, then answers: '0' what is in page 0, …, 'b' how many are blocking. */
-static void be_vmm(const struct fetch_case *c, int in, int out) __attribute__((noreturn));
-static void be_vmm(const struct fetch_case *c, int in, int out)
+static void be_vmm(const void *arg, int in, int out)
 {
+	const struct fetch_case *c = arg;
 	char *mem = mmap(NULL, PAGES * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			 0);
 	int fds[ARRAY_LEN(c->holds)];
 	size_t n = 0;
-	char ask;
+	char asked;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (; n < ARRAY_LEN(fds) && c->holds[n]; n++)
 		fds[n] = hold(c->holds[n], mem);
 	if (c->act)
 		c->act(mem, fds[0], fds[n - 1]);
 	say(out, (uintptr_t)mem);
-	while (read(in, &ask, 1) == 1) {
+	while (read(in, &asked, 1) == 1) {
 		uint64_t blocking = 0;
 
 		for (size_t i = 0; i < n; i++)
 			blocking += c->holds[i] == OTHER && !(fcntl(fds[i], F_GETFL) & O_NONBLOCK);
-		say(out, ask == 'b' ? blocking : (uint64_t)*page_in(mem, (unsigned)(ask - '0')));
+		say(out,
+		    asked == 'b' ? blocking : (uint64_t)*page_in(mem, (unsigned)(asked - '0')));
 	}
-	_exit(0);
 }
 
-static uint64_t hear(const struct vmm *v)
+static void start(struct vmm *v, const struct fetch_case *c)
 {
-	struct pollfd p = {.fd = v->hear, .events = POLLIN};
-	uint64_t word = 0;
-
-	ck_assert_msg(poll(&p, 1, harness_scale_ms(HARNESS_MS)) == 1, "the VMM hangs");
-	ck_assert_int_eq(read(v->hear, &word, WORD), WORD);
-	return word;
-}
-
-static void ask(const struct vmm *v, char what)
-{
-	ck_assert_int_eq(write(v->ask, &what, 1), 1);
-}
-
-static void make_map(struct vmm *v, unsigned removed)
-{
-	struct err err;
-
-	v->map_fd = memfd_create("map", MFD_CLOEXEC);
-	ck_assert_int_eq(pagemap_create(v->map_fd, 5 * P, &v->map, &err), 0);
-	pagemap_connect(&v->map, &v->regions, (uint32_t)v->pid, 0, 0);
-	for (unsigned page = 0; page < 5; page++)
-		if (removed & PAGE(page))
-			pagemap_set(&v->map, page, 1, PAGE_REMOVED);
-	ck_assert_int_eq(pagemap_view(v->map_fd, &v->view, &err), 0);
-}
-
-static int fetch(struct vmm *v, int *ret_uffd, struct err *err)
-{
-	return uffd_recover_uffd(v->pidfd, v->pid, v->map_fd, &v->view, ret_uffd, err);
-}
-
-static void be_protecting(int in, int out) __attribute__((noreturn));
-
-/* @c: NULL for the one that protects. */
-static void vmm_start(struct vmm *v, const struct fetch_case *c)
-{
-	int in[2], out[2];
-	struct err err;
-	uint64_t base;
-
-	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
-	v->pid = fork();
-	if (v->pid == 0) {
-		close(in[1]);
-		if (!c)
-			be_protecting(in[0], out[1]);
-		be_vmm(c, in[0], out[1]);
-	}
-	close(in[0]);
-	close(out[1]);
-	v->ask = in[1];
-	v->hear = out[0];
-	ck_assert_int_eq(proc_pidfd(v->pid, &v->pidfd, &err), 0);
-	base = hear(v);
-	v->regions = (struct regions){P, 2, 0, {{base, 3 * P, 0}, {base + 5 * P, 2 * P, 3 * P}}};
-	make_map(v, c ? c->removed : 0);
-}
-
-static void vmm_end(struct vmm *v)
-{
-	int status;
-
-	close_fd(&v->ask);
-	ck_assert_int_eq(waitpid(v->pid, &status, 0), v->pid);
-	ck_assert_int_eq(status, 0);
-	close_fd(&v->hear);
-	close_fd(&v->pidfd);
-	pagemap_close(&v->map);
-	close_fd(&v->map_fd);
+	vmm_start(v, be_vmm, c, c->removed);
 }
 
 static uint64_t count_others(const struct fetch_case *c)
@@ -340,27 +236,6 @@ static uint64_t count_others(const struct fetch_case *c)
 	for (size_t i = 0; i < ARRAY_LEN(c->holds); i++)
 		n += c->holds[i] == OTHER;
 	return n;
-}
-
-/* A fault that comes, with whatever else there is to read. */
-static struct uf_msg read_fault(int uffd)
-{
-	struct pollfd p = {.fd = uffd, .events = POLLIN};
-	struct uf_msg msgs[4], fault = {.event = UF_UNKNOWN};
-	static struct uf_inbox box;
-	struct err err;
-	int n;
-
-	while (fault.event == UF_UNKNOWN) {
-		ck_assert_msg(poll(&p, 1, harness_scale_ms(HARNESS_MS)) == 1, "it hears nothing");
-		n = uffd_read(uffd, &box, msgs, ARRAY_LEN(msgs), &err);
-		for (int i = 0; i < n; i++)
-			if (msgs[i].event != UF_REMOVE)
-				fault = msgs[i];
-	}
-	while (uffd_read(uffd, &box, msgs, ARRAY_LEN(msgs), &err) > 0)
-		;
-	return fault;
 }
 
 /* It hears of the VMM's faults, and can answer them. */
@@ -390,7 +265,7 @@ START_TEST(finds_the_right_one)
 	struct vmm v;
 	int rc;
 
-	vmm_start(&v, c);
+	start(&v, c);
 	rc = fetch(&v, &uffd, &err);
 	if (c->found) {
 		ck_assert_msg(rc == 0, "%s: %s", c->what, err.msg);
@@ -418,68 +293,6 @@ START_TEST(finds_the_right_one)
 }
 END_TEST
 
-/* ---- write protection ---- */
-
-static void protect(int uffd, uint64_t start, uint64_t len)
-{
-	struct uffdio_writeprotect wp = {.range = {start, len},
-					 .mode = UFFDIO_WRITEPROTECT_MODE_WP};
-
-	if (ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
-		_exit(7);
-}
-
-/* A VMM may have asked for more than missing pages: page 1 is there, and protected. */
-static void be_protecting(int in, int out)
-{
-	char *mem = mmap(NULL, PAGES * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			 0);
-	struct uffdio_register r = {
-		.range = {(uintptr_t)mem, PAGES * P},
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
-	};
-	struct err err;
-	uint64_t done;
-	char ask;
-	int fd;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (uffd_open(0, &fd, &err) || ioctl(fd, UFFDIO_REGISTER, &r) ||
-	    uffd_zero(fd, r.range.start + P, P, &done))
-		_exit(2);
-	protect(fd, r.range.start + P, P);
-	say(out, (uintptr_t)mem);
-	while (read(in, &ask, 1) == 1) {
-		mem[P] = ask;
-		/* Also what comes later can be protected. */
-		protect(fd, r.range.start + P, P);
-		say(out, (uint64_t)mem[P]);
-	}
-	_exit(0);
-}
-
-START_TEST(write_protection_stays)
-{
-	int uffd = -1;
-	struct uf_msg m;
-	struct err err;
-	struct vmm v;
-
-	vmm_start(&v, NULL);
-	ck_assert_msg(fetch(&v, &uffd, &err) == 0, "%s", err.msg);
-	for (char c = 'x'; c <= 'z'; c++) {
-		ask(&v, c);
-		m = read_fault(uffd);
-		ck_assert_int_eq(m.event, UF_FAULT_WP);
-		ck_assert_uint_eq(m.start, v.regions.v[0].base + P);
-		ck_assert_int_eq(uffd_unprotect(uffd, m.start, P), UF_DONE);
-		ck_assert_uint_eq(hear(&v), (uint64_t)c);
-	}
-	close(uffd);
-	vmm_end(&v);
-}
-END_TEST
-
 /* ---- out of a message ---- */
 
 static void send_fds(int sock, const int *fds, size_t n)
@@ -496,7 +309,7 @@ START_TEST(out_of_its_message)
 	struct err err;
 	struct vmm v;
 
-	vmm_start(&v, &cases[_i]);
+	start(&v, &cases[_i]);
 	before = harness_count_fds(getpid());
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	ck_assert_int_eq(uffd_recover_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
@@ -541,7 +354,7 @@ START_TEST(of_a_dead_one)
 	struct err err;
 	struct vmm v;
 
-	vmm_start(&v, &cases[0]);
+	start(&v, &cases[0]);
 	ck_assert_int_eq(kill(v.pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(v.pid, &status, 0), v.pid);
 	ck_assert_int_eq(fetch(&v, &uffd, &err), -1);
@@ -564,7 +377,7 @@ START_TEST(denied)
 
 	if (geteuid() != 0)
 		return; /* needs another user */
-	vmm_start(&v, &cases[0]);
+	start(&v, &cases[0]);
 	pid = fork();
 	if (pid == 0) {
 		int uffd = -1;
@@ -599,7 +412,6 @@ Suite *test_suite(void)
 	s = suite_create("fetch");
 	tc = tcase_create("fetch");
 	tcase_add_loop_test(tc, finds_the_right_one, 0, ARRAY_LEN(cases));
-	tcase_add_test(tc, write_protection_stays);
 	tcase_add_loop_test(tc, out_of_its_message, 0, 1);
 	tcase_add_loop_test(tc, out_of_its_message, PENDING, PENDING + 1);
 	tcase_add_test(tc, of_a_dead_one);
