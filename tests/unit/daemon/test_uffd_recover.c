@@ -5,7 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#include "tests/support/recoverkit.h"
+#include "tests/support/uffdkit.h"
 
 #define NOBODY 65534
 

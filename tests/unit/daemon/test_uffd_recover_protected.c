@@ -2,7 +2,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 
-#include "tests/support/recoverkit.h"
+#include "tests/support/uffdkit.h"
 
 static void protect(int uffd, uint64_t start, uint64_t len)
 {

@@ -1,12 +1,12 @@
 /*
- * recoverkit - what the tests of uffd_recover share: a VMM in a process of its own, and its
+ * uffdkit - what the tests of uffd_recover share: a VMM in a process of its own, and its
  * page map
  *
  * The VMM's memory is PAGES pages at one address. The regions are the first three of them, and
  * two from the sixth on: pages 0 to 4 of the snapshot.
  */
-#ifndef UFFDD_TESTS_RECOVERKIT_H
-#define UFFDD_TESTS_RECOVERKIT_H
+#ifndef UFFDD_TESTS_UFFDKIT_H
+#define UFFDD_TESTS_UFFDKIT_H
 
 #include <fcntl.h>
 #include <poll.h>
