@@ -1,0 +1,301 @@
+/*
+ * servekit - what the tests of the loop's rooms share: a job that serves a guest whose
+ * threads touch its memory. Kernel, files and channel are real; the test calls the rooms.
+ *
+ *   struct served v;
+ *   served_prepare(&v, 0); … v.s.job.spec … served_begin(&v);
+ *   … served_end(&v);
+ *
+ * The guest is this process (threads of touch.h), or with served_prepare_apart() one of its
+ * own, which can be killed and whose end by a signal can be seen.
+ */
+#ifndef UFFDD_TESTS_SERVEKIT_H
+#define UFFDD_TESTS_SERVEKIT_H
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "tests/fakes/vmm/touch.h"
+#include "tests/support/jobkit.h"
+#include "worker/messages.h"
+
+#define PAGES (JOBKIT_BYTES / PAGE_4K)
+#define HOLE 5 /* the page that the snapshot says is zero; page n is full of 'a' + n */
+
+struct served {
+	struct scene s;
+	struct touch_mem m;
+	int layer; /* the snapshot's file, in memory */
+	pid_t vmm; /* a process of its own; 0: this one */
+	int ask;   /* of that: pages to be read, a byte each, … */
+	int got;   /* … and what was in them */
+};
+
+/* ---- the guest ---- */
+
+static inline void read_whole(int fd, void *to, size_t bytes)
+{
+	for (size_t n = 0; n < bytes;) {
+		ssize_t got = read(fd, (char *)to + n, bytes - n);
+
+		ck_assert_int_gt(got, 0);
+		n += (size_t)got;
+	}
+}
+
+static inline void live_apart(const struct touch_mem *m, int ask, int got)
+{
+	unsigned char page;
+
+	while (read(ask, &page, 1) == 1) {
+		char value = *(volatile char *)(m->mem + page * PAGE_4K);
+
+		if (write(got, &value, 1) != 1)
+			_exit(1);
+	}
+	_exit(0);
+}
+
+/* Its memory, at the addresses that it has there; nobody here may touch it. */
+static inline void start_apart(struct served *v, unsigned features, int *ret_pidfd)
+{
+	int said[2], ask[2], got[2];
+	struct err err;
+
+	ck_assert_int_eq(pipe2(said, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(ask, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(got, O_CLOEXEC), 0);
+	v->vmm = fork();
+	if (v->vmm == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ask[1]);
+		touch_open(&v->m, features, PAGES);
+		if (write(said[1], &v->m, sizeof(v->m)) < 0)
+			_exit(1);
+		live_apart(&v->m, ask[0], got[1]);
+	}
+	close(said[1]);
+	close(ask[0]);
+	close(got[1]);
+	v->ask = ask[1];
+	v->got = got[0];
+	read_whole(said[0], &v->m, sizeof(v->m));
+	close(said[0]);
+	ck_assert_msg(proc_pidfd(v->vmm, ret_pidfd, &err) == 0, "%s", err.msg);
+	v->m.uffd = (int)syscall(SYS_pidfd_getfd, *ret_pidfd, v->m.uffd, 0);
+	ck_assert_int_ge(v->m.uffd, 0);
+}
+
+static inline void ask_apart(const struct served *v, unsigned char page)
+{
+	ck_assert_int_eq(write(v->ask, &page, 1), 1);
+}
+
+static inline char hear_apart(const struct served *v)
+{
+	char value;
+
+	ck_assert_msg(touch_readable(v->got, HARNESS_MS), "the guest is still blocked");
+	ck_assert_int_eq(read(v->got, &value, 1), 1);
+	return value;
+}
+
+static inline bool apart_has_ended(void *arg)
+{
+	return proc_ended(((struct served *)arg)->s.vmm);
+}
+
+/* The signal that it ended by. */
+static inline int await_apart(struct served *v)
+{
+	int status;
+
+	ck_assert_msg(harness_wait(apart_has_ended, v, HARNESS_MS), "the VMM lives on");
+	ck_assert_int_eq(waitpid(v->vmm, &status, 0), v->vmm);
+	v->vmm = 0;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static inline void kill_apart(struct served *v)
+{
+	ck_assert_int_eq(kill(v->vmm, SIGKILL), 0);
+	ck_assert_int_eq(await_apart(v), SIGKILL);
+}
+
+/* ---- what it is served from ---- */
+
+/* A memory image, and diffs of it. */
+static inline struct source *load_files(const char *const *paths, size_t n)
+{
+	struct spec_layer files[4] = {0};
+	struct spec spec = {.source = SOURCE_MEMORY, .layers = files, .nlayers = n};
+	struct source *src;
+	struct err err;
+
+	for (size_t i = 0; i < n; i++)
+		files[i].path = (char *)(uintptr_t)paths[i];
+	ck_assert_msg(source_load(&spec, NULL, &src, &err) == 0, "%s", err.msg);
+	return src;
+}
+
+static inline void write_layer(int fd)
+{
+	char page[PAGE_4K];
+
+	ck_assert_int_eq(ftruncate(fd, JOBKIT_BYTES), 0);
+	for (int i = 0; i < (int)PAGES; i++) {
+		memset(page, 'a' + i, sizeof(page));
+		if (i != HOLE)
+			ck_assert_int_eq(pwrite(fd, page, PAGE_4K, i * (off_t)PAGE_4K), PAGE_4K);
+	}
+}
+
+/* The layer is another one now: what was copied before is right, what is copied now is not. */
+static inline void change_layer(const struct served *v)
+{
+	const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+
+	ck_assert_int_eq(futimens(v->layer, times), 0);
+}
+
+/* ---- the job ---- */
+
+static inline void prepare_job(struct served *v)
+{
+	char path[64];
+	const char *const paths[] = {path};
+
+	scene_open(&v->s);
+	v->layer = memfd_create("layer", MFD_CLOEXEC);
+	write_layer(v->layer);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", v->layer);
+	source_free(v->s.job.src);
+	v->s.job.src = load_files(paths, 1);
+}
+
+static inline void served_prepare(struct served *v, unsigned features)
+{
+	*v = (struct served){.ask = -1, .got = -1};
+	prepare_job(v);
+	touch_open(&v->m, features, PAGES);
+}
+
+/* The guest first, so that it has no end of the job's channel. */
+static inline void served_prepare_apart(struct served *v, unsigned features)
+{
+	int pidfd;
+
+	*v = (struct served){.ask = -1, .got = -1};
+	start_apart(v, features, &pidfd);
+	prepare_job(v);
+	close_fd(&v->s.vmm);
+	v->s.vmm = pidfd;
+}
+
+/* Regions that a test has set stay. */
+static inline void served_begin(struct served *v)
+{
+	struct scene *s = &v->s;
+	struct err err;
+
+	s->uffd = fcntl(v->m.uffd, F_DUPFD_CLOEXEC, 0);
+	if (!s->regions.n) {
+		s->regions = (struct regions){.page_bytes = PAGE_4K, .n = 1};
+		s->regions.v[0] = (struct region){v->m.base, v->m.len, 0};
+	}
+	pagemap_connect(&s->job.map, &s->regions, 1, 2, 3);
+	ck_assert_msg(guest_init(&s->guest, s->uffd, &s->job.map, s->job.src, &err) == 0, "%s",
+		      err.msg);
+	ck_assert_msg(loop_init(&s->loop, &s->job, &s->guest, s->vmm, &err) == 0, "%s", err.msg);
+	s->job.loop = &s->loop;
+	s->job.phase = JOB_SERVING;
+}
+
+/* Both of the above, as a spec of zeros wants it. */
+static inline void served_open(struct served *v, unsigned features)
+{
+	served_prepare(v, features);
+	served_begin(v);
+}
+
+static inline void served_open_apart(struct served *v, unsigned features)
+{
+	served_prepare_apart(v, features);
+	served_begin(v);
+}
+
+static inline void served_end(struct served *v)
+{
+	if (v->vmm)
+		kill_apart(v);
+	scene_close(&v->s);
+	close_fd(&v->m.uffd);
+	if (v->ask < 0)
+		touch_close(&v->m);
+	close_fd(&v->ask);
+	close_fd(&v->got);
+	close_fd(&v->layer);
+}
+
+/* ---- what it looks like ---- */
+
+/* Threads that wait for these pages, and the loop knows it. */
+static inline void fault_on(struct served *v, struct touch *t, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		t[i].m = &v->m;
+		t[i].body = touch_load;
+		touch_start(&t[i]);
+	}
+	touch_await_faults(v->m.uffd, (int)n);
+	messages_read(&v->s.loop);
+}
+
+static inline void check_waits(const struct touch *t)
+{
+	ck_assert_msg(!touch_readable(t->done, 0), "page %zu: its thread does not wait", t->page);
+}
+
+#define ck_page(v, page, want)                                                     \
+	do {                                                                       \
+		enum page_state is_ = pagemap_get(&(v)->s.guest.map, page);        \
+		ck_assert_msg(is_ == (want), "page %d is %s, not %s", (int)(page), \
+			      page_state_names[is_], page_state_names[want]);      \
+	} while (0)
+
+static inline const char *said_name(enum chan_type type)
+{
+	return type == CHAN_NONE ? "nothing" : chan_type_name(type);
+}
+
+static inline const char *said_text(const struct chan_msg *msg)
+{
+	if (msg->type == CHAN_FAILED)
+		return msg->failed.msg;
+	return msg->type == CHAN_NOTE ? msg->note.msg : "";
+}
+
+/* What the supervisor hears next. */
+static inline void must_hear(int sup, enum chan_type want, struct chan_msg *ret)
+{
+	enum chan_type type;
+	size_t nfds;
+
+	*ret = (struct chan_msg){0};
+	ck_assert_msg(want == CHAN_NONE || touch_readable(sup, HARNESS_MS), "no %s",
+		      said_name(want));
+	type = hear(sup, ret, &nfds);
+	ck_assert_msg(type == want, "%s, not %s: %s", said_name(type), said_name(want),
+		      said_text(ret));
+}
+
+static inline void must_hear_nothing(int sup)
+{
+	struct chan_msg msg;
+
+	must_hear(sup, CHAN_NONE, &msg);
+}
+
+#endif
