@@ -241,6 +241,16 @@ static inline void served_end(struct served *v)
 
 /* ---- what it looks like ---- */
 
+static inline const struct pagemap_stats *stats(const struct served *v)
+{
+	return v->s.guest.map.stats;
+}
+
+static inline bool inbox_is_empty(const struct served *v)
+{
+	return v->s.guest.map.inbox->raw[0][0] == 0;
+}
+
 /* Threads that wait for these pages, and the loop knows it. */
 static inline void fault_on(struct served *v, struct touch *t, size_t n)
 {
@@ -296,6 +306,17 @@ static inline void must_hear_nothing(int sup)
 	struct chan_msg msg;
 
 	must_hear(sup, CHAN_NONE, &msg);
+}
+
+/* The supervisor hears it once, and the loop knows. */
+static inline void check_failed(struct served *v, const char *why)
+{
+	struct chan_msg msg;
+
+	must_hear(v->s.sup, CHAN_FAILED, &msg);
+	ck_assert_msg(strstr(msg.failed.msg, why), "%s", msg.failed.msg);
+	ck_assert(v->s.loop.failure.on);
+	must_hear_nothing(v->s.sup);
 }
 
 #endif

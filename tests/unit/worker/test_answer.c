@@ -8,11 +8,9 @@
 
 static void check_stats(const struct served *v, uint64_t served, uint64_t present, uint64_t zero)
 {
-	const struct pagemap_stats *stats = v->s.guest.map.stats;
-
-	ck_assert_uint_eq(stats->faults_served, served);
-	ck_assert_uint_eq(stats->faults_present, present);
-	ck_assert_uint_eq(stats->faults_zero, zero);
+	ck_assert_uint_eq(stats(v)->faults_served, served);
+	ck_assert_uint_eq(stats(v)->faults_present, present);
+	ck_assert_uint_eq(stats(v)->faults_zero, zero);
 }
 
 /* ---- what can be answered at once ---- */
@@ -57,7 +55,7 @@ START_TEST(test_many)
 		ck_page(&v, t[i].page, PAGE_PRESENT);
 	}
 	check_stats(&v, 4, 0, 0);
-	ck_assert_uint_eq(v.s.guest.map.stats->faults, 5);
+	ck_assert_uint_eq(stats(&v)->faults, 5);
 	served_end(&v);
 }
 END_TEST
@@ -111,7 +109,7 @@ START_TEST(test_zero)
 	ck_assert_int_eq(t.value, 0);
 	ck_page(&v, HOLE, PAGE_PRESENT);
 	check_stats(&v, 1, 0, 0);
-	ck_assert_uint_eq(v.s.guest.map.stats->zero_installed_bytes, PAGE_4K);
+	ck_assert_uint_eq(stats(&v)->zero_installed_bytes, PAGE_4K);
 	served_end(&v);
 }
 END_TEST
@@ -179,7 +177,7 @@ START_TEST(test_deferred)
 	ck_assert(touch_readable(v.m.uffd, HARNESS_MS));
 	for (size_t i = 0; i < ARRAY_LEN(waits); i++) {
 		answer_faults(&v.s.loop);
-		ck_assert_uint_eq(v.s.guest.map.stats->faults_deferred, i + 1);
+		ck_assert_uint_eq(stats(&v)->faults_deferred, i + 1);
 		ck_assert(answer_soon(&v.s.loop));
 		ck_assert_uint_eq(answer_soon_us(&v.s.loop), waits[i]);
 	}
@@ -218,13 +216,13 @@ START_TEST(test_overflow)
 	touch_join(&t[0]);
 	ck_assert_int_eq(t[0].value, 'b');
 	ck_assert(!l->faults.overflow);
-	ck_assert_uint_eq(v.s.guest.map.stats->wakes_overflow, 1);
+	ck_assert_uint_eq(stats(&v)->wakes_overflow, 1);
 	touch_await_faults(v.m.uffd, 1);
 	messages_read(l);
 	answer_faults(l);
 	touch_join(&t[1]);
 	ck_assert_int_eq(t[1].value, 'e');
-	ck_assert_uint_eq(v.s.guest.map.stats->wakes_overflow, 1);
+	ck_assert_uint_eq(stats(&v)->wakes_overflow, 1);
 	served_end(&v);
 }
 END_TEST
@@ -250,7 +248,7 @@ START_TEST(test_source_fails)
 	ck_assert_int_eq(t[1].value, 0);
 	check_waits(&t[0]);
 	ck_page(&v, 3, PAGE_ABSENT);
-	ck_assert_uint_eq(v.s.guest.map.stats->source_errors, 1);
+	ck_assert_uint_eq(stats(&v)->source_errors, 1);
 	/* It is not tried again, nor waited for. */
 	ck_assert_uint_eq(v.s.loop.faults.n, 1);
 	ck_assert(!answer_soon(&v.s.loop));
@@ -258,7 +256,7 @@ START_TEST(test_source_fails)
 	answer_faults(&v.s.loop);
 	touch_join(&later);
 	ck_assert_int_eq(later.value, 0);
-	ck_assert_uint_eq(v.s.guest.map.stats->source_errors, 1);
+	ck_assert_uint_eq(stats(&v)->source_errors, 1);
 	must_hear_nothing(v.s.sup);
 	ck_outcome(touch_copy(&v.m, 3, 1), UF_DONE);
 	touch_join(&t[0]);
