@@ -13,12 +13,17 @@
 #define UFFDD_TESTS_SERVEKIT_H
 
 #include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "tests/fakes/disk/slowdisk.h"
 #include "tests/fakes/vmm/touch.h"
 #include "tests/support/jobkit.h"
+#include "worker/loop.h"
 #include "worker/messages.h"
 
 #define PAGES (JOBKIT_BYTES / PAGE_4K)
@@ -107,6 +112,15 @@ static inline bool apart_has_ended(void *arg)
 	return proc_ended(((struct served *)arg)->s.vmm);
 }
 
+static inline void check_apart(const struct served *v, unsigned char page)
+{
+	char value;
+
+	ask_apart(v, page);
+	value = hear_apart(v);
+	ck_assert_msg(value == (page == HOLE ? 0 : 'a' + page), "page %d: %#x", page, value);
+}
+
 /* The signal that it ended by. */
 static inline int await_apart(struct served *v)
 {
@@ -152,6 +166,31 @@ static inline void write_layer(int fd)
 	}
 }
 
+static inline char *below(const char *dir, const char *name)
+{
+	char *path;
+
+	ck_assert_int_gt(asprintf(&path, "%s/%s", dir, name), 0);
+	return path;
+}
+
+/* The same snapshot in @dir, on a disk that answers for page 3 when it is told to; owned. */
+static inline char *slow_file(const char *dir, struct slowdisk *disk, off_t bytes)
+{
+	cleanup_free char *mount = below(dir, "disk"), *image = below(dir, "image");
+	int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	write_layer(fd);
+	ck_assert_int_eq(ftruncate(fd, bytes), 0);
+	close(fd);
+	mkdir(mount, 0755);
+	if (!access("/dev/fuse", R_OK | W_OK) && harness_private_mounts() &&
+	    slowdisk_mount(disk, mount, image, 3 * PAGE_4K, PAGE_4K))
+		return below(mount, SLOWDISK_FILE);
+	fputs("# no FUSE file system may be mounted here: skipped\n", stderr);
+	return NULL;
+}
+
 /* The layer is another one now: what was copied before is right, what is copied now is not. */
 static inline void change_layer(const struct served *v)
 {
@@ -194,6 +233,31 @@ static inline void served_prepare_apart(struct served *v, unsigned features)
 	v->s.vmm = pidfd;
 }
 
+/* One page of @bytes, and nothing that it is served from yet. */
+static inline void served_prepare_page(struct served *v, uint64_t bytes, int flags)
+{
+	struct err err;
+
+	served_prepare(v, 0);
+	touch_close(&v->m);
+	v->m.len = bytes;
+	v->m.src = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Twice as much, so that there is a whole one in it. */
+	v->m.mem = mmap(NULL, flags ? bytes : 2 * bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+	ck_assert_ptr_ne(v->m.mem, MAP_FAILED);
+	v->m.base = align_up((uintptr_t)v->m.mem, bytes);
+	v->m.mem += v->m.base - (uintptr_t)v->m.mem;
+	ck_assert_msg(uffd_open(0, &v->m.uffd, &err) == 0, "%s", err.msg);
+	ck_assert_msg(uffd_register(v->m.uffd, v->m.base, bytes, &err) == 0, "%s", err.msg);
+	v->s.regions = (struct regions){.page_bytes = bytes, .n = 1};
+	v->s.regions.v[0] = (struct region){v->m.base, bytes, 0};
+	pagemap_close(&v->s.job.map);
+	close_fd(&v->s.job.map_fd);
+	v->s.job.map_fd = memfd_create("map", MFD_CLOEXEC);
+	ck_assert_int_eq(pagemap_create(v->s.job.map_fd, bytes, &v->s.job.map, &err), 0);
+}
+
 /* Regions that a test has set stay. */
 static inline void served_begin(struct served *v)
 {
@@ -209,6 +273,8 @@ static inline void served_begin(struct served *v)
 	ck_assert_msg(guest_init(&s->guest, s->uffd, &s->job.map, s->job.src, &err) == 0, "%s",
 		      err.msg);
 	ck_assert_msg(loop_init(&s->loop, &s->job, &s->guest, s->vmm, &err) == 0, "%s", err.msg);
+	working_set_begin(&s->job.working_set, &s->loop.prefetch, s->regions.page_bytes, false,
+			  now_us());
 	s->job.loop = &s->loop;
 	s->job.phase = JOB_SERVING;
 }
@@ -287,6 +353,14 @@ static inline const char *said_text(const struct chan_msg *msg)
 	return msg->type == CHAN_NOTE ? msg->note.msg : "";
 }
 
+/* What the supervisor says that has no body. */
+static inline void tell(struct served *v, enum chan_type type)
+{
+	struct chan_msg msg = {0};
+
+	say(&v->s, type, &msg, NULL, 0);
+}
+
 /* What the supervisor hears next. */
 static inline void must_hear(int sup, enum chan_type want, struct chan_msg *ret)
 {
@@ -317,6 +391,56 @@ static inline void check_failed(struct served *v, const char *why)
 	ck_assert_msg(strstr(msg.failed.msg, why), "%s", msg.failed.msg);
 	ck_assert(v->s.loop.failure.on);
 	must_hear_nothing(v->s.sup);
+}
+
+/* The same, of a supervisor that grants every lease. */
+static inline void must_hear_granting(struct served *v, enum chan_type want, struct chan_msg *ret)
+{
+	enum chan_type type;
+	size_t nfds;
+
+	for (;;) {
+		ck_assert_msg(touch_readable(v->s.sup, HARNESS_MS), "no %s", said_name(want));
+		type = hear(v->s.sup, ret, &nfds);
+		if (type != CHAN_LEASE_ASK)
+			break;
+		say(&v->s, CHAN_LEASE_GRANT, ret, NULL, 0);
+	}
+	ck_assert_msg(type == want, "%s, not %s: %s", said_name(type), said_name(want),
+		      said_text(ret));
+}
+
+/* ---- the loop, in a thread that owns the guest from then on ---- */
+
+struct turning {
+	struct loop *loop;
+	enum loop_end end;
+	int done; /* eventfd, owned between start and end */
+	pthread_t id;
+};
+
+static inline void *turn(void *arg)
+{
+	struct turning *t = arg;
+
+	t->end = loop_run(t->loop);
+	if (eventfd_write(t->done, 1) < 0)
+		abort();
+	return NULL;
+}
+
+static inline void turning_start(struct turning *t, struct served *v)
+{
+	*t = (struct turning){.loop = &v->s.loop, .done = eventfd(0, EFD_CLOEXEC)};
+	ck_assert_int_eq(pthread_create(&t->id, NULL, turn, t), 0);
+}
+
+static inline void turning_end(struct turning *t, enum loop_end want)
+{
+	ck_assert_msg(touch_readable(t->done, HARNESS_MS), "the loop goes on");
+	pthread_join(t->id, NULL);
+	close_fd(&t->done);
+	ck_assert_msg(t->end == want, "%s", t->end == LOOP_GONE ? "gone" : "released");
 }
 
 #endif

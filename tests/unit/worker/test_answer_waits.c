@@ -24,31 +24,6 @@ static void remove_dir(void)
 
 /* ---- what there is no memory for ---- */
 
-/* One page of @bytes, and nothing that it is served from yet. */
-static void serve_bytes(struct served *v, uint64_t bytes, int flags)
-{
-	struct err err;
-
-	served_prepare(v, 0);
-	touch_close(&v->m);
-	v->m.len = bytes;
-	v->m.src = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	/* Twice as much, so that there is a whole one in it. */
-	v->m.mem = mmap(NULL, flags ? bytes : 2 * bytes, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
-	ck_assert_ptr_ne(v->m.mem, MAP_FAILED);
-	v->m.base = align_up((uintptr_t)v->m.mem, bytes);
-	v->m.mem += v->m.base - (uintptr_t)v->m.mem;
-	ck_assert_msg(uffd_open(0, &v->m.uffd, &err) == 0, "%s", err.msg);
-	ck_assert_msg(uffd_register(v->m.uffd, v->m.base, bytes, &err) == 0, "%s", err.msg);
-	v->s.regions = (struct regions){.page_bytes = bytes, .n = 1};
-	v->s.regions.v[0] = (struct region){v->m.base, bytes, 0};
-	pagemap_close(&v->s.job.map);
-	close_fd(&v->s.job.map_fd);
-	v->s.job.map_fd = memfd_create("map", MFD_CLOEXEC);
-	ck_assert_int_eq(pagemap_create(v->s.job.map_fd, bytes, &v->s.job.map, &err), 0);
-}
-
 /* Since so long ago, and met again just now; the next try is due. */
 static void short_since(struct served *v, uint64_t ago_us)
 {
@@ -107,7 +82,7 @@ START_TEST(test_short)
 	}
 	held = hugepool_take_but(0, &held_bytes);
 	/* Nobody touches it. */
-	serve_bytes(&v, PAGE_2M, MAP_HUGETLB);
+	served_prepare_page(&v, PAGE_2M, MAP_HUGETLB);
 	source_free(v.s.job.src);
 	v.s.job.src = source_none(PAGE_2M);
 	served_begin(&v);
@@ -182,32 +157,6 @@ END_TEST
 
 /* ---- what is on the disk ---- */
 
-/* Of the test case's directory; the caller frees it. */
-static char *in_dir(const char *name)
-{
-	char *path;
-
-	ck_assert_int_gt(asprintf(&path, "%s/%s", dir, name), 0);
-	return path;
-}
-
-/* The same snapshot, on a disk that answers for page 3 when it is told to. */
-static char *on_slow_disk(struct slowdisk *disk, off_t bytes)
-{
-	cleanup_free char *mount = in_dir("disk"), *image = in_dir("image");
-	int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	write_layer(fd);
-	ck_assert_int_eq(ftruncate(fd, bytes), 0);
-	close(fd);
-	mkdir(mount, 0755);
-	if (!access("/dev/fuse", R_OK | W_OK) && harness_private_mounts() &&
-	    slowdisk_mount(disk, mount, image, 3 * PAGE_4K, PAGE_4K))
-		return in_dir("disk/" SLOWDISK_FILE);
-	fputs("# no FUSE file system may be mounted here: skipped\n", stderr);
-	return NULL;
-}
-
 static void await_disk(struct loop *l, struct slowdisk *disk)
 {
 	slowdisk_await(disk);
@@ -224,7 +173,7 @@ START_TEST(test_cold)
 {
 	struct touch t = {.page = 3}, other = {.page = 6};
 	struct slowdisk disk;
-	cleanup_free char *file = on_slow_disk(&disk, JOBKIT_BYTES);
+	cleanup_free char *file = slow_file(dir, &disk, JOBKIT_BYTES);
 	struct served v;
 	struct loop *l = &v.s.loop;
 
@@ -260,13 +209,13 @@ START_TEST(test_cold_and_assembled)
 	struct touch t = {.page = 3};
 	char diff[64];
 	struct slowdisk disk;
-	cleanup_free char *file = on_slow_disk(&disk, PAGE_2M);
+	cleanup_free char *file = slow_file(dir, &disk, PAGE_2M);
 	struct served v;
 	struct loop *l = &v.s.loop;
 
 	if (!file)
 		return;
-	serve_bytes(&v, PAGE_2M, 0);
+	served_prepare_page(&v, PAGE_2M, 0);
 	ck_assert_int_eq(ftruncate(v.layer, 0), 0);
 	ck_assert_int_eq(ftruncate(v.layer, PAGE_2M), 0);
 	ck_assert_int_eq(pwrite(v.layer, "diff", 4, PAGE_2M / 2), 4);
