@@ -20,8 +20,9 @@ struct restorekit {
 	char *dir; /* owned */
 	struct store *store;
 	struct host host;
-	struct restore *r;       /* owned */
-	unsigned changed, ended; /* how often the host was told */
+	struct restore *r; /* owned; NULL once it could not be created */
+	/* How often the host was told. */
+	unsigned changed, ended, found, refused;
 };
 
 static inline const struct restore_record *restorekit_record(void *arg, const char *id)
@@ -52,6 +53,24 @@ static inline void restorekit_ended(void *arg, struct restore *r)
 	k->ended++;
 }
 
+static inline void restorekit_found(void *arg, struct restore *r)
+{
+	struct restorekit *k = arg;
+
+	(void)r;
+	k->found++;
+}
+
+static inline void restorekit_create_failed(void *arg, struct restore *r)
+{
+	struct restorekit *k = arg;
+
+	k->refused++;
+	if (k->r == r)
+		k->r = NULL;
+	restore_free(r);
+}
+
 static inline bool restorekit_room(void *arg)
 {
 	(void)arg;
@@ -60,32 +79,44 @@ static inline bool restorekit_room(void *arg)
 
 static const struct journal_hooks restorekit_journal = {restorekit_record, restorekit_written};
 static const struct host_hooks restorekit_host = {restorekit_changed, restorekit_ended,
-						  restorekit_changed, restorekit_changed,
+						  restorekit_create_failed, restorekit_found,
 						  restorekit_room};
+
+/* What a caller asks for, resolved: the snapshot in the kit's directory, which need not be there. */
+static inline struct spec restorekit_spec(const struct restorekit *k, const char *members)
+{
+	cleanup_json struct json_object *body = NULL;
+	cleanup_free char *text = NULL;
+	char path[CONF_PATH_MAX + 1];
+	struct err err = {.msg = ""};
+	struct spec spec;
+
+	ck_assert_int_gt(asprintf(&text, "{\"snapshot\":{\"dir\":\"%s/snapshot\"}%s%s}", k->dir,
+				  *members ? "," : "", members),
+			 0);
+	body = js_parse(text, strlen(text), false, &err);
+	ck_assert_msg(body && spec_parse(body, &spec, &err) == 0, "%s", err.msg);
+	spec_resolve(&spec, "t", geteuid(), getegid());
+	if (!spec.socket_path[0]) {
+		host_path(&k->host, "uffd", "r", path);
+		ck_assert_uint_lt(strlen(path), sizeof(spec.socket_path));
+		memcpy(spec.socket_path, path, strlen(path) + 1);
+	}
+	return spec;
+}
 
 /* A restore as a create leaves it, with its files; @members of the request, or "". */
 static inline void restorekit_make(struct restorekit *k, const char *members)
 {
 	const struct sock_peer caller = {.uid = geteuid(), .gid = getegid()};
-	cleanup_json struct json_object *body = NULL;
-	cleanup_free char *text = NULL;
 	char path[CONF_PATH_MAX + 1];
-	struct err err = {.msg = ""};
 
-	ck_assert_int_gt(asprintf(&text, "{\"snapshot\":{\"dir\":\"/nowhere\"}%s%s}",
-				  *members ? "," : "", members),
-			 0);
-	body = js_parse(text, strlen(text), false, &err);
 	k->r = xcalloc(1, sizeof(*k->r));
 	restore_init(k->r, &k->host);
-	ck_assert_msg(body && spec_parse(body, &k->r->spec, &err) == 0, "%s", err.msg);
-	spec_resolve(&k->r->spec, "t", geteuid(), getegid());
-	host_path(&k->host, "uffd", "r", path);
-	ck_assert_uint_lt(strlen(path), sizeof(k->r->spec.socket_path));
-	memcpy(k->r->spec.socket_path, path, strlen(path) + 1);
+	k->r->spec = restorekit_spec(k, members);
 	restore_begin(k->r, "r", &caller);
 	k->r->hold.own_socket = true;
-	close(open(path, O_CREAT | O_CLOEXEC, 0600));
+	close(open(k->r->spec.socket_path, O_CREAT | O_CLOEXEC, 0600));
 	host_path(&k->host, "maps", "r", path);
 	close(open(path, O_CREAT | O_CLOEXEC, 0600));
 }
@@ -116,7 +147,8 @@ static inline void restorekit_open(struct restorekit *k, const char *members)
 
 static inline void restorekit_close(struct restorekit *k)
 {
-	restore_free(k->r);
+	if (k->r)
+		restore_free(k->r);
 	lease_scheduler_free(k->host.leases);
 	journal_free(k->host.journal);
 	store_close(k->store);
@@ -131,6 +163,26 @@ static inline bool restorekit_exists(const struct restorekit *k, const char *wha
 
 	host_path(&k->host, what, "r", path);
 	return access(path, F_OK) == 0;
+}
+
+static inline int restorekit_last(void *arg, const struct store_event *e, struct err *err)
+{
+	char *text = arg;
+
+	(void)err;
+	snprintf(text, 1024, "%s", e->data ? e->data : "{}");
+	return 0;
+}
+
+/* The data of the last event. Static storage. */
+static inline const char *restorekit_data(const struct restorekit *k)
+{
+	static char text[1024];
+	struct err err = {.msg = ""};
+
+	text[0] = '\0';
+	ck_assert_int_eq(store_events(k->store, 0, NULL, 100, restorekit_last, text, &err), 0);
+	return text;
 }
 
 static inline int restorekit_add(void *arg, const struct store_event *e, struct err *err)
