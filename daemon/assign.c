@@ -36,13 +36,18 @@ static int make_socket(struct restore *r, struct err *err)
 {
 	struct sock_rights rights = sock_mode(r->spec.socket_mode);
 	char own[CONF_PATH_MAX + 1];
+	bool ours;
 
 	host_path(r->host, "uffd", r->rec.id, own);
-	if (strcmp(own, r->spec.socket_path) != 0 && r->rec.caller_uid != geteuid())
+	ours = strcmp(own, r->spec.socket_path) == 0;
+	if (!ours && r->rec.caller_uid != geteuid())
 		return 0;
 	/* A worker without a row may still listen there. */
-	if (strcmp(own, r->spec.socket_path) == 0)
+	if (ours) {
 		unlink(own);
+		/* A socket that is bound, but cannot be opened up, is removed, too. */
+		r->hold.own_socket = true;
+	}
 	if (geteuid() == 0) {
 		rights.uid = r->spec.socket_uid;
 		rights.gid = r->spec.socket_gid;
