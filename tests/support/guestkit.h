@@ -23,6 +23,7 @@ enum guest_word {
 	GUEST_CLOSE = 'c',   /* its userfaultfd */
 	GUEST_UNMAP = 'u',   /* its memory, whole */
 	GUEST_RELEASE = 'r', /* nothing of its memory is registered any more */
+	GUEST_CONNECT = 'n', /* to guestkit_socket, with its message, which has the userfaultfd */
 };
 
 struct guestkit {
@@ -32,6 +33,18 @@ struct guestkit {
 };
 
 static char *guestkit_memory; /* at this address in each of them: they are children of the test */
+
+static const char *guestkit_socket; /* borrowed; where a restore waits. Set before the start */
+
+static inline void guestkit_connect(int uffd)
+{
+	struct err err;
+	int sock;
+
+	if (sock_connect(guestkit_socket, SOCK_STREAM, &sock, &err) ||
+	    handshake_send(sock, "[]", &uffd, 1, &err))
+		_exit(3);
+}
 
 static inline void guestkit_obey(int sock, int uffd) __attribute__((noreturn));
 static inline void guestkit_obey(int sock, int uffd)
@@ -43,6 +56,8 @@ static inline void guestkit_obey(int sock, int uffd)
 			close(uffd);
 		if (word == GUEST_UNMAP)
 			munmap(guestkit_memory, GUESTKIT_BYTES);
+		if (word == GUEST_CONNECT)
+			guestkit_connect(uffd);
 		if (word == GUEST_RELEASE)
 			uffd_unregister(uffd, (uintptr_t)guestkit_memory, GUESTKIT_BYTES);
 	} while (send(sock, &word, 1, MSG_NOSIGNAL) == 1 && recv(sock, &word, 1, 0) == 1);

@@ -106,7 +106,7 @@ static inline bool workerkit_has_none(void *arg)
 	return harness_count_workers(getpid()) == 0;
 }
 
-/* All of them have ended, and are reaped. */
+/* All of them have ended, and are reaped; the test has no other children. */
 static inline void workerkit_await_none(struct restorekit *k)
 {
 	ck_assert_msg(harness_wait(workerkit_has_none, k, HARNESS_MS), "a worker lives");
