@@ -36,12 +36,12 @@ static inline int count_fds(void)
 }
 
 /* Both ends of one connection: the VMM's, and ours inside the handshake. */
-struct supervisor_link {
+struct handshake_link {
 	int vmm;
 	struct handshake hs;
 };
 
-static inline void link_open(struct supervisor_link *l)
+static inline void link_open(struct handshake_link *l)
 {
 	struct err err = {.msg = ""};
 	int pair[2];
@@ -52,7 +52,7 @@ static inline void link_open(struct supervisor_link *l)
 	ck_assert(fcntl(pair[1], F_GETFL) & O_NONBLOCK);
 }
 
-static inline void link_close(struct supervisor_link *l)
+static inline void link_close(struct handshake_link *l)
 {
 	handshake_fini(&l->hs);
 	close_fd(&l->vmm);
@@ -86,7 +86,7 @@ static inline void parcel_close(struct parcel *p)
 		close(p->fds[i]);
 }
 
-static inline void send_all(const struct supervisor_link *l, const char *text, const int *fds,
+static inline void send_all(const struct handshake_link *l, const char *text, const int *fds,
 			    size_t nfds)
 {
 	struct err err = {.msg = ""};

@@ -181,7 +181,7 @@ static inline const char *restorekit_data(const struct restorekit *k)
 	struct err err = {.msg = ""};
 
 	text[0] = '\0';
-	ck_assert_int_eq(store_events(k->store, 0, NULL, 100, restorekit_last, text, &err), 0);
+	ck_assert_int_eq(store_events(k->store, NULL, 100, restorekit_last, text, &err), 0);
 	return text;
 }
 

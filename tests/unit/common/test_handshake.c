@@ -10,7 +10,7 @@ START_TEST(descriptors)
 
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
 		struct parcel p;
-		struct supervisor_link l;
+		struct handshake_link l;
 		struct regions r;
 		struct err err = {.msg = ""};
 
@@ -40,7 +40,7 @@ START_TEST(descriptors)
 END_TEST
 
 /* One byte at a time, with the descriptors at byte @at and their twins at byte @again. */
-static enum handshake_step trickle(struct supervisor_link *l, struct parcel *p, size_t at,
+static enum handshake_step trickle(struct handshake_link *l, struct parcel *p, size_t at,
 				   size_t again)
 {
 	static const char t[] = "[{" R ",\"page_size\":4096},{" R ",\"x\":\"\\\"]\"}]";
@@ -80,7 +80,7 @@ START_TEST(byte_by_byte)
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct parcel p;
-		struct supervisor_link l;
+		struct handshake_link l;
 		enum handshake_step step;
 
 		link_open(&l);
@@ -99,7 +99,7 @@ START_TEST(longest_message)
 {
 	cleanup_free char *t = message_of(HANDSHAKE_BYTES_MAX);
 	struct parcel p;
-	struct supervisor_link l;
+	struct handshake_link l;
 	struct regions r;
 	struct err err = {.msg = ""};
 
@@ -146,7 +146,7 @@ START_TEST(hostile)
 	cleanup_free char *t = c->text ? strdup(c->text) : message_of(HANDSHAKE_BYTES_MAX + 1);
 	int before = count_fds();
 	struct parcel p;
-	struct supervisor_link l;
+	struct handshake_link l;
 	struct regions r, untouched;
 	struct err err = {.msg = ""};
 	enum handshake_step step;
@@ -178,7 +178,7 @@ START_TEST(no_descriptor_left)
 	struct rlimit old, none;
 	int before = count_fds();
 	struct parcel p;
-	struct supervisor_link l;
+	struct handshake_link l;
 	struct regions r;
 	struct err err = {.msg = ""};
 	enum handshake_step step;
@@ -202,7 +202,7 @@ END_TEST
 
 START_TEST(closed_by_either)
 {
-	struct supervisor_link l;
+	struct handshake_link l;
 	struct regions r;
 	struct err err = {.msg = ""};
 

@@ -34,7 +34,7 @@ static void check_parcel(const struct handshake *hs, const struct parcel *p, con
 }
 
 /* Another one looks at the same connection, from the beginning on. */
-static void look_again(const struct supervisor_link *l, const struct parcel *p, const char *name)
+static void look_again(const struct handshake_link *l, const struct parcel *p, const char *name)
 {
 	struct err err = {.msg = ""};
 	struct handshake hs;
@@ -47,8 +47,7 @@ static void look_again(const struct supervisor_link *l, const struct parcel *p, 
 	handshake_fini(&hs);
 }
 
-static void check_first_fd(const struct supervisor_link *l, const struct parcel *p,
-			   const char *name)
+static void check_first_fd(const struct handshake_link *l, const struct parcel *p, const char *name)
 {
 	int fd = handshake_first_fd(l->hs.sock);
 	struct stat st;
@@ -66,8 +65,7 @@ static bool is_empty(int sock)
 	return poll(&p, 1, 0) == 0;
 }
 
-static void send_cut(struct supervisor_link *l, const struct cut *c, const char *t,
-		     struct parcel *p)
+static void send_cut(struct handshake_link *l, const struct cut *c, const char *t, struct parcel *p)
 {
 	struct regions r;
 	struct err err;
@@ -93,7 +91,7 @@ START_TEST(stays_until_consumed)
 	struct regions r;
 	struct stat st;
 	struct parcel p;
-	struct supervisor_link l;
+	struct handshake_link l;
 
 	link_open(&l);
 	parcel_open(&p, 2);
@@ -135,7 +133,7 @@ START_TEST(successor_begins_anew)
 	struct handshake next;
 	struct regions r;
 	struct parcel p;
-	struct supervisor_link l;
+	struct handshake_link l;
 	int before = count_fds();
 
 	link_open(&l);
@@ -166,7 +164,7 @@ END_TEST
 START_TEST(first_fd_of_nothing)
 {
 	struct parcel p;
-	struct supervisor_link l;
+	struct handshake_link l;
 	int before = count_fds();
 
 	link_open(&l);

@@ -138,8 +138,8 @@ static void listen_for_peers(void)
 	int fd = -1;
 
 	ck_assert_int_eq(unlink(k.r->spec.socket_path), 0);
-	ck_assert_msg(sock_listen(k.r->spec.socket_path, SOCK_STREAM, 0600, SOCK_KEEP_OWNER,
-				  SOCK_KEEP_OWNER, &fd, &err) == 0,
+	ck_assert_msg(sock_listen(k.r->spec.socket_path, SOCK_STREAM, sock_mode(0600), &fd, &err) ==
+			      0,
 		      "%s", err.msg);
 	acceptor_open(&k.r->hold.acceptor, &fd, 0, true);
 }

@@ -185,8 +185,8 @@ START_TEST(test_next_supervisor)
 	v.s.loop.completed = true;
 	snprintf(v.s.job.link.reconnect_path, sizeof(v.s.job.link.reconnect_path), "%.80s/home",
 		 dir);
-	ck_assert_msg(sock_listen(v.s.job.link.reconnect_path, SOCK_SEQPACKET, 0600,
-				  SOCK_KEEP_OWNER, SOCK_KEEP_OWNER, &home, &err) == 0,
+	ck_assert_msg(sock_listen(v.s.job.link.reconnect_path, SOCK_SEQPACKET, sock_mode(0600),
+				  &home, &err) == 0,
 		      "%s", err.msg);
 	turning_start(&t, &v);
 	close_fd(&v.s.sup);
