@@ -81,10 +81,13 @@ static void check_recording(struct loop *l)
 
 static void check_complete(struct loop *l)
 {
-	if (l->completed || !pagemap_complete(&l->guest->map))
+	if (l->completed || l->failure.on || !pagemap_complete(&l->guest->map))
 		return;
 	prove(l);
-	l->guest->map.head->complete = !l->failure.on;
+	/* The last pages came from a layer that has changed: nothing can be said for them. */
+	if (l->failure.on)
+		return;
+	l->guest->map.head->complete = true;
 	l->completed = true;
 	report_plain(l->job, CHAN_COMPLETE);
 }

@@ -142,7 +142,6 @@ START_TEST(test_complete_and_failed)
 	turning_start(&t, &v);
 	must_hear(v.s.sup, CHAN_FAILED, &msg);
 	ck_assert_uint_eq(msg.failed.code, ERR_SNAPSHOT);
-	must_hear(v.s.sup, CHAN_COMPLETE, &msg);
 	check_goes_on(&v);
 	ck_assert(!v.s.guest.map.head->complete);
 	ck_assert(uffd_registered(v.m.uffd, v.m.base, PAGE_4K));
