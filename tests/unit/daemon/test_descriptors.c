@@ -1,11 +1,9 @@
-/* descriptors: how many there are, and how many there may be; and strays, who are listed */
+/* test_descriptors - how many there are, and how many there may be */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "daemon/descriptors.h"
-#include "daemon/strays.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -68,73 +66,6 @@ START_TEST(too_few)
 }
 END_TEST
 
-/* --- strays --- */
-
-static pid_t start(void)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		pause();
-		_exit(0);
-	}
-	return pid;
-}
-
-static void end(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-}
-
-START_TEST(strays_are_listed_once)
-{
-	struct sock_peer a = {.pid = start(), .uid = 5}, b = {.pid = start(), .uid = 6};
-	struct strays s = {0};
-
-	for (int i = 0; i < 100; i++)
-		strays_note(&s, "one", &a, "first");
-	strays_note(&s, "two", &b, "then");
-	strays_note(&s, "three", &a, "last");
-	ck_assert_uint_eq(s.n, 2);
-	ck_assert_str_eq(s.v[0].id, "three");
-	ck_assert_str_eq(s.v[0].why, "last");
-	ck_assert_uint_eq(s.v[0].uid, 5);
-	strays_drop_ended(&s);
-	ck_assert_uint_eq(s.n, 2);
-	end(a.pid);
-	strays_drop_ended(&s);
-	ck_assert_uint_eq(s.n, 1);
-	ck_assert_int_eq(s.v[0].pid, b.pid);
-	strays_forget(&s, a.pid);
-	ck_assert_uint_eq(s.n, 1);
-	strays_forget(&s, b.pid);
-	ck_assert_uint_eq(s.n, 0);
-	end(b.pid);
-	strays_fini(&s);
-}
-END_TEST
-
-/* Whoever comes and goes cannot fill it; whoever stays cannot make it grow. */
-START_TEST(strays_are_bounded)
-{
-	struct sock_peer alive = {.pid = getpid()}, ended = {.pid = 0};
-	struct strays s = {0};
-
-	strays_note(&s, "alive", &alive, "");
-	for (int i = 1; i <= 2 * STRAYS_MAX; i++) {
-		/* No such process. */
-		ended.pid = (1 << 22) + i;
-		strays_note(&s, "ended", &ended, "");
-		ck_assert_uint_le(s.n, STRAYS_MAX);
-	}
-	strays_drop_ended(&s);
-	ck_assert_uint_eq(s.n, 1);
-	ck_assert_str_eq(s.v[0].id, "alive");
-	strays_fini(&s);
-}
-END_TEST
-
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("descriptors");
@@ -143,8 +74,6 @@ Suite *test_suite(void)
 	tcase_add_test(tc, used_is_what_is_open);
 	tcase_add_test(tc, soft_becomes_hard);
 	tcase_add_test(tc, too_few);
-	tcase_add_test(tc, strays_are_listed_once);
-	tcase_add_test(tc, strays_are_bounded);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
