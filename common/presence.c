@@ -16,7 +16,7 @@
 #define SCAN_MAX 256 /* runs that one call of the kernel returns */
 
 /* The kernel hides physical addresses from a pagemap that is opened without CAP_SYS_ADMIN. */
-static int open_as_nobody_much(const char *path)
+static int open_without_rights(const char *path)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct caps[2], fewer[2];
@@ -42,7 +42,7 @@ int presence_open(pid_t pid, int *ret_fd, struct err *err)
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
-	fd = open_as_nobody_much(path);
+	fd = open_without_rights(path);
 	if (fd < 0 && (errno == EPERM || errno == EACCES))
 		return err_set(err, ERR_DENIED,
 			       "the VMM (pid %d) may not be looked into: uffdd "

@@ -16,7 +16,7 @@
 /* methods that evhttp lets through; not HEAD, which evhttp would answer with a body */
 #define METHODS(X) X(GET) X(POST) X(PUT) X(DELETE) X(PATCH) X(OPTIONS)
 
-enum phase { PHASE_NEW, PHASE_HELD, PHASE_STREAM };
+enum request_state { REQUEST_NEW, REQUEST_HELD, REQUEST_STREAM };
 
 struct http_request {
 	struct http *http;
@@ -25,7 +25,7 @@ struct http_request {
 	struct http_target target;
 	const void *body;
 	size_t body_len;
-	enum phase phase;
+	enum request_state state;
 	http_gone gone;
 	void *gone_arg;
 };
@@ -216,7 +216,7 @@ static size_t count_held(const struct http *http, const uid_t *uid)
 	size_t n = 0;
 
 	LIST_FOREACH(conn, &http->conns.live, link)
-	n += conn->req && conn->req->phase != PHASE_NEW && (!uid || conn->peer.uid == *uid);
+	n += conn->req && conn->req->state != REQUEST_NEW && (!uid || conn->peer.uid == *uid);
 	return n;
 }
 
@@ -286,7 +286,7 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
 	struct evbuffer *buf = evbuffer_new();
 	char length[24];
 
-	assert(req->phase != PHASE_STREAM);
+	assert(req->state != REQUEST_STREAM);
 	snprintf(length, sizeof(length), "%zu", len);
 	if (!buf || evbuffer_add(buf, body, len)) {
 		req->gone = NULL;
@@ -303,17 +303,17 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
 		evbuffer_free(buf);
 }
 
-static int take_place(struct http_request *req, enum phase phase, http_gone gone, void *arg)
+static int take_place(struct http_request *req, enum request_state state, http_gone gone, void *arg)
 {
 	const struct http_limits *limits = &req->http->conns.limits;
 
-	if (req->phase == PHASE_NEW &&
+	if (req->state == REQUEST_NEW &&
 	    (count_held(req->http, NULL) >= limits->held ||
 	     count_held(req->http, &req->conn->peer.uid) >= limits->held_per_uid))
 		return -1;
 	if (req->http->handling == req)
 		req->http->handling = NULL;
-	req->phase = phase;
+	req->state = state;
 	req->gone = gone;
 	req->gone_arg = arg;
 	return 0;
@@ -326,8 +326,8 @@ int http_hold(struct http_request *req, http_gone gone, void *arg)
 	bufferevent_event_cb event_cb;
 	void *cb_arg;
 
-	assert(req->phase == PHASE_NEW);
-	if (take_place(req, PHASE_HELD, gone, arg))
+	assert(req->state == REQUEST_NEW);
+	if (take_place(req, REQUEST_HELD, gone, arg))
 		return -1;
 	/*
 	 * evhttp has stopped reading, and without reading no hang-up is seen. With reading, its
@@ -342,8 +342,8 @@ int http_hold(struct http_request *req, http_gone gone, void *arg)
 int http_stream_begin(struct http_request *req, int status, const char *content_type,
 		      http_gone gone, void *arg)
 {
-	assert(req->phase != PHASE_STREAM);
-	if (take_place(req, PHASE_STREAM, gone, arg))
+	assert(req->state != REQUEST_STREAM);
+	if (take_place(req, REQUEST_STREAM, gone, arg))
 		return -1;
 	/* To a 1.0 client that asked for keep-alive, evhttp would announce a length of 0. */
 	if (req->ev->major == 1 && req->ev->minor == 0)
@@ -359,7 +359,7 @@ int http_stream_write(struct http_request *req, const void *data, size_t len)
 	struct evbuffer *buf;
 	int rc = -1;
 
-	assert(req->phase == PHASE_STREAM);
+	assert(req->state == REQUEST_STREAM);
 	if (evbuffer_get_length(output) + len > req->http->conns.limits.queue_bytes)
 		return -1;
 	buf = evbuffer_new();
@@ -376,7 +376,7 @@ void http_stream_end(struct http_request *req)
 {
 	struct evhttp_request *ev = req->ev;
 
-	assert(req->phase == PHASE_STREAM);
+	assert(req->state == REQUEST_STREAM);
 	evhttp_request_set_on_complete_cb(ev, on_written, req->conn);
 	detach(req);
 	evhttp_send_reply_end(ev);
@@ -384,7 +384,7 @@ void http_stream_end(struct http_request *req)
 
 void http_stream_drop(struct http_request *req)
 {
-	assert(req->phase == PHASE_STREAM);
+	assert(req->state == REQUEST_STREAM);
 	req->gone = NULL;
 	http_conn_cut(req->conn);
 }

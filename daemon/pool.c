@@ -208,7 +208,7 @@ static void on_zygote_exit(evutil_socket_t fd, short what, void *arg)
 	spawn_reap(pool->spawn.zygote_pidfd, how, sizeof(how));
 	log_warning("the zygote died, another one takes its place", "how=%s", how);
 	unwatch_zygote(pool);
-	spawn_bury(&pool->spawn);
+	spawn_zygote_lost(&pool->spawn);
 }
 
 static void watch_zygote(struct pool *pool)

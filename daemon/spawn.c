@@ -130,7 +130,7 @@ static void end_zygote(struct spawn *s)
 	close_fd(&s->zygote_pidfd);
 }
 
-void spawn_bury(struct spawn *s)
+void spawn_zygote_lost(struct spawn *s)
 {
 	end_zygote(s);
 	close_fd(&s->zygote);
@@ -178,11 +178,11 @@ static int fork_in_zygote(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *
 	close(ends[1]);
 	if (rc || await_forked(s, &msg, fds, err)) {
 		close(ends[0]);
-		spawn_bury(s);
+		spawn_zygote_lost(s);
 		return -1;
 	}
 	if (s->zygote_pidfd < 0)
-		spawn_bury(s);
+		spawn_zygote_lost(s);
 	*ret_pid = (pid_t)msg.forked.pid;
 	*ret_pidfd = fds[0];
 	*ret_chan = ends[0];
@@ -198,7 +198,7 @@ int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
 
 void spawn_close(struct spawn *s)
 {
-	spawn_bury(s);
+	spawn_zygote_lost(s);
 	close_fd(&s->exec_fd);
 }
 

@@ -29,7 +29,7 @@ int spawn_open(const char *path, struct spawn *ret, struct err *err);
 /* Ends the zygote; workers do not notice. Accepts a struct of -1s. */
 void spawn_close(struct spawn *s);
 /* The zygote has died (its pidfd is readable): reaps it; the next worker gets another zygote. */
-void spawn_bury(struct spawn *s);
+void spawn_zygote_lost(struct spawn *s);
 
 /*
  * spawn_worker - forks a worker in the zygote or, if that fails, executes the program

@@ -178,24 +178,24 @@ static int denied(pid_t pid, struct err *err)
 }
 
 /* Duplicates of the userfaultfds that a process holds, one after the other. */
-struct holdings {
+struct uffds {
 	DIR *dir;
 	int pidfd; /* borrowed */
 	int tried;
 	bool refused;
 };
 
-static int holdings_open(struct holdings *h, int pidfd, pid_t pid)
+static int uffds_open(struct uffds *h, int pidfd, pid_t pid)
 {
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	*h = (struct holdings){.dir = opendir(path), .pidfd = pidfd};
+	*h = (struct uffds){.dir = opendir(path), .pidfd = pidfd};
 	return h->dir ? 0 : -1;
 }
 
 /* The next duplicate, owned by the caller; -1: no more, or it may not be had. */
-static int holdings_next(struct holdings *h)
+static int uffds_next(struct uffds *h)
 {
 	struct dirent *e;
 
@@ -259,14 +259,14 @@ int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view 
 		      int *ret_uffd, struct err *err)
 {
 	struct samples samples;
-	struct holdings h;
+	struct uffds h;
 	int fd;
 
 	if (choose_samples(&samples, map_fd, view, err))
 		return -1;
-	if (holdings_open(&h, vmm, pid))
+	if (uffds_open(&h, vmm, pid))
 		return denied(pid, err);
-	while ((fd = holdings_next(&h)) >= 0 && !is_ours(fd, pid, &samples, &view->regions))
+	while ((fd = uffds_next(&h)) >= 0 && !is_ours(fd, pid, &samples, &view->regions))
 		close(fd);
 	closedir(h.dir);
 	if (fd < 0 && h.refused) {
@@ -301,13 +301,13 @@ static bool is_same_file(int a, int b)
 
 static bool holds(int pidfd, pid_t pid, int uffd)
 {
-	struct holdings h;
+	struct uffds h;
 	bool same = false;
 	int fd;
 
-	if (holdings_open(&h, pidfd, pid))
+	if (uffds_open(&h, pidfd, pid))
 		return false;
-	while (!same && (fd = holdings_next(&h)) >= 0) {
+	while (!same && (fd = uffds_next(&h)) >= 0) {
 		same = is_same_file(fd, uffd);
 		close(fd);
 	}
@@ -347,12 +347,12 @@ int uffd_recover_owner(int uffd, const struct regions *r, pid_t *ret_pid)
 enum uf_life uffd_recover_life(int pidfd, pid_t pid)
 {
 	enum uf_life life = UF_BUSY;
-	struct holdings h;
+	struct uffds h;
 	int fd;
 
-	if (holdings_open(&h, pidfd, pid))
+	if (uffds_open(&h, pidfd, pid))
 		return UF_BUSY;
-	while (life != UF_LIVES && (fd = holdings_next(&h)) >= 0) {
+	while (life != UF_LIVES && (fd = uffds_next(&h)) >= 0) {
 		life = uffd_life(fd);
 		close(fd);
 	}

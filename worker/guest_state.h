@@ -28,7 +28,7 @@ struct guest {
 	uint64_t zeros_bytes;
 	struct presence presence; /* owned */
 	enum uf_tracking tracks;
-	struct guest_assembled lent[READAHEAD_BUFFERS];
+	struct guest_assembled assembled[READAHEAD_BUFFERS];
 	size_t nassembled;
 	uint32_t unverified; /* layer of the last copies not yet checked again, or EXTENT_ZERO */
 	uint64_t checked_us; /* now_us() of the last check for a fault */

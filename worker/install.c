@@ -93,18 +93,18 @@ static enum uf_outcome put_data(struct guest *g, struct install *in, const void 
 
 void install_assembled(struct guest *g, uint64_t page, void *bytes)
 {
-	g->lent[g->nassembled++] = (struct guest_assembled){page, bytes};
+	g->assembled[g->nassembled++] = (struct guest_assembled){page, bytes};
 }
 
 void *install_take_back(struct guest *g)
 {
 	for (size_t i = 0; i < g->nassembled; i++) {
-		struct guest_assembled lent = g->lent[i];
+		struct guest_assembled page = g->assembled[i];
 
-		if (pagemap_get(&g->map, lent.page) == PAGE_ABSENT)
+		if (pagemap_get(&g->map, page.page) == PAGE_ABSENT)
 			continue;
-		g->lent[i] = g->lent[--g->nassembled];
-		return lent.bytes;
+		g->assembled[i] = g->assembled[--g->nassembled];
+		return page.bytes;
 	}
 	return NULL;
 }
@@ -112,8 +112,8 @@ void *install_take_back(struct guest *g)
 static const void *find_assembled(const struct guest *g, uint64_t page)
 {
 	for (size_t i = 0; i < g->nassembled; i++)
-		if (g->lent[i].page == page)
-			return g->lent[i].bytes;
+		if (g->assembled[i].page == page)
+			return g->assembled[i].bytes;
 	return NULL;
 }
 

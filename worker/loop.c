@@ -11,7 +11,7 @@
 #include "worker/report.h"
 
 /* Maximum time between a copy for a fault and the check of its layer. */
-#define PROOF_US 5000
+#define VERIFY_US 5000
 /* Pause between checks whether a guest can be released. */
 #define ALONE_AGAIN_US ((uint64_t)1000 * 1000)
 
@@ -32,11 +32,11 @@ static void set_timer(int fd, uint64_t us)
 	timerfd_settime(fd, 0, &when, NULL);
 }
 
-static void prove(struct loop *l)
+static void verify(struct loop *l)
 {
 	struct err err;
 
-	set_timer(l->wakes.proof, 0);
+	set_timer(l->wakes.verify, 0);
 	l->wakes.verify_due = false;
 	if (install_verify(l->guest, &err))
 		failure_begin(l, &err);
@@ -83,7 +83,7 @@ static void check_complete(struct loop *l)
 {
 	if (l->completed || l->failure.on || !pagemap_complete(&l->guest->map))
 		return;
-	prove(l);
+	verify(l);
 	/* The last pages came from a layer that has changed: nothing can be said for them. */
 	if (l->failure.on)
 		return;
@@ -182,7 +182,7 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		wait_set(&l->wakes.wait, WAKES_LINK, supervisor_link_fd(&l->job->link), &err);
 	}
 	if (install_unverified(l->guest) && !l->wakes.verify_due) {
-		set_timer(l->wakes.proof, PROOF_US);
+		set_timer(l->wakes.verify, VERIFY_US);
 		l->wakes.verify_due = true;
 	}
 	ready = wait_sleep(&l->wakes.wait, wait_us);
@@ -192,8 +192,8 @@ static void sleep_until_something(struct loop *l, uint64_t wait_us)
 		orders_read(l->job);
 	if (ready & 1u << WAKES_WARM)
 		answer_take_warmed(l);
-	if (ready & 1u << WAKES_PROOF)
-		prove(l);
+	if (ready & 1u << WAKES_VERIFY)
+		verify(l);
 	if (ready & 1u << WAKES_WINDOW) {
 		set_timer(l->wakes.window, 0);
 		l->window_over = true;

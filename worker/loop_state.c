@@ -8,7 +8,7 @@ static int open_wakes(struct loop *l, struct err *err)
 	struct loop_wakes *w = &l->wakes;
 
 	w->link_epoch = l->job->link.epoch;
-	w->proof = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	w->verify = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	w->window = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	return wait_open(&w->wait, err);
 }
@@ -21,7 +21,7 @@ static int set_wakes(struct loop *l, struct err *err)
 			       wait_set(w, WAKES_VMM, l->vmm, err) ||
 			       wait_set(w, WAKES_LINK, supervisor_link_fd(&l->job->link), err) ||
 			       wait_set(w, WAKES_WARM, readahead_fd(l->readahead), err) ||
-			       wait_set(w, WAKES_PROOF, l->wakes.proof, err) ||
+			       wait_set(w, WAKES_VERIFY, l->wakes.verify, err) ||
 			       wait_set(w, WAKES_WINDOW, l->wakes.window, err)
 		       ? -1
 		       : 0;
@@ -70,7 +70,7 @@ int loop_init(struct loop *l, struct job *j, struct guest *guest, int vmm, struc
 bool loop_fini(struct loop *l)
 {
 	wait_close(&l->wakes.wait);
-	close_fd(&l->wakes.proof);
+	close_fd(&l->wakes.verify);
 	close_fd(&l->wakes.window);
 	prefetch_fini(&l->prefetch);
 	return readahead_free(l->readahead);

@@ -18,11 +18,11 @@
 #include "worker/wait.h"
 
 /* What wakes the owner thread: the places in loop_wakes.wait. */
-enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_PROOF, WAKES_WINDOW };
+enum { WAKES_UFFD, WAKES_VMM, WAKES_LINK, WAKES_WARM, WAKES_VERIFY, WAKES_WINDOW };
 
 struct loop_wakes {
 	struct wait wait;    /* owned */
-	int proof;           /* owned timerfd: install_verify() is due */
+	int verify;          /* owned timerfd: install_verify() is due */
 	bool verify_due;     /* the timer proof is running */
 	int window;          /* owned timerfd: the recording's window is over */
 	unsigned link_epoch; /* supervisor_link.epoch of the channel in wait */

@@ -329,7 +329,8 @@ bool source_whole(const struct source *src, uint64_t off, uint64_t len)
 
 typedef void (*residency_visit)(const struct residency *h, uint64_t off, uint64_t len);
 
-static void visit_heat(const struct source *src, uint64_t off, uint64_t len, residency_visit visit)
+static void visit_residency(const struct source *src, uint64_t off, uint64_t len,
+			    residency_visit visit)
 {
 	size_t cursor = 0;
 
@@ -345,17 +346,17 @@ static void visit_heat(const struct source *src, uint64_t off, uint64_t len, res
 
 void source_announce(const struct source *src, uint64_t off, uint64_t len)
 {
-	visit_heat(src, off, len, residency_announce);
+	visit_residency(src, off, len, residency_announce);
 }
 
 void source_fill(const struct source *src, uint64_t off, uint64_t len)
 {
-	visit_heat(src, off, len, residency_fill);
+	visit_residency(src, off, len, residency_fill);
 }
 
 void source_read_in(const struct source *src, uint64_t off, uint64_t len)
 {
-	visit_heat(src, off, len, residency_read);
+	visit_residency(src, off, len, residency_read);
 }
 
 int source_check(const struct source *src, uint32_t layer, struct err *err)

@@ -231,7 +231,7 @@ START_TEST(test_cold_and_assembled)
 	answer_give_back(l);
 	ck_assert_msg(v.s.guest.nassembled == 1, "it is absent still");
 	/* Its bytes were right when they were read; nothing is read again. */
-	memset(v.s.guest.lent[0].bytes, 'r', PAGE_4K);
+	memset(v.s.guest.assembled[0].bytes, 'r', PAGE_4K);
 	answer_faults(l);
 	touch_join(&t);
 	ck_assert_int_eq(t.value, 'd');
