@@ -252,9 +252,11 @@ START_TEST(test_no_answer_without_waiting)
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(residency_init(&h, fd, geteuid() + 1, f.map, BYTES), 0);
 	ck_assert(!h.in_memory && h.nowait);
-	h.nowait = false;
 	residency_read(&h, 0, BYTES);
-	ck_assert_int_eq(residency_look(&h, 0, sizeof(buf), buf), RESIDENCY_COLD);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(residency_look(&h, 0, sizeof(buf), buf), RESIDENCY_COLD);
+		ck_assert(!h.nowait);
+	}
 	residency_fini(&h);
 	close(fd);
 	ck_assert_int_eq(umount2(mount, MNT_DETACH), 0);
