@@ -134,6 +134,14 @@ START_TEST(test_memfile)
 	ck_assert_msg(load_files(&c, IN_DIR, NULL, &err) == 0, "%s", err.msg);
 	check_files(&c, BUILDS);
 	chain_close(&c);
+	/* Not while another one is missing. */
+	chain_open(&c);
+	ck_assert_int_eq(unlink(c.paths[1].text), 0);
+	ck_assert_int_eq(rename(c.paths[2].text, in(c.dir.text, "memfile").text), 0);
+	ck_assert_int_eq(load_files(&c, IN_DIR, NULL, &err), -1);
+	ck_assert_int_eq(err.code, ERR_SNAPSHOT);
+	check_files(&c, 1);
+	chain_close(&c);
 	/* Of another build it may be anything. */
 	chain_open(&c);
 	ck_assert_int_eq(rename(c.paths[1].text, in(c.dir.text, "memfile").text), 0);
@@ -189,11 +197,14 @@ START_TEST(test_given_too_few)
 	chain_open(&c);
 	give(&c, fds);
 	write_file(c.paths[2].text, "2", 1);
-	close_fd(&fds[BUILDS]);
+	if (closed)
+		close_fd(&fds[BUILDS]);
 	ck_assert_int_eq(load_files(&c, listed ? LISTED : IN_DIR, &given, &err), -1);
 	ck_assert_int_eq(err.code, ERR_SYSTEM);
 	ck_assert_msg(strstr(err.msg, "the predecessor's file 3 is missing"), "%s", err.msg);
 	check_files(&c, 2);
+	ck_assert_msg((fds[BUILDS] < 0) == closed, "it is not of those that were given");
+	close_fd(&fds[BUILDS]);
 	close(fds[0]);
 	chain_close(&c);
 }

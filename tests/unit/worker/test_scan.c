@@ -198,7 +198,6 @@ Suite *test_suite(void)
 
 	tcase_add_loop_test(t, test_found, 0, ARRAY_LEN(found));
 	tcase_add_test(t, test_found_in_diff);
-	tcase_add_test(t, test_cut_page);
 	tcase_add_test(t, test_half_page);
 	tcase_add_test(t, test_budget);
 	tcase_add_test(t, test_unreadable);
