@@ -16,20 +16,11 @@ struct pool {
 	struct event_base *base; /* borrowed */
 	struct spawn spawn;      /* owned */
 	size_t size, idle;
-	struct worker_list list;
+	struct worker_list list;      /* idle workers */
+	struct worker_list ownerless; /* without an owner, until they are reaped */
 	struct event *refill;
 	struct event *on_zygote; /* owned; fires when the zygote has died */
 };
-
-static void worker_free(struct worker *w)
-{
-	timer_drop(&w->on_exit);
-	timer_drop(&w->on_chan);
-	timer_drop(&w->deadline);
-	close_fd(&w->chan);
-	close_fd(&w->pidfd);
-	free(w);
-}
 
 static void schedule_refill(struct pool *pool, long ms)
 {
@@ -96,6 +87,26 @@ static bool never_cut(void *arg, int *pidfd)
 
 static const struct worker_hooks nobody = {ignore_message, ignore_end, ignore_end, never_cut};
 
+static void disown(struct worker *w)
+{
+	if (w->hooks != &nobody)
+		TAILQ_INSERT_TAIL(&w->pool->ownerless, w, link);
+	w->hooks = &nobody;
+	w->arg = NULL;
+}
+
+static void worker_free(struct worker *w)
+{
+	if (w->hooks == &nobody)
+		TAILQ_REMOVE(&w->pool->ownerless, w, link);
+	timer_drop(&w->on_exit);
+	timer_drop(&w->on_chan);
+	timer_drop(&w->deadline);
+	close_fd(&w->chan);
+	close_fd(&w->pidfd);
+	free(w);
+}
+
 static void on_reap_again(evutil_socket_t fd, short what, void *arg);
 
 /* The pidfd stays readable, so waiting for it again would spin. */
@@ -130,7 +141,7 @@ static void log_exit(struct worker *w, const char *how)
 		/* Not at once: a worker program that cannot start must not make us spin. */
 		schedule_refill(w->pool, 1000);
 	}
-	w->hooks = &nobody;
+	disown(w);
 }
 
 /* The owner hears of the exit at once, even while a tracer keeps us from reaping the worker. */
@@ -290,6 +301,7 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 	pool->size = size;
 	pool->spawn = (struct spawn){-1, -1, -1};
 	TAILQ_INIT(&pool->list);
+	TAILQ_INIT(&pool->ownerless);
 	pool->refill = evtimer_new(base, on_refill, pool);
 	if (spawn_open(path, &pool->spawn, err)) {
 		pool_free(pool);
@@ -310,6 +322,8 @@ void pool_free(struct pool *pool)
 		TAILQ_REMOVE(&pool->list, w, link);
 		worker_free(w);
 	}
+	while ((w = TAILQ_FIRST(&pool->ownerless)))
+		worker_free(w);
 	event_free(pool->refill);
 	unwatch_zygote(pool);
 	spawn_close(&pool->spawn);
@@ -399,8 +413,7 @@ void worker_silence(struct worker *w)
 
 void worker_abandon(struct worker *w)
 {
-	w->hooks = &nobody;
-	w->arg = NULL;
+	disown(w);
 	worker_silence(w);
 }
 

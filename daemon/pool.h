@@ -51,7 +51,7 @@ struct worker {
 	bool silenced;                    /* see worker_silence() */
 	const struct worker_hooks *hooks; /* borrowed; NULL while idle */
 	void *arg;
-	TAILQ_ENTRY(worker) link; /* in the pool's idle list */
+	TAILQ_ENTRY(worker) link; /* in the pool's list of idle or of ownerless workers */
 };
 
 /*

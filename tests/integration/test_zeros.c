@@ -109,6 +109,11 @@ static bool has_a_page(void *arg)
 	return has_pages(arg, 1);
 }
 
+static bool has_four_pages(void *arg)
+{
+	return has_pages(arg, 4);
+}
+
 static bool has_ten_pages(void *arg)
 {
 	return has_pages(arg, 10);
@@ -172,6 +177,8 @@ START_TEST(complete_without_zeros)
 	begin(&s, courses[_i].name, DEMAND, courses[_i].members,
 	      "--only 10,6,20+2 --timeout 50 --hold");
 	stage_check(&s, stage_hears(&s, "touched 4"), "it hangs");
+	/* The guest goes on before the worker has counted the page. */
+	stage_check(&s, harness_wait(has_four_pages, &s, SCENE_MS), "it has not four pages");
 	check_pages(&s, 4, false);
 	if (courses[_i].restarts) {
 		cleanup_json struct json_object *o = stage_ask(&s, "POST", "/restart-worker", NULL);
