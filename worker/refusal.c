@@ -18,13 +18,16 @@ static bool doze(const struct job *j, const struct life *life)
 	uint64_t wait = min_u64(supervisor_link_wait_us(&j->link, now), life_wait_us(life, now));
 
 	poll(p, ARRAY_LEN(p), wait == UINT64_MAX ? -1 : (int)(wait / 1000 + 1));
-	return p[0].revents || vmm < 0;
+	return p[0].revents;
 }
 
 static void outlive(struct job *j, int uffd)
 {
 	struct life life = {0};
 
+	/* Without a pidfd no end of a process can be waited for: ask from the beginning. */
+	if (j->refusal->vmm->pidfd < 0)
+		life_begin(&life, now_us());
 	while (!j->stop) {
 		if (doze(j, &life))
 			life_begin(&life, now_us());
