@@ -242,6 +242,8 @@ START_TEST(test_nobody_to_ask)
 
 	served_open(&v, 0);
 	put_there(&v, 3);
+	put_there(&v, 4);
+	guest_mark(&v.s.guest, 4, 1, PAGE_PRESENT);
 	run(&v, PAGEMAP_UNASKED);
 	ck_page(&v, 3, PAGE_ABSENT);
 	served_end(&v);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
@@ -170,17 +171,32 @@ START_TEST(test_times)
 }
 END_TEST
 
-/* A time that no int holds is a long one, and none at all does not wait. */
-START_TEST(test_longest)
+START_TEST(test_no_time)
 {
 	int fd = ready();
 
 	ck_assert_uint_eq(wait_sleep(&w, 0), 0);
 	set(0, fd);
 	ck_assert_uint_eq(wait_sleep(&w, 0), 1u << 0);
-	ck_assert_uint_eq(wait_sleep(&w, UINT64_MAX - 1), 1u << 0);
-	ck_assert_uint_eq(wait_sleep(&w, UINT64_C(0x80000000) * 1000), 1u << 0);
 	close(fd);
+}
+END_TEST
+
+/* Times that no int holds, in milliseconds: what comes later must come first. */
+START_TEST(test_longest)
+{
+	static const uint64_t times[] = {WAIT_NEVER, WAIT_NEVER - 1, UINT64_C(0x100000000) * 1000,
+					 UINT64_C(0x80000000) * 1000};
+	const struct itimerspec later = {.it_value.tv_nsec = 20000000};
+
+	for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+		int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+
+		set(0, timer);
+		ck_assert_int_eq(timerfd_settime(timer, 0, &later, NULL), 0);
+		ck_assert_msg(wait_sleep(&w, times[i]) == 1u << 0, "time %zu was over", i);
+		close(timer);
+	}
 }
 END_TEST
 
@@ -197,6 +213,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_refused);
 	tcase_add_test(t, test_no_descriptor);
 	tcase_add_test(t, test_times);
+	tcase_add_test(t, test_no_time);
 	tcase_add_test(t, test_longest);
 	suite_add_tcase(s, t);
 	return s;
