@@ -201,7 +201,7 @@ START_TEST(test_pieces)
 	ck_assert(has_news(&w));
 	ck_step(&w, BEGIN, PEERS_WAIT);
 	ck_assert(!has_news(&w));
-	say(&w, sock, GOOD + 1, false);
+	say(&w, sock, &GOOD[1], false);
 	ck_assert(has_news(&w));
 	ck_step(&w, BEGIN, PEERS_VMM);
 	close(sock);
