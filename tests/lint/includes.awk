@@ -1,6 +1,6 @@
-# Who includes whom, from the includes themselves. A room is x.c with x.h.
+# Who includes whom, from the includes themselves. A module is x.c with x.h.
 #
-# usage: awk -f lint_includes.awk FILE…    paths as they are included: daemon/live.c
+# usage: awk -f includes.awk FILE…    paths as they are included: daemon/restore.c
 # prints one finding a line, as lint.sh reads them: RULE <tab> KEY <tab> TEXT [<tab> TEXT…]
 
 BEGIN {
@@ -10,7 +10,7 @@ BEGIN {
 	below["ctl"] = "ctl common"
 }
 
-function room_of(path) {
+function module_of(path) {
 	sub(/\.[ch]$/, "", path)
 	return path
 }
@@ -29,8 +29,8 @@ function resolve(name, includer) {
 }
 
 function add_arrow(file, name,    from, to) {
-	from = room_of(file)
-	to = room_of(resolve(name, file))
+	from = module_of(file)
+	to = module_of(resolve(name, file))
 	if (from == to)
 		return
 	if (!((from, to) in arrow)) {
@@ -41,9 +41,9 @@ function add_arrow(file, name,    from, to) {
 
 FNR == 1 {
 	files[++n_files] = FILENAME
-	if (!(room_of(FILENAME) in is_room)) {
-		is_room[room_of(FILENAME)] = 1
-		rooms[++n_rooms] = room_of(FILENAME)
+	if (!(module_of(FILENAME) in is_module)) {
+		is_module[module_of(FILENAME)] = 1
+		modules[++n_modules] = module_of(FILENAME)
 	}
 }
 
@@ -67,13 +67,13 @@ function direction(i,    from, to) {
 		includer[i], includes[i], from, below[from]
 }
 
-# The shortest way from a room back to itself, into circle[1..]; its length, or 0.
-function find_circle(start,    queue, head, tail, seen, came_from, n, i, next_rooms, at, k) {
+# The shortest way from a module back to itself, into circle[1..]; its length, or 0.
+function find_circle(start,    queue, head, tail, seen, came_from, n, i, next_modules, at, k) {
 	queue[tail = 1] = start
 	for (head = 1; head <= tail; head++) {
-		n = split(successors[queue[head]], next_rooms, " ")
+		n = split(successors[queue[head]], next_modules, " ")
 		for (i = 1; i <= n; i++) {
-			at = next_rooms[i]
+			at = next_modules[i]
 			if (at in seen)
 				continue
 			seen[at] = 1
@@ -95,16 +95,16 @@ function find_circle(start,    queue, head, tail, seen, came_from, n, i, next_ro
 END {
 	for (i = 1; i <= n_includes; i++) {
 		direction(i)
-		if (room_of(resolve(includes[i], includer[i])) in is_room)
+		if (module_of(resolve(includes[i], includer[i])) in is_module)
 			add_arrow(includer[i], includes[i])
 	}
-	for (i = 1; i <= n_rooms; i++) {
-		if (!(folder_of(rooms[i]) in below))
+	for (i = 1; i <= n_modules; i++) {
+		if (!(folder_of(modules[i]) in below))
 			continue
-		n_circle = find_circle(rooms[i])
+		n_circle = find_circle(modules[i])
 		if (!n_circle)
 			continue
-		printf "circle\t%s circle\tthe shortest circle it stands in:", rooms[i]
+		printf "circle\t%s circle\tthe shortest circle it stands in:", modules[i]
 		for (k = n_circle; k >= 1; k--)
 			printf "\t%s", circle[k]
 		printf "\n"

@@ -91,7 +91,7 @@ findings common worker daemon ctl tests >"$work/found"
 sed 's/#.*//; s/ *$//; /^$/d' "$here/known" >"$work/known"
 grep '^seen' "$work/found" | cut -f 2 | sed 's/^/# read: /'
 rule 2 "every include points down" direction
-rule 3 "no circle of rooms" circle
+rule 3 "no circle of modules" circle
 rule 4 "no file is too long" file
 rule 5 "no function is too long" body
 rule 6 "no function has too many parameters" parameters
