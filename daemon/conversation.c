@@ -56,11 +56,11 @@ static const char *on_ready(struct restore *r, const struct chan_msg *msg, int *
 }
 
 /* Counts one more event of @kind. False: no more are published, for the other restores' sake. */
-static bool may_publish(struct restore *r, uint64_t *told, const char *kind)
+static bool may_publish(struct restore *r, uint64_t *count, const char *kind)
 {
-	if (++*told <= CHAN_TOLD_MAX)
+	if (++*count <= CHAN_TOLD_MAX)
 		return true;
-	if (*told == CHAN_TOLD_MAX + 1)
+	if (*count == CHAN_TOLD_MAX + 1)
 		log_warning("further ones of a restore are not told", "id=%s what=%s", r->rec.id,
 			    kind);
 	return false;

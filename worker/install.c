@@ -99,12 +99,12 @@ void install_assembled(struct guest *g, uint64_t page, void *bytes)
 void *install_take_back(struct guest *g)
 {
 	for (size_t i = 0; i < g->nassembled; i++) {
-		struct guest_assembled page = g->assembled[i];
+		struct guest_assembled held = g->assembled[i];
 
-		if (pagemap_get(&g->map, page.page) == PAGE_ABSENT)
+		if (pagemap_get(&g->map, held.page) == PAGE_ABSENT)
 			continue;
 		g->assembled[i] = g->assembled[--g->nassembled];
-		return page.bytes;
+		return held.bytes;
 	}
 	return NULL;
 }

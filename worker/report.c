@@ -209,7 +209,7 @@ static void send_refusal(struct job *j)
 /* clang-format off */
 static const struct {
 	unsigned phases;
-	void (*say)(struct job *j);
+	void (*send)(struct job *j);
 } resent[] = {
 	{IN(SERVING),                             note_prefetch},
 	{IN(SERVING),                             watch_again},
@@ -228,5 +228,5 @@ void report_turn(struct job *j, uint64_t now)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(resent); i++)
 		if (resent[i].phases & 1u << j->phase)
-			resent[i].say(j);
+			resent[i].send(j);
 }
