@@ -15,6 +15,7 @@
 
 #include "common/chan.h"
 #include "common/sock.h"
+#include "tests/support/fds.h"
 #include "tests/support/killing.h"
 #include "tests/support/respawn.h"
 #include "tests/support/runner.h"
@@ -55,8 +56,7 @@ static bool has_fds(void *arg)
 {
 	const struct wanted *w = arg;
 
-	return scene_count_fds(&w->k->scene) == w->daemon &&
-	       harness_count_fds(w->k->s.worker) == w->worker;
+	return scene_count_fds(&w->k->scene) == w->daemon && fds_count(w->k->s.worker) == w->worker;
 }
 
 static void await_fds(const struct killing *k, int daemon, int worker)
@@ -65,7 +65,7 @@ static void await_fds(const struct killing *k, int daemon, int worker)
 
 	ck_assert_msg(harness_wait(has_fds, &w, SCENE_MS),
 		      "%s: daemon and worker have %d and %d descriptors, not %d and %d", k->s.id,
-		      scene_count_fds(&k->scene), harness_count_fds(k->s.worker), daemon, worker);
+		      scene_count_fds(&k->scene), fds_count(k->s.worker), daemon, worker);
 }
 
 static bool is_replaced(void *arg)
@@ -103,7 +103,7 @@ START_TEST(a_crowd)
 
 	begin(&k, "crowd");
 	daemon = scene_count_fds(&k.scene);
-	worker = harness_count_fds(k.s.worker);
+	worker = fds_count(k.s.worker);
 	crowd_comes(&k, crowd, CHAN_PEERS_MAX);
 	killing_vmm(&k, TOUCHES);
 	scene_vmm_await(&k.s.vmm, "connected");
@@ -126,7 +126,7 @@ START_TEST(one_after_the_other)
 
 	begin(&k, "one-by-one");
 	daemon = scene_count_fds(&k.scene);
-	worker = harness_count_fds(k.s.worker);
+	worker = fds_count(k.s.worker);
 	for (int i = 0; i < 3 * CHAN_PEERS_MAX; i++) {
 		crowd_comes(&k, fd, 1);
 		await_fds(&k, daemon + 1, worker + 2);
@@ -172,7 +172,7 @@ START_TEST(a_full_house)
 	struct killing k;
 
 	begin(&k, "full");
-	worker = harness_count_fds(k.s.worker);
+	worker = fds_count(k.s.worker);
 	killing_end(&k, DIES_SUPERVISOR);
 	crowd_comes(&k, crowd, CHAN_PEERS_MAX);
 	killing_vmm(&k, TOUCHES);
@@ -180,7 +180,7 @@ START_TEST(a_full_house)
 	killing_revive(&k, DIES_SUPERVISOR);
 	killing_recovered(&k, "waiting");
 	poll(NULL, 0, STILL_MS);
-	ck_assert_int_eq(harness_count_fds(k.s.worker), worker + 2 * CHAN_PEERS_MAX);
+	ck_assert_int_eq(fds_count(k.s.worker), worker + 2 * CHAN_PEERS_MAX);
 	crowd_leaves(crowd, CHAN_PEERS_MAX);
 	served(&k);
 }

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "common/chan.h"
+#include "tests/support/fds.h"
 #include "tests/support/killing.h"
 #include "tests/support/respawn.h"
 #include "tests/support/runner.h"
@@ -139,9 +140,8 @@ START_TEST(many_restores_of_many_layers)
 	begin_all(s, MANY, dir);
 	ck_assert_uint_eq(status_of("restores.serving"), MANY);
 	/* One is the request's own, which the status counts. */
-	ck_assert_uint_le(status_of("descriptors.used"),
-			  (uint64_t)harness_count_fds(scene.d.pid) + 1);
-	ck_assert_int_lt(harness_count_fds(scene.d.pid), LIMIT);
+	ck_assert_uint_le(status_of("descriptors.used"), (uint64_t)fds_count(scene.d.pid) + 1);
+	ck_assert_int_lt(fds_count(scene.d.pid), LIMIT);
 	more = fill_up(dir);
 	end_more(more);
 	/* Each of them can have a successor, and all of them another supervisor. */

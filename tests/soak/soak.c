@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "tests/support/fds.h"
+
 #define SETTLE_MS 20000
 #define POLL_MS 5
 #define POOL_PAGES 12 /* huge pages: for three guests */
@@ -173,7 +175,7 @@ static int fds_at_rest;
 
 static bool fds_as_before(struct soak *s)
 {
-	return rig_count_fds(s->d.pid) <= fds_at_rest;
+	return fds_count(s->d.pid) <= fds_at_rest;
 }
 
 static bool nobody_left(struct soak *s)
@@ -249,7 +251,7 @@ static int prepare(struct soak *s, struct err *err)
 		return -1;
 	if (!settle(only_the_pool, s))
 		return err_set(err, ERR_SYSTEM, "the daemon has not its idle workers");
-	fds_at_rest = rig_count_fds(s->d.pid);
+	fds_at_rest = fds_count(s->d.pid);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "common/chan.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -96,7 +97,7 @@ static inline void send_raw(int sock, const void *buf, size_t len, size_t nfds)
 static inline void expect_bad(int pair[2], const char *what, const void *buf, size_t len,
 			      size_t nfds, const char *text)
 {
-	int fds[CHAN_FDS_MAX], before = harness_count_fds(getpid());
+	int fds[CHAN_FDS_MAX], before = fds_count(getpid());
 	struct chan_msg msg;
 	struct err err = {0};
 
@@ -106,7 +107,7 @@ static inline void expect_bad(int pair[2], const char *what, const void *buf, si
 	ck_assert_msg(strstr(err.msg, text) != NULL, "%s: \"%s\"", what, err.msg);
 	for (int i = 0; i < CHAN_FDS_MAX; i++)
 		ck_assert_msg(fds[i] == -1, "%s: descriptor kept", what);
-	ck_assert_msg(harness_count_fds(getpid()) == before, "%s: descriptor leaked", what);
+	ck_assert_msg(fds_count(getpid()) == before, "%s: descriptor leaked", what);
 	ck_assert_int_eq(chan_recv(pair[0], &msg, fds, &err), CHAN_AGAIN);
 }
 

@@ -30,11 +30,6 @@ static inline const char *step_name(enum handshake_step step)
 	return names[step];
 }
 
-static inline int count_fds(void)
-{
-	return harness_count_fds(getpid());
-}
-
 /* Both ends of one connection: the VMM's, and ours inside the handshake. */
 struct handshake_link {
 	int vmm;

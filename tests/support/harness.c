@@ -155,22 +155,6 @@ static void kill_child(pid_t pid)
 
 /* Processes */
 
-int harness_count_fds(pid_t pid)
-{
-	char path[32];
-	DIR *dir;
-	int n = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return -1;
-	for (struct dirent *e; (e = readdir(dir));)
-		n += e->d_name[0] != '.';
-	closedir(dir);
-	return pid == getpid() ? n - 1 : n;
-}
-
 /* Parent and name of a process, given as text; -1: there is none. */
 static pid_t parent_of(const char *pid, char ret_name[static 32])
 {

@@ -39,8 +39,6 @@ int harness_scale_ms(int timeout_ms);
 /* Asks every few milliseconds; false if @cond was not true before the deadline. */
 bool harness_wait(bool (*cond)(void *), void *arg, int timeout_ms);
 
-/* Open descriptors of a process; without the one this count takes itself. -1: no process. */
-int harness_count_fds(pid_t pid);
 /* From now on only @spare more (at most 8) can be opened. Returns the limit as it was. */
 struct rlimit harness_limit_fds(int spare);
 /* Children of a process, those not yet waited for included. */

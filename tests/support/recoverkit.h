@@ -7,6 +7,7 @@
 
 #include "daemon/recover.h"
 #include "daemon/vmm.h"
+#include "tests/support/fds.h"
 #include "tests/support/guestkit.h"
 #include "tests/support/workerkit.h"
 
@@ -24,7 +25,7 @@ static inline void begin_with(const char *members)
 	guestkit_start(&guest);
 	/* The store's file is open from then on. */
 	ck_assert_str_eq(restorekit_events(&k), "");
-	fds = harness_count_fds(getpid());
+	fds = fds_count(getpid());
 }
 
 static inline void begin(void)
@@ -94,7 +95,7 @@ static inline void check_over(enum restore_state state, const char *reason, cons
 	ck_assert(restore_released(k.r) && k.r->rec.released && !k.r->worker);
 	ck_assert_uint_eq(k.ended, 1);
 	ck_assert(!restorekit_exists(&k, "maps") && !restorekit_exists(&k, "uffd"));
-	ck_assert_int_eq(harness_count_fds(getpid()), fds);
+	ck_assert_int_eq(fds_count(getpid()), fds);
 }
 
 /* Another worker has been given the restore. */

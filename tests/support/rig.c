@@ -347,19 +347,3 @@ int rig_await_workers(const struct rig *r, size_t n, struct err *err)
 	}
 	return 0;
 }
-
-int rig_count_fds(pid_t pid)
-{
-	char path[32];
-	DIR *dir;
-	int n = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return -1;
-	for (struct dirent *e; (e = readdir(dir));)
-		n += e->d_name[0] != '.';
-	closedir(dir);
-	return n;
-}

@@ -69,7 +69,6 @@ size_t rig_workers(const struct rig *r, pid_t ret[RIG_WORKERS_MAX]);
 int rig_await_workers(const struct rig *r, size_t n, struct err *err);
 /* State and parent of a process, given as text. False: there is none. */
 bool rig_process(const char *pid, char *ret_state, pid_t *ret_parent);
-int rig_count_fds(pid_t pid);
 /* Forks and executes with output to @out; it dies with the calling thread. */
 pid_t rig_spawn(const char *const argv[], int out);
 

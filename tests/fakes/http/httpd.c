@@ -271,15 +271,6 @@ size_t rss_kib(void)
 	return strtoul(rest, NULL, 10) * 4;
 }
 
-size_t count_fds(void)
-{
-	size_t n = 0;
-
-	for (int fd = 0; fd < 1024; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 size_t client_flood(int fd)
 {
 	static char junk[65536];

@@ -74,7 +74,6 @@ int client_stream(void);
 /* Send up to 64 MiB, as long as the other side takes any. Returns how much it took. */
 size_t client_flood(int fd);
 
-size_t count_fds(void);
 size_t rss_kib(void);
 
 #endif

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "tests/support/chankit.h"
+#include "tests/support/fds.h"
 
 #define SENDS_MAX 100000
 
@@ -52,7 +53,7 @@ START_TEST(round_trip)
 		sent_fds[i] = make_memfd(name);
 	for (size_t nfds = 0; nfds <= CHAN_FDS_MAX; nfds++) {
 		int from = pair[nfds % 2], to = pair[1 - nfds % 2];
-		int before = harness_count_fds(getpid());
+		int before = fds_count(getpid());
 
 		memset(&sent, 0xa5, sizeof(sent));
 		ck_assert_msg(chan_send(from, (enum chan_type)_i, &sent, sent_fds, nfds, &err) == 0,
@@ -75,7 +76,7 @@ START_TEST(round_trip)
 			ck_assert_int_eq(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
 			close(fds[i]);
 		}
-		ck_assert_int_eq(harness_count_fds(getpid()), before);
+		ck_assert_int_eq(fds_count(getpid()), before);
 	}
 	ck_assert_int_eq(chan_recv(pair[0], &got, fds, &err), CHAN_AGAIN);
 	ck_assert_int_eq(chan_recv(pair[1], &got, fds, &err), CHAN_AGAIN);
@@ -173,7 +174,7 @@ START_TEST(no_room_for_descriptors)
 
 	make_pair(pair);
 	two[0] = two[1] = make_memfd("x");
-	open_before = harness_count_fds(getpid());
+	open_before = fds_count(getpid());
 	before = harness_limit_fds(_i);
 	ck_assert_int_eq(chan_send(pair[1], CHAN_CONNECTED, &msg, two, 2, &err), 0);
 	ck_assert_int_eq(chan_send(pair[1], CHAN_GONE, &msg, NULL, 0, &err), 0);
@@ -185,7 +186,7 @@ START_TEST(no_room_for_descriptors)
 		close_fd(&fds[i]);
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		ck_assert_int_eq(fds[i], -1);
-	ck_assert_int_eq(harness_count_fds(getpid()), open_before);
+	ck_assert_int_eq(fds_count(getpid()), open_before);
 	/* What follows is heard. */
 	ck_assert_int_eq(chan_recv(pair[0], &msg, fds, &err), CHAN_GOT);
 	ck_assert_int_eq(msg.type, CHAN_GONE);
@@ -202,10 +203,10 @@ START_TEST(an_empty_message_is_an_end)
 	struct err err;
 
 	make_pair(pair);
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	send_raw(pair[1], "", 0, 3);
 	ck_assert_int_eq(chan_recv(pair[0], &msg, fds, &err), CHAN_CLOSED);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

@@ -1,5 +1,6 @@
 /* chan: messages of other releases, older and newer */
 #include "tests/support/chankit.h"
+#include "tests/support/fds.h"
 
 /* How long a message of another release may be, beside what we know of it. */
 enum { BODYLESS = -1000 };
@@ -91,7 +92,7 @@ START_TEST(types_of_the_future)
 	struct err err;
 
 	make_pair(pair);
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	memset(buf, 'n', sizeof(buf));
 	msg->version = CHAN_VERSION + 1 + (uint32_t)_i;
 	for (size_t t = 0; t < ARRAY_LEN(types); t++)
@@ -109,7 +110,7 @@ START_TEST(types_of_the_future)
 				for (int i = 0; i < CHAN_FDS_MAX; i++)
 					ck_assert_int_eq(fds[i], -1);
 			}
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 	/* What follows is heard. */
 	ck_assert_int_eq(chan_send(pair[1], CHAN_PAUSED, &known, NULL, 0, &err), 0);
 	ck_assert_int_eq(chan_recv(pair[0], &got, fds, &err), CHAN_GOT);

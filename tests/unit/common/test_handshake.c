@@ -1,12 +1,13 @@
 /* handshake over a connection: the message in pieces, its descriptors, and what a VMM may do */
 #include <sys/resource.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/handkit.h"
 
 START_TEST(descriptors)
 {
 	static const size_t counts[] = {1, 2, 3, HANDSHAKE_FDS_MAX};
-	int before = count_fds(), taken;
+	int before = fds_count(getpid()), taken;
 
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
 		struct parcel p;
@@ -34,7 +35,7 @@ START_TEST(descriptors)
 		handshake_fini(&l.hs);
 		ck_assert_int_ge(fcntl(taken, F_GETFD), 0);
 		close(taken);
-		ck_assert_msg(count_fds() == before, "leak with %zu", counts[i]);
+		ck_assert_msg(fds_count(getpid()) == before, "leak with %zu", counts[i]);
 	}
 }
 END_TEST
@@ -76,7 +77,7 @@ START_TEST(byte_by_byte)
 		{"too many in two parts", 9, 0, 20, HANDSHAKE_BAD, 16},
 		{"none", 0, 0, SIZE_MAX, HANDSHAKE_BAD, 0},
 	};
-	int before = count_fds();
+	int before = fds_count(getpid());
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct parcel p;
@@ -90,7 +91,7 @@ START_TEST(byte_by_byte)
 		ck_assert_msg(l.hs.nfds == cases[i].kept, "%s: kept %zu", cases[i].name, l.hs.nfds);
 		parcel_close(&p);
 		link_close(&l);
-		ck_assert_msg(count_fds() == before, "%s: leak", cases[i].name);
+		ck_assert_msg(fds_count(getpid()) == before, "%s: leak", cases[i].name);
 	}
 }
 END_TEST
@@ -144,7 +145,7 @@ START_TEST(hostile)
 {
 	const struct hostile *c = &hostile_cases[_i];
 	cleanup_free char *t = c->text ? strdup(c->text) : message_of(HANDSHAKE_BYTES_MAX + 1);
-	int before = count_fds();
+	int before = fds_count(getpid());
 	struct parcel p;
 	struct handshake_link l;
 	struct regions r, untouched;
@@ -168,7 +169,7 @@ START_TEST(hostile)
 		ck_assert_msg(err.code == ERR_PEER && strstr(err.msg, c->needle), "%s: %s", c->name,
 			      err.msg);
 	link_close(&l);
-	ck_assert_msg(count_fds() == before, "%s: leak", c->name);
+	ck_assert_msg(fds_count(getpid()) == before, "%s: leak", c->name);
 }
 END_TEST
 
@@ -176,7 +177,7 @@ END_TEST
 START_TEST(no_descriptor_left)
 {
 	struct rlimit old, none;
-	int before = count_fds();
+	int before = fds_count(getpid());
 	struct parcel p;
 	struct handshake_link l;
 	struct regions r;
@@ -196,7 +197,7 @@ START_TEST(no_descriptor_left)
 	ck_assert_uint_gt(l.hs.nfds, 0);
 	parcel_close(&p);
 	link_close(&l);
-	ck_assert_int_eq(count_fds(), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 
@@ -224,7 +225,7 @@ END_TEST
 START_TEST(life_cycle)
 {
 	struct handshake zero = {.sock = -1};
-	int before = count_fds();
+	int before = fds_count(getpid());
 	struct handshake hs;
 	struct err err = {.msg = ""};
 	struct parcel p;
@@ -240,7 +241,7 @@ START_TEST(life_cycle)
 	ck_assert_int_eq(handshake_init(&hs, p.fds[0], &err), -1);
 	ck_assert_msg(strstr(err.msg, "without reading it"), "%s", err.msg);
 	close(p.fds[1]);
-	ck_assert_int_eq(count_fds(), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

@@ -1,6 +1,7 @@
 /* handshake: looked at, not taken, so that a successor finds it */
 #include <poll.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/handkit.h"
 
 /* How a message is cut into sends: bytes of each; the descriptors come with send @with. */
@@ -85,7 +86,7 @@ START_TEST(stays_until_consumed)
 {
 	const struct cut *c = &cuts[_i];
 	cleanup_free char *t = message_of(c->len);
-	int before = count_fds(), pipes[2];
+	int before = fds_count(getpid()), pipes[2];
 	struct err err = {.msg = ""};
 	struct pollfd hup;
 	struct regions r;
@@ -122,7 +123,7 @@ START_TEST(stays_until_consumed)
 	ck_assert_int_eq(handshake_first_fd(l.hs.sock), -1);
 	close(pipes[0]);
 	link_close(&l);
-	ck_assert_msg(count_fds() == before, "%s: leak", c->name);
+	ck_assert_msg(fds_count(getpid()) == before, "%s: leak", c->name);
 }
 END_TEST
 
@@ -134,7 +135,7 @@ START_TEST(successor_begins_anew)
 	struct regions r;
 	struct parcel p;
 	struct handshake_link l;
-	int before = count_fds();
+	int before = fds_count(getpid());
 
 	link_open(&l);
 	parcel_open(&p, 1);
@@ -157,7 +158,7 @@ START_TEST(successor_begins_anew)
 	handshake_fini(&next);
 	close_fd(&l.vmm);
 	parcel_close(&p);
-	ck_assert_int_eq(count_fds(), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 
@@ -165,7 +166,7 @@ START_TEST(first_fd_of_nothing)
 {
 	struct parcel p;
 	struct handshake_link l;
-	int before = count_fds();
+	int before = fds_count(getpid());
 
 	link_open(&l);
 	ck_assert_int_eq(handshake_first_fd(-1), -1);
@@ -177,7 +178,7 @@ START_TEST(first_fd_of_nothing)
 	check_first_fd(&l, &p, "more than fit");
 	parcel_close(&p);
 	link_close(&l);
-	ck_assert_int_eq(count_fds(), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

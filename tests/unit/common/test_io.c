@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -276,13 +277,13 @@ START_TEST(descriptors_are_passed)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
 	make_files(sent, p->sent);
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	for (size_t i = 0; i < ARRAY_LEN(got); i++)
 		got[i] = -7;
 	send_byte(socks[0], sent, p->sent);
 	n = take(socks[1], p->room ? CMSG_SPACE(sizeof(int) * p->room) : 0, got, p->max, &all);
 	ck_assert_msg(n == p->got && all == p->all, "%s: %zu, %d", p->what, n, all);
-	ck_assert_int_eq(harness_count_fds(getpid()), before + (int)n);
+	ck_assert_int_eq(fds_count(getpid()), before + (int)n);
 	ck_assert_int_eq(got[n], -7);
 	for (size_t i = 0; i < n; i++) {
 		ck_assert_msg(file_at(got[i]) == file_at(sent[i]), "%s: number %zu", p->what, i);

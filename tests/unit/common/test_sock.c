@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/sockkit.h"
 
 #define ROUNDS 300
@@ -24,7 +25,7 @@ static int must_accept(int listener)
 
 static void expect_refusal(const char *what, const char *at, enum err_code code, const char *text)
 {
-	int fd = -7, before = harness_count_fds(getpid());
+	int fd = -7, before = fds_count(getpid());
 	struct err err = {0};
 
 	ck_assert_msg(sock_listen(at, SOCK_STREAM, sock_mode(0600), &fd, &err) == -1, "%s: listens",
@@ -32,7 +33,7 @@ static void expect_refusal(const char *what, const char *at, enum err_code code,
 	ck_assert_msg(err.code == code, "%s: %s: %s", what, err_name(err.code), err.msg);
 	ck_assert_msg(strstr(err.msg, text) != NULL, "%s: \"%s\"", what, err.msg);
 	ck_assert_int_eq(fd, -7);
-	ck_assert_msg(harness_count_fds(getpid()) == before, "%s: descriptor leaked", what);
+	ck_assert_msg(fds_count(getpid()) == before, "%s: descriptor leaked", what);
 }
 
 /* Runs @fn in a child, as NOBODY if @drop; its assertions and return value count. */

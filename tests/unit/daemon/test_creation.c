@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <sys/socket.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/workerkit.h"
 
 #define CREATORS 3
@@ -198,7 +199,7 @@ START_TEST(test_begin_without_descriptors)
 	create();
 	creation_failed(k.r, &err);
 	check_nothing_is_left("the first");
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	for (; rc && spare <= 8; spare++) {
 		struct rlimit limit = harness_limit_fds(spare);
 
@@ -207,7 +208,7 @@ START_TEST(test_begin_without_descriptors)
 		if (rc == 0)
 			break;
 		check_nothing_is_left(err.msg);
-		ck_assert_msg(harness_count_fds(getpid()) <= before, "%s: descriptors", err.msg);
+		ck_assert_msg(fds_count(getpid()) <= before, "%s: descriptors", err.msg);
 	}
 	ck_assert_int_gt(spare, 2);
 	ck_assert_int_eq(rc, 0);
@@ -292,7 +293,7 @@ END_TEST
 /* The real worker says why; there is no snapshot. */
 START_TEST(test_cannot_be_loaded)
 {
-	int before = harness_count_fds(getpid());
+	int before = fds_count(getpid());
 	struct err why = {.code = ERR_SNAPSHOT};
 
 	create();
@@ -306,7 +307,7 @@ START_TEST(test_cannot_be_loaded)
 	k.host.pool = NULL;
 	workerkit_open(&k);
 	/* A pool without a zygote, as before. */
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "daemon/descriptors.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -18,7 +19,7 @@ static void set_limit(rlim_t soft, rlim_t hard)
 
 static void check_used(void)
 {
-	ck_assert_uint_eq(descriptors_used(), (uint64_t)harness_count_fds(getpid()));
+	ck_assert_uint_eq(descriptors_used(), (uint64_t)fds_count(getpid()));
 }
 
 START_TEST(used_is_what_is_open)

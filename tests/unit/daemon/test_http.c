@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "tests/fakes/http/httpd.h"
+#include "tests/support/fds.h"
 
 /* clang-format off */
 static const struct {
@@ -145,10 +146,10 @@ END_TEST
 
 START_TEST(many_connections_leak_nothing)
 {
-	size_t before;
+	int before;
 
 	httpd_start_default();
-	before = count_fds();
+	before = fds_count(getpid());
 	for (int i = 0; i < 200; i++) {
 		int fd = client_dial();
 
@@ -158,7 +159,7 @@ START_TEST(many_connections_leak_nothing)
 	}
 	WAIT_FOR(http_stats(srv.http).connections == 0);
 	httpd_turn();
-	ck_assert_uint_eq(count_fds(), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 	ck_assert_uint_eq(http_stats(srv.http).accepted, 200);
 	ck_assert_uint_eq(http_stats(srv.http).refused, 0);
 	httpd_stop();

@@ -3,6 +3,7 @@
 
 #include "common/cgroup.h"
 #include "daemon/conversation.h"
+#include "tests/support/fds.h"
 #include "tests/support/workerside.h"
 
 #define AGAIN_US 1000000 /* so long it stays told */
@@ -134,12 +135,12 @@ END_TEST
 /* Descriptors are few: none of these files stays open. */
 START_TEST(test_keeps_nothing)
 {
-	int before = harness_count_fds(getpid());
+	int before = fds_count(getpid());
 
 	k.r->rec.page_bytes = PAGE_2M;
 	ck_assert_int_eq(limits_send(k.r), 0);
 	ck_assert_str_ne(workerside_told(&w), "");
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

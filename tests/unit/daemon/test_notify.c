@@ -13,6 +13,7 @@
 
 #include "common/base.h"
 #include "common/proto.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -130,7 +131,7 @@ START_TEST(without_a_manager)
 {
 	char longest[300];
 	const char *const paths[] = {NULL, "", "/", "@", "relative", "vsock:2:1234", longest};
-	int before = harness_count_fds(getpid());
+	int before = fds_count(getpid());
 	int fd = memfd_create("uffd", MFD_CLOEXEC);
 
 	memset(longest, 'x', sizeof(longest));
@@ -147,7 +148,7 @@ START_TEST(without_a_manager)
 	ck_assert_int_eq(notify_take("a"), -1);
 	notify_close();
 	close(fd);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

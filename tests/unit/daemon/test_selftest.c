@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -30,7 +31,7 @@ START_TEST(selftest)
 		{3 << 8, -1, "differently"},
 		{77 << 8, -1, "wait status 0x4d00"},
 	};
-	int before = harness_count_fds(getpid());
+	int before = fds_count(getpid());
 	struct err err = {.msg = ""};
 
 	for (size_t i = 0; i < ARRAY_LEN(verdicts); i++) {
@@ -40,7 +41,7 @@ START_TEST(selftest)
 			      "0x%x: %s", (unsigned)verdicts[i].status, err.msg);
 	}
 	ck_assert_msg(selftest_libevent(&err) == 0, "%s", err.msg);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
 	ck_assert_int_eq(errno, ECHILD);
 }

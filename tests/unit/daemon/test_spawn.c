@@ -9,6 +9,7 @@
 
 #include "common/chan.h"
 #include "daemon/spawn.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -56,7 +57,7 @@ static struct child start(void)
 	ck_assert_int_eq(msg.type, CHAN_HELLO);
 	ck_assert_uint_eq(msg.hello.pid, (uint32_t)c.pid);
 	/* stdin, stdout, stderr, its channels to us and to its holder */
-	ck_assert_int_eq(harness_count_fds(c.pid), 5);
+	ck_assert_int_eq(fds_count(c.pid), 5);
 	return c;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/uffdkit.h"
 
 #define NOBODY 65534
@@ -260,7 +261,7 @@ static void check_it_serves(const struct vmm *v, int uffd, unsigned page)
 START_TEST(finds_the_right_one)
 {
 	const struct fetch_case *c = &cases[_i];
-	int uffd = -1, before = harness_count_fds(getpid());
+	int uffd = -1, before = fds_count(getpid());
 	struct err err;
 	struct vmm v;
 	int rc;
@@ -289,7 +290,7 @@ START_TEST(finds_the_right_one)
 	ask(&v, 'b');
 	ck_assert_msg(hear(&v) == count_others(c), "%s: others were made non-blocking", c->what);
 	vmm_end(&v);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 
@@ -310,7 +311,7 @@ START_TEST(out_of_its_message)
 	struct vmm v;
 
 	start(&v, &cases[_i]);
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	ck_assert_int_eq(uffd_recover_sent(pair[0], v.map_fd, &v.view, &got, &err), -1);
 	ck_assert_int_eq(uffd_open(0, &other, &err), 0);
@@ -343,7 +344,7 @@ START_TEST(out_of_its_message)
 	close(other);
 	close(pair[0]);
 	close(pair[1]);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 	vmm_end(&v);
 }
 END_TEST

@@ -11,6 +11,7 @@
 #include "common/handshake.h"
 #include "common/proc.h"
 #include "daemon/uffd_recover.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 #include "tests/support/vmmside.h"
@@ -159,7 +160,7 @@ static const struct {
 START_TEST(finds_the_owner)
 {
 	const struct regions r = regions_of_all();
-	int before = harness_count_fds(getpid()), uffd, pidfd, other = -1;
+	int before = fds_count(getpid()), uffd, pidfd, other = -1;
 	struct actor owner, holder, twin;
 	pid_t pid = 0;
 
@@ -186,7 +187,7 @@ START_TEST(finds_the_owner)
 		finish(&twin);
 	close_fd(&other);
 	close(uffd);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

@@ -2,6 +2,7 @@
 #include "daemon/vmm.h"
 
 #include "common/uffd.h"
+#include "tests/support/fds.h"
 #include "tests/support/guestkit.h"
 
 #define CALLER 4001
@@ -241,7 +242,7 @@ START_TEST(test_watch)
 
 	/* The store's file is open from then on. */
 	ck_assert_str_eq(restorekit_events(&k), "");
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	if (watched[_i].uffd)
 		hold_uffd();
 	if (watched[_i].worker)
@@ -265,7 +266,7 @@ START_TEST(test_watch)
 	ck_assert(k.r->hold.vmm < 0 && k.r->hold.uffd < 0 && !restorekit_exists(&k, "maps"));
 	/* The page map, for its last counters. */
 	holdings_close_map(&k.r->hold);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "common/sock.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -94,7 +95,7 @@ START_TEST(runs_programs)
 	const char *const killed[] = {"sh", "-c", "kill -9 $$", NULL};
 	const char *const missing[] = {"/no/such/program", NULL};
 	struct harness_output output;
-	int fds = harness_count_fds(getpid());
+	int fds = fds_count(getpid());
 	pid_t pid;
 
 	harness_run(script, &output);
@@ -108,7 +109,7 @@ START_TEST(runs_programs)
 	harness_run(missing, &output);
 	ck_assert_int_eq(output.code, 127);
 	harness_output_fini(&output);
-	ck_assert_int_eq(harness_count_fds(getpid()), fds);
+	ck_assert_int_eq(fds_count(getpid()), fds);
 
 	ck_assert_int_eq(harness_count_children(getpid()), 0);
 	pid = fork();
@@ -116,11 +117,11 @@ START_TEST(runs_programs)
 		for (;;)
 			pause();
 	ck_assert_int_eq(harness_count_children(getpid()), 1);
-	ck_assert_int_gt(harness_count_fds(pid), 2);
+	ck_assert_int_gt(fds_count(pid), 2);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	ck_assert_int_eq(harness_count_children(getpid()), 0);
-	ck_assert_int_eq(harness_count_fds(pid), -1);
+	ck_assert_int_eq(fds_count(pid), -1);
 }
 END_TEST
 

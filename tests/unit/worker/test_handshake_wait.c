@@ -2,6 +2,7 @@
 #include "worker/handshake_wait.h"
 
 #include "common/sock.h"
+#include "tests/support/fds.h"
 #include "tests/support/jobkit.h"
 
 #define GOOD "[{\"base_host_virt_addr\":140000000000000,\"size\":8192,\"offset\":4096}]"
@@ -172,7 +173,7 @@ static unsigned count_refused(struct scene *s)
 
 START_TEST(test_end)
 {
-	int before = harness_count_fds(getpid());
+	int before = fds_count(getpid());
 	struct peer vmm;
 	struct err err = {.msg = ""};
 	struct regions regions;
@@ -200,7 +201,7 @@ START_TEST(test_end)
 	}
 	scene_close(&s);
 	if (ends[_i].happens != have_no_descriptors)
-		ck_assert_int_eq(harness_count_fds(getpid()), before);
+		ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

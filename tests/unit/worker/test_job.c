@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "common/chan.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -85,7 +86,7 @@ static bool hear(int sup, struct chan_msg *msg)
 
 START_TEST(test_row)
 {
-	int before = harness_count_fds(getpid()), pair[2];
+	int before = fds_count(getpid()), pair[2];
 	struct chan_msg msg;
 	struct err err;
 
@@ -104,7 +105,7 @@ START_TEST(test_row)
 	}
 	ck_assert(!hear(pair[0], &msg));
 	close(pair[0]);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

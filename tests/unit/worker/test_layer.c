@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/runner.h"
 #include "tests/support/sourcekit.h"
 
@@ -43,7 +44,7 @@ START_TEST(test_opened)
 {
 	struct path dir = room(), file = make_file(dir.text, "memory");
 	int dirfd = open(dir.text, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int before = harness_count_fds(getpid());
+	int before = fds_count(getpid());
 	struct layer l;
 	struct err err;
 	char byte;
@@ -59,7 +60,7 @@ START_TEST(test_opened)
 	layer_close(&l);
 	layer_close(&l);
 	ck_assert_int_eq(l.fd, -1);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 	close(dirfd);
 }
 END_TEST
@@ -87,7 +88,7 @@ START_TEST(test_not_opened)
 	int before;
 
 	ck_assert_int_eq(mkfifo(fifo.text, 0644), 0);
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct err err = {.sys = 77};
 
@@ -96,7 +97,7 @@ START_TEST(test_not_opened)
 		ck_assert_int_eq(err.sys, rows[i].sys);
 		ck_assert_uint_eq(l.size_bytes, 77);
 	}
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 
@@ -143,7 +144,7 @@ END_TEST
 START_TEST(test_taken)
 {
 	struct path dir = room(), file = make_file(dir.text, "memory");
-	int before = harness_count_fds(getpid());
+	int before = fds_count(getpid());
 	int fd = open(file.text, O_RDONLY | O_CLOEXEC);
 	struct layer l;
 	struct err err;
@@ -160,7 +161,7 @@ START_TEST(test_taken)
 	close(fd);
 	ck_assert_int_eq(layer_take(fd, "", "name", &l, &err), -1);
 	ck_told(err, ERR_SYSTEM, "name: Bad file descriptor");
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/servekit.h"
 
 #define CROWD (UF_READ_MAX + 40) /* more than are read at once */
@@ -331,14 +332,14 @@ START_TEST(test_fork)
 	int fds;
 
 	served_open(&v, UF_FEATURE_FORK);
-	fds = harness_count_fds(getpid());
+	fds = fds_count(getpid());
 	change(&v, touch_fork, 0);
 	must_hear(v.s.sup, CHAN_NOTE, &msg);
 	ck_assert_int_eq(chan_note_kind(msg.note.type), CHAN_NOTE_FORKED);
 	change(&v, touch_fork, 0);
 	must_hear_nothing(v.s.sup);
 	ck_assert_uint_eq(stats(&v)->events_fork, 2);
-	ck_assert_int_eq(harness_count_fds(getpid()), fds);
+	ck_assert_int_eq(fds_count(getpid()), fds);
 	ck_assert(!v.s.loop.failure.on);
 	served_end(&v);
 }

@@ -3,6 +3,7 @@
 
 #include <linux/userfaultfd.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/servekit.h"
 
 /* It has read all that there is, and done nothing about it. */
@@ -99,9 +100,9 @@ START_TEST(test_left_in_the_inbox)
 	raw[0].event = UFFD_EVENT_FORK;
 	raw[0].arg.fork.ufd = (uint32_t)v.s.guest.uffd;
 	raw[1].event = 0x77;
-	fds = harness_count_fds(getpid());
+	fds = fds_count(getpid());
 	messages_take_over(&v.s.loop);
-	ck_assert_int_eq(harness_count_fds(getpid()), fds);
+	ck_assert_int_eq(fds_count(getpid()), fds);
 	ck_assert_uint_eq(stats(&v)->events_fork, 1);
 	must_hear(v.s.sup, CHAN_NOTE, &msg);
 	check_failed(&v, "an event of an unknown kind");

@@ -1,6 +1,7 @@
 /* test_orders - every message of the supervisor in every phase of a job */
 #include "worker/orders.h"
 
+#include "tests/support/fds.h"
 #include "tests/support/jobkit.h"
 
 /* What a message has visibly done; a bit each. */
@@ -143,7 +144,7 @@ static void check_effects(unsigned did, unsigned want, const char *what, const c
 /* Of two that came: what a handler has kept is closed with the job, anything else at once. */
 static void check_message(enum chan_type type, enum job_phase phase)
 {
-	int before = harness_count_fds(getpid()), kept[2], open;
+	int before = fds_count(getpid()), kept[2], open;
 	unsigned want = wanted(type, phase);
 	const char *name = chan_type_name(type);
 	enum orders_step step;
@@ -159,12 +160,12 @@ static void check_message(enum chan_type type, enum job_phase phase)
 	prepare(&s, type, &msg);
 	was = s.loop;
 	say(&s, type, &msg, kept, 2);
-	open = harness_count_fds(getpid());
+	open = fds_count(getpid());
 	step = orders_receive(&s.job);
 	ck_assert_msg(step == (want ? ORDERS_DONE : ORDERS_IGNORED), "%s while %s: %d", name,
 		      phase_names[phase], step);
-	ck_assert_msg(want || harness_count_fds(getpid()) == open, "%s while %s: %d stay open",
-		      name, phase_names[phase], harness_count_fds(getpid()) - open);
+	ck_assert_msg(want || fds_count(getpid()) == open, "%s while %s: %d stay open", name,
+		      phase_names[phase], fds_count(getpid()) - open);
 	check_effects(effects(&s, &was), want, name, phase_names[phase]);
 	ck_assert_int_eq(orders_receive(&s.job), ORDERS_NOTHING);
 	if (type == CHAN_ASSIGN && want)
@@ -174,8 +175,8 @@ static void check_message(enum chan_type type, enum job_phase phase)
 	scene_close(&s);
 	close(kept[0]);
 	close(kept[1]);
-	ck_assert_msg(harness_count_fds(getpid()) == before, "%s while %s: %d leaked", name,
-		      phase_names[phase], harness_count_fds(getpid()) - before);
+	ck_assert_msg(fds_count(getpid()) == before, "%s while %s: %d leaked", name,
+		      phase_names[phase], fds_count(getpid()) - before);
 }
 
 START_TEST(test_phase)

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "common/proc.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 #include "tests/support/vmmside.h"
@@ -137,7 +138,7 @@ START_TEST(test_vmm)
 	struct regions regions;
 	struct wait w;
 	struct err err;
-	int socks[3], unread, before = harness_count_fds(getpid());
+	int socks[3], unread, before = fds_count(getpid());
 	uint64_t cookie;
 
 	wait_begin(&w);
@@ -164,7 +165,7 @@ START_TEST(test_vmm)
 	wait_end(&w);
 	for (size_t i = 0; i < ARRAY_LEN(socks); i++)
 		close(socks[i]);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 
@@ -355,9 +356,9 @@ START_TEST(test_bound)
 	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
 		socks[i] = come(&w);
 	ck_assert_uint_eq(count(&w), CHAN_PEERS_MAX);
-	before = harness_count_fds(getpid());
+	before = fds_count(getpid());
 	more = come(&w);
-	ck_assert_int_eq(harness_count_fds(getpid()), before + 1);
+	ck_assert_int_eq(fds_count(getpid()), before + 1);
 	ck_assert_int_eq(read(more, (char[1]){0}, 1), 0);
 	close(more);
 	ck_assert_uint_eq(w.nturns, 0);

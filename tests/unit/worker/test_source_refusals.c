@@ -5,20 +5,21 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/runner.h"
 #include "tests/support/sourcekit.h"
 
 static void refuse(const char *name, const struct spec *spec, enum err_code code, const char *says)
 {
 	struct source *untouched = (struct source *)&top, *src = untouched;
-	int fds = harness_count_fds(getpid());
+	int fds = fds_count(getpid());
 	struct err err = {0};
 
 	ck_assert_msg(source_load(spec, NULL, &src, &err) == -1, "%s: loaded", name);
 	ck_assert_msg(err.code == code, "%s: code %s: %s", name, err_name(err.code), err.msg);
 	ck_assert_msg(strstr(err.msg, says), "%s: %s", name, err.msg);
 	ck_assert_msg(src == untouched, "%s: output touched", name);
-	ck_assert_msg(harness_count_fds(getpid()) == fds, "%s: descriptors leaked", name);
+	ck_assert_msg(fds_count(getpid()) == fds, "%s: descriptors leaked", name);
 }
 
 /* Missing and short layers of chain3: own build, middle, base. */

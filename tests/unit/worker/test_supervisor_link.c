@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/linkkit.h"
 #include "tests/support/runner.h"
 
@@ -30,7 +31,7 @@ static void send_old(struct scene *s)
 START_TEST(lost_when_nothing_can_be_read)
 {
 	void (*const how[])(struct scene * s) = {close_it, send_rubbish, send_old};
-	int fds[CHAN_FDS_MAX], before = harness_count_fds(getpid());
+	int fds[CHAN_FDS_MAX], before = fds_count(getpid());
 	struct chan_msg msg = {0};
 	struct scene s;
 	uint64_t now;
@@ -48,7 +49,7 @@ START_TEST(lost_when_nothing_can_be_read)
 	ck_assert_int_eq(supervisor_link_recv(&s.l, &msg, fds), CHAN_AGAIN);
 	ck_assert_int_eq(s.returns, 0);
 	teardown(&s);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "tests/support/fds.h"
 #include "tests/support/linkkit.h"
 #include "tests/support/runner.h"
 
@@ -63,7 +64,7 @@ START_TEST(pauses_grow)
 	unlink(s.l.reconnect_path);
 	not_homes[_i](s.l.reconnect_path);
 	lose(&s);
-	fds = harness_count_fds(getpid());
+	fds = fds_count(getpid());
 	for (int i = 0; i < 12; i++) {
 		before = s.l.try_us;
 		turn(&s, before - 1);
@@ -76,7 +77,7 @@ START_TEST(pauses_grow)
 	}
 	ck_assert_uint_eq(pause, LONGEST_US);
 	ck_assert_int_eq(s.returns, 0);
-	ck_assert_int_eq(harness_count_fds(getpid()), fds);
+	ck_assert_int_eq(fds_count(getpid()), fds);
 	teardown(&s);
 }
 END_TEST

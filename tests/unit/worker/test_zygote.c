@@ -11,6 +11,7 @@
 
 #include "common/chan.h"
 #include "common/proc.h"
+#include "tests/support/fds.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
@@ -36,7 +37,7 @@ static void be_worker(void)
 
 	msg.hello.pid = (uint32_t)getpid();
 	msg.hello.chan_version = (uint32_t)getppid();
-	snprintf(msg.hello.release, sizeof(msg.hello.release), "%d", harness_count_fds(getpid()));
+	snprintf(msg.hello.release, sizeof(msg.hello.release), "%d", fds_count(getpid()));
 	if (chan_send(CHAN, CHAN_HELLO, &msg, NULL, 0, &err))
 		_exit(1);
 	/* Until it is told to go, or its supervisor does. */
@@ -87,7 +88,7 @@ static bool holds_nothing(void *arg)
 {
 	const struct zygote *z = arg;
 
-	return harness_count_fds(z->pid) == least_fds();
+	return fds_count(z->pid) == least_fds();
 }
 
 static void await(int fd)
@@ -150,7 +151,7 @@ static void end_worker(pid_t pid, int chan, int pidfd, bool told)
 /* It is the supervisor's child, has a channel of its own at the same place, and nothing else. */
 START_TEST(test_worker)
 {
-	int before = harness_count_fds(getpid()), chan, pidfd;
+	int before = fds_count(getpid()), chan, pidfd;
 	struct zygote z;
 	struct self self;
 	pid_t pid;
@@ -167,7 +168,7 @@ START_TEST(test_worker)
 	zygote_end(&z);
 	ck_assert(!proc_ended(pidfd));
 	end_worker(pid, chan, pidfd, true);
-	ck_assert_int_eq(harness_count_fds(getpid()), before);
+	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
 
