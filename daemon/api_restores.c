@@ -125,13 +125,16 @@ static void on_creator_gone(struct http_request *req, void *arg)
 	free(p);
 }
 
-static int parse_spec(struct api_request *c, struct spec *ret, struct err *err)
+static int read_spec(struct api_request *c, const char *tenant, struct spec *ret, struct err *err)
 {
+	const struct sock_peer *peer = http_peer(c->req);
+
 	memset(ret, 0, sizeof(*ret));
 	if (spec_parse(c->body, ret, err)) {
 		spec_fini(ret);
 		return -1;
 	}
+	spec_resolve(ret, tenant, peer->uid, peer->gid);
 	return 0;
 }
 
@@ -154,12 +157,12 @@ static int await_created(struct pending *p, const char *id, struct err *err)
 	return 0;
 }
 
-static int create(struct api_request *c, const char *id, struct err *err)
+static int create(struct api_request *c, const char *id, const char *tenant, struct err *err)
 {
 	struct pending *p;
 	struct spec spec;
 
-	if (parse_spec(c, &spec, err))
+	if (read_spec(c, tenant, &spec, err))
 		return -1;
 	p = xcalloc(1, sizeof(*p));
 	p->creator = (struct creator){.done = on_created, .arg = p};
@@ -171,19 +174,19 @@ static int create(struct api_request *c, const char *id, struct err *err)
 	return await_created(p, id, err);
 }
 
-int api_restores_put(struct api_request *c, struct err *err)
+int api_restores_put(struct api_request *c, const char *tenant, struct err *err)
 {
-	return create(c, c->id, err);
+	return create(c, c->id, tenant, err);
 }
 
-int api_restores_post(struct api_request *c, struct err *err)
+int api_restores_post(struct api_request *c, const char *tenant, struct err *err)
 {
 	char id[UUID_STR_LEN];
 	uuid_t uuid;
 
 	uuid_generate_random(uuid);
 	uuid_unparse_lower(uuid, id);
-	return create(c, id, err);
+	return create(c, id, tenant, err);
 }
 
 /* ---- one restore ---- */

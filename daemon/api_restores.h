@@ -12,9 +12,9 @@
 /* @tenant: whose restores are listed; NULL: all. */
 int api_restores_list(struct api_request *c, const char *tenant, struct err *err);
 
-/* Create: with a new id, or with the id of the path. */
-int api_restores_post(struct api_request *c, struct err *err);
-int api_restores_put(struct api_request *c, struct err *err);
+/* Create, for @tenant: with a new id, or with the id of the path. */
+int api_restores_post(struct api_request *c, const char *tenant, struct err *err);
+int api_restores_put(struct api_request *c, const char *tenant, struct err *err);
 
 int api_restores_get(struct api_request *c, struct restore *r, struct err *err);
 int api_restores_delete(struct api_request *c, struct restore *r, struct err *err);

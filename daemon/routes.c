@@ -13,9 +13,9 @@
 /* Right and handler go together: a handler that takes a restore fits into no other row. */
 /* clang-format off */
 #define ANYBODY(fn) RIGHT_ANYBODY, {.plain = (fn)}
-#define NEW_RESTORE(fn) RIGHT_NEW_RESTORE, {.plain = (fn)}
 #define ADMIN(fn) RIGHT_ADMIN, {.plain = (fn)}
 #define OWN_TENANT(fn) RIGHT_OWN_TENANT, {.of_tenant = (fn)}
+#define NEW_RESTORE(fn) RIGHT_NEW_RESTORE, {.of_tenant = (fn)}
 #define OWN_RESTORE(fn) RIGHT_OWN_RESTORE, {.of_restore = (fn)}
 /* clang-format on */
 
@@ -157,15 +157,31 @@ static struct restore *own_restore(const struct api_request *c, const struct ten
 	return NULL;
 }
 
+/* The tenant that a new restore is for: as the body says, else the caller's own. */
+static const char *tenant_of_new(const struct api_request *c, const struct tenant_caller *caller,
+				 struct err *err)
+{
+	const char *tenant = caller->tenant;
+	bool named;
+
+	if (js_string((struct js_at){c->body, ""}, "tenant", PROTO_ID_MAX, &tenant, &named, err) ||
+	    tenant_may_act(caller, tenant, err))
+		return NULL;
+	return tenant;
+}
+
 int routes_call(const struct route *route, const struct tenant_caller *caller,
 		struct api_request *c, struct err *err)
 {
+	const char *tenant;
 	struct restore *r;
 
 	switch (route->right) {
 	case RIGHT_ANYBODY:
-	case RIGHT_NEW_RESTORE:
 		return route->handle.plain(c, err);
+	case RIGHT_NEW_RESTORE:
+		tenant = tenant_of_new(c, caller, err);
+		return tenant ? route->handle.of_tenant(c, tenant, err) : -1;
 	case RIGHT_ADMIN:
 		return check_admin(caller, err) ? -1 : route->handle.plain(c, err);
 	case RIGHT_OWN_TENANT:

@@ -15,7 +15,7 @@ struct tenant_caller;
 enum route_right {
 	RIGHT_NONE,        /* a row that says nothing: refused to all */
 	RIGHT_ANYBODY,     /* shows nothing of a tenant */
-	RIGHT_NEW_RESTORE, /* the tenant is in the body: supervisor_create() checks it */
+	RIGHT_NEW_RESTORE, /* for the tenant in the body; ERR_DENIED if the caller may not act for it */
 	RIGHT_ADMIN,       /* ERR_DENIED for all others */
 	RIGHT_OWN_TENANT,  /* those of the caller's tenant, or all for an admin */
 	RIGHT_OWN_RESTORE, /* the restore {id}; ERR_NOTFOUND if the caller may not see it */
@@ -27,7 +27,10 @@ struct route {
 	union {
 		/* RIGHT_OWN_RESTORE */
 		int (*of_restore)(struct api_request *c, struct restore *r, struct err *err);
-		/* RIGHT_OWN_TENANT; @tenant: borrowed; NULL for an admin, who has a right to all */
+		/*
+		 * @tenant: borrowed. RIGHT_OWN_TENANT: the caller's, or NULL for an admin, who has
+		 * a right to all. RIGHT_NEW_RESTORE: the one that the restore is for.
+		 */
 		int (*of_tenant)(struct api_request *c, const char *tenant, struct err *err);
 		/* every other right */
 		int (*plain)(struct api_request *c, struct err *err);

@@ -35,8 +35,6 @@ bool tenant_may_see(const struct tenant_caller *caller, const char *tenant)
 
 int tenant_may_act(const struct tenant_caller *caller, const char *tenant, struct err *err)
 {
-	if (!tenant[0])
-		return 0;
 	if (!proto_id_valid(tenant))
 		return err_set(err, ERR_INVALID,
 			       "tenant: must be a letter or digit and up to %d more of "

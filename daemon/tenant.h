@@ -37,7 +37,6 @@ const char *tenant_only(const struct tenant_caller *caller);
 bool tenant_may_see(const struct tenant_caller *caller, const char *tenant);
 /*
  * tenant_may_act - may the caller create, change or stop restores of @tenant?
- * @tenant: "" = the caller's own
  *
  * Returns 0, or -1 with ERR_DENIED (or ERR_INVALID: not a tenant's name).
  */

@@ -320,8 +320,6 @@ START_TEST(test_other_rights)
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, ""), -ERR_DENIED);
 	r.right = RIGHT_ANYBODY;
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, ""), 0);
-	r.right = RIGHT_NEW_RESTORE;
-	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, "mine"), 0);
 	r.right = RIGHT_OWN_TENANT;
 	r.handle.of_tenant = note_tenant;
 	ck_assert_int_eq(try_right(&r, &k, 0, ""), 0);
@@ -331,6 +329,50 @@ START_TEST(test_other_rights)
 	/* Not even an admin. */
 	ck_assert_int_eq(try_right(&forgotten, &k, 0, ""), -ERR_DENIED);
 	apikit_stop(&k);
+}
+END_TEST
+
+/* clang-format off */
+static const struct {
+	uid_t uid;
+	const char *body, *given; /* given NULL: refused */
+	enum err_code code;
+} new_restores[] = {
+	{APIKIT_OWNER, "{}", APIKIT_TENANT, 0},
+	{APIKIT_OWNER, "{\"tenant\":null}", NULL, ERR_INVALID},
+	{APIKIT_OWNER, "{\"tenant\":\"" APIKIT_TENANT "\"}", APIKIT_TENANT, 0},
+	{APIKIT_OWNER, "{\"tenant\":\"" TENANT_DEFAULT "\"}", NULL, ERR_DENIED},
+	{APIKIT_OTHER, "{\"tenant\":\"" APIKIT_TENANT "\"}", NULL, ERR_DENIED},
+	{APIKIT_OWNER, "{\"tenant\":\"\"}", NULL, ERR_INVALID},
+	{APIKIT_OWNER, "{\"tenant\":\"../x\"}", NULL, ERR_INVALID},
+	{APIKIT_OWNER, "{\"tenant\":1}", NULL, ERR_INVALID},
+	{0, "{}", TENANT_DEFAULT, 0},
+	{0, "{\"tenant\":\"" APIKIT_TENANT "\"}", APIKIT_TENANT, 0},
+	{0, "{\"tenant\":\"../x\"}", NULL, ERR_INVALID},
+};
+/* clang-format on */
+
+/* Whom a new restore is for is decided before the handler sees the request. */
+START_TEST(test_right_to_new_restore)
+{
+	static const struct route r = {
+		"PUT", "/{id}", RIGHT_NEW_RESTORE, {.of_tenant = note_tenant}, NULL, true};
+	const char *text = new_restores[_i].body;
+	const struct tenant_caller caller = caller_of(new_restores[_i].uid);
+	struct err err = {.msg = ""};
+	cleanup_json struct json_object *body = js_parse(text, strlen(text), false, &err);
+	struct api_request c = {.body = body};
+
+	called = 0;
+	if (routes_call(&r, &caller, &c, &err)) {
+		ck_assert_ptr_null(new_restores[_i].given);
+		ck_assert_msg(err.msg[0] && err.code == new_restores[_i].code, "%s", err.msg);
+		ck_assert_uint_eq(called, 0);
+	} else {
+		ck_assert_ptr_nonnull(new_restores[_i].given);
+		ck_assert_str_eq(given, new_restores[_i].given);
+		ck_assert_uint_eq(called, 1);
+	}
 }
 END_TEST
 
@@ -382,6 +424,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_rows_are_all_here);
 	tcase_add_test(tc, test_right_to_own_restore);
 	tcase_add_test(tc, test_other_rights);
+	tcase_add_loop_test(tc, test_right_to_new_restore, 0, ARRAY_LEN(new_restores));
 	tcase_add_test(tc, test_order_of_checks);
 	/* Only root can ask as somebody else. */
 	if (geteuid() == 0) {

@@ -72,7 +72,7 @@ static const struct {
 	int stranger_acts, admin_acts; /* 0, or an error code + 1 */
 } rights[] = {
 	{"=", true, 0, 0},
-	{"", false, 0, 0},
+	{"", false, ERR_INVALID + 1, ERR_INVALID + 1},
 	{"default", false, ERR_DENIED + 1, 0},
 	{"uid-1", false, ERR_DENIED + 1, 0},
 	{"uid-42420", false, ERR_DENIED + 1, 0},
