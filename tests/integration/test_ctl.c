@@ -8,18 +8,11 @@
 #include <sys/stat.h>
 
 #include "common/js.h"
-#include "tests/fakes/http/canned.h"
+#include "tests/support/ctlkit.h"
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
-#define PROBLEM(status, code, detail)                                                           \
-	"{\"type\":\"about:blank\",\"title\":\"T\",\"status\":" #status ",\"detail\":\"" detail \
-	"\",\"code\":\"" code "\"}"
-#define RESTORE(id, state, more) \
-	"{\"id\":\"" id "\",\"tenant\":\"t1\",\"state\":\"" state "\"" more "}"
-#define VM1 RESTORE("vm1", "serving", "")
 #define READY "{\"ready\":true}"
-#define PART(items, token) "{\"items\":[" items "],\"next_page_token\":" token "}"
 
 #define STATUS_MEMBERS                                                                 \
 	"\"descriptors\":{\"used\":1000,\"limit\":1024,\"free\":12,\"per_restore\":4," \

@@ -15,7 +15,6 @@
 
 #define REQUEST_MAX (256u << 10)
 #define FLOOD_BYTES (40u << 20)
-#define WORDS_MAX 64
 
 extern char **environ;
 
@@ -97,6 +96,11 @@ static void put_chunks(int fd, const struct canned_reply *r)
 	put_text(fd, "0\r\n\r\n");
 }
 
+static size_t body_len(const struct canned_reply *r)
+{
+	return r->len ? r->len : strlen(r->body);
+}
+
 static void put_head(int fd, const struct canned_reply *r)
 {
 	const char *type = r->type           ? r->type
@@ -107,7 +111,7 @@ static void put_head(int fd, const struct canned_reply *r)
 	if (r->how == CANNED_CHUNKED || r->how == CANNED_PULSE)
 		snprintf(framing, sizeof(framing), "Transfer-Encoding: chunked\r\n");
 	else if (r->how != CANNED_CLOSE && r->how != CANNED_FLOOD)
-		snprintf(framing, sizeof(framing), "Content-Length: %zu\r\n", strlen(r->body));
+		snprintf(framing, sizeof(framing), "Content-Length: %zu\r\n", body_len(r));
 	snprintf(head, sizeof(head), "HTTP/1.1 %d Whatever\r\nContent-Type: %s\r\n%s\r\n",
 		 r->status, type, framing);
 	put_text(fd, head);
@@ -143,7 +147,7 @@ static void answer(int fd, const struct canned_reply *r)
 		flood(fd, r->body);
 		break;
 	default:
-		put_text(fd, r->body);
+		put(fd, r->body, body_len(r));
 	}
 	/* A stall ends when the client has had enough, and not before. */
 	if (r->how == CANNED_STALL && recv(fd, &byte, 1, 0) > 0)
@@ -252,16 +256,23 @@ static void clean_environment(const struct run *run)
 		putenv((char *)(uintptr_t)*e);
 }
 
+size_t canned_split(char *line, char **words, size_t max)
+{
+	size_t n = 0;
+	char *word;
+
+	while (n < max && (word = strsep(&line, " ")))
+		if (*word)
+			words[n++] = strcmp(word, "''") == 0 ? word + 2 : word;
+	return n;
+}
+
 static _Noreturn void become(const struct run *run, int out_fd, int err_fd)
 {
 	char program[] = TEST_BUILD "/ctl/uffdctl";
-	char *words[WORDS_MAX] = {program};
-	char *rest = strdup(run->args), *word;
-	size_t n = 1;
+	char *words[CANNED_WORDS_MAX] = {program};
 
-	while (n + 1 < WORDS_MAX && (word = strsep(&rest, " ")))
-		if (*word)
-			words[n++] = strcmp(word, "''") == 0 ? word + 2 : word;
+	canned_split(strdup(run->args), words + 1, CANNED_WORDS_MAX - 2);
 	clean_environment(run);
 	if (dup2(out_fd, STDOUT_FILENO) < 0 || dup2(err_fd, STDERR_FILENO) < 0)
 		_exit(126);

@@ -12,6 +12,7 @@
 #include "common/base.h"
 
 #define CANNED_REPLIES_MAX 6
+#define CANNED_WORDS_MAX 64
 
 enum canned_how {
 	CANNED_LENGTH,  /* body with Content-Length */
@@ -32,6 +33,7 @@ struct canned_reply {
 	enum canned_how how;
 	const char *type; /* NULL: application/json, or problem+json from 400 on */
 	int pulse_ms;
+	size_t len; /* bytes of a body with NULs; 0: it is a text */
 };
 
 struct canned {
@@ -62,6 +64,12 @@ struct run {
 	int out_fd, err_fd;     /* instead of catching them; 0: catch */
 	bool powerless;         /* without the right to open any file */
 };
+
+/*
+ * Splits a command line at blanks, in place; '' is an empty word. Returns the number of words, at
+ * most @max.
+ */
+size_t canned_split(char *line, char **words, size_t max);
 
 /* uffdctl of the build tree. */
 pid_t ran_start(const struct run *run, int fds[2]);

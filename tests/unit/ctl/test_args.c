@@ -1,104 +1,11 @@
-/* The command line of uffdctl: what it takes, what it refuses, what create makes of it. */
+/* The command line of uffdctl: what it takes, and what it refuses. */
 #include "config.h"
 
 #include <check.h>
 #include <string.h>
 
-#include "common/js.h"
-#include "common/spec.h"
 #include "tests/fakes/http/canned.h"
 #include "tests/support/runner.h"
-
-/* ---- create ---- */
-
-/* clang-format off */
-static const struct {
-	const char *args, *body;
-} bodies[] = {
-	{"--snapshot /s", "{'snapshot':{'dir':'/s'}}"},
-	{"--snapshot ./a//b", "{'snapshot':{'dir':'@/a//b'}}"},
-	{"--memory m", "{'snapshot':{'memory':['@/m']}}"},
-	{"--dense-diffs --memory /b --memory /d",
-	 "{'snapshot':{'memory':['/b','/d'],'dense_diffs':true}}"},
-	{"--memory /base --memory .//d1 --memory=/d2 --prefetch none",
-	 "{'snapshot':{'memory':['/base','@/d1','/d2']},'prefetch':{'mode':'none'}}"},
-	{"--header h --layer 0253401b-6878-4028-a7bb-56675dd433a3=l=1 "
-	 "--layer 28b4d5d3-5742-4726-bd38-23870c536765=/l2",
-	 "{'snapshot':{'header':'@/h','layers':{'0253401b-6878-4028-a7bb-56675dd433a3':'@/l=1',"
-	 "'28b4d5d3-5742-4726-bd38-23870c536765':'/l2'}}}"},
-	{"--snapshot /s --tenant t1 --connect-timeout 500ms --when-complete release "
-	 "--on-failure poison",
-	 "{'snapshot':{'dir':'/s'},'tenant':'t1','connect_timeout':'500ms',"
-	 "'when_complete':'release','on_failure':'poison'}"},
-	{"--snapshot /s --socket u.sock --socket-mode 0600 --socket-owner 123:100 --peer-uid 123",
-	 "{'snapshot':{'dir':'/s'},'socket':{'path':'@/u.sock','mode':'0600','uid':123,'gid':100},"
-	 "'peer':{'uid':123}}"},
-	{"--snapshot /s --socket-mode 00660",
-	 "{'snapshot':{'dir':'/s'},'socket':{'mode':'00660'}}"},
-	{"--snapshot /s --working-set w --prefetch working-set",
-	 "{'snapshot':{'dir':'/s'},'working_set':{'path':'@/w'},'prefetch':{'mode':'working-set'}}"},
-	{"--snapshot /s --no-record --working-set /w",
-	 "{'snapshot':{'dir':'/s'},'working_set':{'path':'/w','record':false}}"},
-	{"--snapshot /s --socket-owner 4294967294",
-	 "{'snapshot':{'dir':'/s'},'socket':{'uid':4294967294}}"},
-	{"--snapshot /s --rate 1G",
-	 "{'snapshot':{'dir':'/s'},'prefetch':{'rate_bytes_per_s':1073741824}}"},
-	{"--snapshot /s --prefetch all --rate 300K",
-	 "{'snapshot':{'dir':'/s'},'prefetch':{'mode':'all','rate_bytes_per_s':307200}}"},
-	{"--snapshot /s --max-resident 2G --zero-pages",
-	 "{'snapshot':{'dir':'/s'},'prefetch':{'max_resident_bytes':2147483648,'zero_pages':true}}"},
-};
-/* clang-format on */
-
-/* The table is written with ' for " and @ for the current directory. */
-static struct json_object *expected(const char *text, const char *cwd)
-{
-	char json[2048];
-	size_t n = 0;
-
-	for (; *text; text++) {
-		if (*text == '@')
-			n += (size_t)snprintf(json + n, sizeof(json) - n, "%s", cwd);
-		else
-			json[n++] = *text == '\'' ? '"' : *text;
-	}
-	json[n] = '\0';
-	return json_tokener_parse(json);
-}
-
-START_TEST(create_bodies)
-{
-	const struct canned_reply script[] = {{201, "{\"id\":\"vm1\"}"}, {0}};
-	cleanup_json struct json_object *should = NULL, *is = NULL;
-	char args[512], *asked, *cwd;
-	struct canned server;
-	struct run run = {.args = args};
-	struct spec spec = {0};
-	struct ran ran;
-	struct err err;
-
-	canned_start(&server, script);
-	cwd = realpath(server.dir, NULL);
-	run.cwd = cwd;
-	/* After the verb, --socket is the restore's; the control socket is -S. */
-	snprintf(args, sizeof(args), "create %s -S %s", bodies[_i].args, server.socket);
-	ran_run(&ran, &run);
-	asked = canned_stop(&server);
-	ck_assert_msg(ran.code == 0, "%s: %s", bodies[_i].args, ran.err);
-	is = json_tokener_parse(strstr(asked, "\r\n\r\n") + 4);
-	should = expected(bodies[_i].body, cwd);
-	ck_assert_ptr_nonnull(should);
-	ck_assert_msg(json_object_equal(is, should), "%s:\n%s", bodies[_i].args, asked);
-	/* What this end writes, the other end must understand. */
-	ck_assert_msg(spec_parse(is, &spec, &err) == 0, "%s: %s", bodies[_i].args, err.msg);
-	spec_fini(&spec);
-	ran_fini(&ran);
-	free(asked);
-	free(cwd);
-}
-END_TEST
-
-/* ---- the command line ---- */
 
 /* clang-format off */
 static const struct {
@@ -242,7 +149,6 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("args");
 	TCase *tcase = tcase_create("args");
 
-	tcase_add_loop_test(tcase, create_bodies, 0, ARRAY_LEN(bodies));
 	tcase_add_loop_test(tcase, misuse, 0, ARRAY_LEN(misuses));
 	tcase_add_test(tcase, help);
 	suite_add_tcase(suite, tcase);
