@@ -83,15 +83,18 @@ static void put_part(struct output *out, struct json_object *part)
 
 static void finish(struct output *out)
 {
-	if (out->ctl->json)
+	if (out->ctl->json) {
 		printf("],\"exact\":%s,\"next_offset\":null}\n", out->exact ? "true" : "false");
-	else if (!out->exact && out->inexact)
-		fprintf(stderr, "uffdctl: these states may lag: %s\n", out->inexact);
-	else if (!out->exact)
+	} else if (!out->exact && out->inexact) {
+		fputs("uffdctl: these states may lag: ", stderr);
+		render_text(stderr, out->inexact);
+		fputc('\n', stderr);
+	} else if (!out->exact) {
 		fprintf(stderr,
 			"uffdctl: these states may lag; between \"uffdctl pause %s\" and "
 			"resume they are exact\n",
 			out->ctl->args.words[0]);
+	}
 }
 
 static int print(struct output *out)

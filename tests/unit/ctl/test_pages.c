@@ -55,6 +55,8 @@ static const struct ctlkit_case cases[] = {
 	 "uffdctl: these states may lag: the first\n", ASK "0\n" ASK "4096\n"},
 	{"pages vm1", {{200, WHY(false, "null", 4096)}, {200, WHY(true, "\"the second\"", null)}},
 	 0, NULL, "uffdctl: these states may lag: the second\n", ASK "0\n" ASK "4096\n"},
+	{"pages vm1", {{200, WHY(false, "\"no\\u001b[2J\\n\"", null)}}, 0, NULL,
+	 "uffdctl: these states may lag: no\\x1b[2J\\x0a\n", ASK "0\n"},
 	{"pages vm1", {{200, WHY(true, "\"no matter\"", null)}}, 0, NULL, NULL, ASK "0\n"},
 
 	/* What goes wrong. */
