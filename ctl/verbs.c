@@ -100,6 +100,14 @@ static int list_run(struct ctl *ctl)
 	return CTL_DONE;
 }
 
+/* Not by path: the name of a newer daemon's state may have a dot. */
+static void count_one(struct json_object *counts, const char *state)
+{
+	uint64_t n = json_object_get_uint64(json_object_object_get(counts, state));
+
+	js_add_u64(counts, state, n + 1);
+}
+
 /* {"waiting": N, …}: a member for every state, also for states of a newer daemon. */
 static struct json_object *count_states(struct json_object *items)
 {
@@ -111,7 +119,7 @@ static struct json_object *count_states(struct json_object *items)
 		const char *state = member_string(json_object_array_get_idx(items, i), "state");
 
 		if (state)
-			js_add_u64(counts, state, member_u64(counts, state) + 1);
+			count_one(counts, state);
 	}
 	return counts;
 }

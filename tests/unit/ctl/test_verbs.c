@@ -75,11 +75,12 @@ static const struct ctlkit_case cases[] = {
 	 STATUS_ASKED},
 	/* An older daemon says "ok"; states of a newer one. */
 	{"status", {{200, "ok", CANNED_LENGTH, "text/plain"},
-		    {200, PART(RESTORE("a", "odd", "") "," RESTORE("d", "thirteen_long", "")
+		    {200, PART(RESTORE("a", "odd", "") "," RESTORE("b", "more.odd", "") ","
+			       RESTORE("c", "more.odd", "") "," RESTORE("d", "thirteen_long", "")
 			       "," RESTORE("e", "\\u0007", "") ",{}", "null")},
 		    {200, "{}"}}, 0,
 	 "ready        yes\n" NO_STATES
-	 "odd          1\nthirteen_long 1\n\\x07            1\n", NULL,
+	 "odd          1\nmore.odd     2\nthirteen_long 1\n\\x07            1\n", NULL,
 	 STATUS_ASKED},
 	{"status", {{200, READY}, {200, PART("", "null")},
 		    {200, "{" DESCRIPTORS(7, 5) ",\"strays_count\":3,\"strays\":" STRAYS "}"}}, 0,
