@@ -68,18 +68,26 @@ START_TEST(text_of_the_line)
 }
 END_TEST
 
-/* The caller's room bounds the text, also where no terminal does. */
+/* The caller's room bounds the text, also where no terminal does; nothing else is written. */
 START_TEST(text_is_bounded)
 {
+	static const struct {
+		size_t columns, len;
+		const char *line;
+	} bounds[] = {
+		{80, 16, "vm1 serving [##"},
+		{200, 100, "vm1 serving [####################--------------------]  50% 42 faults"},
+		{0, 8, "vm1 ser"},
+	};
 	cleanup_json struct json_object *o = json_tokener_parse(HALF);
-	char line[ROOM];
+	char room[1 + ROOM], *line = room + 1;
 
-	memset(line, 'x', sizeof(line));
-	progress_line(o, -1, 80, line, 16);
-	ck_assert_str_eq(line, "vm1 serving [##");
-	ck_assert_int_eq(line[16], 'x');
-	progress_line(o, -1, 0, line, 8);
-	ck_assert_str_eq(line, "vm1 ser");
+	memset(room, 'x', sizeof(room));
+	progress_line(o, -1, bounds[_i].columns, line, bounds[_i].len);
+	ck_assert_str_eq(line, bounds[_i].line);
+	ck_assert_int_eq(room[0], 'x');
+	for (size_t i = strlen(line) + 1; i < ROOM; i++)
+		ck_assert_msg(line[i] == 'x', "byte %zu", i);
 }
 END_TEST
 
@@ -155,6 +163,24 @@ START_TEST(rate)
 }
 END_TEST
 
+/* A rate of nothing is one, too. */
+START_TEST(rate_of_nothing)
+{
+	struct capture c = {.terminal = STDERR_FILENO, .columns = 30};
+	struct progress p;
+
+	begin(&c);
+	progress_start(&p, true);
+	draw(&p, 1024, 1000000);
+	draw(&p, 1024, 2000000);
+	draw(&p, 5120, 3000000);
+	progress_stop(&p);
+	end(&c, "\ra b [#--------]  12% 0 faults\033[K"
+		"\ra b  12% 0 B/s 0 faults\033[K"
+		"\ra b  62% 2 KiB/s 0 faults\033[K\n");
+}
+END_TEST
+
 /* The terminal says how wide it is, each time; one that does not is taken for 80 columns. */
 START_TEST(width_of_the_terminal)
 {
@@ -174,6 +200,26 @@ START_TEST(width_of_the_terminal)
 	draw(&p, 4096, 1000000);
 	progress_stop(&p);
 	end(&c, cases[_i].seen);
+}
+END_TEST
+
+START_TEST(long_line_is_cut)
+{
+	static const char *const seen[] = {
+		"\ri23456789012345678901234567890123456789012345678901234567890123 "
+		"s23456789012345\033[K\n",
+		"\ri234567890123456789\033[K\n",
+	};
+	struct capture c = {.terminal = STDERR_FILENO, .columns = _i ? 20 : 0};
+	cleanup_json struct json_object *o =
+		json_tokener_parse("{\"id\":\"" ID_64 "\",\"state\":\"s2345678901234567\"}");
+	struct progress p;
+
+	begin(&c);
+	progress_start(&p, true);
+	progress_draw(&p, o, 1);
+	progress_stop(&p);
+	end(&c, seen[_i]);
 }
 END_TEST
 
@@ -250,10 +296,12 @@ Suite *test_suite(void)
 	TCase *tcase = tcase_create("progress");
 
 	tcase_add_loop_test(tcase, text_of_the_line, 0, ARRAY_LEN(lines));
-	tcase_add_test(tcase, text_is_bounded);
+	tcase_add_loop_test(tcase, text_is_bounded, 0, 3);
 	tcase_add_test(tcase, bar_fits);
 	tcase_add_test(tcase, rate);
+	tcase_add_test(tcase, rate_of_nothing);
 	tcase_add_loop_test(tcase, width_of_the_terminal, 0, 3);
+	tcase_add_loop_test(tcase, long_line_is_cut, 0, 2);
 	tcase_add_test(tcase, end_of_the_line);
 	tcase_add_test(tcase, drawn_at_once);
 	tcase_add_loop_test(tcase, no_line, 0, 4);
