@@ -56,7 +56,8 @@ static const struct ctlkit_case cases[] = {
 	 "uffdctl: event behind 3: bad JSON at line 1, column 1: expected an object (bad-peer)\n",
 	 "GET /v1/events?follow=0\n"},
 	{"events", STREAM("{/* no */\"seq\":3}\n"), 1, NULL,
-	 "uffdctl: event behind 0: bad JSON at line 1, column 2: comments are not allowed here (bad-peer)\n",
+	 "uffdctl: event behind 0: bad JSON at line 1, column 2: comments are not allowed here "
+	 "(bad-peer)\n",
 	 "GET /v1/events?follow=0\n"},
 	{"events --after 6", STREAM("[]\n"), 1, NULL,
 	 "uffdctl: event behind 6: bad JSON at line 1, column 1: expected an object (bad-peer)\n",
