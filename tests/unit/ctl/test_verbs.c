@@ -407,6 +407,7 @@ START_TEST(help_of_one)
 	check_options(all, ctl_options);
 	own = strstr(help, "\n\nOptions:\n  -");
 	ck_assert_int_eq(own && own < all, v->options != NULL);
+	ck_assert_int_eq(strstr(help, "\nOptions:\n") != NULL, v->options != NULL);
 	if (own)
 		check_options(own, v->options);
 }

@@ -52,6 +52,10 @@ static const struct ctlkit_case cases[] = {
 	{"wait vm1 --timeout 1h --for ended",
 	 {{200, RESTORE("vm1", "waiting", "")}, {200, VM1}, {200, RESTORE("vm1", "ended", "")}}, 0,
 	 "vm1 ended\n", NULL, POLL("ended") POLL("ended") POLL("ended")},
+	/* After an answer that took its time the next poll comes at once. */
+	{"wait vm1 --timeout 1h --for ended",
+	 {{200, VM1 "\n", CANNED_PULSE, .pulse_ms = 150}, {200, VM2}}, 0, "vm2 ended\n", NULL,
+	 POLL("ended") POLL("ended")},
 	{"wait vm1 --timeout 1h --for complete",
 	 {{200, VM1}, {200, RESTORE("vm1", "serving", ",\"complete\":true")}}, 0,
 	 "vm1 serving complete\n", NULL, POLL("complete") POLL("complete")},
