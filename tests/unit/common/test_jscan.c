@@ -1,0 +1,500 @@
+/* test_jscan - what the scan refuses before json-c sees it, where, and what is left to json-c */
+#include "common/jscan.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "tests/support/runner.h"
+
+/* A literal with its length, so that NULs inside count. */
+#define T(text) text, sizeof(text) - 1
+#define UNTOUCHED "untouched"
+#define X8 "xxxxxxxx"
+#define X62 X8 X8 X8 X8 X8 X8 X8 "xxxxxx"
+
+static struct json_tokener *tok;
+
+static void begin(void)
+{
+	tok = jscan_need(json_tokener_new_ex(JS_DEPTH_MAX + 1));
+}
+
+static void end(void)
+{
+	json_tokener_free(tok);
+}
+
+/* The text is a copy of exactly this size, so that a sanitizer sees a read behind the end. */
+static enum jscan scan(const char *text, size_t len, char open, size_t *ret_end, struct err *err)
+{
+	cleanup_free char *copy = memcpy(xcalloc(1, len ? len : 1), text, len);
+
+	*err = (struct err){.code = ERR_COUNT, .msg = UNTOUCHED};
+	return jscan_text(copy, len, open, tok, ret_end, err);
+}
+
+/* ---- what the whole is ---- */
+
+/* clang-format off */
+static const struct {
+	const char *text;
+	size_t len;
+	char open;
+	enum jscan want;
+	size_t end;
+} results[] = {
+	{T("{}"), '{', JSCAN_OK, 2},
+	{T("{}"), 0, JSCAN_OK, 2},
+	{T("[]"), 0, JSCAN_OK, 2},
+	/* The end of the value does not include the blanks behind the value. */
+	{T(" \t\r\n{ } \t\r\n"), '{', JSCAN_OK, 7},
+	{T("  [ {} , {\"a\":[1]} ] "), 0, JSCAN_OK, 20},
+	{T("{\"a\":\"}\\\"}\"}"), '{', JSCAN_OK, 12},
+	/* The end is missing, and nothing is known to be wrong. */
+	{T(""), '{', JSCAN_MORE, 0},
+	{T(" \n"), 0, JSCAN_MORE, 0},
+	{T("{"), '{', JSCAN_MORE, 0},
+	{T("[[]"), 0, JSCAN_MORE, 0},
+	{T("[\"a"), 0, JSCAN_MORE, 0},
+	{T("[\"a\\"), 0, JSCAN_MORE, 0},
+	{T("[\"a\\\""), 0, JSCAN_MORE, 0},
+	{T("[\"\xe2\x82"), 0, JSCAN_MORE, 0},
+	{T("[tru"), 0, JSCAN_MORE, 0},
+	{T("[12"), 0, JSCAN_MORE, 0},
+	{T("[\"\\u00e"), 0, JSCAN_MORE, 0},
+	{T("[\"\\ud83d"), 0, JSCAN_MORE, 0},
+	{T("[\"\\ud83d\\"), 0, JSCAN_MORE, 0},
+	{T("[\"\\ud83d\\ude0"), 0, JSCAN_MORE, 0},
+	/* Left to json-c. */
+	{T("{\"a\" 1}"), '{', JSCAN_OK, 7},
+	{T("{\"a\":1 \"b\":2}"), '{', JSCAN_OK, 13},
+	{T("{:,:1}"), '{', JSCAN_OK, 6},
+	{T("[1 2]"), 0, JSCAN_OK, 5},
+	{T("[{} \"a\"]"), 0, JSCAN_OK, 8},
+	{T("[\"\\x\"]"), 0, JSCAN_OK, 6},
+};
+/* clang-format on */
+
+START_TEST(test_result)
+{
+	struct err err;
+	size_t end = 0;
+	enum jscan rc = scan(results[_i].text, results[_i].len, results[_i].open, &end, &err);
+
+	ck_assert_msg(rc == results[_i].want, "%s: %d: %s", results[_i].text, (int)rc, err.msg);
+	ck_assert_str_eq(err.msg, UNTOUCHED);
+	ck_assert_int_eq(err.code, ERR_COUNT);
+	if (rc == JSCAN_OK)
+		ck_assert_uint_eq(end, results[_i].end);
+}
+END_TEST
+
+#define WHOLE                                                                                 \
+	"[{\"k\\u00e4\xe2\x82\xac\xf0\x9f\x98\x80\":\"\\ud83d\\ude00\\\\\\\"/\",\"b\":[true," \
+	"-0.5E+3]},null]"
+
+/* Any beginning of a good text wants more, until the value is whole. */
+START_TEST(test_every_beginning)
+{
+	struct err err;
+	size_t end = 0;
+
+	for (size_t len = 0; len < strlen(WHOLE); len++) {
+		enum jscan rc = scan(WHOLE, len, 0, &end, &err);
+
+		ck_assert_msg(rc == JSCAN_MORE, "%zu bytes: %d: %s", len, (int)rc, err.msg);
+		ck_assert_str_eq(err.msg, UNTOUCHED);
+	}
+	ck_assert_int_eq(scan(WHOLE, strlen(WHOLE), 0, &end, &err), JSCAN_OK);
+	ck_assert_uint_eq(end, strlen(WHOLE));
+}
+END_TEST
+
+/* ---- what is refused, and where ---- */
+
+/* clang-format off */
+static const struct {
+	const char *text;
+	size_t len;
+	char open;
+	const char *says; /* behind "bad JSON at " */
+} refusals[] = {
+	{T("[]"), '{', "line 1, column 1: expected an object"},
+	{T("\n x"), '{', "line 2, column 2: expected an object"},
+	{T("\"a\""), 0, "line 1, column 1: expected an array or an object"},
+	{T("{} {"), '{', "line 1, column 4: something follows the end"},
+	{T("[]\n\n,"), 0, "line 3, column 1: something follows the end"},
+	/* keys */
+	{T("{\"a\":1,\n \"a\":2}"), '{', "line 2, column 2: duplicate key \"a\""},
+	{T("{\"a\":{\"c\":[{\"b\":1}]},\"a\""), '{', "line 1, column 22: duplicate key \"a\""},
+	{T("[{\"a\":[\"x\",[]],\"a\""), 0, "line 1, column 16: duplicate key \"a\""},
+	{T("{\"\\u0061\":\"a\",\"a\""), '{', "line 1, column 15: duplicate key \"a\""},
+	{T("{\"a\x7f\xc3\xa4\":1,\"a\x7f\xc3\xa4\""), '{',
+	 "line 1, column 11: duplicate key \"a???\""},
+	{T("{\"a\\u0000b\":1}"), '{', "line 1, column 2: key \"a\" contains a NUL"},
+	{T("{\"\\x\":1}"), '{', "line 1, column 2: malformed key"},
+	{T("{'a'"), '{', "line 1, column 2: strings take double quotes"},
+	/* strings */
+	{T("[\"a\n"), 0, "line 1, column 4: raw control character in a string, write \\u000a"},
+	{T("[\"\x1f\""), 0, "line 1, column 3: raw control character in a string, write \\u001f"},
+	{T("[\"\0\""), 0, "line 1, column 3: raw control character in a string, write \\u0000"},
+	{T("[\"a\xff"), 0, "line 1, column 4: not UTF-8"},
+	{T("{\"\x80\":1}"), '{', "line 1, column 3: not UTF-8"},
+	{T("[\"\\u00x0"), 0, "line 1, column 3: \\u needs four hexadecimal digits"},
+	{T("[\"\\u 041"), 0, "line 1, column 3: \\u needs four hexadecimal digits"},
+	{T("[\"\\ude00\\ude00"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\udfffxx"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud800x\""), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\udbff\\n"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\u0041"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\udbff"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\ue000"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\uDe0g"), 0, "line 1, column 9: \\u needs four hexadecimal digits"},
+	/* words */
+	{T("[True]"), 0, "line 1, column 2: \"True\" is no value"},
+	{T("[NaN]"), 0, "line 1, column 2: \"NaN\" is no value"},
+	{T("[1.e5]"), 0, "line 1, column 2: \"1.e5\" is no value"},
+	{T("[1e]"), 0, "line 1, column 2: \"1e\" is no value"},
+	{T("[1e5.0]"), 0, "line 1, column 2: \"1e5.0\" is no value"},
+	{T("[-]"), 0, "line 1, column 2: \"-\" is no value"},
+	{T("[.5]"), 0, "line 1, column 2: \".5\" is no value"},
+	{T("[00]"), 0, "line 1, column 2: \"00\" is no value"},
+	{T("[--1]"), 0, "line 1, column 2: \"--1\" is no value"},
+	{T("[1,18446744073709551616]"), 0,
+	 "line 1, column 4: 18446744073709551616 does not fit into 64 bits"},
+	{T("[-9223372036854775809]"), 0,
+	 "line 1, column 2: -9223372036854775809 does not fit into 64 bits"},
+	{T("[-1e309]"), 0, "line 1, column 2: -1e309 does not fit into 64 bits"},
+	{T("[" X62 "xx"), 0, "line 1, column 2: number too long"},
+	{T("[\f]"), 0, "line 1, column 2: unexpected character"},
+	{T("[\0]"), 0, "line 1, column 2: unexpected character"},
+	{T("[\xc3\xa4]"), 0, "line 1, column 2: unexpected character"},
+	{T("[1 /* c */]"), 0, "line 1, column 4: comments are not allowed here"},
+	/* ends */
+	{T("[1}"), 0, "line 1, column 3: expected ']'"},
+	{T("{\"a\":[]]"), '{', "line 1, column 8: expected '}'"},
+	{T("[1,]"), 0, "line 1, column 4: nothing follows the last comma"},
+	{T("{\"a\":\n1,\n}"), '{', "line 3, column 1: nothing follows the last comma"},
+	{T("{,}"), '{', "line 1, column 3: nothing follows the last comma"},
+};
+/* clang-format on */
+
+START_TEST(test_refusal)
+{
+	struct err err;
+	char want[256];
+	size_t end;
+
+	snprintf(want, sizeof(want), "bad JSON at %s", refusals[_i].says);
+	ck_assert_msg(scan(refusals[_i].text, refusals[_i].len, refusals[_i].open, &end, &err) ==
+			      JSCAN_BAD,
+		      "%s: taken", refusals[_i].text);
+	ck_assert_str_eq(err.msg, want);
+	ck_assert_int_eq(err.code, ERR_INVALID);
+	ck_assert_int_eq(err.sys, 0);
+}
+END_TEST
+
+/* ---- what is taken ---- */
+
+/* clang-format off */
+static const char *const taken[] = {
+	/* A name is taken once in each object, and is free everywhere else. */
+	"{\"a\":{\"a\":{\"a\":\"a\"}},\"b\":[{\"a\":1},{\"a\":1}],\"c\":\"a\"}",
+	"[\"a\",\"a\",{\"a\":\"a\",\"b\":\"a\"},\"a\"]",
+	"[{\"a\":[\"a\",\"a\"]},{\"a\":0}]",
+	"{\"a\":\"x\\u0000y\",\"\":0}",
+	/* numbers */
+	"[0,-0,10,0.0,-0.5,1e5,1E+5,1.25e-05,0e0,true,false,null]",
+	"[18446744073709551615,-9223372036854775808,1e308,-1.7976931348623157e308]",
+	/* characters */
+	"[\"\\u0000\\uD7FF\\ue000\\uFFFF\\ud800\\udc00\\udbff\\udfff\\uABCD\\uef01\"]",
+	"[\"\\\"\\\\\\/\\b\\f\\n\\r\\t \x7f'/*//,:[]{}\"]",
+	" [ \r\n\t1 \r\n\t, \r\n\t2 \r\n\t] ",
+};
+/* clang-format on */
+
+START_TEST(test_taken)
+{
+	struct err err;
+	size_t end = 0;
+
+	ck_assert_msg(scan(taken[_i], strlen(taken[_i]), 0, &end, &err) == JSCAN_OK, "%s: %s",
+		      taken[_i], err.msg);
+	ck_assert_uint_eq(end, strlen(taken[_i]) - (taken[_i][0] == ' '));
+}
+END_TEST
+
+/* ---- bounds ---- */
+
+/* @n brackets of each kind; the text is static. */
+static enum jscan scan_nested(size_t n, bool objects, struct err *err)
+{
+	static char text[256];
+	size_t len = 0, end;
+
+	for (size_t i = 0; i < n; i++)
+		len += (size_t)sprintf(text + len, objects && i ? "\"a\":{" : objects ? "{" : "[");
+	for (size_t i = 0; i < n; i++)
+		text[len++] = objects ? '}' : ']';
+	return scan(text, len, 0, &end, err);
+}
+
+START_TEST(test_depth)
+{
+	bool objects = _i;
+	struct err err;
+
+	ck_assert_msg(scan_nested(JS_DEPTH_MAX, objects, &err) == JSCAN_OK, "%s", err.msg);
+	ck_assert_int_eq(scan_nested(JS_DEPTH_MAX + 1, objects, &err), JSCAN_BAD);
+	ck_assert_str_eq(err.msg, objects ? "bad JSON at line 1, column 81: nested deeper than 16 "
+					    "levels"
+					  : "bad JSON at line 1, column 17: nested deeper than 16 "
+					    "levels");
+}
+END_TEST
+
+/* Only containers that are open count. */
+START_TEST(test_many_in_a_row)
+{
+	static const char many[] = "[[],{},[],{},[],{},[],{},[],{},[],{},[],{},[],{},[],{},[{}]]";
+	struct err err;
+	size_t end = 0;
+
+	ck_assert_msg(scan(many, strlen(many), 0, &end, &err) == JSCAN_OK, "%s", err.msg);
+	ck_assert_uint_eq(end, strlen(many));
+}
+END_TEST
+
+/* The longest number has 63 bytes. */
+START_TEST(test_longest_word)
+{
+	char text[80];
+	struct err err;
+	size_t end;
+
+	snprintf(text, sizeof(text), "[0.%061d]", 1);
+	ck_assert_msg(scan(text, strlen(text), 0, &end, &err) == JSCAN_OK, "%s", err.msg);
+	snprintf(text, sizeof(text), "[0.%062d]", 1);
+	ck_assert_int_eq(scan(text, strlen(text), 0, &end, &err), JSCAN_BAD);
+	ck_assert_str_eq(err.msg, "bad JSON at line 1, column 2: number too long");
+}
+END_TEST
+
+/* The tokener may come from any other text, also from a text that broke off in a key. */
+START_TEST(test_tokener_again)
+{
+	static const char *const bad[] = {"{\"\\x\":1}", "{\"a\":1,\"a\":1}", "{\"\\u12"};
+	static const char good[] = "{\"a\":1,\"b\":1}";
+	struct err err;
+	size_t end;
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		ck_assert_int_ne(scan(bad[i], strlen(bad[i]), '{', &end, &err), JSCAN_OK);
+		ck_assert_msg(scan(good, strlen(good), '{', &end, &err) == JSCAN_OK, "%s", err.msg);
+		json_tokener_parse_ex(tok, "[\"half of", -1);
+		ck_assert_msg(scan(good, strlen(good), '{', &end, &err) == JSCAN_OK, "%s", err.msg);
+	}
+}
+END_TEST
+
+/* ---- UTF-8 ---- */
+
+static size_t encode(uint32_t c, unsigned char ret[4])
+{
+	static const unsigned char heads[] = {0, 0, 0xc0, 0xe0, 0xf0};
+	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+	for (size_t i = n; i-- > 1; c >>= 6)
+		ret[i] = 0x80 | (c & 0x3f);
+	ret[0] = (unsigned char)(heads[n] | c);
+	return n;
+}
+
+/* Every character of Unicode, whole and cut off, and no other bytes. */
+START_TEST(test_utf8)
+{
+	static unsigned char lengths[256][256]; /* by the first two bytes; 0: there is none */
+	unsigned char s[4];
+
+	for (uint32_t c = 0; c <= 0x10ffff; c++) {
+		size_t n;
+
+		if (c >= 0xd800 && c <= 0xdfff)
+			continue;
+		n = encode(c, s);
+		for (size_t len = 1; len <= n; len++)
+			if (jscan_utf8((char *)s, len) != n)
+				ck_abort_msg("U+%04x, %zu bytes: %zu", c, len,
+					     jscan_utf8((char *)s, len));
+		for (unsigned next = 0; n == 1 && next < 256; next++)
+			lengths[s[0]][next] = 1;
+		if (n > 1)
+			lengths[s[0]][s[1]] = (unsigned char)n;
+	}
+	for (unsigned pair = 0; pair < 0x10000; pair++) {
+		const unsigned char text[] = {pair >> 8, pair & 0xff, 0x80, 0x80};
+		size_t n = jscan_utf8((const char *)text, sizeof(text));
+
+		ck_assert_msg(n == lengths[text[0]][text[1]], "%02x %02x: %zu", text[0], text[1],
+			      n);
+		/* The same if the third byte has not come yet. */
+		n = jscan_utf8((const char *)text, 2);
+		ck_assert_msg(n == lengths[text[0]][text[1]], "%02x %02x: %zu", text[0], text[1],
+			      n);
+	}
+}
+END_TEST
+
+/* The third and the fourth byte may be any continuation, whatever the first two are. */
+START_TEST(test_utf8_behind)
+{
+	static const char *const begins[] = {"\xe0\xa0", "\xed\x9f", "\xf0\x90", "\xf4\x8f"};
+	const char *begin = begins[_i];
+	size_t whole = jscan_utf8(begin, 2);
+
+	for (size_t at = 2; at < whole; at++)
+		for (unsigned byte = 0; byte < 256; byte++) {
+			char text[] = {begin[0], begin[1], '\x80', '\x80'};
+			size_t n;
+
+			text[at] = (char)byte;
+			n = jscan_utf8(text, whole);
+			ck_assert_msg(n == (byte >= 0x80 && byte <= 0xbf ? whole : 0),
+				      "byte %zu is %02x: %zu", at, byte, n);
+		}
+}
+END_TEST
+
+/* A byte that has not come is not looked at. */
+START_TEST(test_utf8_cut)
+{
+	static const char text[] = "\xf0\x9f\x98\x80";
+
+	for (size_t len = 1; len < 4; len++) {
+		cleanup_free char *copy = memcpy(xcalloc(1, len), text, len);
+
+		ck_assert_uint_gt(jscan_utf8(copy, len), len);
+	}
+	/* What has come is wrong already. */
+	ck_assert_uint_eq(jscan_utf8("\xf0\x9f(", 3), 0);
+	ck_assert_uint_eq(jscan_utf8("\xf0\x8f", 2), 0);
+	/* A byte behind the character is not looked at, either. */
+	ck_assert_uint_eq(jscan_utf8("\xc3\xa4\xff", 3), 2);
+}
+END_TEST
+
+/* ---- error texts ---- */
+
+/* clang-format off */
+static const struct {
+	const char *text;
+	size_t pos;
+	const char *place;
+} places[] = {
+	{"", 0, "line 1, column 1"},
+	{"abc", 2, "line 1, column 3"},
+	{"abc", 3, "line 1, column 4"},
+	{"a\nb", 1, "line 1, column 2"},
+	{"a\nb", 2, "line 2, column 1"},
+	{"a\nbc\n\nd", 7, "line 4, column 2"},
+	{"\r\n\r\nx", 4, "line 3, column 1"},
+};
+/* clang-format on */
+
+START_TEST(test_place)
+{
+	struct err err = {.code = ERR_COUNT, .sys = 7};
+	char want[128];
+
+	snprintf(want, sizeof(want), "bad JSON at %s: 7 is wrong", places[_i].place);
+	ck_assert_int_eq(jscan_err(places[_i].text, places[_i].pos, &err, "%d is %s", 7, "wrong"),
+			 -1);
+	ck_assert_str_eq(err.msg, want);
+	ck_assert_int_eq(err.code, ERR_INVALID);
+	ck_assert_int_eq(err.sys, 0);
+}
+END_TEST
+
+/* The place stands in front, so a long text does not push the place out. */
+START_TEST(test_long_error)
+{
+	static const char head[] = "bad JSON at line 1, column 1: 0000";
+	struct err err;
+
+	jscan_err("x", 0, &err, "%0400d", 0);
+	ck_assert_int_eq(strncmp(err.msg, head, strlen(head)), 0);
+	ck_assert_uint_lt(strlen(err.msg), 200);
+}
+END_TEST
+
+/* clang-format off */
+static const struct {
+	const char *text, *shown;
+} shows[] = {
+	{"", ""},
+	{"plain ~", "plain ~"},
+	{"\x1b[2J\n\x7f\x01\x1f", "?[2J????"},
+	{"\xc3\xa4\x80\xff", "????"},
+	{X62 "y", X62 "y"},
+	{X62 "yz", X62 "y"},
+	{X62 X62 X62, X62 "x"},
+};
+/* clang-format on */
+
+START_TEST(test_shown)
+{
+	struct {
+		char buf[JSCAN_SHOWN_MAX], guard;
+	} to = {.guard = 'g'};
+
+	memset(to.buf, '#', sizeof(to.buf));
+	ck_assert_ptr_eq(jscan_shown(to.buf, shows[_i].text), to.buf);
+	ck_assert_str_eq(to.buf, shows[_i].shown);
+	ck_assert_int_eq(to.guard, 'g');
+}
+END_TEST
+
+/* ---- memory ---- */
+
+START_TEST(test_need)
+{
+	int there;
+
+	ck_assert_ptr_eq(jscan_need(&there), &there);
+}
+END_TEST
+
+START_TEST(test_need_aborts)
+{
+	jscan_need(NULL);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("jscan");
+	TCase *t = tcase_create("text");
+
+	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_loop_test(t, test_result, 0, ARRAY_LEN(results));
+	tcase_add_test(t, test_every_beginning);
+	tcase_add_loop_test(t, test_refusal, 0, ARRAY_LEN(refusals));
+	tcase_add_loop_test(t, test_taken, 0, ARRAY_LEN(taken));
+	tcase_add_loop_test(t, test_depth, 0, 2);
+	tcase_add_test(t, test_many_in_a_row);
+	tcase_add_test(t, test_longest_word);
+	tcase_add_test(t, test_tokener_again);
+	suite_add_tcase(s, t);
+	t = tcase_create("parts");
+	tcase_add_test(t, test_utf8);
+	tcase_add_loop_test(t, test_utf8_behind, 0, 4);
+	tcase_add_test(t, test_utf8_cut);
+	tcase_add_loop_test(t, test_place, 0, ARRAY_LEN(places));
+	tcase_add_test(t, test_long_error);
+	tcase_add_loop_test(t, test_shown, 0, ARRAY_LEN(shows));
+	tcase_add_test(t, test_need);
+	tcase_add_test_raise_signal(t, test_need_aborts, SIGABRT);
+	suite_add_tcase(s, t);
+	return s;
+}
