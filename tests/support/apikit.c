@@ -10,6 +10,8 @@
 #include "daemon/store.h"
 #include "daemon/timer.h"
 
+#define RESTORES "/v1/restores"
+
 static void parse(const struct apikit *k, const char *id, const char *tenant, uid_t uid,
 		  struct spec *ret)
 {
@@ -126,4 +128,101 @@ struct reply *apikit_ask(uid_t uid, const char *method, const char *target, cons
 	r = client_hear(fd);
 	close(fd);
 	return r;
+}
+
+static struct json_object *parse_reply(const struct reply *r, int status, const char *what)
+{
+	struct json_object *o;
+	struct err err;
+
+	ck_assert_msg(r->status == status, "%s: %s", what, r->text);
+	ck_assert_msg(strstr(r->text, "\r\nContent-Type: application/json\r\n"), "%s", r->text);
+	o = js_parse(r->body, strlen(r->body), false, &err);
+	ck_assert_ptr_nonnull(o);
+	return o;
+}
+
+struct json_object *apikit_object(int status, const char *method, const char *suffix,
+				  const char *body)
+{
+	cleanup_free char *target = scene_format(RESTORES "%s", suffix);
+
+	return parse_reply(apikit_ask(geteuid(), method, target, body), status, suffix);
+}
+
+void apikit_check_problem(const struct reply *r, enum err_code code, const char *detail)
+{
+	cleanup_free char *name = scene_format("\"code\":\"%s\"", err_name(code));
+
+	ck_assert_msg(r->status == err_http(code) && strstr(r->body, name) &&
+			      strstr(r->body, detail),
+		      "not \"%s\": %s", detail, r->text);
+	ck_assert_ptr_nonnull(strstr(r->text, "\r\nContent-Type: application/problem+json\r\n"));
+}
+
+void apikit_refused(const char *method, const char *suffix, const char *body, enum err_code code,
+		    const char *detail)
+{
+	cleanup_free char *target = scene_format(RESTORES "%s", suffix);
+
+	apikit_check_problem(apikit_ask(geteuid(), method, target, body), code, detail);
+}
+
+/* All that was said before an answered request has been read. */
+int apikit_hold(const char *method, const char *suffix)
+{
+	cleanup_free char *text = scene_format("%s " RESTORES "%s HTTP/1.1\r\n\r\n", method,
+					       suffix);
+	int fd = apikit_dial(geteuid());
+
+	client_say(fd, text);
+	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/healthz", NULL)->status, 200);
+	ck_assert_msg(recv(fd, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK) == -1, "%s: not held", text);
+	return fd;
+}
+
+struct json_object *apikit_hear(int fd)
+{
+	struct json_object *o = parse_reply(client_hear(fd), 200, "what was held");
+
+	close(fd);
+	return o;
+}
+
+void apikit_check_text(struct json_object *o, const char *path, const char *want)
+{
+	ck_assert_msg(strcmp(scene_text(o, path), want) == 0, "%s is not \"%s\": %s", path, want,
+		      json_object_to_json_string(o));
+}
+
+struct restore *apikit_create(const struct apikit *k, const char *id, const char *more)
+{
+	cleanup_free char *body = scene_body(SCENE_SNAPSHOT, more);
+	cleanup_free char *suffix = scene_format("/%s", id);
+
+	json_object_put(apikit_object(201, "PUT", suffix, body));
+	ck_assert_ptr_nonnull(supervisor_find(k->sup, id));
+	return supervisor_find(k->sup, id);
+}
+
+struct restore *apikit_serve(const struct apikit *k, struct scene_vmm *vmm, const char *id,
+			     const char *more, const char *args)
+{
+	struct restore *r = apikit_create(k, id, more);
+
+	scene_vmm_start_at(vmm, r->rec.socket_path, APIKIT_IMAGE, args);
+	WAIT_FOR(r->rec.state == STATE_SERVING);
+	return r;
+}
+
+void apikit_finish(struct restore *r, struct scene_vmm *vmm)
+{
+	cleanup_free char *suffix = scene_format("/%s?kill=true", r->rec.id);
+
+	json_object_put(apikit_object(200, "DELETE", suffix, NULL));
+	ck_assert(restore_released(r));
+	if (!vmm)
+		return;
+	ck_assert_int_eq(scene_vmm_end(vmm), 128 + SIGKILL);
+	close_fd(&vmm->out);
 }

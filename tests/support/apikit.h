@@ -11,6 +11,7 @@
 #include "daemon/api.h"
 #include "daemon/supervisor.h"
 #include "tests/fakes/http/httpd.h"
+#include "tests/support/scene.h"
 
 #define APIKIT_OWNER 4242
 #define APIKIT_OTHER 4243
@@ -35,5 +36,37 @@ void apikit_stop(struct apikit *k);
 int apikit_dial(uid_t uid);
 /* One request by that user, and its answer. Static storage. */
 struct reply *apikit_ask(uid_t uid, const char *method, const char *target, const char *body);
+
+/* ---- below /v1/restores, by ourselves; @suffix is what follows that ---- */
+
+/* Must be answered with @status and an object, which is the caller's. */
+struct json_object *apikit_object(int status, const char *method, const char *suffix,
+				  const char *body);
+/* Must be refused in the form of the API, with @detail in the text. */
+void apikit_refused(const char *method, const char *suffix, const char *body, enum err_code code,
+		    const char *detail);
+void apikit_check_problem(const struct reply *r, enum err_code code, const char *detail);
+/* Must be held. Returns the connection, for the next function. */
+int apikit_hold(const char *method, const char *suffix);
+/* The answer, 200, after which the connection is closed. The object is the caller's. */
+struct json_object *apikit_hear(int fd);
+/* A member by a dotted path; @want: "" for null. */
+void apikit_check_text(struct json_object *o, const char *path, const char *want);
+
+/* ---- restores of SCENE_SNAPSHOT with a real worker ---- */
+
+#define APIKIT_IMAGE SCENE_SNAPSHOT "/" SCENE_IMAGE
+#define APIKIT_BYTES ((uint64_t)1 << 20) /* of that */
+
+/* @more: members of the request, or NULL. */
+struct restore *apikit_create(const struct apikit *k, const char *id, const char *more);
+/* The same, served; @args: of the stand-in VMM. */
+struct restore *apikit_serve(const struct apikit *k, struct scene_vmm *vmm, const char *id,
+			     const char *more, const char *args);
+/*
+ * Ends it, its VMM by SIGKILL, until only its record is left. @vmm: NULL: none lives any more.
+ * For every restore that was created: workers outlive a supervisor.
+ */
+void apikit_finish(struct restore *r, struct scene_vmm *vmm);
 
 #endif
