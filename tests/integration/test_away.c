@@ -6,43 +6,21 @@
 #include <string.h>
 
 #include "common/pagemap.h"
+#include "tests/support/leasing.h"
 #include "tests/support/respawn.h"
 #include "tests/support/runner.h"
-#include "tests/support/stage.h"
 
-#define MIB ((uint64_t)1 << 20)
-#define SIZE (8 * MIB)
-#define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
-/* Not done before the test wants it to be. */
-#define SLOW_BYTES_PER_S 65536
-#define SLOWLY "\"prefetch\":{\"rate_bytes_per_s\":65536}"
+#define SIZE (8 * LEASING_MIB)
+#define SLOW_BYTES_PER_S 65536 /* of LEASING_SLOWLY */
 /*
  * Not done before the supervisor is killed, and done soon after: those that do next to nothing
  * have the only lease, each for a minute, and only a supervisor asks for one.
  */
 #define HOLDERS 5
 #define IN_TURN "\"prefetch\":{\"mode\":\"all\"}"
-#define ONE_LEASE "\"prefetch_leases\":1,\"prefetch_slice\":\"60s\""
 #define TOUCHES "--hold-before --threads 4 --order rand --write 20"
 
-static struct scene scene;
-static char *snapshot, *image; /* owned, of the scene */
-
-static void open_scene(const char *config)
-{
-	scene = (struct scene){.config = config};
-	scene_open(&scene);
-	snapshot = scene_format("%s/snapshot", scene.d.dir);
-	image = scene_format("%s/" SCENE_IMAGE, snapshot);
-	scene_make_snapshot(snapshot, SIZE, 5);
-}
-
-static void close_scene(void)
-{
-	scene_close(&scene);
-	free(snapshot);
-	free(image);
-}
+static struct leasing leasing;
 
 /* ---- what may happen ---- */
 
@@ -71,7 +49,7 @@ static void worker_and_vmm_end(struct stage *s)
 
 static void read_map(struct stage *s, struct pagemap_view *ret)
 {
-	cleanup_free char *path = scene_format("%s/maps/%s", scene.d.run, s->id);
+	cleanup_free char *path = scene_format("%s/maps/%s", leasing.scene.d.run, s->id);
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct err err;
 
@@ -86,14 +64,6 @@ static bool is_connected(void *arg)
 	return v.head.connected;
 }
 
-static bool has_begun(void *arg)
-{
-	struct pagemap_view v;
-
-	read_map(arg, &v);
-	return v.stats.prefetch_bytes > 0;
-}
-
 static bool is_complete(void *arg)
 {
 	struct pagemap_view v;
@@ -104,7 +74,7 @@ static bool is_complete(void *arg)
 
 static void vmm_comes(struct stage *s)
 {
-	stage_start(s, image, TOUCHES);
+	stage_start(s, leasing.image, TOUCHES);
 	stage_check(s, harness_wait(is_connected, s, SCENE_MS), "the worker takes no VMM");
 }
 
@@ -147,16 +117,19 @@ static const struct happening {
 	unsigned restarts;
 	int code; /* of the VMM in the end; -1: there is none */
 } happenings[] = {
-	{"nothing", ON_DEMAND, true, nothing, "serving", "", "adopted", false, 0, 0},
-	{"still-waiting", ON_DEMAND, false, nothing, "waiting", "", "adopted", false, 0, -1},
-	{"vmm-ended", ON_DEMAND, true, vmm_ends, "ended", "vmm-exited", "ended", false, 0, -1},
-	{"worker-died", ON_DEMAND, true, worker_dies, "serving", "", "recovered", false, 1, 0},
-	{"waiting-worker-died", ON_DEMAND, false, worker_dies, "waiting", "", "recovered", false,
-	 1, -1},
-	{"both-ended", ON_DEMAND, true, worker_and_vmm_end, "ended", "vmm-exited", "ended", false,
+	{"nothing", LEASING_ON_DEMAND, true, nothing, "serving", "", "adopted", false, 0, 0},
+	{"still-waiting", LEASING_ON_DEMAND, false, nothing, "waiting", "", "adopted", false,
 	 0, -1},
-	{"vmm-came", ON_DEMAND, false, vmm_comes, "serving", "", "connected", false, 0, 0},
-	{"vmm-came-worker-died", ON_DEMAND, false, vmm_comes_and_worker_dies, "serving", "",
+	{"vmm-ended", LEASING_ON_DEMAND, true, vmm_ends, "ended", "vmm-exited", "ended", false,
+	 0, -1},
+	{"worker-died", LEASING_ON_DEMAND, true, worker_dies, "serving", "", "recovered", false,
+	 1, 0},
+	{"waiting-worker-died", LEASING_ON_DEMAND, false, worker_dies, "waiting", "", "recovered",
+	 false, 1, -1},
+	{"both-ended", LEASING_ON_DEMAND, true, worker_and_vmm_end, "ended", "vmm-exited", "ended",
+	 false, 0, -1},
+	{"vmm-came", LEASING_ON_DEMAND, false, vmm_comes, "serving", "", "connected", false, 0, 0},
+	{"vmm-came-worker-died", LEASING_ON_DEMAND, false, vmm_comes_and_worker_dies, "serving", "",
 	 "recovered", false, 1, 0},
 	{"nobody-came", NULL, false, nobody_comes, "failed", "connect_timeout", "failed", false, 1,
 	 -1},
@@ -168,27 +141,20 @@ static const struct happening {
 };
 /* clang-format on */
 
-static bool is_queued(void *arg)
-{
-	cleanup_json struct json_object *o = stage_ask(arg, "GET", "", NULL);
-
-	return strcmp(scene_text(o, "prefetch.state"), "queued") == 0;
-}
-
 static void begin(struct stage *s, const struct happening *h)
 {
-	cleanup_free char *dir = scene_format("{\"dir\":\"%s\"}", snapshot);
+	cleanup_free char *dir = scene_format("{\"dir\":\"%s\"}", leasing.snapshot);
 
-	*s = (struct stage){.scene = &scene};
+	*s = (struct stage){.scene = &leasing.scene};
 	snprintf(s->id, sizeof(s->id), "%s", h->name);
 	stage_create(s, dir, h->members);
 	if (!h->connected)
 		return;
-	stage_start(s, image, TOUCHES);
+	stage_start(s, leasing.image, TOUCHES);
 	json_object_put(stage_await(s, "serving"));
 	/* Alone it prefetches only if it was told before what its VMM may have. */
 	if (h->complete)
-		stage_check(s, harness_wait(is_queued, s, SCENE_MS), "it asks for no lease");
+		leasing_await_queued(s);
 }
 
 static bool is_waiting(const struct stage *s)
@@ -215,8 +181,9 @@ static bool is_stopped(void *arg)
 static void begin_in_vain(struct stage *s, const struct happening *h)
 {
 	for (uint64_t ms = 1000; ms < 4 * HARNESS_MS; ms *= 4) {
-		cleanup_free char *members =
-			scene_format(ON_DEMAND ",\"connect_timeout\":\"%jums\"", (uintmax_t)ms);
+		cleanup_free char *members = scene_format(LEASING_ON_DEMAND
+							  ",\"connect_timeout\":\"%jums\"",
+							  (uintmax_t)ms);
 		struct happening timed = *h;
 		cleanup_free char *name = scene_format("%s-%ju", h->name, (uintmax_t)ms);
 
@@ -235,12 +202,15 @@ static void begin_holders(struct stage holders[HOLDERS])
 {
 	for (int i = 0; i < HOLDERS; i++) {
 		cleanup_free char *name = scene_format("holder-%d", i);
-		const struct happening slow = {.name = name, .members = SLOWLY, .connected = true};
+		const struct happening slow = {.name = name,
+					       .members = LEASING_SLOWLY,
+					       .connected = true};
 
 		begin(&holders[i], &slow);
-		stage_check(&holders[i],
-			    harness_wait(i ? is_queued : has_begun, &holders[i], SCENE_MS),
-			    "it asks for no lease");
+		if (i)
+			leasing_await_queued(&holders[i]);
+		else
+			leasing_await_begun(&holders[i]);
 	}
 }
 
@@ -257,7 +227,7 @@ static void check_found_out(struct stage *s, const struct happening *h)
 {
 	struct json_object *o;
 
-	respawn_await_event(&scene, s->id, h->event, 1);
+	respawn_await_event(&leasing.scene, s->id, h->event, 1);
 	o = stage_await(s, h->state);
 	stage_check(s, strstr(scene_text(o, "reason"), h->reason), "%s",
 		    json_object_to_json_string(o));
@@ -288,11 +258,11 @@ static void check_end(struct stage *s, const struct happening *h)
 		json_object_put(stage_ended(s, h->code < 0 ? "stopped" : "vmm-exited"));
 	stage_cleared(s);
 	/* Everything was recorded once. */
-	ck_assert_uint_eq(respawn_count_events(&scene, s->id, "created"), 1);
-	ck_assert_uint_le(respawn_count_events(&scene, s->id, "connected"), 1);
-	ck_assert_uint_le(respawn_count_events(&scene, s->id, "complete"), 1);
-	ck_assert_uint_eq(respawn_count_events(&scene, s->id, "ended") +
-				  respawn_count_events(&scene, s->id, "failed"),
+	ck_assert_uint_eq(respawn_count_events(&leasing.scene, s->id, "created"), 1);
+	ck_assert_uint_le(respawn_count_events(&leasing.scene, s->id, "connected"), 1);
+	ck_assert_uint_le(respawn_count_events(&leasing.scene, s->id, "complete"), 1);
+	ck_assert_uint_eq(respawn_count_events(&leasing.scene, s->id, "ended") +
+				  respawn_count_events(&leasing.scene, s->id, "failed"),
 			  1);
 	stage_fini(s);
 }
@@ -302,23 +272,23 @@ START_TEST(found_out)
 	static const struct happening as_before = {.code = 0, .state = "serving"};
 	struct stage holders[HOLDERS], s[ARRAY_LEN(happenings)];
 
-	open_scene(ONE_LEASE);
+	leasing_open(&leasing, LEASING_NEVER_REVOKED, SIZE);
 	begin_holders(holders);
 	begin_all(s);
-	scene_kill(&scene);
+	scene_kill(&leasing.scene);
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		stage_check(&s[i], !happenings[i].complete || !is_complete(&s[i]),
 			    "complete too early for this test");
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		happenings[i].make(&s[i]);
-	harness_daemon_start(&scene.d, NULL);
+	harness_daemon_start(&leasing.scene.d, NULL);
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		check_found_out(&s[i], &happenings[i]);
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		check_end(&s[i], &happenings[i]);
 	for (size_t i = 0; i < HOLDERS; i++)
 		check_end(&holders[i], &as_before);
-	close_scene();
+	leasing_close(&leasing);
 }
 END_TEST
 
@@ -331,7 +301,7 @@ static uint64_t check_sequence(uint64_t after)
 						 (unsigned long long)after);
 	struct harness_reply r;
 
-	ck_assert_int_eq(harness_http(scene.d.socket, "GET", target, NULL, &r), 200);
+	ck_assert_int_eq(harness_http(leasing.scene.d.socket, "GET", target, NULL, &r), 200);
 	for (char *rest = r.body, *line; (line = strsep(&rest, "\n")) && *line;) {
 		struct err err;
 		cleanup_json struct json_object *o = js_parse(line, strlen(line), false, &err);
@@ -352,7 +322,7 @@ static uint64_t check_sequence(uint64_t after)
 START_TEST(listeners_go_on)
 {
 	const struct happening h = {.name = "heard",
-				    .members = ON_DEMAND,
+				    .members = LEASING_ON_DEMAND,
 				    .connected = true,
 				    .code = 0,
 				    .state = "serving"};
@@ -362,33 +332,33 @@ START_TEST(listeners_go_on)
 	char *heard;
 	int poll_fd;
 
-	open_scene(NULL);
+	leasing_open(&leasing, NULL, SIZE);
 	begin(&s, &h);
 	seq = check_sequence(0);
 	for (unsigned round = 0; round < 4; round++) {
 		cleanup_json struct json_object *o = NULL;
-		int feed = scene_dial(&scene, "/v1/events?follow=1");
+		int feed = scene_dial(&leasing.scene, "/v1/events?follow=1");
 
 		free(scene_hear(feed, "\"connected\""));
-		ends[round % 2](&scene);
+		ends[round % 2](&leasing.scene);
 		free(scene_hear(feed, NULL));
 		close(feed);
-		harness_daemon_start(&scene.d, NULL);
-		respawn_await_event(&scene, s.id, "adopted", round + 1);
+		harness_daemon_start(&leasing.scene.d, NULL);
+		respawn_await_event(&leasing.scene, s.id, "adopted", round + 1);
 		ck_assert_uint_gt(check_sequence(seq), seq);
 		seq = check_sequence(seq);
 		o = stage_await(&s, "serving");
 		ck_assert_uint_ge(scene_number(o, "revision"), revision);
 		revision = scene_number(o, "revision");
 	}
-	poll_fd = scene_dial(&scene, "/v1/restores/heard?for=ended&wait=60s");
+	poll_fd = scene_dial(&leasing.scene, "/v1/restores/heard?for=ended&wait=60s");
 	check_end(&s, &h);
 	heard = scene_hear(poll_fd, NULL);
 	ck_assert_msg(strstr(heard, "\"state\":\"ended\""), "%s", heard);
 	free(heard);
 	close(poll_fd);
 	ck_assert_uint_gt(check_sequence(seq), seq);
-	close_scene();
+	leasing_close(&leasing);
 }
 END_TEST
 
@@ -407,13 +377,6 @@ static void check_wish(struct stage *s, bool paused, uint64_t done)
 	s->worker = (pid_t)scene_number(o, "worker.pid");
 }
 
-static uint64_t done_bytes(struct stage *s)
-{
-	cleanup_json struct json_object *o = stage_ask(s, "GET", "", NULL);
-
-	return scene_number(o, "prefetch.done_bytes");
-}
-
 /* Either would be seen to go on. */
 static void pass_time(void)
 {
@@ -423,27 +386,31 @@ static void pass_time(void)
 START_TEST(wishes_are_kept)
 {
 	static const struct happening h[] = {
-		{.name = "paused", .members = SLOWLY, .connected = true, .state = "serving"},
-		{.name = "held", .members = SLOWLY, .connected = true, .state = "serving"},
+		{.name = "paused",
+		 .members = LEASING_SLOWLY,
+		 .connected = true,
+		 .state = "serving"},
+		{.name = "held", .members = LEASING_SLOWLY, .connected = true, .state = "serving"},
 	};
 	uint64_t done[ARRAY_LEN(h)];
 	struct stage s[ARRAY_LEN(h)];
 
-	open_scene(NULL);
+	leasing_open(&leasing, NULL, SIZE);
 	for (size_t i = 0; i < ARRAY_LEN(h); i++)
 		begin(&s[i], &h[i]);
 	stage_tell(&s[1], "PUT", "/prefetch", "{\"rate_bytes_per_s\":123456789,\"paused\":true}");
 	stage_settle(&s[1]);
 	stage_tell(&s[0], "POST", "/pause", NULL);
 	for (size_t i = 0; i < ARRAY_LEN(h); i++)
-		done[i] = done_bytes(&s[i]);
+		done[i] = leasing_done(&s[i]);
 	for (int round = 0; round < 2; round++) {
-		scene_kill(&scene);
+		scene_kill(&leasing.scene);
 		for (size_t i = 0; round && i < ARRAY_LEN(h); i++)
 			respawn_end(s[i].worker);
-		harness_daemon_start(&scene.d, NULL);
+		harness_daemon_start(&leasing.scene.d, NULL);
 		for (size_t i = 0; i < ARRAY_LEN(h); i++)
-			respawn_await_event(&scene, s[i].id, round ? "recovered" : "adopted", 1);
+			respawn_await_event(&leasing.scene, s[i].id,
+					    round ? "recovered" : "adopted", 1);
 		pass_time();
 		check_wish(&s[0], true, done[0]);
 		check_wish(&s[1], false, done[1]);
@@ -456,7 +423,7 @@ START_TEST(wishes_are_kept)
 		json_object_put(stage_await(&s[i], "complete"));
 	for (size_t i = 0; i < ARRAY_LEN(h); i++)
 		check_end(&s[i], &h[i]);
-	close_scene();
+	leasing_close(&leasing);
 }
 END_TEST
 
