@@ -4,22 +4,17 @@
  */
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 
-#include "common/handshake.h"
 #include "common/pagemap.h"
-#include "common/sock.h"
-#include "tests/support/hugepool.h"
+#include "tests/support/ownvmm.h"
 #include "tests/support/runner.h"
-#include "tests/support/stage.h"
 #include "tests/support/vmmside.h"
 
 #define PAGES 512 /* of a guest on small pages */
 #define HUGE_PAGES 6
 #define POOL_PAGES (HUGE_PAGES + 2)
 
-static struct scene scene;
-static char *small_dir, *huge_dir;
+static struct ownvmm own;
 
 /* --- the VMM --- */
 
@@ -64,28 +59,21 @@ static char *map_memory(enum memory m)
 
 static void begin(struct guest *g, const char *id, enum memory m)
 {
-	cleanup_free char *snapshot = scene_format("{\"dir\":\"%s\"}",
-						   memories[m].page_bytes == PAGE_4K ? small_dir
-										     : huge_dir);
 	struct regions r = {.page_bytes = memories[m].page_bytes, .n = 1};
-	cleanup_free char *text = NULL;
 	struct err err = {.msg = ""};
 
 	memset(g, 0, sizeof(*g));
-	g->s.scene = &scene;
 	snprintf(g->s.id, sizeof(g->s.id), "%s-%s", id, memories[m].name);
 	g->page_bytes = memories[m].page_bytes;
 	g->pages = memories[m].pages;
-	stage_create(&g->s, snapshot, "\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"poison\"");
+	ownvmm_create(&own, &g->s, g->page_bytes,
+		      "\"prefetch\":{\"mode\":\"none\"},\"on_failure\":\"poison\"");
 	g->mem = map_memory(m);
 	r.v[0] = (struct region){(uint64_t)g->mem, g->pages * g->page_bytes, 0};
 	ck_assert_msg(uffd_open(UF_FEATURE_REMOVE, &g->uffd, &err) == 0 &&
-			      uffd_register(g->uffd, r.v[0].base, r.v[0].size, &err) == 0 &&
-			      sock_connect(g->s.socket, SOCK_STREAM, &g->sock, &err) == 0,
+			      uffd_register(g->uffd, r.v[0].base, r.v[0].size, &err) == 0,
 		      "%s", err.msg);
-	text = handshake_format(&r, HANDSHAKE_BOTH);
-	ck_assert_msg(handshake_send(g->sock, text, &g->uffd, 1, &err) == 0, "%s", err.msg);
-	json_object_put(stage_await(&g->s, "serving"));
+	g->sock = ownvmm_connect(&g->s, &r, g->uffd);
 }
 
 static volatile char *at(struct guest *g, uint64_t page)
@@ -150,13 +138,9 @@ static void check(struct guest *g)
 
 static void finish(struct guest *g)
 {
-	cleanup_json struct json_object *o = stage_ask(&g->s, "GET", "", NULL);
-
-	g->s.worker = (pid_t)scene_number(o, "worker.pid");
 	stage_tell(&g->s, "PUT", "/prefetch", "{\"mode\":\"all\"}");
 	json_object_put(stage_await(&g->s, "complete"));
-	stage_tell(&g->s, "DELETE", "", NULL);
-	json_object_put(stage_ended(&g->s, "stopped"));
+	ownvmm_stop(&g->s);
 	munmap(g->mem, g->pages * g->page_bytes);
 	close(g->uffd);
 	close(g->sock);
@@ -296,36 +280,19 @@ END_TEST
 
 /* --- the scene --- */
 
-static struct hugepool pool;
-
-static char *make(const char *name, uint64_t bytes)
-{
-	char *dir = scene_format("%s/%s", scene.d.dir, name);
-
-	scene_make_snapshot(dir, bytes, 1);
-	return dir;
-}
-
 static void start(void)
 {
-	scene_open(&scene);
-	small_dir = make("small", PAGES * PAGE_4K);
-	huge_dir = make("huge", HUGE_PAGES * PAGE_2M);
-	if (!hugepool_open(&pool, POOL_PAGES))
-		fputs("# there are no huge pages to be had\n", stderr);
+	ownvmm_open(&own, PAGES * PAGE_4K, HUGE_PAGES * PAGE_2M, POOL_PAGES);
 }
 
 static void end(void)
 {
-	hugepool_close(&pool);
-	free(small_dir);
-	free(huge_dir);
-	stage_close(&scene);
+	ownvmm_close(&own);
 }
 
 START_TEST(leaves_nothing)
 {
-	stage_over(&scene);
+	stage_over(&own.scene);
 }
 END_TEST
 

@@ -6,26 +6,20 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <fcntl.h>
 
-#include "common/handshake.h"
 #include "common/pagemap_scan.h"
-#include "common/sock.h"
 #include "common/uffd.h"
-#include "tests/support/hugepool.h"
+#include "tests/support/ownvmm.h"
 #include "tests/support/runner.h"
-#include "tests/support/stage.h"
 #include "tests/support/vmmside.h"
 
 #define PAGES 1024
 #define HUGE_PAGES 6
 #define RUNS_MAX PAGES
 
-static struct scene scene;
-static struct hugepool pool;
+static struct ownvmm own;
 static bool tracks;
-static char *small_dir, *huge_dir;
 
 static const struct row {
 	const char *name, *prefetch;
@@ -54,7 +48,8 @@ static void open_memory(struct guest *g)
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	uint64_t bytes = g->row->pages * g->row->page_bytes;
 	bool huge = g->row->page_bytes != PAGE_4K;
-	cleanup_free char *path = scene_format("%s/" SCENE_IMAGE, huge ? huge_dir : small_dir);
+	cleanup_free char *path = scene_format("%s/" SCENE_IMAGE,
+					       ownvmm_dir(&own, g->row->page_bytes));
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	g->mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags | (huge ? MAP_HUGETLB : 0), -1, 0);
@@ -66,27 +61,21 @@ static void open_memory(struct guest *g)
 static void begin(struct guest *g, const char *id, const struct row *row)
 {
 	struct regions r = {.page_bytes = row->page_bytes, .n = 1};
-	cleanup_free char *snapshot =
-		scene_format("{\"dir\":\"%s\"}", row->page_bytes == PAGE_4K ? small_dir : huge_dir);
 	cleanup_free char *members =
 		scene_format("\"prefetch\":{\"mode\":\"%s\"},"
 			     "\"on_failure\":\"poison\",\"when_complete\":\"release\"",
 			     row->prefetch);
-	cleanup_free char *text = NULL;
 	struct err err = {.msg = ""};
 
-	*g = (struct guest){.row = row, .s = {.scene = &scene}};
+	*g = (struct guest){.row = row};
 	snprintf(g->s.id, sizeof(g->s.id), "%s", id);
-	stage_create(&g->s, snapshot, members);
+	ownvmm_create(&own, &g->s, row->page_bytes, members);
 	open_memory(g);
 	r.v[0] = (struct region){(uint64_t)g->mem, row->pages * row->page_bytes, 0};
 	ck_assert_msg(uffd_open(row->features, &g->uffd, &err) == 0 &&
-			      uffd_register_tracked(g->uffd, r.v[0].base, r.v[0].size, &err) == 0 &&
-			      sock_connect(g->s.socket, SOCK_STREAM, &g->sock, &err) == 0,
+			      uffd_register_tracked(g->uffd, r.v[0].base, r.v[0].size, &err) == 0,
 		      "%s", err.msg);
-	text = handshake_format(&r, HANDSHAKE_BOTH);
-	ck_assert_msg(handshake_send(g->sock, text, &g->uffd, 1, &err) == 0, "%s", err.msg);
-	json_object_put(stage_await(&g->s, "serving"));
+	g->sock = ownvmm_connect(&g->s, &r, g->uffd);
 }
 
 /* The pages that the kernel calls written; @list: room for all. */
@@ -135,12 +124,10 @@ static void finish(struct guest *g)
 	uint64_t bytes = g->row->pages * g->row->page_bytes;
 	cleanup_json struct json_object *o = stage_ask(&g->s, "GET", "", NULL);
 
-	g->s.worker = (pid_t)scene_number(o, "worker.pid");
 	/* Released it would count as written, all of it. */
 	stage_check(&g->s, strcmp(scene_text(o, "state"), "serving") == 0, "it is %s",
 		    scene_text(o, "state"));
-	stage_tell(&g->s, "DELETE", "", NULL);
-	json_object_put(stage_ended(&g->s, "stopped"));
+	ownvmm_stop(&g->s);
 	munmap(g->mem, bytes);
 	munmap(g->image, bytes);
 	close(g->uffd);
@@ -192,40 +179,25 @@ START_TEST(removed)
 }
 END_TEST
 
-static char *make(const char *name, uint64_t bytes)
-{
-	char *dir = scene_format("%s/%s", scene.d.dir, name);
-
-	scene_make_snapshot(dir, bytes, 1);
-	return dir;
-}
-
 static void start(void)
 {
 	struct err err;
 	cleanup_fd int fd = -1;
 
-	scene_open(&scene);
-	small_dir = make("small", PAGES * PAGE_4K);
-	huge_dir = make("huge", HUGE_PAGES * PAGE_2M);
+	ownvmm_open(&own, PAGES * PAGE_4K, HUGE_PAGES * PAGE_2M, HUGE_PAGES);
 	tracks = uffd_open(UF_FEATURE_TRACK, &fd, &err) == 0;
 	if (!tracks)
 		fputs("# this kernel does not track writes (6.7): nothing is tested\n", stderr);
-	if (!hugepool_open(&pool, HUGE_PAGES))
-		fputs("# there are no huge pages to be had\n", stderr);
 }
 
 static void end(void)
 {
-	hugepool_close(&pool);
-	free(small_dir);
-	free(huge_dir);
-	stage_close(&scene);
+	ownvmm_close(&own);
 }
 
 START_TEST(leaves_nothing)
 {
-	stage_over(&scene);
+	stage_over(&own.scene);
 }
 END_TEST
 
