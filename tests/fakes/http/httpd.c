@@ -227,6 +227,15 @@ const char *client_hear_all(int fd)
 	return all;
 }
 
+bool client_hears(int fd, struct heard *h, const char *what)
+{
+	ssize_t n = recv(fd, h->text + h->n, sizeof(h->text) - 1 - h->n, MSG_DONTWAIT);
+
+	h->n += n > 0 ? (size_t)n : 0;
+	h->text[h->n] = '\0';
+	return strstr(h->text, what) != NULL;
+}
+
 void client_expect_served(int fd)
 {
 	client_say(fd, "GET /x HTTP/1.1\r\n\r\n");

@@ -65,6 +65,13 @@ struct reply *client_hear(int fd);
 /* Everything up to the end of the connection, which is closed then. Static storage. */
 const char *client_hear_all(int fd);
 void client_expect_served(int fd);
+/* What has come on connections that stay open; all zero: nothing yet. */
+struct heard {
+	char text[65536]; /* NUL-terminated */
+	size_t n;
+};
+/* Reads what is there now. Is @what in all that has come? */
+bool client_hears(int fd, struct heard *h, const char *what);
 bool client_is_closed(int fd);
 /* Waits for the server's close, then closes. */
 void client_expect_closed(int fd);

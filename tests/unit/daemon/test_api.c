@@ -78,17 +78,7 @@ START_TEST(test_limits)
 }
 END_TEST
 
-static char heard[16384];
-static size_t nheard;
-
-static bool hears(int fd, const char *what)
-{
-	ssize_t n = recv(fd, heard + nheard, sizeof(heard) - 1 - nheard, MSG_DONTWAIT);
-
-	nheard += n > 0 ? (size_t)n : 0;
-	heard[nheard] = '\0';
-	return strstr(heard, what) != NULL;
-}
+static struct heard heard;
 
 /* A change of a restore ends the long polls for it, and its event goes to the streams. */
 START_TEST(test_news)
@@ -108,19 +98,19 @@ START_TEST(test_news)
 	client_say(poll_end, "GET /v1/restores/roots?for=ended&wait=300s HTTP/1.1\r\n\r\n");
 	poll_other = client_dial();
 	client_say(poll_other, "GET /v1/restores/roots?for=serving&wait=300s HTTP/1.1\r\n\r\n");
-	WAIT_FOR(hears(stream, "\r\n\r\n"));
+	WAIT_FOR(client_hears(stream, &heard, "\r\n\r\n"));
 	/* All that was said before this is held by now. */
 	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/healthz", NULL)->status, 200);
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
 	record_move(&r->rec, STATE_SERVING, NULL, 1);
 	restore_changed(r, "connected", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_other)->body, "\"state\":\"serving\""));
-	WAIT_FOR(hears(stream, "\"type\":\"connected\""));
+	WAIT_FOR(client_hears(stream, &heard, "\"type\":\"connected\""));
 	ck_assert_int_eq(recv(poll_end, &(char){0}, 1, MSG_DONTWAIT | MSG_PEEK), -1);
 	record_move(&r->rec, STATE_ENDED, "stopped", 2);
 	restore_changed(r, "ended", NULL);
 	ck_assert_ptr_nonnull(strstr(client_hear(poll_end)->body, "\"state\":\"ended\""));
-	WAIT_FOR(hears(stream, "\"type\":\"ended\""));
+	WAIT_FOR(client_hears(stream, &heard, "\"type\":\"ended\""));
 	apikit_stop(&k);
 	close(stream);
 	close(poll_end);

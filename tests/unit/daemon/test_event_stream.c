@@ -235,17 +235,7 @@ START_TEST(test_slow_reader)
 }
 END_TEST
 
-static char heard[65536];
-static size_t nheard;
-
-static bool hears(int fd, const char *what)
-{
-	ssize_t n = recv(fd, heard + nheard, sizeof(heard) - 1 - nheard, MSG_DONTWAIT);
-
-	nheard += n > 0 ? (size_t)n : 0;
-	heard[nheard] = '\0';
-	return strstr(heard, what) != NULL;
-}
+static struct heard heard;
 
 /* What happens after the stream has begun comes, too, to those whom it concerns. */
 START_TEST(test_follow)
@@ -256,22 +246,22 @@ START_TEST(test_follow)
 	add("red", "a", 1);
 	tenant = "blue";
 	blue = ask("?follow=true", "1.1");
-	WAIT_FOR(hears(blue, "\r\n\r\n"));
+	WAIT_FOR(client_hears(blue, &heard, "\r\n\r\n"));
 	tenant = "red";
 	red = ask("?follow=true", "1.1");
-	WAIT_FOR(hears(red, "{\"seq\":1,"));
+	WAIT_FOR(client_hears(red, &heard, "{\"seq\":1,"));
 	add("red", "a", 2);
 	event_stream_wake(&streams);
-	WAIT_FOR(hears(red, "{\"seq\":2,"));
+	WAIT_FOR(client_hears(red, &heard, "{\"seq\":2,"));
 	add("blue", "a", 3);
 	add("red", "a", 4);
 	event_stream_wake(&streams);
 	event_stream_wake(&streams);
-	WAIT_FOR(hears(red, "{\"seq\":4,"));
-	ck_assert_msg(!strstr(heard, "{\"seq\":3,"), "%s", heard);
-	nheard = 0;
-	WAIT_FOR(hears(blue, "{\"seq\":3,"));
-	ck_assert_msg(!strstr(heard, "red"), "%s", heard);
+	WAIT_FOR(client_hears(red, &heard, "{\"seq\":4,"));
+	ck_assert_msg(!strstr(heard.text, "{\"seq\":3,"), "%s", heard.text);
+	heard.n = 0;
+	WAIT_FOR(client_hears(blue, &heard, "{\"seq\":3,"));
+	ck_assert_msg(!strstr(heard.text, "red"), "%s", heard.text);
 	close(red);
 	WAIT_FOR(TAILQ_FIRST(&streams.open) == TAILQ_LAST(&streams.open, open_streams));
 	event_stream_wake(&streams);
@@ -301,12 +291,12 @@ START_TEST(test_store_fails)
 	start_default();
 	add("red", "a", 1);
 	fd = ask("?follow=true", "1.1");
-	WAIT_FOR(hears(fd, "{\"seq\":1,"));
+	WAIT_FOR(client_hears(fd, &heard, "{\"seq\":1,"));
 	ck_assert_int_eq(sqlite3_exec(store_db, "DROP TABLE events", NULL, NULL, NULL), SQLITE_OK);
 	event_stream_wake(&streams);
 	rest = read_to_end(fd);
 	ck_assert_str_eq(rest, "");
-	ck_assert_msg(!strstr(heard, "\r\n0\r\n"), "%s", heard);
+	ck_assert_msg(!strstr(heard.text, "\r\n0\r\n"), "%s", heard.text);
 	stop();
 }
 END_TEST
