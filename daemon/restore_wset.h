@@ -9,15 +9,17 @@
 #include "daemon/restore.h"
 
 /*
- * READY has come: takes the key of the snapshot's sets into the record. If a VMM has connected
- * already, this is a successor: its recording would lack the beginning, so nothing is recorded.
+ * READY or PROOF has come: takes the key of the snapshot's sets into the record. A key of a kind that
+ * this release does not know is not taken. If a VMM has connected already, a recording would lack
+ * the beginning, so nothing is recorded.
  */
 void restore_wset_ready(struct restore *r, const struct wset_key *key);
 /* Sends the sets that are stored to the worker, if there is one. Failures are logged. */
 void restore_wset_give(struct restore *r);
 /*
- * The recording is over. Stores the set, with an event; only the first time for each restore. @fd:
- * the set, borrowed; -1: none was made.
+ * The recording is over. Stores the set, with an event that says so or why the store refuses; only
+ * the first time for each restore. Does nothing while @r is being created. @fd: the set, borrowed;
+ * -1: none was made, and there is no event.
  */
 void restore_wset_made(struct restore *r, int fd);
 

@@ -4,14 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "tests/support/harness.h"
-#include "tests/support/runner.h"
+#include "tests/support/wsetkit.h"
 
-#define SPAN ((uint64_t)1 << 30)
 #define FILE_BYTES ((uint64_t)8192)
 #define TENANT_BYTES ((uint64_t)65536)
 
@@ -43,36 +41,6 @@ static void teardown(void)
 
 /* ---- sets ---- */
 
-/* Of snapshot @number, with @runs runs of two pages. */
-static struct wset make_set(uint64_t number, uint64_t page_bytes, uint32_t runs)
-{
-	struct wset s = {
-		.key = {.kind = WSET_FILES, .number = number},
-		.page_bytes = page_bytes,
-		.span_bytes = SPAN,
-		.restores = 1,
-	};
-	struct err err;
-
-	for (uint32_t i = 0; i < runs; i++) {
-		const struct wset_run run = {5 * i, 2, 2, (uint8_t)(i % WSET_GROUPS)};
-
-		ck_assert_int_eq(wset_add(&s, &run, &err), 0);
-	}
-	return s;
-}
-
-static int make_memfd(const void *bytes, size_t len, int seals)
-{
-	int fd = memfd_create("set", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	ck_assert_int_eq(write(fd, bytes, len), (ssize_t)len);
-	ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, seals), 0);
-	return fd;
-}
-
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-
 /* How the keys of these sets begin: their files have no name but a number. */
 #define NO_ID "f00000000000000000000000000000000-"
 
@@ -90,18 +58,11 @@ static int put(const char *tenant, uint64_t number, uint64_t page_bytes, uint32_
 	       struct err *err)
 {
 	const struct wset_store_name name = name_of(tenant, number, page_bytes);
-	struct wset s = make_set(number, page_bytes, runs);
-	cleanup_free void *bytes = NULL;
-	cleanup_fd int fd = -1;
+	cleanup_fd int fd = wsetkit_send(wsetkit_make(number, page_bytes, runs));
 	struct wset_head head = {0};
-	size_t len;
-	int rc;
+	int rc = wset_store_put(ws, &name, WSETKIT_SPAN, fd, &head, err);
 
-	ck_assert_int_eq(wset_file_encode(&s, &bytes, &len, err), 0);
-	fd = make_memfd(bytes, len, SEALS);
-	rc = wset_store_put(ws, &name, SPAN, fd, &head, err);
 	ck_assert_uint_eq(head.runs, rc ? 0 : runs);
-	wset_fini(&s);
 	return rc;
 }
 
@@ -218,40 +179,41 @@ END_TEST
 static void refuse(const void *bytes, size_t len, int seals, const char *why)
 {
 	const struct wset_store_name name = name_of("t", 1, PAGE_4K);
-	cleanup_fd int fd = make_memfd(bytes, len, seals);
+	cleanup_fd int fd = wsetkit_memfd(bytes, len, seals);
 	struct wset_head head;
 	struct err err = {.msg = ""};
 
-	ck_assert_msg(wset_store_put(ws, &name, SPAN, fd, &head, &err) < 0, "%s: taken", why);
+	ck_assert_msg(wset_store_put(ws, &name, WSETKIT_SPAN, fd, &head, &err) < 0, "%s: taken",
+		      why);
 	ck_assert_msg(strstr(err.msg, why), "\"%s\" is not in: %s", why, err.msg);
 	must_have("t", 1, PAGE_4K, 3);
 }
 
 START_TEST(test_refused)
 {
-	struct wset s = make_set(1, PAGE_4K, 9), other = make_set(2, PAGE_4K, 9),
-		    huge = make_set(1, PAGE_2M, 9), large = make_set(1, PAGE_4K, 3000),
-		    short_span = make_set(1, PAGE_4K, 9);
+	struct wset s = wsetkit_make(1, PAGE_4K, 9), other = wsetkit_make(2, PAGE_4K, 9),
+		    huge = wsetkit_make(1, PAGE_2M, 9), large = wsetkit_make(1, PAGE_4K, 3000),
+		    short_span = wsetkit_make(1, PAGE_4K, 9);
 	struct wset *sets[] = {&s, &other, &huge, &large, &short_span};
 	void *bytes[ARRAY_LEN(sets)];
 	size_t len[ARRAY_LEN(sets)];
 	struct err err;
 
 	must_put("t", 1, PAGE_4K, 3);
-	short_span.span_bytes = SPAN / 2;
+	short_span.span_bytes = WSETKIT_SPAN / 2;
 	for (size_t i = 0; i < ARRAY_LEN(sets); i++)
 		ck_assert_int_eq(wset_file_encode(sets[i], &bytes[i], &len[i], &err), 0);
 	refuse(bytes[0], len[0], 0, "sealed");
 	refuse(bytes[0], len[0], F_SEAL_SHRINK | F_SEAL_WRITE, "sealed");
 	refuse(bytes[0], len[0], F_SEAL_GROW | F_SEAL_WRITE, "sealed");
 	refuse(bytes[0], len[0], F_SEAL_GROW | F_SEAL_SHRINK, "sealed");
-	refuse(bytes[0], len[0] - 1, SEALS, "damaged");
-	refuse("", 0, SEALS, "no working-set file");
-	refuse(bytes[1], len[1], SEALS, "another snapshot");
-	refuse(bytes[2], len[2], SEALS, "page size");
+	refuse(bytes[0], len[0] - 1, WSETKIT_SEALS, "damaged");
+	refuse("", 0, WSETKIT_SEALS, "no working-set file");
+	refuse(bytes[1], len[1], WSETKIT_SEALS, "another snapshot");
+	refuse(bytes[2], len[2], WSETKIT_SEALS, "page size");
 	ck_assert_uint_gt(len[3], FILE_BYTES);
-	refuse(bytes[3], len[3], SEALS, "at most 8192");
-	refuse(bytes[4], len[4], SEALS, "snapshot of 536870912 bytes");
+	refuse(bytes[3], len[3], WSETKIT_SEALS, "at most 8192");
+	refuse(bytes[4], len[4], WSETKIT_SEALS, "snapshot of 536870912 bytes");
 	for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
 		wset_fini(sets[i]);
 		free(bytes[i]);
@@ -268,12 +230,12 @@ START_TEST(test_other_descriptors)
 	int pipes[2];
 
 	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
-	ck_assert_int_lt(wset_store_put(ws, &name, SPAN, pipes[0], &head, &err), 0);
+	ck_assert_int_lt(wset_store_put(ws, &name, WSETKIT_SPAN, pipes[0], &head, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "sealed"));
 	must_put("t", 2, PAGE_4K, 3);
 	close(pipes[0]);
 	pipes[0] = open(path_of("t", NO_ID "0000000000000002-4k"), O_RDONLY | O_CLOEXEC);
-	ck_assert_int_lt(wset_store_put(ws, &name, SPAN, pipes[0], &head, &err), 0);
+	ck_assert_int_lt(wset_store_put(ws, &name, WSETKIT_SPAN, pipes[0], &head, &err), 0);
 	close(pipes[0]);
 	close(pipes[1]);
 }
@@ -293,7 +255,7 @@ START_TEST(test_names)
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		ck_assert_int_eq(wset_store_find(ws, &bad[i]), -1);
-		ck_assert_int_lt(wset_store_put(ws, &bad[i], SPAN, 0, &head, &err), 0);
+		ck_assert_int_lt(wset_store_put(ws, &bad[i], WSETKIT_SPAN, 0, &head, &err), 0);
 	}
 }
 END_TEST
