@@ -341,14 +341,14 @@ size_t pool_wanting(const struct pool *pool)
 	return 2 * (pool->size - pool->idle) + 2 * (pool->spawn.zygote < 0);
 }
 
-/* A worker that has just died, or was silenced, is left to on_exit_cb(). */
+/* A worker that has just died, was silenced, or has hung up is left to on_exit_cb(). */
 static struct worker *take_idle(struct pool *pool)
 {
 	struct worker *w;
 
 	TAILQ_FOREACH(w, &pool->list, link)
 	{
-		if (w->silenced || proc_ended(w->pidfd))
+		if (w->silenced || w->deadline || proc_ended(w->pidfd))
 			continue;
 		TAILQ_REMOVE(&pool->list, w, link);
 		pool->idle--;

@@ -1,0 +1,227 @@
+/* test_pool - workers that stand ready: started, handed out, and ended with the pool */
+#include "daemon/pool.h"
+
+#include "tests/support/poolkit.h"
+
+/* ---- new ---- */
+
+START_TEST(test_no_program)
+{
+	struct pool *none = (struct pool *)base;
+	int before = fds_count(getpid());
+	struct err err = {.msg = ""};
+
+	ck_assert_int_eq(pool_new(base, "/nonexistent", SIZE, &none, &err), -1);
+	ck_assert_int_eq(err.code, ERR_PATH);
+	ck_assert_ptr_nonnull(strstr(err.msg, "/nonexistent"));
+	ck_assert_ptr_eq(none, (struct pool *)base);
+	ck_assert_int_eq(fds_count(getpid()), before);
+	pool_free(NULL);
+}
+END_TEST
+
+/* Nobody waits for the first ones: they start from the loop. It wants channel and pidfd of each. */
+START_TEST(test_fills_up)
+{
+	int before = fds_count(getpid());
+	size_t wanting = pool_wanting(pool);
+
+	ck_assert_int_eq(harness_count_children(getpid()), 0);
+	ck_assert_uint_eq(wanting, 2 * SIZE + 2);
+	fill();
+	await_workers(SIZE);
+	ck_assert_int_eq(harness_count_children(getpid()), SIZE + ZYGOTE);
+	ck_assert_int_eq(fds_count(getpid()), before + 2 * SIZE + 2 * ZYGOTE);
+	turn();
+	await_workers(SIZE);
+}
+END_TEST
+
+/* ---- hand out ---- */
+
+START_TEST(test_take)
+{
+	struct worker *w[SIZE];
+
+	fill();
+	for (int i = 0; i < SIZE; i++) {
+		w[i] = take();
+		ck_assert_uint_eq(pool_wanting(pool), (ZYGOTE ? 0 : 2) + 2 * ((size_t)i + 1));
+	}
+	/* These were there. */
+	await_workers(SIZE);
+	ck_assert(w[0] != w[1] && w[1] != w[2] && w[0] != w[2]);
+	ck_assert(harness_wait(has_greeted, w[0], HARNESS_MS));
+	ck_assert_str_eq(w[0]->release, PACKAGE_VERSION);
+	ck_assert(!w[0]->replays && !w[0]->closed && !w[0]->silenced);
+	ck_assert_uint_eq(heard.messages, 0);
+	/* Others take their places. */
+	fill();
+	await_workers(2 * SIZE);
+	abandon(w, SIZE);
+}
+END_TEST
+
+/* It need not have had its turn to be filled. */
+START_TEST(test_take_from_an_empty_pool)
+{
+	struct worker *w = take();
+
+	await_workers(1);
+	ck_assert_uint_eq(pool_wanting(pool), 2 * SIZE + (ZYGOTE ? 0 : 2));
+	fill();
+	await_workers(1 + SIZE);
+	worker_abandon(w);
+}
+END_TEST
+
+static uint64_t started_now(void)
+{
+	pid_t pid = fork();
+	uint64_t start;
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	start = proc_start_time(pid);
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	return start;
+}
+
+static bool is_later(void *arg)
+{
+	const uint64_t *start = arg;
+
+	return started_now() > *start;
+}
+
+/* Who has stood ready longest is the first to go. */
+START_TEST(test_order)
+{
+	struct worker *w[SIZE + 1];
+	uint64_t start;
+
+	fill();
+	w[0] = take();
+	start = started_now();
+	ck_assert(harness_wait(is_later, &start, HARNESS_MS));
+	fill();
+	w[1] = take();
+	w[2] = take();
+	ck_assert_uint_le(w[1]->start, start);
+	ck_assert_uint_le(w[2]->start, start);
+	w[3] = take();
+	ck_assert_uint_gt(w[3]->start, start);
+	abandon(w, SIZE + 1);
+}
+END_TEST
+
+/* No descriptors, no worker; and it is tried again. */
+START_TEST(test_cannot_start)
+{
+	struct worker *none = NULL;
+	struct rlimit limit = harness_limit_fds(0);
+	struct err err = {.msg = ""};
+	int before;
+
+	turn();
+	setrlimit(RLIMIT_NOFILE, &limit);
+	before = fds_count(getpid());
+	ck_assert_int_eq(harness_count_children(getpid()), 0);
+	limit = harness_limit_fds(0);
+	ck_assert_int_eq(pool_take(pool, &hooks, &heard, &none, &err), -1);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	ck_assert_ptr_null(none);
+	ck_assert_int_ne(err.code, 0);
+	ck_assert_int_eq(fds_count(getpid()), before);
+	fill();
+}
+END_TEST
+
+/* ---- end ---- */
+
+static bool is_alone(void *arg)
+{
+	(void)arg;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	return harness_count_children(getpid()) == 1;
+}
+
+/* Idle ones end by themselves, and so does the zygote; a guest is served on. */
+START_TEST(test_free)
+{
+	int before = fds_count(getpid());
+	struct worker *w;
+	struct err err;
+	int pidfd;
+
+	fill();
+	w = take();
+	ck_assert_int_eq(proc_pidfd(w->pid, &pidfd, &err), 0);
+	pool_free(steal_ptr(&pool));
+	ck_assert(harness_wait(is_alone, NULL, HARNESS_MS));
+	ck_assert(!proc_ended(pidfd));
+	worker_leave(w);
+	close(pidfd);
+	ck_assert_int_eq(fds_count(getpid()), before - 1);
+	ck_assert_uint_eq(heard.exits, 0);
+}
+END_TEST
+
+/* Those without an owner that are not reaped yet. */
+START_TEST(test_free_abandoned)
+{
+	int before;
+
+	before = fds_count(getpid());
+	worker_abandon(take());
+	worker_abandon(take());
+	pool_free(steal_ptr(&pool));
+	/* The program's. */
+	ck_assert_int_eq(fds_count(getpid()), before - 1);
+}
+END_TEST
+
+/* A child of nobody's; those of the pool stay its own. */
+START_TEST(test_tidy)
+{
+	struct worker *w;
+	siginfo_t si = {0};
+	pid_t pid;
+
+	fill();
+	w = take();
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT), 0);
+	pool_tidy(pool);
+	ck_assert(exists(pid));
+	pool_tidy(pool);
+	ck_assert(!exists(pid));
+	pool_tidy(pool);
+	ck_assert_int_eq(kill(w->pid, SIGKILL), 0);
+	await_exits(1);
+	ck_assert_str_eq(heard.how, "signal 9 (Killed)");
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("pool");
+	TCase *tc = add_case(suite, "hand out");
+
+	tcase_add_test(tc, test_no_program);
+	tcase_add_test(tc, test_fills_up);
+	tcase_add_test(tc, test_take);
+	tcase_add_test(tc, test_take_from_an_empty_pool);
+	tcase_add_test(tc, test_order);
+	tcase_add_test(tc, test_cannot_start);
+	tc = add_case(suite, "end");
+	tcase_add_test(tc, test_free);
+	tcase_add_test(tc, test_free_abandoned);
+	tcase_add_test(tc, test_tidy);
+	return suite;
+}
