@@ -6,9 +6,9 @@
  *
  *   it is a worker     the page map, which only a supervisor hands out: the file of that id in
  *                      our own directory, open for writing
- *   its tenant         user and groups of the worker, from the kernel
+ *   its caller         user and groups of the worker, from the kernel; the user decides the tenant
  *   its VMM            what the page map names, if it may be that process (vmm_may_be)
- *   the request        parsed as strictly as a request of the API
+ *   the request        a sealed memfd, parsed as strictly as a request of the API
  *
  * A worker that was taken over can lie about its own restore, and about no other.
  */
@@ -23,8 +23,10 @@
  * @host: borrowed
  * @guest: has a proof; descriptors that are needed are taken from it
  *
+ * Without a listening socket, what is left in our own directory in the socket's place is unlinked.
+ *
  * The restore is owned by the caller. NULL: it cannot be adopted, @err says why, and the worker
- * stays the caller's.
+ * stays the caller's, with all descriptors.
  */
 struct restore *orphan_new(struct host *host, const struct reconnect_guest *guest, struct err *err);
 /* @r is in the table: stores it, with an event that lists what is not known of it. */
