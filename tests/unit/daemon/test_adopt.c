@@ -19,7 +19,7 @@ START_TEST(test_awaits_worker)
 }
 END_TEST
 
-/* It has ended, is another process by now, or was never known. */
+/* The worker has ended, is another process by now, or was never known. */
 START_TEST(test_worker_is_dead)
 {
 	hold_uffd();
@@ -36,7 +36,7 @@ START_TEST(test_worker_is_dead)
 }
 END_TEST
 
-/* Its death counts: too many, and the guest is given up. */
+/* The worker's death counts: too many, and the guest is given up. */
 START_TEST(test_death_counts)
 {
 	hold_uffd();
@@ -91,7 +91,7 @@ static void keep_uffd(const char *id)
 	notify_open();
 }
 
-/* It was kept over the restart: taken, also while the worker lives. */
+/* A uffd that systemd kept over the restart is taken, also while the worker lives. */
 START_TEST(test_kept_uffd)
 {
 	keep_uffd(_i ? "another" : "r");
@@ -101,7 +101,7 @@ START_TEST(test_kept_uffd)
 }
 END_TEST
 
-/* The restore has one. */
+/* The restore has a uffd. */
 START_TEST(test_kept_uffd_is_not_needed)
 {
 	int own;
@@ -128,7 +128,7 @@ START_TEST(test_uffd_without_process)
 }
 END_TEST
 
-/* Nobody has connected: the worker waits, or another one begins. */
+/* No VMM has connected: the worker is awaited, or another worker begins. */
 START_TEST(test_waiting)
 {
 	be_waiting();
@@ -194,7 +194,7 @@ START_TEST(test_map_is_lost)
 }
 END_TEST
 
-/* Nobody hangs on it: there is no VMM, or no more. */
+/* The VMM has ended, so no guest hangs on the lost page map. */
 START_TEST(test_map_is_lost_at_the_end)
 {
 	if (_i)

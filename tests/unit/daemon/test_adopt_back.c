@@ -164,10 +164,10 @@ START_TEST(test_back)
 	ck_assert_ptr_eq(back->hooks, &conversation_worker_hooks);
 	ck_assert_int_eq(k.r->slot.state, SLOT_READY);
 	ck_assert_int_eq(k.r->rec.state, taken[_i].after);
-	/* Nobody is missed any more. */
+	/* No worker is missed any more. */
 	ck_assert_ptr_null(k.r->hold.back_by);
 	ck_assert_int_lt(k.r->hold.old_worker, 0);
-	/* Its socket, and how many peers it brings. */
+	/* The worker's socket, and how many peers the worker brings. */
 	ck_assert_int_lt(listen_fd, 0);
 	ck_assert_uint_eq(sock_cookie(k.r->hold.acceptor.fd), cookie);
 	ck_assert_uint_eq(k.r->hold.acceptor.awaited, PEERS);
@@ -180,7 +180,7 @@ START_TEST(test_back)
 }
 END_TEST
 
-/* It has no socket: that of the restore, if there is one, stays. */
+/* The worker brings no socket: that of the restore stays. */
 START_TEST(test_back_without_socket)
 {
 	int listen_fd = listening();
@@ -208,7 +208,7 @@ START_TEST(test_back_to_be_stopped)
 }
 END_TEST
 
-/* Its former channel is closed, and was not missed yet: nothing of it is left. */
+/* The worker's former channel is closed, and was not missed yet: nothing is left of it. */
 START_TEST(test_back_before_it_is_missed)
 {
 	struct worker *former;
@@ -235,7 +235,7 @@ START_TEST(test_back_before_it_is_missed)
 }
 END_TEST
 
-/* It loads: what comes back has loaded long ago. */
+/* Whatever the former channel was at, a worker that comes back has loaded. */
 START_TEST(test_slot_after_back)
 {
 	static const enum slot_state slots[] = {SLOT_LOADING, SLOT_READY, SLOT_REPLACING,

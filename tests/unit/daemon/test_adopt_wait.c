@@ -17,7 +17,7 @@ static void await_move(void)
 	ck_assert_msg(harness_wait(has_moved, NULL, HARNESS_MS), "it waits on");
 }
 
-/* Its end is seen, and it is reaped where it is our child. */
+/* The worker's end is seen, and the worker is reaped where it is our child. */
 START_TEST(test_old_worker_dies)
 {
 	hold_uffd();
@@ -37,7 +37,7 @@ static void fire(void)
 	workerkit_turn(&k);
 }
 
-/* Hung, or of a protocol that nobody speaks. Two must not serve one guest: the end is waited for. */
+/* A worker that does not come back is killed. Its successor begins once the worker has ended. */
 START_TEST(test_time_is_over)
 {
 	hold_uffd();
@@ -50,7 +50,7 @@ START_TEST(test_time_is_over)
 }
 END_TEST
 
-/* While descriptors are short nobody is accepted, which is not the worker's fault. */
+/* While descriptors are short no worker is accepted, which is not the worker's fault. */
 START_TEST(test_time_is_over_without_room)
 {
 	struct timeval soon = {.tv_usec = 1};
@@ -61,7 +61,7 @@ START_TEST(test_time_is_over_without_room)
 	fire();
 	check_awaited(STATE_SERVING);
 	ck_assert_uint_gt(left_s(), BACK_S / 2);
-	/* Its end is its end all the same. */
+	/* The worker's end is seen all the same. */
 	hold_uffd();
 	kill_old();
 	await_move();

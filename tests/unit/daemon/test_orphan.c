@@ -52,7 +52,7 @@ START_TEST(test_waiting)
 	ck_assert(!r->rec.vmm_pid && !r->rec.page_bytes && !r->rec.memory_bytes);
 	ck_assert(r->rec.recording && r->hold.vmm < 0);
 	ck_assert_str_eq(r->rec.socket_path, k.r->spec.socket_path);
-	/* Its socket is taken, and heard; nothing else is. */
+	/* The socket is taken and accepts. Page map and request stay the caller's. */
 	ck_assert_int_lt(listen_fd, 0);
 	ck_assert_uint_eq(sock_cookie(r->hold.acceptor.fd), cookie);
 	ck_assert_ptr_nonnull(r->hold.acceptor.on_peer);
@@ -80,7 +80,7 @@ START_TEST(test_serving)
 	ck_assert(!r->rec.recording);
 	ck_assert(r->hold.vmm >= 0 && fds[2] < 0 && r->hold.on_vmm);
 	ck_assert_int_eq(fds_count(getpid()), before);
-	/* Nobody is waited for any more. */
+	/* No VMM is waited for any more. */
 	ck_assert(!restorekit_exists(&k, "uffd") && !r->hold.own_socket);
 	ck_assert_ptr_null(r->hold.acceptor.on_peer);
 }
@@ -156,7 +156,7 @@ START_TEST(test_socket)
 }
 END_TEST
 
-/* The worker waits, and its socket is lost: what lies in our own directory is nobody's. */
+/* The worker waits without a socket: what is left in our own directory is unlinked. */
 START_TEST(test_no_socket)
 {
 	make_map();
@@ -169,7 +169,7 @@ END_TEST
 
 /* ---- the VMM ---- */
 
-/* It has ended, and nothing is left that could be killed for it. */
+/* The VMM has ended: the restore has no process to watch or to kill. */
 START_TEST(test_vmm_has_ended)
 {
 	pid_t vmm = guest.pid;
@@ -194,7 +194,7 @@ static int count_row(void *arg, struct restore_record *rec, struct err *unused)
 	return 0;
 }
 
-/* From now on the store has it; what nobody can know is said. */
+/* The store has the restore from now on, and the event lists what is not known. */
 START_TEST(test_publish)
 {
 	int rows = 0;

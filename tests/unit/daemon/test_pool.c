@@ -20,7 +20,7 @@ START_TEST(test_no_program)
 }
 END_TEST
 
-/* Nobody waits for the first ones: they start from the loop. It wants channel and pidfd of each. */
+/* Workers start from the loop. The pool wants channel and pidfd of each, and of the zygote. */
 START_TEST(test_fills_up)
 {
 	int before = fds_count(getpid());
@@ -62,7 +62,7 @@ START_TEST(test_take)
 }
 END_TEST
 
-/* It need not have had its turn to be filled. */
+/* A worker is got also where the loop has had no turn to fill the pool. */
 START_TEST(test_take_from_an_empty_pool)
 {
 	struct worker *w = take();
@@ -96,7 +96,7 @@ static bool is_later(void *arg)
 	return started_now() > *start;
 }
 
-/* Who has stood ready longest is the first to go. */
+/* The worker that has stood ready longest is handed out first. */
 START_TEST(test_order)
 {
 	struct worker *w[SIZE + 1];
@@ -184,7 +184,7 @@ START_TEST(test_free_abandoned)
 }
 END_TEST
 
-/* A child of nobody's; those of the pool stay its own. */
+/* A child that no module knows is reaped. How a worker ends is still told to its owner. */
 START_TEST(test_tidy)
 {
 	struct worker *w;

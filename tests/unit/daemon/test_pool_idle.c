@@ -21,7 +21,7 @@ static bool is_one_short(void *arg)
 	return pool_wanting(pool) == 2 + (ZYGOTE ? 0 : 2);
 }
 
-/* It is reaped, and replaced, though not at once: a program that cannot start must not spin. */
+/* A dead worker is reaped and replaced, but not at once: a bad program must not make us spin. */
 START_TEST(test_idle_dies)
 {
 	uint64_t since;
@@ -46,7 +46,7 @@ START_TEST(test_idle_dies)
 }
 END_TEST
 
-/* The loop has not heard of it yet. */
+/* The loop has not heard of the death yet. */
 START_TEST(test_dead_is_not_handed_out)
 {
 	struct worker *w[SIZE];
@@ -75,7 +75,7 @@ static bool has_another(void *arg)
 	return pool_wanting(pool) == 0 && !exists(*former);
 }
 
-/* It is reaped by the loop; the next worker comes out of another one. */
+/* The loop reaps the zygote; the next worker comes out of another one. */
 START_TEST(test_zygote_dies)
 {
 	struct worker *w;
@@ -151,7 +151,7 @@ static bool has_its_one(void *arg)
 
 static const char *const lies[] = {"speaks", "greets twice", "garbage"};
 
-/* It is killed, and an honest one takes its place. */
+/* The liar is killed, and an honest worker takes its place. */
 START_TEST(test_idle_lies)
 {
 	struct worker *w;
@@ -171,7 +171,7 @@ START_TEST(test_idle_lies)
 }
 END_TEST
 
-/* Without its channel it is of no use, and is given time to end. */
+/* A worker without a channel is of no use to a restore, and is given time to end. */
 START_TEST(test_idle_hangs_up)
 {
 	struct worker *w;

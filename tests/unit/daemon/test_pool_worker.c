@@ -137,7 +137,7 @@ START_TEST(test_adopted)
 	ck_assert_str_eq(b->release, "0123456789012345678901234567890");
 	ck_assert(b->greeted && b->replays && !b->closed && !b->silenced && !b->hooks);
 	ck_assert_uint_eq(b->allowance.left, ALLOWANCE_MAX);
-	/* It was neither idle, nor counts as one that is. */
+	/* An adopted worker does not fill the pool. */
 	ck_assert_uint_eq(pool_wanting(k.host.pool), 2);
 	worker_leave(b);
 	close(ends[1]);
@@ -216,7 +216,7 @@ static void fire_deadline(void)
 	event_active(k.r->worker->deadline, EV_TIMEOUT, 0);
 }
 
-/* It usually ends by itself; its exit tells the rest. */
+/* A worker that hangs up usually ends by itself; its exit tells the rest. */
 START_TEST(test_closes)
 {
 	close_fd(&w.chan);
@@ -253,7 +253,7 @@ START_TEST(test_cut)
 		ck_assert(proc_ended(heard.pidfd));
 		return;
 	}
-	/* It lives, and has not hung up: but it will be missed if it does not end. */
+	/* The worker lives and has not hung up. It is killed if it does not end. */
 	ck_assert(!k.r->worker->closed);
 	ck_assert(!event_pending(k.r->worker->on_chan, EV_READ, NULL));
 	fire_deadline();
@@ -284,7 +284,7 @@ START_TEST(test_send)
 }
 END_TEST
 
-/* It is gone, or does not listen. */
+/* The worker is gone, or does not read. */
 START_TEST(test_cannot_send)
 {
 	struct chan_msg msg = {0};
@@ -426,7 +426,7 @@ START_TEST(test_traced)
 	send_only(CHAN_PAUSED);
 	await_exit();
 	ck_assert_str_eq(heard.text, "PAUSED killed while traced ");
-	/* It hears no more of it, and is not busy with what cannot be reaped. */
+	/* The owner hears no more, and the loop does not spin on a process that cannot be reaped. */
 	send_only(CHAN_PAUSED);
 	turn();
 	ck_assert(kill(w.pid, 0) == 0);

@@ -73,7 +73,7 @@ static const struct {
 	{UINT32_MAX, "as it was"},
 };
 
-/* A successor's recording has no beginning; and nobody begins to record by it. */
+/* A successor's recording would lack the beginning. READY begins no recording. */
 START_TEST(test_ready)
 {
 	const struct wset_key said = {.kind = keys[_i].kind, .number = NUMBER};
@@ -167,7 +167,7 @@ END_TEST
 
 /* ---- WSET_MADE ---- */
 
-/* Nothing of it was stored, and nobody was told. */
+/* Nothing was stored, and no event was published. */
 static void check_unchanged(uint64_t revision)
 {
 	struct err err;
@@ -179,7 +179,7 @@ static void check_unchanged(uint64_t revision)
 	ck_assert_uint_eq(read_runs(&err), 0);
 }
 
-/* It has the page size of the guest, and the whole pages of the snapshot. */
+/* A set has the guest's page size, and spans the snapshot in whole pages of 4 KiB. */
 START_TEST(test_made)
 {
 	uint64_t revision = k.r->rec.revision;
