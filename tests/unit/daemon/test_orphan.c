@@ -180,6 +180,7 @@ START_TEST(test_vmm_has_ended)
 	ck_assert_int_eq(r->rec.state, STATE_SERVING);
 	ck_assert_uint_eq(r->rec.vmm_pid, (uint32_t)vmm);
 	ck_assert(r->hold.vmm < 0 && r->rec.vmm_start == 0);
+	ck_assert_ptr_null(r->hold.ask_vmm);
 }
 END_TEST
 

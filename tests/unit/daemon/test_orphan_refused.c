@@ -1,6 +1,8 @@
 /* test_orphan_refused - what a worker without a row says, and is not believed: nothing changes */
 #include "daemon/orphan.h"
 
+#include <sys/mount.h>
+
 #include "tests/support/orphankit.h"
 
 static void refuse(enum err_code code, const char *why)
@@ -86,8 +88,16 @@ static int through_a_link(void)
 	return open_map(O_RDWR);
 }
 
-static int (*const maps[])(void) = {no_map,     read_only, write_only, path_only,
-				    other_file, copy,      of_no_file, through_a_link};
+/* In the place of the page map, where only a supervisor makes files. */
+static int a_fifo(void)
+{
+	unlink(path_in("maps/r"));
+	ck_assert_int_eq(mkfifo(path_in("maps/r"), 0600), 0);
+	return open_map(O_RDWR);
+}
+
+static int (*const maps[])(void) = {no_map, read_only,  write_only,     path_only, other_file,
+				    copy,   of_no_file, through_a_link, a_fifo};
 
 START_TEST(test_map_is_refused)
 {
@@ -95,6 +105,45 @@ START_TEST(test_map_is_refused)
 	close_fd(&fds[0]);
 	fds[0] = maps[_i]();
 	refuse(ERR_PEER, "it does not have the page map of restore r");
+}
+END_TEST
+
+static ino_t inode_of(int fd)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	return st.st_ino;
+}
+
+/* A file of the same number, on another disk: new disks number their files alike. */
+START_TEST(test_map_of_another_disk)
+{
+	const char *there = path_in("there");
+	int twin = -1;
+
+	be_waiting();
+	close_fd(&fds[0]);
+	ck_assert_int_eq(mkdir(there, 0700), 0);
+	if (!harness_private_mounts() || !harness_small_disk(there, "1m") ||
+	    !harness_small_disk(path_in("maps"), "1m"))
+		return;
+	fds[0] = open(path_in("maps/r"), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	for (int i = 0; i < 100 && (twin < 0 || inode_of(twin) != inode_of(fds[0])); i++) {
+		char name[32];
+
+		close_fd(&twin);
+		snprintf(name, sizeof(name), "there/%d", i);
+		twin = open(path_in(name), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+		ck_assert_int_ge(twin, 0);
+	}
+	ck_assert_uint_eq(inode_of(twin), inode_of(fds[0]));
+	close_fd(&fds[0]);
+	fds[0] = twin;
+	refuse(ERR_PEER, "it does not have the page map of restore r");
+	close_fd(&fds[0]);
+	ck_assert_int_eq(umount2(path_in("there"), MNT_DETACH), 0);
+	ck_assert_int_eq(umount2(path_in("maps"), MNT_DETACH), 0);
 }
 END_TEST
 
@@ -216,6 +265,7 @@ Suite *test_suite(void)
 
 	tcase_add_loop_test(tc, test_vmm_is_not_believed, 0, 3);
 	tcase_add_loop_test(tc, test_map_is_refused, 0, ARRAY_LEN(maps));
+	tcase_add_test(tc, test_map_of_another_disk);
 	tcase_add_test(tc, test_map_of_another);
 	tcase_add_loop_test(tc, test_map_is_damaged, 0, 2);
 	tcase_add_loop_test(tc, test_request_is_refused, 0, ARRAY_LEN(requests));
