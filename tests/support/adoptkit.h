@@ -82,6 +82,8 @@ static inline void begin_plain(void)
 
 static inline void end_row(void)
 {
+	/* The worker's end is not the restore's business any more. */
+	timer_drop(&k.r->hold.back_by);
 	if (old && waitpid(old, NULL, WNOHANG) == 0) {
 		kill(old, SIGKILL);
 		waitpid(old, NULL, 0);
