@@ -1,13 +1,10 @@
 /* test_capacity - descriptors that are promised to restores, and rows that wait for theirs */
 #include "daemon/capacity.h"
 
-#include <sys/resource.h>
-
 #include "daemon/descriptors.h"
+#include "tests/support/capacitykit.h"
 #include "tests/support/restorekit.h"
 
-/* More than anything here needs. */
-#define PLENTY 4096
 #define OTHERS 3
 
 static struct restorekit k;
@@ -41,26 +38,6 @@ static void end(void)
 	restorekit_close(&k);
 }
 
-static void set_limit(uint64_t limit)
-{
-	struct rlimit r;
-
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &r), 0);
-	r.rlim_cur = limit;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &r), 0);
-}
-
-/* So that just @left are. The share of HTTP depends on the limit, so step by step. */
-static void leave(int64_t left)
-{
-	uint64_t limit = PLENTY;
-
-	set_limit(limit);
-	while (capacity_left(&capacity) > left)
-		set_limit(--limit);
-	ck_assert_int_eq(capacity_left(&capacity), left);
-}
-
 /* What it has already is in use, and not promised any more. */
 /* clang-format off */
 static const struct {
@@ -84,7 +61,7 @@ START_TEST(test_share)
 	struct worker worker = {0};
 	int64_t before;
 
-	leave(100);
+	leave(&capacity, 100);
 	before = capacity_left(&capacity);
 	others[0].slot.state = shares[_i].slot;
 	others[0].worker = shares[_i].worker ? &worker : NULL;
@@ -103,15 +80,15 @@ START_TEST(test_one_more)
 
 	for (size_t i = 0; i < OTHERS; i++)
 		table_insert(&table, &others[i]);
-	leave(DESCRIPTORS_PER_RESTORE);
+	leave(&capacity, DESCRIPTORS_PER_RESTORE);
 	ck_assert_msg(capacity_check(&capacity, &err) == 0, "%s", err.msg);
 	ck_assert(capacity_any(&capacity));
-	leave(1);
+	leave(&capacity, 1);
 	ck_assert_int_eq(capacity_check(&capacity, &err), -1);
 	ck_assert_int_eq(err.code, ERR_QUOTA);
 	ck_assert_msg(strstr(err.msg, "3 are missing"), "%s", err.msg);
 	ck_assert(capacity_any(&capacity));
-	leave(-2);
+	leave(&capacity, -2);
 	ck_assert_int_eq(capacity_check(&capacity, &err), -1);
 	ck_assert_msg(strstr(err.msg, "6 are missing"), "%s", err.msg);
 	ck_assert(!capacity_any(&capacity));
@@ -140,7 +117,7 @@ static void make_row(void)
 START_TEST(test_row_is_taken_up)
 {
 	make_row();
-	leave(DESCRIPTORS_PER_RESTORE);
+	leave(&capacity, DESCRIPTORS_PER_RESTORE);
 	capacity_take_up(&capacity, k.r);
 	ck_assert_uint_eq(capacity_waiting(&capacity), 0);
 	ck_assert_int_eq(k.r->rec.state, STATE_ENDED);
@@ -151,7 +128,7 @@ END_TEST
 START_TEST(test_row_waits)
 {
 	make_row();
-	leave(DESCRIPTORS_PER_RESTORE - 1);
+	leave(&capacity, DESCRIPTORS_PER_RESTORE - 1);
 	capacity_take_up(&capacity, k.r);
 	ck_assert_uint_eq(capacity_waiting(&capacity), 1);
 	ck_assert(!capacity_make(&capacity, k.r));
@@ -167,9 +144,9 @@ END_TEST
 START_TEST(test_row_is_made_room_for)
 {
 	make_row();
-	leave(0);
+	leave(&capacity, 0);
 	capacity_take_up(&capacity, k.r);
-	leave(DESCRIPTORS_PER_RESTORE);
+	leave(&capacity, DESCRIPTORS_PER_RESTORE);
 	ck_assert(capacity_make(&capacity, k.r));
 	ck_assert_uint_eq(capacity_waiting(&capacity), 0);
 	set_limit(PLENTY);
