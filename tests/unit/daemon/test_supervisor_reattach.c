@@ -1,0 +1,289 @@
+/* test_supervisor_reattach - workers that come to the next supervisor: taken, turned away, noted */
+#include "daemon/supervisor.h"
+
+#include <poll.h>
+
+#include "daemon/descriptors.h"
+#include "tests/support/capacitykit.h"
+#include "tests/support/supervisorkit.h"
+
+static pid_t worker; /* of the restore "r" */
+
+static void begin_with_restore(void)
+{
+	begin();
+	workerkit_snapshot(&at);
+	worker = make_restore("r")->worker->pid;
+}
+
+static void lose_store(void)
+{
+	struct store *store;
+
+	harness_rmtree(k.conf.state_dir);
+	ck_assert_int_eq(mkdir(k.conf.state_dir, 0700), 0);
+	open_store(&store);
+	store_close(store);
+}
+
+static bool is_back(void *arg)
+{
+	struct restore *r;
+
+	(void)arg;
+	turn();
+	r = supervisor_find(k.sup, "r");
+	return r && r->worker;
+}
+
+static struct restore *await_back(void)
+{
+	struct restore *r;
+
+	ck_assert_msg(harness_wait(is_back, NULL, HARNESS_MS), "its worker does not come back");
+	r = supervisor_find(k.sup, "r");
+	ck_assert_int_eq(r->worker->pid, worker);
+	ck_assert_int_eq(r->slot.state, SLOT_READY);
+	ck_assert_int_eq(r->rec.state, STATE_WAITING);
+	ck_assert(acceptor_listens(r->hold.acceptor.fd));
+	return r;
+}
+
+/* It was one while nobody knew better. */
+static void note_worker(void)
+{
+	const struct sock_peer who = {.pid = worker};
+
+	strays_note(&k.sup->strays, "r", &who, "a test");
+}
+
+/* ---- the worker of a restore ---- */
+
+START_TEST(test_known)
+{
+	struct restore *r;
+
+	stop();
+	start();
+	r = supervisor_find(k.sup, "r");
+	ck_assert(r && !r->worker);
+	ck_assert_int_eq(r->slot.state, SLOT_AWAITED);
+	note_worker();
+	ck_assert_ptr_eq(await_back(), r);
+	ck_assert_str_eq(events_of("r"), "created adopted ");
+	ck_assert_uint_eq(k.sup->strays.n, 0);
+}
+END_TEST
+
+static bool is_let_in(void *arg)
+{
+	const struct restore *r = supervisor_find(k.sup, "r");
+
+	(void)arg;
+	turn();
+	return r->hold.acceptor.n > 0 && r->hold.acceptor.peers[0].told;
+}
+
+/* The connections that it had been told of come with it, as many as it announces. */
+START_TEST(test_known_with_a_peer)
+{
+	struct err err = {.msg = ""};
+	cleanup_fd int vmm = -1;
+	struct restore *r = supervisor_find(k.sup, "r");
+
+	ck_assert_msg(sock_connect(r->spec.socket_path, SOCK_STREAM, &vmm, &err) == 0, "%s",
+		      err.msg);
+	ck_assert_msg(harness_wait(is_let_in, NULL, HARNESS_MS), "nobody is let in");
+	stop();
+	start();
+	ck_assert_msg(harness_wait(is_let_in, NULL, HARNESS_MS), "its peer is lost");
+	ck_assert_uint_eq(supervisor_find(k.sup, "r")->hold.acceptor.awaited, 0);
+	ck_assert_str_eq(events_of("r"), "created adopted ");
+}
+END_TEST
+
+/* The store was lost, and what the worker says is believed where it can be proved. */
+START_TEST(test_unknown_with_proof)
+{
+	struct restore *r;
+
+	stop();
+	lose_store();
+	start();
+	ck_assert_str_eq(listed(), "");
+	note_worker();
+	r = await_back();
+	ck_assert_str_eq(listed(), "r ");
+	ck_assert_str_eq(rows(), "r:waiting ");
+	ck_assert_str_eq(events_of("r"), "adopted ");
+	ck_assert_uint_eq(k.sup->strays.n, 0);
+	ck_assert_str_eq(r->rec.tenant, TENANT_DEFAULT);
+}
+END_TEST
+
+/* ---- strangers ---- */
+
+static int come(const char *id, bool proof)
+{
+	cleanup_free char *path = NULL;
+	struct chan_msg msg = {.reattach.proof = proof};
+	struct err err = {.msg = ""};
+	int fd;
+
+	ck_assert_int_gt(asprintf(&path, "%s/workers.sock", k.conf.run_dir), 0);
+	ck_assert_msg(sock_connect(path, SOCK_SEQPACKET | SOCK_NONBLOCK, &fd, &err) == 0, "%s",
+		      err.msg);
+	snprintf(msg.reattach.id, sizeof(msg.reattach.id), "%s", id);
+	ck_assert_msg(chan_send(fd, CHAN_REATTACH, &msg, NULL, 0, &err) == 0, "%s", err.msg);
+	return fd;
+}
+
+static void prove_nothing(int fd)
+{
+	struct chan_msg msg = {.proof.size_bytes = PAGE_4K};
+	struct err err = {.msg = ""};
+
+	ck_assert_msg(chan_send(fd, CHAN_PROOF, &msg, NULL, 0, &err) == 0, "%s", err.msg);
+}
+
+static bool is_answered(void *arg)
+{
+	struct pollfd p = {.fd = *(const int *)arg, .events = POLLIN};
+
+	turn();
+	return poll(&p, 1, 0) > 0;
+}
+
+/* It has been turned away. */
+static void await_answer(int fd)
+{
+	ck_assert_msg(harness_wait(is_answered, &fd, HARNESS_MS), "it is not answered");
+	close(fd);
+}
+
+static void check_is_stray(int fd, const char *id, const char *why)
+{
+	const struct stray *s;
+
+	await_answer(fd);
+	ck_assert_uint_eq(k.sup->strays.n, 1);
+	s = k.sup->strays.v;
+	ck_assert_int_eq(s->pid, getpid());
+	ck_assert_str_eq(s->id, id);
+	ck_assert_msg(strstr(s->why, why), "%s", s->why);
+}
+
+START_TEST(test_unknown_without_proof)
+{
+	int fd = come("nobody", false);
+
+	check_is_stray(fd, "nobody", "no restore nobody is in the store");
+	ck_assert_ptr_null(table_find(&k.sup->table, "nobody"));
+}
+END_TEST
+
+/* What it says proves nothing. */
+START_TEST(test_unknown_with_a_lie)
+{
+	int fd = come("nobody", true);
+
+	prove_nothing(fd);
+	check_is_stray(fd, "nobody", "it does not have the page map of restore nobody");
+	ck_assert_ptr_null(table_find(&k.sup->table, "nobody"));
+}
+END_TEST
+
+/* No proof is waited for where a row knows better: of one that has ended, and of one that is served. */
+START_TEST(test_not_its_worker)
+{
+	static const char *const ids[] = {"mine", "r"};
+	int fd = come(ids[_i], true);
+
+	check_is_stray(fd, ids[_i], "it is not the worker of restore");
+	ck_assert_ptr_nonnull(strstr(k.sup->strays.v[0].why, ids[_i]));
+	ck_assert_int_eq(supervisor_find(k.sup, "r")->worker->pid, worker);
+}
+END_TEST
+
+/* Before it has loaded a worker has nothing to come back with, even if it is the one. */
+START_TEST(test_under_creation)
+{
+	struct restore *r;
+	struct asker a;
+	int fd;
+
+	ask(&a, "s", "\"tenant\":\"another\"");
+	r = table_find(&k.sup->table, "s");
+	fd = come("s", false);
+	/* As if we were its worker, which has closed its channel. */
+	r->worker->closed = true;
+	r->rec.worker_pid = (uint32_t)getpid();
+	r->rec.worker_start = proc_start_time(getpid());
+	event_del(r->worker->on_chan);
+	check_is_stray(fd, "s", "it is not the worker of restore s");
+	ck_assert(restore_is_creating(r));
+}
+END_TEST
+
+/* ---- no room ---- */
+
+/* Whatever the next supervisor opens, nothing is left for a restore. */
+static void stop_and_leave_none(void)
+{
+	stop();
+	set_limit(descriptors_used() + DESCRIPTORS_ASIDE);
+}
+
+/* While descriptors are short nobody is taken, and nobody is called a stray for that. */
+START_TEST(test_no_room_for_a_row)
+{
+	stop_and_leave_none();
+	start();
+	ck_assert_int_eq(supervisor_find(k.sup, "r")->slot.state, SLOT_DEFERRED);
+	await_answer(come("r", true));
+	ck_assert_uint_eq(k.sup->strays.n, 0);
+	ck_assert_int_eq(supervisor_find(k.sup, "r")->slot.state, SLOT_DEFERRED);
+	/* Once there is room, a row does not wait for its turn if its worker comes before. */
+	event_del(k.sup->capacity.again);
+	set_limit(PLENTY);
+	await_back();
+	ck_assert_uint_eq(k.sup->strays.n, 0);
+}
+END_TEST
+
+START_TEST(test_no_room_for_an_unknown)
+{
+	int fd;
+
+	stop_and_leave_none();
+	lose_store();
+	start();
+	fd = come("nobody", true);
+	prove_nothing(fd);
+	await_answer(fd);
+	ck_assert_uint_eq(k.sup->strays.n, 0);
+	ck_assert_str_eq(listed(), "");
+	set_limit(PLENTY);
+	await_back();
+	ck_assert_uint_eq(k.sup->strays.n, 0);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	Suite *suite = suite_create("supervisor");
+	TCase *tc = tcase_create("reattach");
+
+	tcase_add_checked_fixture(tc, begin_with_restore, end);
+	tcase_add_test(tc, test_known);
+	tcase_add_test(tc, test_known_with_a_peer);
+	tcase_add_test(tc, test_unknown_with_proof);
+	tcase_add_test(tc, test_unknown_without_proof);
+	tcase_add_test(tc, test_unknown_with_a_lie);
+	tcase_add_loop_test(tc, test_not_its_worker, 0, 2);
+	tcase_add_test(tc, test_under_creation);
+	tcase_add_test(tc, test_no_room_for_a_row);
+	tcase_add_test(tc, test_no_room_for_an_unknown);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
