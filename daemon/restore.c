@@ -41,9 +41,13 @@ void restore_served(struct restore *r)
 
 void restore_over(struct restore *r)
 {
-	if (proto_state_live(r->rec.state)) {
+	bool live = proto_state_live(r->rec.state);
+
+	if (live)
 		record_move(&r->rec, STATE_ENDED, "reboot", wall_ms());
-		journal_add(r->host->journal, &r->rec, "ended", NULL);
+	if (live || !r->rec.released) {
+		r->rec.released = true;
+		journal_add(r->host->journal, &r->rec, live ? "ended" : "released", NULL);
 	}
 	slot_event(&r->slot, SLOT_RELEASE_ALONE);
 }

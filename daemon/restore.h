@@ -99,7 +99,7 @@ void restore_unserved(struct restore *r);
 void restore_served(struct restore *r);
 /*
  * For a row that does not stand (restore_stands). If it is live, its VMM ended with a former boot:
- * ends the record. Leaves the slot OVER.
+ * ends the record. Leaves the restore released.
  */
 void restore_over(struct restore *r);
 

@@ -45,7 +45,7 @@ void store_close(struct store *store);
 int store_write(struct store *store, const struct restore_record *rec,
 		const struct store_event *event, uint64_t *ret_seq, struct err *err);
 
-/* Removes the rows of restores that ended before @before_ms (wall clock). */
+/* Removes the rows of released restores that ended before @before_ms (wall clock). */
 int store_forget(struct store *store, int64_t before_ms, struct err *err);
 
 /*

@@ -308,10 +308,9 @@ static void take_up(struct supervisor *sup, struct restore *r)
 {
 	if (restore_stands(r)) {
 		capacity_take_up(&sup->capacity, r);
-		return;
+	} else {
+		on_ended(sup, r);
 	}
-	restore_over(r);
-	on_ended(sup, r);
 }
 
 static void take_up_rows(struct supervisor *sup)
@@ -319,8 +318,11 @@ static void take_up_rows(struct supervisor *sup)
 	cleanup_free struct restore **order = xcalloc(sup->table.n + 1, sizeof(*order));
 	size_t n = sup->table.n;
 
-	if (n)
-		memcpy(order, sup->table.v, n * sizeof(*order));
+	for (size_t i = 0; i < n; i++) {
+		order[i] = sup->table.v[i];
+		if (!restore_stands(order[i]))
+			restore_over(order[i]);
+	}
 	qsort(order, n, sizeof(*order), by_end);
 	for (size_t i = 0; i < n; i++)
 		take_up(sup, order[i]);
@@ -468,6 +470,8 @@ void supervisor_free(struct supervisor *sup)
 {
 	if (!sup)
 		return;
+	/* What waits for the store is written from the rows. */
+	journal_free(steal_ptr(&sup->host.journal));
 	while (sup->table.n)
 		remove_restore(sup, sup->table.v[sup->table.n - 1]);
 	table_fini(&sup->table);
@@ -478,7 +482,6 @@ void supervisor_free(struct supervisor *sup)
 	reconnect_close(sup->host.reconnect);
 	lease_scheduler_free(sup->host.leases);
 	pool_free(sup->host.pool);
-	journal_free(sup->host.journal);
 	wset_store_close(sup->host.wset_store);
 	store_close(sup->store);
 	close_fd(&sup->run_fd);

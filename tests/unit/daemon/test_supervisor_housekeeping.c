@@ -346,17 +346,21 @@ START_TEST(test_store_is_held)
 }
 END_TEST
 
-/* A supervisor that goes tries once more to write what waits. */
+/* A supervisor that goes tries once more to write what waits: the row, not only its event. */
 START_TEST(test_store_is_held_to_the_end)
 {
+	struct restore *r;
 	sqlite3 *db;
 
 	start();
+	r = supervisor_find(k.sup, "mine");
 	db = hold_store();
-	restore_changed(supervisor_find(k.sup, "mine"), "a-test", NULL);
+	r->rec.worker_restarts = 4711;
+	restore_changed(r, "a-test", NULL);
 	let_go(db);
 	stop();
 	start();
+	ck_assert_uint_eq(supervisor_find(k.sup, "mine")->rec.worker_restarts, 4711);
 	ck_assert_str_eq(events_of("mine"), "created a-test ");
 }
 END_TEST

@@ -74,6 +74,37 @@ START_TEST(test_of_another_boot)
 }
 END_TEST
 
+/* It had failed, and was held for its VMM, which has ended with that boot: nothing is left of it. */
+START_TEST(test_failed_in_another_boot)
+{
+	struct restore_record rec;
+
+	make_row(&rec, "r");
+	record_move(&rec, STATE_FAILED, "a test", 100);
+	snprintf(rec.boot_id, sizeof(rec.boot_id), "another");
+	put_row(&rec);
+	start();
+	ck_assert_int_eq(must_find("r")->rec.state, STATE_FAILED);
+	ck_assert(must_find("r")->rec.released && restore_released(must_find("r")));
+	ck_assert_str_eq(events_of("r"), "released ");
+}
+END_TEST
+
+/* What ends only now is kept longer than what has ended before. */
+START_TEST(test_reboot_in_order)
+{
+	struct restore_record rec;
+
+	make_row(&rec, "r");
+	snprintf(rec.boot_id, sizeof(rec.boot_id), "another");
+	put_row(&rec);
+	put_ended("a", 100);
+	start();
+	ck_assert_msg(strncmp(ended(), "a ", 2) == 0, "%s", ended());
+	ck_assert_ptr_nonnull(strstr(ended(), " r "));
+}
+END_TEST
+
 /* Nobody serves it, and its page map is gone: taken up, it has ended. */
 START_TEST(test_stands)
 {
@@ -308,6 +339,8 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(tc, prepare, end);
 	tcase_add_test(tc, test_ended_in_order);
 	tcase_add_test(tc, test_of_another_boot);
+	tcase_add_test(tc, test_failed_in_another_boot);
+	tcase_add_test(tc, test_reboot_in_order);
 	tcase_add_test(tc, test_stands);
 	tcase_add_test(tc, test_has_to_wait);
 	tcase_add_test(tc, test_request_of_a_row);
