@@ -275,10 +275,11 @@ START_TEST(found_out)
 	leasing_open(&leasing, LEASING_NEVER_REVOKED, SIZE);
 	begin_holders(holders);
 	begin_all(s);
-	scene_kill(&leasing.scene);
+	/* Without a lease they wait, until they are alone. */
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		stage_check(&s[i], !happenings[i].complete || !is_complete(&s[i]),
 			    "complete too early for this test");
+	scene_kill(&leasing.scene);
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
 		happenings[i].make(&s[i]);
 	harness_daemon_start(&leasing.scene.d, NULL);
