@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/foreign.h"
 #include "common/io.h"
 
 #define HEAD_BYTES offsetof(struct chan_msg, hello)
@@ -193,7 +194,7 @@ static int check_msg(const struct chan_msg *msg, size_t len, bool truncated, str
 void chan_close_fds(int fds[CHAN_FDS_MAX])
 {
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
-		close_fd(&fds[i]);
+		foreign_close(&fds[i]);
 }
 
 /* Passes on neither body nor descriptors. */

@@ -328,7 +328,7 @@ enum chan_step {
  * CHAN_LOST: the message is gone, @msg->type is valid, @err is filled.
  */
 enum chan_step chan_recv(int sock, struct chan_msg *msg, int fds[CHAN_FDS_MAX], struct err *err);
-/* Closes the descriptors that the caller has not taken, and sets them to -1. */
+/* Closes (foreign.h) the descriptors that the caller has not taken, and sets them to -1. */
 void chan_close_fds(int fds[CHAN_FDS_MAX]);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/foreign.h"
 #include "common/io.h"
 #include "common/js.h"
 
@@ -153,10 +154,10 @@ int handshake_init(struct handshake *hs, int sock, struct err *err)
 void handshake_fini(struct handshake *hs)
 {
 	for (size_t i = 0; i < hs->nfds; i++)
-		close_fd(&hs->fds[i]);
+		foreign_close(&hs->fds[i]);
 	hs->nfds = 0;
 	hs->len = 0;
-	close_fd(&hs->sock);
+	foreign_close(&hs->sock);
 	free(steal_ptr(&hs->buf));
 }
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "common/foreign.h"
 #include "common/pagemap.h"
 #include "common/sock.h"
 #include "daemon/uffd_recover.h"
@@ -129,7 +130,7 @@ void acceptor_open(struct acceptor *d, int *fd, size_t awaited, bool waits)
 	timer_drop(&d->on_peer);
 	timer_drop(&d->again);
 	if (acceptor_listens(*fd)) {
-		close_fd(&d->fd);
+		foreign_close(&d->fd);
 		d->fd = steal_fd(fd);
 	}
 	d->awaited = min_u64(awaited, CHAN_PEERS_MAX);
@@ -145,9 +146,9 @@ void acceptor_close(struct acceptor *d)
 	timer_drop(&d->on_peer);
 	timer_drop(&d->again);
 	while (d->n)
-		close(d->peers[--d->n].sock);
+		foreign_close(&d->peers[--d->n].sock);
 	d->awaited = 0;
-	close_fd(&d->fd);
+	foreign_close(&d->fd);
 }
 
 /*
@@ -183,7 +184,7 @@ void acceptor_forget_sent(struct acceptor *d)
 			i++;
 			continue;
 		}
-		close(d->peers[i].sock);
+		foreign_close(&d->peers[i].sock);
 		d->peers[i] = d->peers[--d->n];
 	}
 }
@@ -192,7 +193,7 @@ void acceptor_drop(struct acceptor *d, uint64_t cookie)
 {
 	for (size_t i = 0; i < d->n; i++)
 		if (sock_cookie(d->peers[i].sock) == cookie) {
-			close(d->peers[i].sock);
+			foreign_close(&d->peers[i].sock);
 			d->peers[i] = d->peers[--d->n];
 			break;
 		}

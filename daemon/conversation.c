@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/foreign.h"
 #include "common/js.h"
 #include "common/proc.h"
 #include "daemon/adopt.h"
@@ -135,7 +136,7 @@ static const char *on_connected(struct restore *r, const struct chan_msg *msg, i
 	if ((lie = check_vmm(r, fds[1], c->pid, c->uid)) || (lie = check_memory(r, c)))
 		return lie;
 	r->worker->replays = false;
-	close_fd(&r->hold.uffd);
+	foreign_close(&r->hold.uffd);
 	r->hold.uffd = steal_fd(&fds[0]);
 	notify_keep(r->rec.id, r->hold.uffd);
 	if (r->rec.state == STATE_WAITING)
@@ -338,22 +339,23 @@ static const struct word {
 	const char *(*handle)(struct restore *r, const struct chan_msg *msg, int *fds);
 	unsigned lawful; /* IN() bits; in PHASE_OVER any other message is ignored */
 	uint64_t price;  /* see allowance.h */
+	enum foreign_kind fds[2]; /* what its descriptors must be, if they are there */
 } words[] = {
-	{CHAN_READY,      on_ready,      LOADING,                    ALLOWANCE_DEAR},
-	{CHAN_FILES,      on_files,      LOADED,                     ALLOWANCE_CHEAP},
-	{CHAN_PROOF,      on_proof,      LOADED,                     ALLOWANCE_CHEAP},
-	{CHAN_PEER,       on_peer,       IN(PHASE_WAITING),          ALLOWANCE_CHEAP},
-	{CHAN_REFUSED,    on_refused,    IN(PHASE_WAITING),          ALLOWANCE_DEAR},
-	{CHAN_CONNECTED,  on_connected,  LOADED,                     ALLOWANCE_DEAR},
-	{CHAN_LEASE_ASK,  on_lease_ask,  GUEST,                      ALLOWANCE_CHEAP},
-	{CHAN_LEASE_BACK, on_lease_back, GUEST,                      ALLOWANCE_CHEAP},
-	{CHAN_PAUSED,     on_paused,     GUEST,                      ALLOWANCE_DEAR},
-	{CHAN_COMPLETE,   on_complete,   GUEST,                      ALLOWANCE_DEAR},
-	{CHAN_NOTE,       on_note,       LOADED,                     ALLOWANCE_DEAR},
-	{CHAN_WSET_MADE,  on_wset_made,  GUEST | IN(PHASE_OVER),     ALLOWANCE_DEAR},
-	{CHAN_GONE,       on_gone,       GUEST,                      ALLOWANCE_DEAR},
-	{CHAN_RELEASED,   on_released,   IN(PHASE_SERVING),          ALLOWANCE_DEAR},
-	{CHAN_FAILED,     on_failed,     LOADING | LOADED,           ALLOWANCE_DEAR},
+	{CHAN_READY,      on_ready,      LOADING,                   ALLOWANCE_DEAR,  {FOREIGN_UNIX_SOCKET}},
+	{CHAN_FILES,      on_files,      LOADED,                    ALLOWANCE_CHEAP, {FOREIGN_ANY}},
+	{CHAN_PROOF,      on_proof,      LOADED,                    ALLOWANCE_CHEAP, {FOREIGN_ANY}},
+	{CHAN_PEER,       on_peer,       IN(PHASE_WAITING),         ALLOWANCE_CHEAP, {FOREIGN_UNIX_SOCKET}},
+	{CHAN_REFUSED,    on_refused,    IN(PHASE_WAITING),         ALLOWANCE_DEAR,  {FOREIGN_ANY}},
+	{CHAN_CONNECTED,  on_connected,  LOADED,                    ALLOWANCE_DEAR,  {FOREIGN_UFFD, FOREIGN_PIDFD}},
+	{CHAN_LEASE_ASK,  on_lease_ask,  GUEST,                     ALLOWANCE_CHEAP, {FOREIGN_ANY}},
+	{CHAN_LEASE_BACK, on_lease_back, GUEST,                     ALLOWANCE_CHEAP, {FOREIGN_ANY}},
+	{CHAN_PAUSED,     on_paused,     GUEST,                     ALLOWANCE_DEAR,  {FOREIGN_ANY}},
+	{CHAN_COMPLETE,   on_complete,   GUEST,                     ALLOWANCE_DEAR,  {FOREIGN_ANY}},
+	{CHAN_NOTE,       on_note,       LOADED,                    ALLOWANCE_DEAR,  {FOREIGN_ANY}},
+	{CHAN_WSET_MADE,  on_wset_made,  GUEST | IN(PHASE_OVER),    ALLOWANCE_DEAR,  {FOREIGN_MEMORY}},
+	{CHAN_GONE,       on_gone,       GUEST,                     ALLOWANCE_DEAR,  {FOREIGN_ANY}},
+	{CHAN_RELEASED,   on_released,   IN(PHASE_SERVING),         ALLOWANCE_DEAR,  {FOREIGN_ANY}},
+	{CHAN_FAILED,     on_failed,     LOADING | LOADED,          ALLOWANCE_DEAR,  {FOREIGN_PIDFD}},
 };
 /* clang-format on */
 
@@ -363,6 +365,15 @@ static const struct word *find_word(enum chan_type type)
 		if (words[i].type == type)
 			return &words[i];
 	return NULL;
+}
+
+/* Before any of them is used: see foreign.h. */
+static bool has_lawful_fds(const struct word *w, const int *fds)
+{
+	for (size_t i = 0; i < ARRAY_LEN(w->fds); i++)
+		if (fds[i] >= 0 && !foreign_is(fds[i], w->fds[i]))
+			return false;
+	return true;
 }
 
 /* Returns what is wrong with the message, or NULL; then the restore may have been freed. */
@@ -378,7 +389,8 @@ static const char *hear(struct restore *r, enum phase phase, const struct chan_m
 	if (!w)
 		return "which is never for it to say";
 	if (w->lawful & IN(phase))
-		return w->handle(r, msg, fds);
+		return has_lawful_fds(w, fds) ? w->handle(r, msg, fds)
+					      : "with a descriptor of another kind";
 	/* The worker may not know yet that the restore is over. */
 	return phase == PHASE_OVER ? NULL : "which is not for it to say now";
 }

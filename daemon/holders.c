@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "common/foreign.h"
 #include "common/proc.h"
 #include "daemon/log.h"
 
@@ -80,16 +81,18 @@ static bool is_holder(const struct place *p, int fd, struct sock_peer *ret)
 
 void holders_end(const struct host *host, const char *id)
 {
-	cleanup_fd int fd = -1, pidfd = -1;
+	cleanup_fd int pidfd = -1;
 	struct sock_peer who;
 	struct place p;
 	struct err err;
+	int fd = -1;
 
 	if (find_place(host, id, &p))
 		return;
 	if (dial(&p, &fd) == 0 && is_holder(&p, fd, &who) &&
 	    sock_peer_pidfd(fd, who.pid, &pidfd, &err) == 0)
 		proc_kill(pidfd, &err);
+	foreign_close(&fd);
 	unlink(p.path);
 	close(p.dir);
 }

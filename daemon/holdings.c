@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "common/foreign.h"
 #include "daemon/holders.h"
 #include "daemon/notify.h"
 #include "daemon/timer.h"
@@ -53,7 +54,7 @@ void holdings_release(struct holdings *h, const struct host *host, const char *i
 {
 	char map[CONF_PATH_MAX + 1];
 
-	close_fd(&h->uffd);
+	foreign_close(&h->uffd);
 	notify_forget(id);
 	holdings_forget_vmm(h);
 	drop_deadlines(h);
@@ -70,6 +71,6 @@ void holdings_fini(struct holdings *h)
 	holdings_forget_vmm(h);
 	drop_deadlines(h);
 	acceptor_close(&h->acceptor);
-	close_fd(&h->uffd);
+	foreign_close(&h->uffd);
 	close_fd(&h->map_fd);
 }

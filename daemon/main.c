@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "daemon/api.h"
+#include "common/foreign.h"
+#include "daemon/closer.h"
 #include "daemon/descriptors.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -64,6 +66,7 @@ static int serve(const struct conf *conf, struct err *err)
 	event_add(term, NULL);
 	event_add(intr, NULL);
 	notify_open();
+	foreign_close_by(closer_close);
 	if (supervisor_new(base, conf, &parts.sup, err) == 0) {
 		parts.store = parts.sup->store;
 		rc = api_new(&parts, &api, err);

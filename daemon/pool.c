@@ -3,6 +3,7 @@
 #include <event2/event.h>
 #include <string.h>
 
+#include "common/foreign.h"
 #include "common/proc.h"
 #include "daemon/log.h"
 #include "daemon/spawn.h"
@@ -102,7 +103,7 @@ static void worker_free(struct worker *w)
 	timer_drop(&w->on_exit);
 	timer_drop(&w->on_chan);
 	timer_drop(&w->deadline);
-	close_fd(&w->chan);
+	foreign_close(&w->chan);
 	close_fd(&w->pidfd);
 	free(w);
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "common/foreign.h"
 #include "common/js.h"
 #include "common/proc.h"
 #include "daemon/assign.h"
@@ -80,7 +81,7 @@ static bool learn_vmm(struct restore *r)
 		close_fd(&vmm);
 	restore_connected(r, &c, vmm);
 	if (uffd >= 0) {
-		close_fd(&r->hold.uffd);
+		foreign_close(&r->hold.uffd);
 		r->hold.uffd = uffd;
 		notify_keep(r->rec.id, uffd);
 	}

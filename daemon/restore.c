@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "common/foreign.h"
 #include "common/js.h"
 #include "common/proc.h"
 #include "daemon/log.h"
@@ -110,7 +111,7 @@ void restore_end(struct restore *r, const char *reason)
 		reason = r->rec.stop_reason;
 	if (!failed)
 		record_move(&r->rec, STATE_ENDED, reason, wall_ms());
-	close_fd(&r->hold.uffd);
+	foreign_close(&r->hold.uffd);
 	r->rec.released = true;
 	/* Stored before the files go: a live row without files would look lost. */
 	journal_add(r->host->journal, &r->rec, failed ? "released" : "ended", reason_data(r));

@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <sys/utsname.h>
 
+#include "daemon/closer.h"
 #include "daemon/descriptors.h"
 #include "daemon/store.h"
 #include "daemon/supervisor.h"
@@ -69,6 +70,7 @@ static struct json_object *descriptors(const struct supervisor *sup)
 	js_add_u64(o, "free", left > 0 ? (uint64_t)left : 0);
 	js_add_u64(o, "per_restore", DESCRIPTORS_PER_RESTORE);
 	js_add_u64(o, "waiting", capacity_waiting(&sup->capacity));
+	js_add_u64(o, "closing", closer_waiting());
 	return o;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "common/foreign.h"
 #include "common/handshake.h"
 #include "common/proc.h"
 
@@ -25,17 +26,6 @@ struct samples {
 	size_t n;
 	uint64_t addr[SAMPLES * REGIONS_MAX];
 };
-
-static bool is_uffd(int dirfd, const char *name)
-{
-	char link[64];
-	ssize_t n = readlinkat(dirfd, name, link, sizeof(link) - 1);
-
-	if (n <= 0)
-		return false;
-	link[n] = '\0';
-	return strcmp(link, "anon_inode:[userfaultfd]") == 0;
-}
 
 /*
  * Adds the page at snapshot offset @at, or a later one that the guest has not given back: where the
@@ -202,12 +192,17 @@ static int uffds_next(struct uffds *h)
 	while (h->tried < UFFDS_MAX && (e = readdir(h->dir))) {
 		int fd;
 
-		if (!is_uffd(dirfd(h->dir), e->d_name))
+		if (!foreign_names_uffd(dirfd(h->dir), e->d_name))
 			continue;
 		h->tried++;
 		fd = (int)syscall(SYS_pidfd_getfd, h->pidfd, (int)strtol(e->d_name, NULL, 10), 0);
-		if (fd >= 0)
+		/* The process may have put another file there meanwhile. */
+		if (fd >= 0 && foreign_is(fd, FOREIGN_UFFD))
 			return fd;
+		if (fd >= 0) {
+			foreign_close(&fd);
+			continue;
+		}
 		/* EBADF: closed meanwhile. ESRCH: the process has ended, and all are closed. */
 		h->refused = h->refused || (errno != EBADF && errno != ESRCH);
 	}
@@ -267,7 +262,7 @@ int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view 
 	if (uffds_open(&h, vmm, pid))
 		return denied(pid, err);
 	while ((fd = uffds_next(&h)) >= 0 && !is_ours(fd, pid, &samples, &view->regions))
-		close(fd);
+		foreign_close(&fd);
 	closedir(h.dir);
 	if (fd < 0 && h.refused) {
 		errno = EPERM;
@@ -309,7 +304,7 @@ static bool holds(int pidfd, pid_t pid, int uffd)
 		return false;
 	while (!same && (fd = uffds_next(&h)) >= 0) {
 		same = is_same_file(fd, uffd);
-		close(fd);
+		foreign_close(&fd);
 	}
 	closedir(h.dir);
 	return same;
@@ -354,29 +349,37 @@ enum uf_life uffd_recover_life(int pidfd, pid_t pid)
 		return UF_BUSY;
 	while (life != UF_LIVES && (fd = uffds_next(&h)) >= 0) {
 		life = uffd_life(fd);
-		close(fd);
+		foreign_close(&fd);
 	}
 	closedir(h.dir);
 	return h.refused ? UF_BUSY : life;
 }
 
-int uffd_recover_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
-		      struct err *err)
+/* The sender is known already. */
+static int check_sent(int fd, int map_fd, const struct pagemap_view *view, struct err *err)
 {
-	cleanup_fd int fd = handshake_first_fd(sock);
 	struct samples samples;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (fd < 0 || !is_uffd(AT_FDCWD, path))
+	if (!foreign_is(fd, FOREIGN_UFFD))
 		return err_set(err, ERR_PEER, "no userfaultfd lies in the VMM's message");
 	if (choose_samples(&samples, map_fd, view, err))
 		return -1;
-	/* The sender is known already; UF_UNSURE: its guest may be giving memory back. */
+	/* UF_UNSURE: its guest may be giving memory back. */
 	if (!is_ours(fd, 0, &samples, &view->regions))
 		return err_set(err, ERR_PEER,
 			       "the userfaultfd of the VMM's message has not its "
 			       "regions");
-	*ret_uffd = steal_fd(&fd);
 	return 0;
+}
+
+int uffd_recover_sent(int sock, int map_fd, const struct pagemap_view *view, int *ret_uffd,
+		      struct err *err)
+{
+	int fd = handshake_first_fd(sock);
+	int rc = check_sent(fd, map_fd, view, err);
+
+	if (rc == 0)
+		*ret_uffd = steal_fd(&fd);
+	foreign_close(&fd);
+	return rc;
 }

@@ -134,6 +134,8 @@ static void await_lie(struct lie *l)
 	pid_t liar;
 
 	ck_assert_msg(harness_wait(has_lied, l, SCENE_MS), "%s: it is no lie", l->id);
+	if (l->lied)
+		l->lied(l);
 	liar = liar_of(l);
 	ck_assert_msg(harness_wait(is_gone, &liar, SCENE_MS), "%s: the liar lives on", l->id);
 }

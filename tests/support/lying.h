@@ -60,6 +60,8 @@ struct lie {
 	 */
 	char outcome;
 	char id[PROTO_ID_MAX + 1];
+	void (*lied)(
+		struct lie *l); /* or NULL: called when the lie is known, but not yet the end */
 	pid_t worker;
 	struct scene_vmm vmm; /* .pid 0: there is none */
 };

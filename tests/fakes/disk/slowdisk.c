@@ -31,16 +31,12 @@ struct request {
 	};
 };
 
-struct held {
-	uint64_t unique;
-	struct fuse_read_in in;
-};
-
 struct server {
 	int fuse, control, image;
 	struct stat st;    /* of the image */
 	uint64_t off, len; /* held; len 0: nothing any more */
-	struct held held[HELD_MAX];
+	bool mute, opens;
+	struct request held[HELD_MAX];
 	size_t nheld;
 };
 
@@ -114,27 +110,12 @@ static void on_open(struct server *s, const struct request *r)
 	reply(s, r->head.unique, 0, &out, sizeof(out));
 }
 
-static void answer_read(struct server *s, uint64_t unique, const struct fuse_read_in *in)
-{
-	static char data[READ_MAX];
-	ssize_t n = pread(s->image, data, min_u64(in->size, READ_MAX), (off_t)in->offset);
-
-	reply(s, unique, n < 0 ? EIO : 0, data, n < 0 ? 0 : (size_t)n);
-}
-
 static void on_read(struct server *s, const struct request *r)
 {
-	bool held = r->read.offset < s->off + s->len && s->off < r->read.offset + r->read.size;
+	static char data[READ_MAX];
+	ssize_t n = pread(s->image, data, min_u64(r->read.size, READ_MAX), (off_t)r->read.offset);
 
-	if (!held) {
-		answer_read(s, r->head.unique, &r->read);
-		return;
-	}
-	if (s->nheld == HELD_MAX)
-		_exit(1);
-	s->held[s->nheld++] = (struct held){r->head.unique, r->read};
-	if (write(s->control, "r", 1) != 1)
-		_exit(1);
+	reply(s, r->head.unique, n < 0 ? EIO : 0, data, n < 0 ? 0 : (size_t)n);
 }
 
 static void on_end(struct server *s, const struct request *r)
@@ -167,6 +148,44 @@ static const struct {
 };
 /* clang-format on */
 
+static bool is_held(const struct server *s, const struct request *r)
+{
+	switch (r->head.opcode) {
+	case FUSE_LOOKUP:
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+	case FUSE_DESTROY:
+		return false;
+	case FUSE_OPEN:
+		return s->mute && !s->opens;
+	case FUSE_READ:
+		return s->mute ||
+		       (r->read.offset < s->off + s->len && s->off < r->read.offset + r->read.size);
+	default:
+		return s->mute;
+	}
+}
+
+static void hold(struct server *s, const struct request *r)
+{
+	if (s->nheld == HELD_MAX)
+		_exit(1);
+	s->held[s->nheld++] = *r;
+	if (write(s->control, "r", 1) != 1)
+		_exit(1);
+}
+
+static void handle(struct server *s, const struct request *r)
+{
+	for (size_t i = 0; i < ARRAY_LEN(opcodes); i++)
+		if (opcodes[i].opcode == r->head.opcode) {
+			opcodes[i].handle(s, r);
+			return;
+		}
+	reply(s, r->head.unique, ENOSYS, NULL, 0);
+}
+
 static void answer(struct server *s)
 {
 	static union {
@@ -179,24 +198,29 @@ static void answer(struct server *s)
 		return;
 	if (n <= 0)
 		_exit(0);
-	for (size_t i = 0; i < ARRAY_LEN(opcodes); i++)
-		if (opcodes[i].opcode == in.r.head.opcode) {
-			opcodes[i].handle(s, &in.r);
-			return;
-		}
-	reply(s, in.r.head.unique, ENOSYS, NULL, 0);
+	if (is_held(s, &in.r))
+		hold(s, &in.r);
+	else
+		handle(s, &in.r);
 }
 
-static void let_go(struct server *s)
+/* 'g': go on; 'm', 'o': mute, and mute but for opens, which is confirmed. */
+static void obey(struct server *s)
 {
 	char c;
 
 	if (read(s->control, &c, 1) != 1)
 		_exit(0);
-	s->len = 0;
-	for (size_t i = 0; i < s->nheld; i++)
-		answer_read(s, s->held[i].unique, &s->held[i].in);
-	s->nheld = 0;
+	s->mute = c != 'g';
+	s->opens = c == 'o';
+	if (!s->mute) {
+		s->len = 0;
+		for (size_t i = 0; i < s->nheld; i++)
+			handle(s, &s->held[i]);
+		s->nheld = 0;
+	} else if (write(s->control, &c, 1) != 1) {
+		_exit(1);
+	}
 }
 
 static _Noreturn void serve(struct server *s)
@@ -207,7 +231,7 @@ static _Noreturn void serve(struct server *s)
 	for (;;) {
 		poll(p, ARRAY_LEN(p), -1);
 		if (p[1].revents)
-			let_go(s);
+			obey(s);
 		if (p[0].revents)
 			answer(s);
 	}
@@ -252,7 +276,17 @@ void slowdisk_await(struct slowdisk *d)
 	bool read_from = poll(&p, 1, harness_scale_ms(HARNESS_MS)) == 1;
 	char c;
 
-	ck_assert_msg(read_from && read(d->control, &c, 1) == 1, "nobody reads the disk");
+	ck_assert_msg(read_from && read(d->control, &c, 1) == 1, "nobody asks the disk");
+}
+
+void slowdisk_mute(struct slowdisk *d, bool opens)
+{
+	const char *word = opens ? "o" : "m";
+	char c = 0;
+
+	ck_assert_int_eq(write(d->control, word, 1), 1);
+	while (c != *word)
+		ck_assert_int_eq(read(d->control, &c, 1), 1);
 }
 
 void slowdisk_go(struct slowdisk *d)

@@ -25,9 +25,14 @@ struct slowdisk {
 /* @image: its bytes; [off, off + len) is held. False: this process may not mount. */
 bool slowdisk_mount(struct slowdisk *d, const char *dir, const char *image, uint64_t off,
 		    uint64_t len);
-/* Waits until somebody reads what is held. */
+/* Waits until somebody asks for what is held. */
 void slowdisk_await(struct slowdisk *d);
-/* Answers it, and everything from now on. */
+/*
+ * Looks names up, but answers nothing else from now on, not even the close of a file. @opens: a file
+ * can still be opened.
+ */
+void slowdisk_mute(struct slowdisk *d, bool opens);
+/* Answers what it was asked, and everything from now on. */
 void slowdisk_go(struct slowdisk *d);
 void slowdisk_end(struct slowdisk *d);
 

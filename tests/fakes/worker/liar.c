@@ -131,6 +131,32 @@ static void peer(struct chan_msg *msg, int *fds)
 		die("connect to somebody else");
 }
 
+/* LIAR_FILE is of a file system that does not answer. */
+static void with_file(struct chan_msg *msg, int *fds)
+{
+	const char *path = getenv("LIAR_FILE");
+
+	(void)msg;
+	for (int i = 0; i < 2; i++) {
+		close_fd(&fds[i]);
+		fds[i] = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+		if (fds[i] < 0)
+			die("open the file");
+	}
+}
+
+static void connected_file(struct chan_msg *msg, int *fds)
+{
+	connected(msg, fds);
+	with_file(msg, fds);
+}
+
+static void failed_file(struct chan_msg *msg, int *fds)
+{
+	failed_victim(msg, fds);
+	with_file(msg, fds);
+}
+
 static const struct {
 	const char *name;
 	enum chan_type type;
@@ -143,6 +169,11 @@ static const struct {
 	{"CONNECTED-dead", CHAN_CONNECTED, connected_dead},
 	{"REATTACH-announced", CHAN_REATTACH, back},
 	{"PEER-of-another", CHAN_PEER, peer},
+	{"READY-file", CHAN_READY, with_file},
+	{"PEER-file", CHAN_PEER, with_file},
+	{"CONNECTED-file", CHAN_CONNECTED, connected_file},
+	{"FAILED-file", CHAN_FAILED, failed_file},
+	{"WSET_MADE-file", CHAN_WSET_MADE, with_file},
 };
 
 /* What chan_send() does not send. */

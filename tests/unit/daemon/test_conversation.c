@@ -1,9 +1,11 @@
 /* test_conversation - which message of a worker is lawful when, its price, and what a lie costs */
 #include "daemon/conversation.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "daemon/phase.h"
+#include "tests/support/vmmside.h"
 #include "tests/support/workerside.h"
 
 #define LATER_US ((uint64_t)3600 * 1000 * 1000)
@@ -172,6 +174,42 @@ START_TEST(test_every_message)
 	ck_assert_uint_eq(ARRAY_LEN(grid), CHAN_TYPE_COUNT - 1);
 	for (int phase = 0; phase < PHASE_COUNT; phase++)
 		check_outcome(grid[_i].type, (enum phase)phase, grid[_i].outcome[phase]);
+}
+END_TEST
+
+/* clang-format off */
+static const struct {
+	enum chan_type type;
+	enum phase phase;
+	size_t at; /* of its descriptors, the others are as they must be */
+} foreign[] = {
+	{CHAN_READY, PHASE_CREATING, 0},    {CHAN_READY, PHASE_SUCCEEDING, 0},
+	{CHAN_PEER, PHASE_WAITING, 0},      {CHAN_CONNECTED, PHASE_WAITING, 0},
+	{CHAN_CONNECTED, PHASE_WAITING, 1}, {CHAN_CONNECTED, PHASE_SERVING, 0},
+	{CHAN_FAILED, PHASE_SERVING, 0},    {CHAN_WSET_MADE, PHASE_SERVING, 0},
+	{CHAN_WSET_MADE, PHASE_OVER, 0},
+};
+/* clang-format on */
+
+/* A file of any other kind could keep waiting whoever asks it: it is a lie before it is used. */
+START_TEST(test_foreign_kind)
+{
+	cleanup_fd int file = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct err err = {.msg = ""};
+	struct chan_msg msg = {0};
+	int fds[2] = {file, file};
+
+	begin();
+	enter(foreign[_i].phase);
+	if (foreign[_i].at)
+		ck_assert_int_eq(uffd_open(0, &fds[0], &err), 0);
+	workerside_say(&w, foreign[_i].type, &msg, fds, foreign[_i].at + 1);
+	ck_assert_msg(strstr(restorekit_data(&k), "with a descriptor of another kind"), "%s",
+		      restorekit_data(&k));
+	ck_assert(workerside_was_killed(w.pid));
+	if (foreign[_i].at)
+		close(fds[0]);
+	end();
 }
 END_TEST
 
@@ -412,6 +450,7 @@ Suite *test_suite(void)
 	TCase *tc = tcase_create("table");
 
 	tcase_add_loop_test(tc, test_every_message, 0, ARRAY_LEN(grid));
+	tcase_add_loop_test(tc, test_foreign_kind, 0, ARRAY_LEN(foreign));
 	tcase_add_loop_test(tc, test_price, 0, ARRAY_LEN(grid));
 	tcase_add_loop_test(tc, test_newer_release, 0, 2);
 	tcase_add_test(tc, test_files_of_version_1);
