@@ -24,13 +24,61 @@ enum { PROOF_MAP, PROOF_REQUEST, PROOF_VMM };
  * A worker's descriptor may be of any file, and stat() might ask a process that serves it. So only
  * what the kernel has cached is looked at.
  */
-static bool same_file(int fd, const struct stat *st)
+static int stat_cached(int fd, const char *path, int flags, struct stat *ret)
 {
 	struct statx x;
 
-	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &x) == 0 &&
-	       x.stx_ino == st->st_ino && makedev(x.stx_dev_major, x.stx_dev_minor) == st->st_dev;
+	if (statx(fd, path, flags | AT_STATX_DONT_SYNC, STATX_INO, &x))
+		return -1;
+	ret->st_ino = x.stx_ino;
+	ret->st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+	return 0;
 }
+
+static bool same_file(int fd, const struct stat *st)
+{
+	struct stat own;
+
+	return stat_cached(fd, "", AT_EMPTY_PATH, &own) == 0 && own.st_ino == st->st_ino &&
+	       own.st_dev == st->st_dev;
+}
+
+/* ---- who may be a worker ---- */
+
+/* A worker gets its page map with its assignment, before it opens anything. */
+#define EARLY_FDS 64
+
+/* Is it a file of the maps' file system, in a directory of that name? */
+static bool is_map(const char *path, dev_t maps)
+{
+	char link[CONF_PATH_MAX + 64];
+	ssize_t n = readlink(path, link, sizeof(link) - 1);
+	struct stat st;
+
+	link[n > 0 ? n : 0] = '\0';
+	return strstr(link, "/maps/") && stat_cached(AT_FDCWD, path, 0, &st) == 0 &&
+	       st.st_dev == maps;
+}
+
+bool orphan_may_be(const struct host *host, const struct sock_peer *who)
+{
+	char path[CONF_PATH_MAX + 1];
+	struct stat maps;
+
+	if (geteuid() != 0)
+		return who->uid == geteuid();
+	host_path(host, "maps", "", path);
+	if (stat(path, &maps))
+		return false;
+	for (int fd = 0; fd < EARLY_FDS; fd++) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)who->pid, fd);
+		if (is_map(path, maps.st_dev))
+			return true;
+	}
+	return false;
+}
+
+/* ---- is the proof true? ---- */
 
 static int check_map(const struct host *host, const char *id, int fd, struct err *err)
 {

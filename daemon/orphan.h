@@ -19,6 +19,13 @@
 #include "daemon/restore.h"
 
 /*
+ * orphan_may_be - has the process a page map of ours open?
+ *
+ * For a process of which nothing was read yet. Asks the kernel alone. An unprivileged daemon may
+ * not look into its workers: then its own user is enough.
+ */
+bool orphan_may_be(const struct host *host, const struct sock_peer *who);
+/*
  * orphan_new - makes the restore, with its worker; the caller puts it into the table
  * @host: borrowed
  * @guest: has a proof; descriptors that are needed are taken from it

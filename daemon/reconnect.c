@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/foreign.h"
 #include "common/proc.h"
 #include "common/sock.h"
 #include "daemon/log.h"
@@ -41,9 +42,9 @@ static void visitor_free(struct visitor *v)
 	TAILQ_REMOVE(&v->reconnect->visitors, v, link);
 	v->reconnect->n--;
 	timer_drop(&v->ev);
-	close_fd(&v->chan);
+	foreign_close(&v->chan);
 	close_fd(&v->pidfd);
-	close_fd(&v->listen_fd);
+	foreign_close(&v->listen_fd);
 	free(v);
 }
 
@@ -145,6 +146,10 @@ static void admit(struct reconnect *reconnect, int chan)
 		reject(v, err.msg);
 		return;
 	}
+	if (!reconnect->parts.hooks->expects(reconnect->parts.arg, &v->who)) {
+		reject(v, "no restore has that worker");
+		return;
+	}
 	v->ev = event_new(reconnect->parts.base, chan, EV_READ, on_message, v);
 	speak(v);
 }
@@ -177,7 +182,7 @@ static bool accept_one(struct reconnect *reconnect)
 	if (chan >= 0 && reconnect->n < RECONNECT_VISITORS_MAX)
 		admit(reconnect, chan);
 	else if (chan >= 0)
-		close(chan);
+		foreign_close(&chan);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
 		pause_accepting(reconnect);
 	return chan >= 0;

@@ -1,9 +1,10 @@
 /*
  * reconnect - the socket to which workers come back after their supervisor has died
  *
- * <run_dir>/workers.sock. Any process may connect, and begins with REATTACH. Only two are believed:
- * the process that the store names as the restore's worker (pid and start time, from the kernel);
- * and, where the store does not know the restore, a process that proves that it was its worker
+ * <run_dir>/workers.sock. Any process may connect. But only two kinds are let in, before anything is
+ * read: the process that the store names as a restore's worker (pid and start time, from the
+ * kernel); and a process that has a page map of ours open, which may be the worker of a restore that
+ * the store does not know. A worker begins with REATTACH, and the latter then proves what it was
  * (orphan.h).
  */
 #ifndef UFFDD_RECONNECT_H
@@ -33,6 +34,8 @@ struct reconnect_guest {
 };
 
 struct reconnect_hooks {
+	/* May process @who be a worker? Otherwise nothing is read from it. */
+	bool (*expects)(void *arg, const struct sock_peer *who);
 	/* Does the table have restore @id? Then no proof is waited for. */
 	bool (*knows)(void *arg, const char *id);
 	/*

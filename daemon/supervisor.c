@@ -328,6 +328,14 @@ static void take_up_rows(struct supervisor *sup)
 		take_up(sup, order[i]);
 }
 
+static bool expects(void *arg, const struct sock_peer *who)
+{
+	const struct supervisor *sup = arg;
+
+	return table_of_worker(&sup->table, who->pid, proc_start_time(who->pid)) ||
+	       orphan_may_be(&sup->host, who);
+}
+
 static bool knows(void *arg, const char *id)
 {
 	const struct supervisor *sup = arg;
@@ -384,7 +392,7 @@ static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g,
 	return answer;
 }
 
-static const struct reconnect_hooks reconnect_hooks = {knows, on_back, has_room};
+static const struct reconnect_hooks reconnect_hooks = {expects, knows, on_back, has_room};
 
 static void nobody_changed(void *arg, struct restore *restore)
 {

@@ -66,6 +66,17 @@ void table_insert(struct table *t, struct restore *r)
 	t->n++;
 }
 
+struct restore *table_of_worker(const struct table *t, pid_t pid, uint64_t start)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		const struct restore_record *rec = &t->v[i]->rec;
+
+		if (rec->worker_pid == (uint32_t)pid && rec->worker_start == start)
+			return t->v[i];
+	}
+	return NULL;
+}
+
 void table_remove(struct table *t, const struct restore *r)
 {
 	bool found;

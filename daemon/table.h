@@ -17,6 +17,8 @@ struct table {              /* all zero: empty */
 struct restore *table_find(const struct table *t, const char *id);
 /* The restore with the first id greater than @after ("" begins), or NULL. */
 struct restore *table_next(const struct table *t, const char *after);
+/* The restore whose row names that process as its worker (pid and start time), or NULL. */
+struct restore *table_of_worker(const struct table *t, pid_t pid, uint64_t start);
 /* @r->rec.id must not be in the table yet. */
 void table_insert(struct table *t, struct restore *r);
 /* Does nothing if @r is not in the table. */

@@ -1,5 +1,6 @@
 /* test_adopt - the next supervisor: upgrades, strangers, damaged page maps */
 #include <config.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -164,7 +165,9 @@ static void pretend_all(pid_t worker)
 			snprintf(msg->reattach.id, sizeof(msg->reattach.id), "%s", s->id);
 			msg->reattach.pid = (uint32_t)worker;
 		}
-		ck_assert_int_eq(send(fd, bytes, s->len, MSG_NOSIGNAL), (ssize_t)s->len);
+		/* They may be shown out before they have spoken. */
+		if (send(fd, bytes, s->len, MSG_NOSIGNAL) < 0)
+			ck_assert_int_eq(errno, EPIPE);
 		check_shown_out(fd, s->what);
 	}
 }
@@ -194,7 +197,6 @@ START_TEST(strangers_are_turned_away)
 	respawn_await_event(&scene, s.id, "adopted", 1);
 	ck_assert_int_eq(stage_look_up_worker(&s), worker);
 	stage_to_the_end(&s);
-	/* Silence is not borne for ever. */
 	for (size_t i = 0; i < CROWD; i++)
 		check_shown_out(crowd[i], "silence");
 	scene_close(&scene);

@@ -248,15 +248,19 @@ static void claim(const struct stage *s, const struct claim *c)
 START_TEST(somebody_elses_id)
 {
 	struct stage victim, other;
+	int held;
 
 	scene_open(&scene);
 	stage_begin(&victim, &scene, "victim", ON_DEMAND, TOUCHES);
 	stage_begin(&other, &scene, "other", ON_DEMAND, TOUCHES);
+	/* Without any map nothing is read of what this process says. */
+	held = open_map(&other, O_RDONLY);
 	ck_assert_int_eq(kill(victim.worker, SIGSTOP), 0);
 	respawn_lose_store(&scene);
 	harness_daemon_start(&scene.d, NULL);
 	for (size_t i = 0; i < ARRAY_LEN(claims); i++)
 		claim(&victim, &claims[i]);
+	close(held);
 	scene_refused(&scene, "GET", "/v1/restores/victim", NULL, ERR_NOTFOUND, "victim");
 	ck_assert_int_eq(kill(victim.worker, SIGCONT), 0);
 	json_object_put(respawn_adopted(&victim, "serving"));

@@ -24,6 +24,13 @@ static inline bool room(void *arg)
 	return has_room;
 }
 
+static inline bool expects(void *arg, const struct sock_peer *who)
+{
+	(void)arg;
+	(void)who;
+	return true;
+}
+
 static inline bool knows(void *arg, const char *id)
 {
 	(void)arg;
@@ -40,7 +47,7 @@ static inline enum reconnect_answer on_back(void *arg, const struct reconnect_gu
 	return RECONNECT_STRANGE;
 }
 
-static const struct reconnect_hooks reconnect_hooks = {knows, on_back, room};
+static const struct reconnect_hooks reconnect_hooks = {expects, knows, on_back, room};
 static struct host_hooks host_hooks;
 static char *back_path; /* owned */
 

@@ -19,7 +19,7 @@ static struct reconnect *reconnect;
 
 /* What the supervisor knows, answers, and was told last. */
 static struct {
-	bool knows;
+	bool knows, strange;
 	enum reconnect_answer answer;
 	unsigned n;
 	char id[PROTO_ID_MAX + 1];
@@ -28,6 +28,13 @@ static struct {
 	pid_t pid;
 	struct worker *taken;
 } told;
+
+static bool expects(void *arg, const struct sock_peer *who)
+{
+	(void)arg;
+	ck_assert_int_eq(who->pid, getpid());
+	return !told.strange;
+}
 
 static bool knows(void *arg, const char *id)
 {
@@ -57,7 +64,7 @@ static bool has_room(void *arg)
 	return true;
 }
 
-static const struct reconnect_hooks hooks = {knows, on_back, has_room};
+static const struct reconnect_hooks hooks = {expects, knows, on_back, has_room};
 
 static void begin(void)
 {
@@ -169,6 +176,19 @@ START_TEST(test_known)
 	ck_assert_ptr_nonnull(told.taken);
 	close(listening);
 	close(fd);
+}
+END_TEST
+
+/* Nothing is read of a process that can be no worker, and it gets no place. */
+START_TEST(test_stranger)
+{
+	int fd = come();
+
+	told.strange = true;
+	told.knows = true;
+	say(fd, CHAN_REATTACH, true, -1);
+	check_closed(fd);
+	ck_assert_uint_eq(told.n, 0);
 }
 END_TEST
 
@@ -284,6 +304,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_add_test(tc, test_known);
+	tcase_add_test(tc, test_stranger);
 	tcase_add_test(tc, test_unknown_proves);
 	tcase_add_test(tc, test_unknown_without_proof);
 	tcase_add_loop_test(tc, test_turned_away, 0, ARRAY_LEN(answers));

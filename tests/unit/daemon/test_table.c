@@ -60,6 +60,22 @@ START_TEST(test_find_and_remove)
 }
 END_TEST
 
+START_TEST(test_of_worker)
+{
+	struct table t = {0};
+
+	fill(&t);
+	restores[7].rec.worker_pid = restores[9].rec.worker_pid = 123;
+	restores[7].rec.worker_start = 1;
+	restores[9].rec.worker_start = 2;
+	ck_assert_ptr_eq(table_of_worker(&t, 123, 2), &restores[9]);
+	ck_assert_ptr_eq(table_of_worker(&t, 123, 1), &restores[7]);
+	ck_assert_ptr_null(table_of_worker(&t, 123, 3));
+	ck_assert_ptr_null(table_of_worker(&t, 124, 1));
+	table_fini(&t);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("table");
@@ -67,6 +83,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(tc, test_in_order);
 	tcase_add_test(tc, test_find_and_remove);
+	tcase_add_test(tc, test_of_worker);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
