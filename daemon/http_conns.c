@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/foreign.h"
+#include "daemon/http_foreign.h"
 #include "daemon/log.h"
 
 /* Bytes read ahead of a client while its last request is still being answered. */
@@ -83,9 +85,31 @@ void http_conn_cut(struct http_conn *conn)
 
 static void forget(struct http_conn *conn)
 {
+	struct http_conns *c = conn->conns;
+
 	LIST_REMOVE(conn, link);
-	conn->conns->n--;
-	free(conn);
+	c->n--;
+	LIST_INSERT_HEAD(&c->gone, conn, link);
+	event_active(c->turn, EV_TIMEOUT, 0);
+}
+
+/* libevent closes a connection in the turn after it was freed, so last_fd is closed in the next. */
+static void free_gone(struct http_conns *c)
+{
+	struct http_conn *conn;
+
+	while ((conn = LIST_FIRST(&c->done))) {
+		LIST_REMOVE(conn, link);
+		foreign_close(&conn->last_fd);
+		free(conn);
+	}
+	if (LIST_EMPTY(&c->gone))
+		return;
+	while ((conn = LIST_FIRST(&c->gone))) {
+		LIST_REMOVE(conn, link);
+		LIST_INSERT_HEAD(&c->done, conn, link);
+	}
+	event_active(c->turn, EV_TIMEOUT, 0);
 }
 
 static void on_close(struct evhttp_connection *ev, void *arg)
@@ -121,6 +145,7 @@ static struct bufferevent *on_accept(struct event_base *base, void *arg)
 	conn = xcalloc(1, sizeof(*conn));
 	conn->conns = c;
 	conn->bev = bev;
+	conn->last_fd = -1;
 	bufferevent_incref(bev);
 	LIST_INSERT_HEAD(&c->fresh, conn, link);
 	c->accepted++;
@@ -178,6 +203,8 @@ static void admit(struct http_conn *conn)
 	evhttp_connection_set_closecb(conn->ev, on_close, conn);
 	evbuffer_add_cb(bufferevent_get_input(bev), on_input, conn);
 	bufferevent_decref(bev);
+	if (!c->clean)
+		conn->last_fd = fcntl(bufferevent_getfd(bev), F_DUPFD_CLOEXEC, 0);
 
 	if (sock_peer(bufferevent_getfd(bev), &conn->peer, &err)) {
 		refuse(conn, err.msg);
@@ -207,6 +234,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	free_gone(c);
 	while ((conn = LIST_FIRST(&c->fresh)))
 		admit(conn);
 	while ((conn = find_overfull(c))) {
@@ -256,10 +284,8 @@ static void reject(struct http_conns *c)
 
 	close_fd(&c->reserve_fd);
 	fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-	if (fd >= 0) {
-		close(fd);
-		c->refused++;
-	}
+	c->refused += fd >= 0;
+	foreign_close(&fd);
 	c->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -304,6 +330,8 @@ int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp
 	c->reserve_fd = -1;
 	LIST_INIT(&c->fresh);
 	LIST_INIT(&c->live);
+	LIST_INIT(&c->gone);
+	LIST_INIT(&c->done);
 	LIST_INSERT_HEAD(&registries, c, link);
 	c->turn = event_new(base, -1, 0, on_turn, c);
 	c->timer = evtimer_new(base, on_timer, c);
@@ -325,6 +353,7 @@ int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp
 	}
 	evconnlistener_set_error_cb(c->listener, on_accept_error);
 	c->listen_fd = listen_fd;
+	c->clean = http_foreign_refuse(listen_fd);
 	return 0;
 }
 
@@ -353,6 +382,8 @@ void http_conns_fini(struct http_conns *c)
 		bufferevent_decref(conn->bev);
 		forget(conn);
 	}
+	free_gone(c);
+	free_gone(c);
 	free_event(c->turn);
 	free_event(c->timer);
 	free_event(c->retry);

@@ -34,6 +34,7 @@ struct http_conn {
 	struct http_request *req; /* in the handler's hands; or NULL */
 	bool busy;
 	uint64_t deadline_us; /* now_us() by which a whole request must be here; 0: none */
+	int last_fd;          /* owned: of the connection, to be closed last; or -1 */
 };
 
 /* Called while a connection with a request goes away; the callee frees conn->req. */
@@ -42,6 +43,7 @@ typedef void (*http_conn_closed)(struct http_conn *conn);
 struct http_conns {
 	LIST_ENTRY(http_conns) link;
 	LIST_HEAD(, http_conn) fresh, live; /* fresh: accepted, not yet admitted */
+	LIST_HEAD(, http_conn) gone, done;  /* evhttp is closing them, and has closed them */
 	size_t n;                           /* of fresh and live */
 	struct http_limits limits;
 	http_conn_closed closed;
@@ -52,6 +54,7 @@ struct http_conns {
 	struct event *timer;               /* owned; the earliest deadline, or earlier */
 	struct event *retry;               /* owned; pending: out of descriptors, not accepting */
 	int listen_fd, reserve_fd;         /* owned */
+	bool clean;                        /* clients cannot send descriptors (http_foreign.h) */
 	uint64_t starved_us;               /* now_us() when accept() last failed */
 	uint64_t accepted, refused, cut;
 };
