@@ -60,20 +60,21 @@ static bool listed(const struct filter *f, const struct restore *r)
 	       (f->state == STATE_NONE || f->state == r->rec.state);
 }
 
-/* Returns NULL, or the token of the next page. */
+/* Returns NULL, or the token of the next page: the last id that is listed, not one between. */
 static const char *add_items(struct supervisor *sup, const struct filter *f,
 			     struct json_object *items)
 {
-	const char *after = f->after;
+	const char *token = f->after;
 	struct restore *r;
 	uint64_t n = 0;
 
-	for (; (r = supervisor_next(sup, after)); after = r->rec.id) {
+	for (const char *id = f->after; (r = supervisor_next(sup, id)); id = r->rec.id) {
 		if (!listed(f, r))
 			continue;
 		if (n++ == f->limit)
-			return after;
+			return token;
 		json_object_array_add(items, json_view_restore(r));
+		token = r->rec.id;
 	}
 	return NULL;
 }

@@ -160,6 +160,8 @@ static const struct {
 	{"?page_token=n", "new roots ", NULL},
 	{"?page_token=roots", "", NULL},
 	{"?state=ended", "mine roots ", NULL},
+	/* A token names what was listed, and nothing that lies between. */
+	{"?state=ended&limit=1", "mine ", "mine"},
 	{"?state=waiting", "new ", NULL},
 	{"?state=serving", "", NULL},
 	{"?tenant=" TENANT_DEFAULT "&limit=1", "new ", "new"},
