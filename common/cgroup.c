@@ -94,9 +94,13 @@ static uint64_t stat_value(const char *text, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL)
-		if (strncmp(line, name, len) == 0 && line[len] == ' ')
-			return strtoull(line + len, NULL, 10);
+	while (text) {
+		if (strncmp(text, name, len) == 0 && text[len] == ' ')
+			return strtoull(text + len, NULL, 10);
+		text = strchr(text, '\n');
+		if (text)
+			text++;
+	}
 	return 0;
 }
 
@@ -208,9 +212,13 @@ static bool has_word(const char *list, const char *word)
 {
 	size_t len = strlen(word);
 
-	for (; list; list = strchr(list, ','), list += list != NULL)
+	while (list) {
 		if (strncmp(list, word, len) == 0 && (list[len] == ',' || !list[len]))
 			return true;
+		list = strchr(list, ',');
+		if (list)
+			list++;
+	}
 	return false;
 }
 

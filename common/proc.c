@@ -81,9 +81,13 @@ static const char *find_line(const char *text, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL)
-		if (strncmp(line, name, len) == 0)
-			return line + len;
+	while (text) {
+		if (strncmp(text, name, len) == 0)
+			return text + len;
+		text = strchr(text, '\n');
+		if (text)
+			text++;
+	}
 	return NULL;
 }
 
