@@ -1,6 +1,8 @@
 /* test_conversation_vmm - what a worker says of its VMM: that it came, ended, or failed */
 #include "daemon/conversation.h"
 
+#include <sys/eventfd.h>
+
 #include "common/uffd.h"
 #include "tests/support/conversationkit.h"
 #include "tests/support/vmmside.h"
@@ -129,6 +131,33 @@ START_TEST(test_connected_again)
 	check_lie(_i ? NULL : "of another VMM");
 	ck_assert_uint_eq(k.r->rec.vmm_pid, (uint32_t)vmm + 1);
 	close(fds[0]);
+	end();
+}
+END_TEST
+
+/*
+ * A descriptor that is readable like the pidfd of an ended process, and not later. With it a worker
+ * would be shown the page states of any process that it names.
+ */
+START_TEST(test_connected_with_no_process)
+{
+	struct chan_msg msg;
+	struct err err = {.msg = ""};
+	int fds[2];
+
+	begin("", SLOT_READY, STATE_WAITING);
+	msg = a_vmm();
+	msg.connected.pid = 1;
+	ck_assert_msg(uffd_open(0, &fds[0], &err) == 0, "%s", err.msg);
+	fds[1] = eventfd(_i, EFD_CLOEXEC);
+	ck_assert_int_ge(fds[1], 0);
+	workerside_say(&w, CHAN_CONNECTED, &msg, fds, 2);
+	check_lie("of no process");
+	ck_assert_str_eq(restorekit_events(&k), "worker-lied ");
+	ck_assert(k.r->hold.vmm < 0 && !k.r->rec.vmm_pid);
+	ck_assert_str_eq(workerside_told(&w), "");
+	close(fds[0]);
+	close(fds[1]);
 	end();
 }
 END_TEST
@@ -326,6 +355,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_connected_without_vmm, 0, 2);
 	tcase_add_test(tc, test_connected);
 	tcase_add_loop_test(tc, test_connected_again, 0, 2);
+	tcase_add_loop_test(tc, test_connected_with_no_process, 0, 2);
 	tcase_add_test(tc, test_connected_with_huge_pages);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("end");
