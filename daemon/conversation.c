@@ -98,20 +98,9 @@ static const char *on_peer(struct restore *r, const struct chan_msg *msg, int *f
  */
 static const char *check_vmm(const struct restore *r, int pidfd, uint32_t pid, uint32_t uid)
 {
-	uid_t real, saved;
-	pid_t behind;
-
 	if (uid != r->spec.peer_uid)
 		return "of a VMM of the wrong user";
-	if (pidfd < 0)
-		return NULL;
-	/*
-	 * Any other descriptor may become readable and cease to be, as the worker likes; and a file
-	 * system of a tenant may let a poll wait for ever.
-	 */
-	if (proc_behind(pidfd, &behind, &real, &saved))
-		return "of no process";
-	if (proc_ended(pidfd))
+	if (pidfd < 0 || proc_ended(pidfd))
 		return NULL;
 	if (r->rec.vmm_pid && pid != r->rec.vmm_pid)
 		return "of another VMM";

@@ -68,13 +68,17 @@ END_TEST
 
 START_TEST(test_connected_without_vmm)
 {
+	struct err err = {.msg = ""};
 	struct chan_msg msg;
+	int uffd;
 
 	begin("", SLOT_READY, STATE_WAITING);
 	msg = a_vmm();
 	msg.connected.pid *= (uint32_t)_i;
-	workerside_say(&w, CHAN_CONNECTED, &msg, &pidfd, _i ? 0 : 1);
+	ck_assert_msg(uffd_open(0, &uffd, &err) == 0, "%s", err.msg);
+	workerside_say(&w, CHAN_CONNECTED, &msg, &uffd, _i ? 0 : 1);
 	check_lie("without a VMM");
+	close(uffd);
 	end();
 }
 END_TEST
@@ -152,7 +156,7 @@ START_TEST(test_connected_with_no_process)
 	fds[1] = eventfd(_i, EFD_CLOEXEC);
 	ck_assert_int_ge(fds[1], 0);
 	workerside_say(&w, CHAN_CONNECTED, &msg, fds, 2);
-	check_lie("of no process");
+	check_lie("with a descriptor of another kind");
 	ck_assert_str_eq(restorekit_events(&k), "worker-lied ");
 	ck_assert(k.r->hold.vmm < 0 && !k.r->rec.vmm_pid);
 	ck_assert_str_eq(workerside_told(&w), "");
