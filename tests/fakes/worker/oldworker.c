@@ -19,6 +19,7 @@
 #define MESSAGES 8
 
 static int chan = CHAN_FD;
+static int map = -1; /* owned: the page map, which no worker closes before its end */
 
 /* As version 1 had it: bytes and descriptors. */
 static bool say(struct chan_msg *msg, enum chan_type type, size_t body, const int *fds, size_t nfds)
@@ -71,6 +72,8 @@ static bool hear(struct chan_msg *msg)
 
 	while ((step = chan_recv(chan, msg, fds, &err)) == CHAN_AGAIN)
 		poll(&p, 1, -1);
+	if (msg->type == CHAN_ASSIGN)
+		map = steal_fd(&fds[1]);
 	for (size_t i = 0; i < CHAN_FDS_MAX; i++)
 		close_fd(&fds[i]);
 	return step == CHAN_GOT;

@@ -1,6 +1,7 @@
 /* test_supervisor_reattach - workers that come to the next supervisor: taken, turned away, noted */
 #include "daemon/supervisor.h"
 
+#include <fcntl.h>
 #include <poll.h>
 
 #include "daemon/descriptors.h"
@@ -8,12 +9,29 @@
 #include "tests/support/supervisorkit.h"
 
 static pid_t worker; /* of the restore "r" */
+static int map;      /* a page map: without any this process would be shown out unread */
 
 static void begin_with_restore(void)
 {
 	begin();
 	workerkit_snapshot(&at);
 	worker = make_restore("r")->worker->pid;
+	map = -1;
+}
+
+static void hold_map(void)
+{
+	cleanup_free char *path = NULL;
+
+	ck_assert_int_gt(asprintf(&path, "%s/maps/r", k.conf.run_dir), 0);
+	map = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(map, 0);
+}
+
+static void end_with_restore(void)
+{
+	close_fd(&map);
+	end();
 }
 
 static void lose_store(void)
@@ -173,9 +191,20 @@ static void check_is_stray(int fd, const char *id, const char *why)
 	ck_assert_msg(strstr(s->why, why), "%s", s->why);
 }
 
+/* Nothing is read of a process that can be no worker: what it says names no stray. */
+START_TEST(test_stranger)
+{
+	await_answer(come("nobody", false));
+	ck_assert_uint_eq(k.sup->strays.n, 0);
+}
+END_TEST
+
 START_TEST(test_unknown_without_proof)
 {
-	int fd = come("nobody", false);
+	int fd;
+
+	hold_map();
+	fd = come("nobody", false);
 
 	check_is_stray(fd, "nobody", "no restore nobody is in the store");
 	ck_assert_ptr_null(table_find(&k.sup->table, "nobody"));
@@ -185,7 +214,10 @@ END_TEST
 /* What it says proves nothing. */
 START_TEST(test_unknown_with_a_lie)
 {
-	int fd = come("nobody", true);
+	int fd;
+
+	hold_map();
+	fd = come("nobody", true);
 
 	prove_nothing(fd);
 	check_is_stray(fd, "nobody", "it does not have the page map of restore nobody");
@@ -197,8 +229,10 @@ END_TEST
 START_TEST(test_not_its_worker)
 {
 	static const char *const ids[] = {"mine", "r"};
-	int fd = come(ids[_i], true);
+	int fd;
 
+	hold_map();
+	fd = come(ids[_i], true);
 	check_is_stray(fd, ids[_i], "it is not the worker of restore");
 	ck_assert_ptr_nonnull(strstr(k.sup->strays.v[0].why, ids[_i]));
 	ck_assert_int_eq(supervisor_find(k.sup, "r")->worker->pid, worker);
@@ -212,6 +246,7 @@ START_TEST(test_under_creation)
 	struct asker a;
 	int fd;
 
+	hold_map();
 	ask(&a, "s", "\"tenant\":\"another\"");
 	r = table_find(&k.sup->table, "s");
 	fd = come("s", false);
@@ -240,6 +275,7 @@ START_TEST(test_no_room_for_a_row)
 	stop_and_leave_none();
 	start();
 	ck_assert_int_eq(supervisor_find(k.sup, "r")->slot.state, SLOT_DEFERRED);
+	hold_map();
 	await_answer(come("r", true));
 	ck_assert_uint_eq(k.sup->strays.n, 0);
 	ck_assert_int_eq(supervisor_find(k.sup, "r")->slot.state, SLOT_DEFERRED);
@@ -258,6 +294,7 @@ START_TEST(test_no_room_for_an_unknown)
 	stop_and_leave_none();
 	lose_store();
 	start();
+	hold_map();
 	fd = come("nobody", true);
 	prove_nothing(fd);
 	await_answer(fd);
@@ -274,10 +311,11 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("supervisor");
 	TCase *tc = tcase_create("reattach");
 
-	tcase_add_checked_fixture(tc, begin_with_restore, end);
+	tcase_add_checked_fixture(tc, begin_with_restore, end_with_restore);
 	tcase_add_test(tc, test_known);
 	tcase_add_test(tc, test_known_with_a_peer);
 	tcase_add_test(tc, test_unknown_with_proof);
+	tcase_add_test(tc, test_stranger);
 	tcase_add_test(tc, test_unknown_without_proof);
 	tcase_add_test(tc, test_unknown_with_a_lie);
 	tcase_add_loop_test(tc, test_not_its_worker, 0, 2);
