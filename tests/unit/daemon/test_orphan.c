@@ -62,11 +62,14 @@ START_TEST(test_waiting)
 }
 END_TEST
 
+/* Also a worker that brings a socket is not believed that it waits: its page map knows the VMM. */
 START_TEST(test_serving)
 {
 	int before;
 
 	be_serving(guest.pid, true);
+	if (_i)
+		listen_fd = listening(k.r->spec.socket_path);
 	who.uid = geteuid();
 	before = fds_count(getpid());
 	must_adopt();
@@ -153,6 +156,9 @@ START_TEST(test_socket)
 	listen_fd = listening(sockets[_i].bound ? path_in(sockets[_i].bound) : own);
 	must_adopt();
 	ck_assert_int_eq(r->hold.own_socket, sockets[_i].own);
+	/* The request names no user: so they are the worker's. */
+	ck_assert(r->spec.peer_uid == who.uid && r->spec.socket_uid == who.uid);
+	ck_assert_uint_eq(r->spec.socket_gid, who.gid);
 }
 END_TEST
 
@@ -220,7 +226,7 @@ Suite *test_suite(void)
 	TCase *tc = add_case(suite, "believed");
 
 	tcase_add_test(tc, test_waiting);
-	tcase_add_test(tc, test_serving);
+	tcase_add_loop_test(tc, test_serving, 0, 2);
 	tcase_add_loop_test(tc, test_tenant, 0, ARRAY_LEN(tenants));
 	tcase_add_loop_test(tc, test_numbers, 0, 4);
 	tcase_add_loop_test(tc, test_socket, 0, ARRAY_LEN(sockets));
