@@ -132,10 +132,13 @@ END_TEST
 START_TEST(test_waiting)
 {
 	be_waiting();
-	if (_i)
+	if (_i == 1)
 		kill_old();
+	/* The worker has a uffd all the same, of a guest that has ended. */
+	if (_i == 2)
+		guestkit_kill(&guest);
 	adopt_row(k.r);
-	if (_i)
+	if (_i == 1)
 		check_succeeds_dead(STATE_WAITING);
 	else
 		check_awaited(STATE_WAITING);
@@ -249,7 +252,7 @@ static void add_row(TCase *tc)
 	tcase_add_loop_test(tc, test_kept_uffd, 0, 2);
 	tcase_add_test(tc, test_kept_uffd_is_not_needed);
 	tcase_add_loop_test(tc, test_uffd_without_process, 0, 2);
-	tcase_add_loop_test(tc, test_waiting, 0, 2);
+	tcase_add_loop_test(tc, test_waiting, 0, 3);
 	tcase_add_loop_test(tc, test_own_socket, 0, ARRAY_LEN(sockets));
 	tcase_add_loop_test(tc, test_map_is_lost, 0, 2);
 	tcase_add_loop_test(tc, test_map_is_lost_at_the_end, 0, 2);
