@@ -55,6 +55,7 @@ START_TEST(test_vmm_is_another_process)
 	adopt_row(k.r);
 	check_awaited(STATE_SERVING);
 	ck_assert_int_eq(k.r->hold.vmm < 0, _i);
+	ck_assert_ptr_null(k.r->hold.ask_vmm);
 }
 END_TEST
 
@@ -64,6 +65,9 @@ START_TEST(test_vmm_has_ended)
 	guestkit_kill(&guest);
 	if (_i == 0)
 		kill_old();
+	/* Also of a VMM whose process was not known. */
+	if (_i == 2)
+		k.r->rec.vmm_pid = 0;
 	adopt_row(k.r);
 	ck_assert_int_eq(k.r->rec.state, STATE_ENDED);
 	ck_assert_str_eq(k.r->rec.reason, "vmm-exited");
@@ -248,7 +252,7 @@ static void add_row(TCase *tc)
 	tcase_add_loop_test(tc, test_worker_is_dead, 0, 3);
 	tcase_add_test(tc, test_death_counts);
 	tcase_add_loop_test(tc, test_vmm_is_another_process, 0, 2);
-	tcase_add_loop_test(tc, test_vmm_has_ended, 0, 2);
+	tcase_add_loop_test(tc, test_vmm_has_ended, 0, 3);
 	tcase_add_loop_test(tc, test_kept_uffd, 0, 2);
 	tcase_add_test(tc, test_kept_uffd_is_not_needed);
 	tcase_add_loop_test(tc, test_uffd_without_process, 0, 2);

@@ -31,6 +31,20 @@ START_TEST(test_old_worker_dies)
 }
 END_TEST
 
+/* The death of an awaited worker counts like that of any other. */
+START_TEST(test_old_worker_dies_too_often)
+{
+	hold_uffd();
+	adopt_row(k.r);
+	k.host.conf.worker_restarts = 0;
+	kill_old();
+	await_move();
+	ck_assert_int_eq(k.r->rec.state, STATE_FAILED);
+	ck_assert_ptr_nonnull(strstr(k.r->rec.reason, FOUND_DEAD));
+	old = 0;
+}
+END_TEST
+
 static void fire(void)
 {
 	event_active(k.r->hold.back_by, EV_TIMEOUT, 0);
@@ -130,6 +144,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(tc, begin_plain, end_row);
 	tcase_add_test(tc, test_old_worker_dies);
+	tcase_add_test(tc, test_old_worker_dies_too_often);
 	tcase_add_test(tc, test_time_is_over);
 	tcase_add_test(tc, test_time_is_over_without_room);
 	tcase_add_loop_test(tc, test_comes_back_at_the_last_moment, 0, 2);
