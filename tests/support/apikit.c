@@ -100,6 +100,37 @@ void apikit_stop(struct apikit *k)
 	event_base_free(k->base);
 }
 
+/* ---- fixtures ---- */
+
+struct apikit apikit;
+static char *dir; /* owned */
+
+void apikit_make_dir(void)
+{
+	dir = harness_tmpdir();
+}
+
+void apikit_remove_dir(void)
+{
+	harness_rmtree(dir);
+	free(dir);
+}
+
+void apikit_begin(void)
+{
+	harness_rmtree(dir);
+	ck_assert_int_eq(mkdir(dir, 0755), 0);
+	apikit_prepare(&apikit, dir);
+	apikit_start(&apikit);
+}
+
+void apikit_end(void)
+{
+	apikit_stop(&apikit);
+}
+
+/* ---- asking ---- */
+
 /* The kernel notes the effective user when a socket is connected. */
 int apikit_dial(uid_t uid)
 {

@@ -32,6 +32,16 @@ int apikit_try(struct apikit *k, struct err *err);
 void apikit_start(struct apikit *k);
 void apikit_stop(struct apikit *k);
 
+/*
+ * Fixtures of a test that has one supervisor, which is this one: unchecked, the directory; checked,
+ * the supervisor and its API, with the two restores only.
+ */
+extern struct apikit apikit;
+void apikit_make_dir(void);
+void apikit_remove_dir(void);
+void apikit_begin(void);
+void apikit_end(void);
+
 /* Connected with the credentials of that user, who is ourselves, or we are root. */
 int apikit_dial(uid_t uid);
 /* One request by that user, and its answer. Static storage. */

@@ -5,40 +5,12 @@
 #include <event2/event.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <uuid/uuid.h>
 
 #include "tests/support/apikit.h"
 
 #define RESTORES "/v1/restores"
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
-
-static char *dir;
-static struct apikit k;
-
-static void make_dir(void)
-{
-	dir = harness_tmpdir();
-}
-
-static void remove_dir(void)
-{
-	harness_rmtree(dir);
-	free(dir);
-}
-
-static void begin(void)
-{
-	harness_rmtree(dir);
-	ck_assert_int_eq(mkdir(dir, 0755), 0);
-	apikit_prepare(&k, dir);
-	apikit_start(&k);
-}
-
-static void end(void)
-{
-	apikit_stop(&k);
-}
 
 /* ---- create ---- */
 
@@ -52,11 +24,11 @@ START_TEST(test_put)
 	apikit_check_text(made, "id", "a");
 	apikit_check_text(made, "state", "waiting");
 	apikit_check_text(made, "mem_backend.backend_path",
-			  supervisor_find(k.sup, "a")->rec.socket_path);
+			  supervisor_find(apikit.sup, "a")->rec.socket_path);
 	ck_assert(json_object_equal(made, found));
 	apikit_refused("PUT", "/a", other, ERR_CONFLICT,
 		       "restore a exists with a different request");
-	apikit_finish(supervisor_find(k.sup, "a"), NULL);
+	apikit_finish(supervisor_find(apikit.sup, "a"), NULL);
 }
 END_TEST
 
@@ -77,7 +49,7 @@ START_TEST(test_post)
 	}
 	ck_assert_str_ne(ids[0], ids[1]);
 	for (int i = 0; i < 2; i++)
-		apikit_finish(supervisor_find(k.sup, ids[i]), NULL);
+		apikit_finish(supervisor_find(apikit.sup, ids[i]), NULL);
 }
 END_TEST
 
@@ -92,9 +64,9 @@ START_TEST(test_create_fails)
 	apikit_refused("POST", "", colour, ERR_INVALID, "colour");
 	apikit_refused("PUT", "/a", nowhere, ERR_PATH, "/nowhere/at/all");
 	apikit_refused("POST", "", nowhere, ERR_PATH, "/nowhere/at/all");
-	k.sup->host.conf.connect_timeout_max_ms = 1000;
+	apikit.sup->host.conf.connect_timeout_max_ms = 1000;
 	apikit_refused("PUT", "/a", nowhere, ERR_INVALID, "connect_timeout_max");
-	ck_assert_uint_eq(k.sup->table.n, 2);
+	ck_assert_uint_eq(apikit.sup->table.n, 2);
 }
 END_TEST
 
@@ -109,13 +81,13 @@ START_TEST(test_creator_leaves)
 	struct restore *r;
 
 	client_say(fd, text);
-	WAIT_FOR(table_find(&k.sup->table, "a"));
-	r = table_find(&k.sup->table, "a");
+	WAIT_FOR(table_find(&apikit.sup->table, "a"));
+	r = table_find(&apikit.sup->table, "a");
 	ck_assert_int_eq(kill((pid_t)r->rec.worker_pid, SIGSTOP), 0);
 	close(fd);
 	WAIT_FOR(TAILQ_EMPTY(&r->creators));
 	ck_assert_int_eq(kill((pid_t)r->rec.worker_pid, SIGCONT), 0);
-	WAIT_FOR(supervisor_find(k.sup, "a"));
+	WAIT_FOR(supervisor_find(apikit.sup, "a"));
 	json_object_put(apikit_object(200, "PUT", "/a", body));
 	apikit_finish(r, NULL);
 }
@@ -127,15 +99,15 @@ START_TEST(test_creator_not_held)
 	cleanup_free char *body = scene_body(SCENE_SNAPSHOT, NULL);
 	struct restore *r;
 
-	apikit_stop(&k);
-	k.conf.http_held = 0;
-	apikit_start(&k);
+	apikit_stop(&apikit);
+	apikit.conf.http_held = 0;
+	apikit_start(&apikit);
 	apikit_refused("PUT", "/a", body, ERR_QUOTA,
 		       "too many requests wait already; restore a is being created, ask for it");
-	r = table_find(&k.sup->table, "a");
+	r = table_find(&apikit.sup->table, "a");
 	ck_assert_ptr_nonnull(r);
 	ck_assert(TAILQ_EMPTY(&r->creators));
-	WAIT_FOR(supervisor_find(k.sup, "a"));
+	WAIT_FOR(supervisor_find(apikit.sup, "a"));
 	json_object_put(apikit_object(200, "PUT", "/a", body));
 	/* Nor may this request wait. */
 	apikit_refused("DELETE", "/a", NULL, ERR_QUOTA, "too many requests wait already");
@@ -207,7 +179,7 @@ static void check_list(const char *query, const char *want, const char *token)
 
 START_TEST(test_list)
 {
-	struct restore *r = apikit_create(&k, "new", "\"tenant\":\"" TENANT_DEFAULT "\"");
+	struct restore *r = apikit_create(&apikit, "new", "\"tenant\":\"" TENANT_DEFAULT "\"");
 
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		check_list(lists[i].query, lists[i].ids, lists[i].token);
@@ -251,7 +223,7 @@ static const struct {
 
 START_TEST(test_get)
 {
-	struct restore *r = apikit_create(&k, "new", NULL);
+	struct restore *r = apikit_create(&apikit, "new", NULL);
 
 	for (size_t i = 0; i < ARRAY_LEN(gets); i++) {
 		cleanup_json struct json_object *o = apikit_object(200, "GET", gets[i].suffix,
@@ -271,7 +243,7 @@ END_TEST
 /* Each is answered when its goal is reached, and not before. */
 START_TEST(test_get_waits)
 {
-	struct restore *r = apikit_create(&k, "a", ON_DEMAND);
+	struct restore *r = apikit_create(&apikit, "a", ON_DEMAND);
 	int serving = apikit_hold("GET", "/a?for=serving&wait=300s");
 	int complete = apikit_hold("GET", "/a?for=complete&wait=300s");
 	int over = apikit_hold("GET", "/a?for=failed&wait=300s");
@@ -301,8 +273,8 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("api restores");
 	TCase *tc = tcase_create("create, list, get");
 
-	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
-	tcase_add_checked_fixture(tc, begin, end);
+	tcase_add_unchecked_fixture(tc, apikit_make_dir, apikit_remove_dir);
+	tcase_add_checked_fixture(tc, apikit_begin, apikit_end);
 	tcase_add_test(tc, test_put);
 	tcase_add_test(tc, test_post);
 	tcase_add_test(tc, test_create_fails);

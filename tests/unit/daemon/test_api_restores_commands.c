@@ -4,39 +4,11 @@
 #include <event2/event.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "tests/support/apikit.h"
 
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
 #define HOLD ON_DEMAND ",\"on_failure\":\"hold\""
-
-static char *dir;
-static struct apikit k;
-
-static void make_dir(void)
-{
-	dir = harness_tmpdir();
-}
-
-static void remove_dir(void)
-{
-	harness_rmtree(dir);
-	free(dir);
-}
-
-static void begin(void)
-{
-	harness_rmtree(dir);
-	ck_assert_int_eq(mkdir(dir, 0755), 0);
-	apikit_prepare(&k, dir);
-	apikit_start(&k);
-}
-
-static void end(void)
-{
-	apikit_stop(&k);
-}
 
 static void kill_worker(const struct restore *r, int signal)
 {
@@ -70,7 +42,7 @@ static time_t seconds_left(const struct event *e)
 
 	if (event_get_fd(e) >= 0 || !event_pending(e, EV_TIMEOUT, &at))
 		return -1;
-	event_base_gettimeofday_cached(k.base, &now);
+	event_base_gettimeofday_cached(apikit.base, &now);
 	evutil_timersub(&at, &now, &at);
 	return at.tv_sec;
 }
@@ -92,7 +64,7 @@ static struct event *find_deadline(event_callback_fn fn)
 {
 	struct search s = {.fn = fn};
 
-	event_base_foreach_event(k.base, look_at, &s);
+	event_base_foreach_event(apikit.base, look_at, &s);
 	ck_assert_uint_le(s.n, 1);
 	return s.found;
 }
@@ -132,7 +104,7 @@ static void hear_problem(int fd, enum err_code code, const char *detail)
 
 START_TEST(test_stop)
 {
-	struct restore *r = apikit_create(&k, "a", ON_DEMAND);
+	struct restore *r = apikit_create(&apikit, "a", ON_DEMAND);
 
 	apikit_refused("DELETE", "/a?kill=perhaps", NULL, ERR_INVALID, "kill: must be true or");
 	apikit_refused("DELETE", "/a?grace=301s", NULL, ERR_INVALID, "at most 300s");
@@ -157,7 +129,7 @@ START_TEST(test_stop_refused)
 	cleanup_json struct json_object *o = NULL;
 	cleanup_free char *detail = NULL;
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", HOLD, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", HOLD, "--hold-before");
 
 	detail = scene_format("restore a: the VMM (pid %d) lives and its guest still needs pages; "
 			      "end it first, or stop with kill",
@@ -177,7 +149,7 @@ END_TEST
 START_TEST(test_stop_in_grace)
 {
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", HOLD, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", HOLD, "--hold-before");
 	int fd = apikit_hold("DELETE", "/a?grace=300s");
 	struct json_object *o;
 
@@ -197,13 +169,13 @@ START_TEST(test_stop_takes_too_long)
 	event_callback_fn fn;
 	int fd;
 
-	apikit_serve(&k, &vmm, "a", HOLD, "--hold-before");
+	apikit_serve(&apikit, &vmm, "a", HOLD, "--hold-before");
 	fn = learn_deadline("/a?for=failed");
 	fd = apikit_hold("DELETE", "/a?grace=200s");
 	ck_assert_int_gt(seconds_left(find_deadline(fn)), 200);
 	end_time(fn, 200 + 32);
 	hear_problem(fd, ERR_STATE, ") lives; end it first, or stop with kill");
-	apikit_finish(supervisor_find(k.sup, "a"), &vmm);
+	apikit_finish(supervisor_find(apikit.sup, "a"), &vmm);
 }
 END_TEST
 
@@ -246,7 +218,7 @@ static const struct {
 START_TEST(test_prefetch)
 {
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
 
 	for (size_t i = 0; i < ARRAY_LEN(bad_prefetches); i++)
 		apikit_refused("PUT", "/a/prefetch", bad_prefetches[i].body, ERR_INVALID,
@@ -279,7 +251,7 @@ START_TEST(test_pause)
 		{"/a/resume", false}, {"/a/resume", false},
 	};
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
 
 	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
 		cleanup_json struct json_object *o = apikit_object(200, "POST", steps[i].suffix,
@@ -300,7 +272,7 @@ END_TEST
 START_TEST(test_pause_fails)
 {
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
 	event_callback_fn fn = learn_deadline("/a?for=failed");
 	int fd;
 
@@ -321,7 +293,7 @@ END_TEST
 START_TEST(test_restart)
 {
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
 
 	for (unsigned i = 1; i <= 2; i++) {
 		uint32_t before = r->rec.worker_pid;
@@ -345,7 +317,7 @@ END_TEST
 START_TEST(test_restart_of_what_ends)
 {
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
 	int fd = apikit_dial(geteuid());
 
 	client_say(fd, "POST /v1/restores/a/restart-worker HTTP/1.1\r\n\r\n");
@@ -362,8 +334,8 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("api restores commands");
 	TCase *tc = tcase_create("commands");
 
-	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
-	tcase_add_checked_fixture(tc, begin, end);
+	tcase_add_unchecked_fixture(tc, apikit_make_dir, apikit_remove_dir);
+	tcase_add_checked_fixture(tc, apikit_begin, apikit_end);
 	tcase_add_test(tc, test_stop);
 	tcase_add_test(tc, test_stop_refused);
 	tcase_add_test(tc, test_stop_in_grace);

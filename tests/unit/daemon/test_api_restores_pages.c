@@ -2,39 +2,11 @@
 #include "daemon/api_restores.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "daemon/restore_wset.h"
 #include "tests/support/apikit.h"
 
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
-
-static char *dir;
-static struct apikit k;
-
-static void make_dir(void)
-{
-	dir = harness_tmpdir();
-}
-
-static void remove_dir(void)
-{
-	harness_rmtree(dir);
-	free(dir);
-}
-
-static void begin(void)
-{
-	harness_rmtree(dir);
-	ck_assert_int_eq(mkdir(dir, 0755), 0);
-	apikit_prepare(&k, dir);
-	apikit_start(&k);
-}
-
-static void end(void)
-{
-	apikit_stop(&k);
-}
 
 static void check_number(struct json_object *o, const char *path, uint64_t want)
 {
@@ -103,7 +75,7 @@ static const struct {
 START_TEST(test_pages)
 {
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
 	struct pagemap map;
 
 	open_map(r, &map);
@@ -138,7 +110,7 @@ END_TEST
 /* There are no page states before a VMM has come, nor after the release. */
 START_TEST(test_no_pages)
 {
-	struct restore *r = apikit_create(&k, "a", ON_DEMAND);
+	struct restore *r = apikit_create(&apikit, "a", ON_DEMAND);
 
 	apikit_refused("GET", "/a/pages", NULL, ERR_STATE,
 		       "restore a is waiting: there are page states while a VMM is connected");
@@ -173,7 +145,7 @@ static void check_exact(const char *why)
 START_TEST(test_exact_pages)
 {
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--hold-before");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
 	struct pagemap map;
 
 	json_object_put(apikit_object(200, "POST", "/a/pause", NULL));
@@ -200,7 +172,7 @@ START_TEST(test_working_set)
 	cleanup_free void *want = NULL;
 	struct err err = {.msg = ""};
 	struct scene_vmm vmm;
-	struct restore *r = apikit_serve(&k, &vmm, "a", ON_DEMAND, "--only 3+5 --hold");
+	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--only 3+5 --hold");
 	struct reply *reply;
 	size_t len;
 
@@ -225,8 +197,8 @@ Suite *test_suite(void)
 	Suite *suite = suite_create("api restores pages");
 	TCase *tc = tcase_create("pages, working set");
 
-	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
-	tcase_add_checked_fixture(tc, begin, end);
+	tcase_add_unchecked_fixture(tc, apikit_make_dir, apikit_remove_dir);
+	tcase_add_checked_fixture(tc, apikit_begin, apikit_end);
 	tcase_add_test(tc, test_pages);
 	tcase_add_test(tc, test_no_pages);
 	tcase_add_test(tc, test_exact_pages);
