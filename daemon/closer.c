@@ -14,12 +14,21 @@ struct entry {
 	STAILQ_ENTRY(entry) link;
 };
 
+STAILQ_HEAD(entries, entry);
+
+struct thread {
+	pthread_t id;
+	bool closes; /* and may hang */
+};
+
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
-	STAILQ_HEAD(, entry) entries; /* owned; no thread has taken them yet */
-	size_t waiting;               /* of entries, and in the threads' hands */
-	size_t threads;
+	struct entries entries; /* owned; no thread has taken them yet */
+	size_t waiting;         /* of entries, and in the threads' hands */
+	struct thread threads[CLOSER_THREADS_MAX];
+	size_t nthreads;
+	bool stopping;
 } closer = {.lock = PTHREAD_MUTEX_INITIALIZER,
 	    .more = PTHREAD_COND_INITIALIZER,
 	    .entries = STAILQ_HEAD_INITIALIZER(closer.entries)};
@@ -38,30 +47,34 @@ static void close_first(void)
 
 static void *run(void *arg)
 {
-	(void)arg;
+	struct thread *self = arg;
+
 	pthread_mutex_lock(&closer.lock);
-	for (;;) {
-		while (STAILQ_EMPTY(&closer.entries))
+	while (!closer.stopping) {
+		if (STAILQ_EMPTY(&closer.entries)) {
 			pthread_cond_wait(&closer.more, &closer.lock);
+			continue;
+		}
+		self->closes = true;
 		close_first();
+		self->closes = false;
 	}
+	pthread_mutex_unlock(&closer.lock);
 	return NULL;
 }
 
 /* Signals are the main thread's. */
-static bool start_thread(void)
+static bool start_thread(struct thread *t)
 {
 	pthread_attr_t attr;
 	sigset_t all, before;
-	pthread_t thread;
 	int rc;
 
 	sigfillset(&all);
 	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&thread, &attr, run, NULL);
+	rc = pthread_create(&t->id, &attr, run, t);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return rc == 0;
@@ -72,9 +85,9 @@ static void want_threads(void)
 {
 	static struct log_limit limit = LOG_LIMIT(1, 60 * 1000 * 1000);
 
-	if (closer.waiting > closer.threads && closer.threads < CLOSER_THREADS_MAX)
-		closer.threads += start_thread();
-	if (closer.waiting > closer.threads && log_allow(&limit, now_us()))
+	if (closer.waiting > closer.nthreads && closer.nthreads < CLOSER_THREADS_MAX)
+		closer.nthreads += start_thread(&closer.threads[closer.nthreads]);
+	if (closer.waiting > closer.nthreads && log_allow(&limit, now_us()))
 		log_warning("descriptors of other processes cannot be closed yet", "waiting=%zu",
 			    closer.waiting);
 }
@@ -103,4 +116,24 @@ size_t closer_waiting(void)
 	n = closer.waiting;
 	pthread_mutex_unlock(&closer.lock);
 	return n;
+}
+
+/* A thread that closes nothing now takes nothing more. */
+void closer_stop(void)
+{
+	pthread_mutex_lock(&closer.lock);
+	closer.stopping = true;
+	pthread_cond_broadcast(&closer.more);
+	while (closer.nthreads) {
+		struct thread *t = &closer.threads[--closer.nthreads];
+		bool hangs = t->closes;
+
+		pthread_mutex_unlock(&closer.lock);
+		if (hangs)
+			pthread_detach(t->id);
+		else
+			pthread_join(t->id, NULL);
+		pthread_mutex_lock(&closer.lock);
+	}
+	pthread_mutex_unlock(&closer.lock);
 }

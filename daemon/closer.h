@@ -21,5 +21,7 @@
 void closer_close(int *fd);
 /* Descriptors that were taken and are not closed yet. */
 size_t closer_waiting(void);
+/* Before the process ends: nothing more is closed, and the threads that do not hang have ended. */
+void closer_stop(void);
 
 #endif

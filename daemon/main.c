@@ -79,6 +79,7 @@ static int serve(const struct conf *conf, struct err *err)
 	}
 	api_free(api);
 	supervisor_free(parts.sup);
+	closer_stop();
 	event_free(term);
 	event_free(intr);
 	event_base_free(base);

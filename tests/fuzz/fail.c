@@ -33,7 +33,8 @@ void _ck_assert_failed(const char *file, int line, const char *expr, const char 
 
 	fprintf(stderr, "%s: ", expr);
 	va_start(ap, msg);
-	say(file, line, msg ? msg : "", ap);
+	if (msg)
+		say(file, line, msg, ap);
 	va_end(ap);
 	abort();
 }

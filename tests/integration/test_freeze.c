@@ -223,7 +223,7 @@ START_TEST(test_socket_that_lingers)
 		attack((size_t)_i, &ends[i]);
 	check_alive("before");
 	/* Nobody but the supervisor has what still lies in the sockets. */
-	scene_delete(&scene, "waiting", "");
+	scene_delete(&scene, "waiting", "?kill=true");
 	check_alive("meanwhile");
 	check_all_alive();
 	for (size_t i = 0; i < doors[_i].often; i++)

@@ -150,6 +150,20 @@ START_TEST(test_signals)
 }
 END_TEST
 
+/* Who hangs is left behind, and a stop does not wait for it. */
+START_TEST(test_stop)
+{
+	struct linger_end l;
+
+	hang(&l, false);
+	close_plain();
+	closer_stop();
+	ck_assert_uint_eq(closer_waiting(), 1);
+	lingerkit_close(&l);
+	await_waiting(0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("closer");
@@ -159,6 +173,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_one_hangs, 0, 2);
 	tcase_add_test(tc, test_all_hang);
 	tcase_add_test(tc, test_signals);
+	tcase_add_test(tc, test_stop);
 	suite_add_tcase(s, tc);
 	return s;
 }

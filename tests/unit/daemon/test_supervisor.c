@@ -296,6 +296,14 @@ START_TEST(test_too_few_descriptors)
 }
 END_TEST
 
+/* A child that has just been forked has all files of its parent, until it executes its program. */
+static bool is_nobodys(void *arg)
+{
+	cleanup_fd int fd = open(arg, O_RDWR | O_CLOEXEC);
+
+	return fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+}
+
 /* A worker of a former daemon has the page map open, and the store does not know its restore. */
 START_TEST(test_may_come_back)
 {
@@ -309,6 +317,7 @@ START_TEST(test_may_come_back)
 	ask_in_vain("r", "", ERR_UNREADY, "a worker of a former daemon has that id");
 	ask_too("s", "");
 	close_fd(&map);
+	ck_assert_msg(harness_wait(is_nobodys, path, HARNESS_MS), "the map stays open");
 	ask_too("r", "");
 }
 END_TEST
