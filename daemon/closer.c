@@ -1,6 +1,8 @@
 #include "daemon/closer.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/queue.h>
 
@@ -8,6 +10,8 @@
 
 /* Enough for close(), whatever it runs into. */
 #define STACK_BYTES ((size_t)64 << 10)
+/* By then a thread has entered close(), and the number is free. */
+#define SETTLE_US 1000000
 
 struct entry {
 	int fd;
@@ -18,7 +22,9 @@ STAILQ_HEAD(entries, entry);
 
 struct thread {
 	pthread_t id;
-	bool closes; /* and may hang */
+	bool closes;    /* and may hang */
+	int fd;         /* what it closes; the kernel forgets the number at once */
+	uint64_t at_us; /* since when */
 };
 
 static struct {
@@ -33,11 +39,13 @@ static struct {
 	    .more = PTHREAD_COND_INITIALIZER,
 	    .entries = STAILQ_HEAD_INITIALIZER(closer.entries)};
 
-static void close_first(void)
+static void close_first(struct thread *self)
 {
 	struct entry *e = STAILQ_FIRST(&closer.entries);
 
 	STAILQ_REMOVE_HEAD(&closer.entries, link);
+	self->fd = e->fd;
+	self->at_us = now_us();
 	pthread_mutex_unlock(&closer.lock);
 	close(e->fd);
 	free(e);
@@ -56,7 +64,7 @@ static void *run(void *arg)
 			continue;
 		}
 		self->closes = true;
-		close_first();
+		close_first(self);
 		self->closes = false;
 	}
 	pthread_mutex_unlock(&closer.lock);
@@ -116,6 +124,34 @@ size_t closer_waiting(void)
 	n = closer.waiting;
 	pthread_mutex_unlock(&closer.lock);
 	return n;
+}
+
+/* After SETTLE_US a number that is open is another file's. */
+static bool any_is_open(void)
+{
+	bool open = !STAILQ_EMPTY(&closer.entries);
+
+	for (size_t i = 0; i < closer.nthreads && !open; i++) {
+		const struct thread *t = &closer.threads[i];
+
+		open = t->closes && now_us() - t->at_us < SETTLE_US && fcntl(t->fd, F_GETFD) >= 0;
+	}
+	return open;
+}
+
+bool closer_settle(void)
+{
+	uint64_t end = now_us() + SETTLE_US;
+	bool open;
+
+	do {
+		pthread_mutex_lock(&closer.lock);
+		open = any_is_open();
+		pthread_mutex_unlock(&closer.lock);
+		if (open)
+			sched_yield();
+	} while (open && now_us() < end);
+	return !open;
 }
 
 /* A thread that closes nothing now takes nothing more. */

@@ -21,6 +21,14 @@
 void closer_close(int *fd);
 /* Descriptors that were taken and are not closed yet. */
 size_t closer_waiting(void);
+/*
+ * closer_settle - to be called before a fork
+ *
+ * A child has what is open here, and must close it before its program begins: it would hang in our
+ * place. True: nothing that was taken is open any more, as a rule within microseconds; whether
+ * threads hang does not matter. False: too many of them do.
+ */
+bool closer_settle(void);
 /* Before the process ends: nothing more is closed, and the threads that do not hang have ended. */
 void closer_stop(void);
 

@@ -13,6 +13,7 @@
 
 #include "common/chan.h"
 #include "common/proc.h"
+#include "daemon/closer.h"
 
 /* Sanitizers keep track of threads and processes, and miss those made by a bare clone(). */
 #ifdef BUILD_SANITIZED
@@ -90,6 +91,11 @@ static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_
 	int ends[2], pidfd;
 	pid_t pid;
 
+	if (!closer_settle())
+		return err_set(
+			err, ERR_UNREADY,
+			"no worker can be started while descriptors of other processes cannot "
+			"be closed: see descriptors.closing of the status");
 	if (chan_pair(ends, err))
 		return -1;
 	/* A signal caught in the child before its handlers are reset would run the supervisor's. */

@@ -150,6 +150,33 @@ START_TEST(test_signals)
 }
 END_TEST
 
+/* A child that is forked now has nothing of it. */
+START_TEST(test_settle)
+{
+	struct linger_end ends[CLOSER_THREADS_MAX];
+	int more, was;
+
+	ck_assert(closer_settle());
+	for (int i = 0; i < 100; i++) {
+		more = was = plain();
+		closer_close(&more);
+		ck_assert(closer_settle());
+		ck_assert(!is_open(was));
+	}
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		hang(&ends[i], false);
+	ck_assert(closer_settle());
+	more = was = plain();
+	closer_close(&more);
+	ck_assert(!closer_settle());
+	ck_assert(is_open(was));
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		lingerkit_close(&ends[i]);
+	await_waiting(0);
+	ck_assert(closer_settle());
+}
+END_TEST
+
 /* Who hangs is left behind, and a stop does not wait for it. */
 START_TEST(test_stop)
 {
@@ -173,6 +200,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_one_hangs, 0, 2);
 	tcase_add_test(tc, test_all_hang);
 	tcase_add_test(tc, test_signals);
+	tcase_add_test(tc, test_settle);
 	tcase_add_test(tc, test_stop);
 	suite_add_tcase(s, tc);
 	return s;
