@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -65,6 +66,14 @@ static inline int64_t wall_ms(void)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* What follows the first @c in @text; NULL: there is none. */
+static inline const char *text_after(const char *text, char c)
+{
+	const char *at = strchr(text, c);
+
+	return at ? at + 1 : NULL;
 }
 
 /* Zeroed memory, freed by free(). Aborts without memory. */

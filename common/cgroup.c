@@ -94,13 +94,9 @@ static uint64_t stat_value(const char *text, const char *name)
 {
 	size_t len = strlen(name);
 
-	while (text) {
+	for (; text; text = text_after(text, '\n'))
 		if (strncmp(text, name, len) == 0 && text[len] == ' ')
 			return strtoull(text + len, NULL, 10);
-		text = strchr(text, '\n');
-		if (text)
-			text++;
-	}
 	return 0;
 }
 
@@ -212,13 +208,9 @@ static bool has_word(const char *list, const char *word)
 {
 	size_t len = strlen(word);
 
-	while (list) {
+	for (; list; list = text_after(list, ','))
 		if (strncmp(list, word, len) == 0 && (list[len] == ',' || !list[len]))
 			return true;
-		list = strchr(list, ',');
-		if (list)
-			list++;
-	}
 	return false;
 }
 

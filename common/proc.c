@@ -81,13 +81,9 @@ static const char *find_line(const char *text, const char *name)
 {
 	size_t len = strlen(name);
 
-	while (text) {
+	for (; text; text = text_after(text, '\n'))
 		if (strncmp(text, name, len) == 0)
 			return text + len;
-		text = strchr(text, '\n');
-		if (text)
-			text++;
-	}
 	return NULL;
 }
 
