@@ -173,13 +173,4 @@ static inline const char *path_in(const char *name)
 	return path[turn];
 }
 
-static inline TCase *add_case(Suite *suite, const char *name)
-{
-	TCase *tc = tcase_create(name);
-
-	tcase_add_checked_fixture(tc, begin, end);
-	suite_add_tcase(suite, tc);
-	return tc;
-}
-
 #endif

@@ -240,13 +240,4 @@ static inline bool exists(pid_t pid)
 	return kill(pid, 0) == 0 || errno != ESRCH;
 }
 
-static inline TCase *add_case(Suite *suite, const char *name)
-{
-	TCase *tc = tcase_create(name);
-
-	tcase_add_checked_fixture(tc, begin, end);
-	suite_add_tcase(suite, tc);
-	return tc;
-}
-
 #endif

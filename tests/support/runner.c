@@ -6,6 +6,15 @@
 /* Seconds. A test that hangs ends at last; its own waits (HARNESS_MS) end before and say why. */
 #define TEST_HANGS "600"
 
+TCase *runner_case(Suite *suite, const char *name, SFun begin, SFun end)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_add_checked_fixture(tc, begin, end);
+	suite_add_tcase(suite, tc);
+	return tc;
+}
+
 int main(void)
 {
 	Suite *suite;

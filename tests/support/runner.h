@@ -10,5 +10,7 @@
 #include <check.h>
 
 Suite *test_suite(void);
+/* A new case of @suite, with a fixture for each test. */
+TCase *runner_case(Suite *suite, const char *name, SFun begin, SFun end);
 
 #endif

@@ -223,7 +223,7 @@ END_TEST
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("orphan");
-	TCase *tc = add_case(suite, "believed");
+	TCase *tc = runner_case(suite, "believed", begin, end);
 
 	tcase_add_test(tc, test_waiting);
 	tcase_add_loop_test(tc, test_serving, 0, 2);

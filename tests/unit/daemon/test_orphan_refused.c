@@ -261,7 +261,7 @@ END_TEST
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("orphan refused");
-	TCase *tc = add_case(suite, "refused");
+	TCase *tc = runner_case(suite, "refused", begin, end);
 
 	tcase_add_loop_test(tc, test_vmm_is_not_believed, 0, 3);
 	tcase_add_loop_test(tc, test_map_is_refused, 0, ARRAY_LEN(maps));

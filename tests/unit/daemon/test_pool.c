@@ -211,7 +211,7 @@ END_TEST
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("pool");
-	TCase *tc = add_case(suite, "hand out");
+	TCase *tc = runner_case(suite, "hand out", begin, end);
 
 	tcase_add_test(tc, test_no_program);
 	tcase_add_test(tc, test_fills_up);
@@ -219,7 +219,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_take_from_an_empty_pool);
 	tcase_add_test(tc, test_order);
 	tcase_add_test(tc, test_cannot_start);
-	tc = add_case(suite, "end");
+	tc = runner_case(suite, "end", begin, end);
 	tcase_add_test(tc, test_free);
 	tcase_add_test(tc, test_free_abandoned);
 	tcase_add_test(tc, test_tidy);

@@ -208,7 +208,7 @@ Suite *test_suite(void)
 	if (role)
 		be_worker(role);
 	suite = suite_create("pool idle");
-	tc = add_case(suite, "idle");
+	tc = runner_case(suite, "idle", begin, end);
 	tcase_add_test(tc, test_idle_dies);
 	tcase_add_test(tc, test_dead_is_not_handed_out);
 	tcase_add_test(tc, test_zygote_dies);
