@@ -117,10 +117,10 @@ static void on_peer(evutil_socket_t fd, short what, void *arg)
 /* The descriptor may come from a worker, which is not trusted: nothing else may be polled. */
 bool acceptor_listens(int fd)
 {
-	int domain, listening;
-	socklen_t len = sizeof(domain);
+	int listening;
+	socklen_t len = sizeof(listening);
 
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX &&
+	return foreign_is(fd, FOREIGN_UNIX_SOCKET) &&
 	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening &&
 	       fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
 }

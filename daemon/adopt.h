@@ -22,9 +22,10 @@ void adopt_row(struct restore *r);
  */
 void adopt_cut(struct restore *r, int *pidfd);
 /*
- * @w says that it serves @r. True: @w is the worker of @r now, "adopted" is published, and a pending
- * stop is carried out. False, and nothing has changed: @r is released, its worker still has a
- * channel, or @w is not the worker that the record names. @listen_fd, @npeers: see restore_listen().
+ * @w says that it serves @r. True: @w is the worker of @r now, "adopted" is published, and a
+ * pending stop is carried out. False, and nothing has changed: @r is released, its worker still has
+ * a channel, or @w is not the worker that the record names. @listen_fd, @npeers: see
+ * restore_listen().
  */
 bool adopt_back(struct restore *r, struct worker *w, int *listen_fd, size_t npeers);
 

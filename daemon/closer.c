@@ -22,8 +22,7 @@ STAILQ_HEAD(entries, entry);
 
 struct thread {
 	pthread_t id;
-	bool closes;    /* and may hang */
-	int fd;         /* what it closes; the kernel forgets the number at once */
+	int fd;         /* what it closes, and may hang; the number is free at once; -1: nothing */
 	uint64_t at_us; /* since when */
 };
 
@@ -50,6 +49,7 @@ static void close_first(struct thread *self)
 	close(e->fd);
 	free(e);
 	pthread_mutex_lock(&closer.lock);
+	self->fd = -1;
 	closer.waiting--;
 }
 
@@ -63,9 +63,7 @@ static void *run(void *arg)
 			pthread_cond_wait(&closer.more, &closer.lock);
 			continue;
 		}
-		self->closes = true;
 		close_first(self);
-		self->closes = false;
 	}
 	pthread_mutex_unlock(&closer.lock);
 	return NULL;
@@ -78,6 +76,7 @@ static bool start_thread(struct thread *t)
 	sigset_t all, before;
 	int rc;
 
+	t->fd = -1;
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
@@ -134,7 +133,7 @@ static bool any_is_open(void)
 	for (size_t i = 0; i < closer.nthreads && !open; i++) {
 		const struct thread *t = &closer.threads[i];
 
-		open = t->closes && now_us() - t->at_us < SETTLE_US && fcntl(t->fd, F_GETFD) >= 0;
+		open = t->fd >= 0 && now_us() - t->at_us < SETTLE_US && fcntl(t->fd, F_GETFD) >= 0;
 	}
 	return open;
 }
@@ -162,7 +161,7 @@ void closer_stop(void)
 	pthread_cond_broadcast(&closer.more);
 	while (closer.nthreads) {
 		struct thread *t = &closer.threads[--closer.nthreads];
-		bool hangs = t->closes;
+		bool hangs = t->fd >= 0;
 
 		pthread_mutex_unlock(&closer.lock);
 		if (hangs)

@@ -89,6 +89,10 @@ static void forget(struct http_conn *conn)
 
 	LIST_REMOVE(conn, link);
 	c->n--;
+	if (conn->last_fd < 0) {
+		free(conn);
+		return;
+	}
 	LIST_INSERT_HEAD(&c->gone, conn, link);
 	event_active(c->turn, EV_TIMEOUT, 0);
 }

@@ -1,11 +1,11 @@
 /*
  * reconnect - the socket to which workers come back after their supervisor has died
  *
- * <run_dir>/workers.sock. Any process may connect. But only two kinds are let in, before anything is
- * read: the process that the store names as a restore's worker (pid and start time, from the
- * kernel); and a process that has a page map of ours open, which may be the worker of a restore that
- * the store does not know. A worker begins with REATTACH, and the latter then proves what it was
- * (orphan.h).
+ * <run_dir>/workers.sock. Any process may connect. But only two kinds are let in, before anything
+ * is read: the process that the store names as a restore's worker (pid and start time, from the
+ * kernel); and a process that has a page map of ours open, which may be the worker of a restore
+ * that the store does not know. A worker begins with REATTACH, and the latter then proves what it
+ * was (orphan.h).
  */
 #ifndef UFFDD_RECONNECT_H
 #define UFFDD_RECONNECT_H

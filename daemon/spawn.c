@@ -92,10 +92,9 @@ static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_
 	pid_t pid;
 
 	if (!closer_settle())
-		return err_set(
-			err, ERR_UNREADY,
-			"no worker can be started while descriptors of other processes cannot "
-			"be closed: see descriptors.closing of the status");
+		return err_set(err, ERR_UNREADY,
+			       "no worker can be started while descriptors of others "
+			       "cannot be closed: see descriptors.closing of the status");
 	if (chan_pair(ends, err))
 		return -1;
 	/* A signal caught in the child before its handlers are reset would run the supervisor's. */

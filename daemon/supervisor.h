@@ -49,7 +49,8 @@ void supervisor_observe(struct supervisor *sup, const struct observer *observer,
 
 /*
  * supervisor_create - begins a restore, or joins one that exists with the same request
- * @spec: parsed and resolved, for a tenant that the caller may act for; taken over and freed in any case
+ * @spec: parsed and resolved, for a tenant that the caller may act for; taken over and freed in any
+ *	case
  * @peer: the caller, as the kernel says
  * @c: owned by the caller, until done was called or supervisor_forget_creator()
  *
