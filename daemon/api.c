@@ -10,6 +10,7 @@
 #include "daemon/routes.h"
 #include "daemon/supervisor.h"
 #include "daemon/long_poll.h"
+#include "daemon/tenant.h"
 
 struct api {
 	struct supervisor *sup; /* borrowed */
@@ -28,6 +29,14 @@ static void on_request(struct http_request *req, void *arg)
 				.streams = &api->streams};
 
 	routes_answer(&c);
+}
+
+static bool is_admin(const struct sock_peer *peer)
+{
+	struct tenant_caller caller;
+
+	tenant_resolve(peer, &caller);
+	return tenant_is_admin(&caller);
 }
 
 /* ---- the supervisor's observer ---- */
@@ -83,7 +92,7 @@ static struct http_limits limits(const struct conf *conf)
 static int open_http(struct api *api, const struct api_parts *parts, struct err *err)
 {
 	const struct conf *conf = parts->conf;
-	const struct http_options options = {limits(conf), on_request, api};
+	const struct http_options options = {limits(conf), on_request, api, is_admin};
 	struct sock_rights rights = sock_mode(conf->socket_mode);
 	cleanup_fd int fd = -1;
 

@@ -269,16 +269,22 @@ static int answer_stopped(struct http_request *req, const struct restore *restor
 	return 0;
 }
 
+/* A stop is carried out whether or not there is a place to wait for its end. */
 int api_restores_delete(struct api_request *c, struct restore *r, struct err *err)
 {
 	static const struct wait_goal stopped = {released_or_refused, 0, answer_stopped};
 	uint64_t grace = 0;
 	bool kill = false;
+	int rc;
 
 	if (api_query_ms(c, "grace", GRACE_MAX_MS, &grace, err) ||
 	    api_query_bool(c, "kill", &kill, err) || commands_stop(r, grace, kill, err))
 		return -1;
-	return long_poll_hold(c->polls, c->req, r, grace + STOP_MS, &stopped, err);
+	rc = long_poll_hold(c->polls, c->req, r, grace + STOP_MS, &stopped, err);
+	if (rc == 0 || err->code != ERR_QUOTA)
+		return rc;
+	api_reply_restore(c->req, 202, r);
+	return 0;
 }
 
 /* ---- prefetch, pause ---- */

@@ -34,7 +34,8 @@ struct http {
 	struct http_conns conns;
 	struct evhttp *ev;
 	http_handler handler;
-	void *arg;                     /* the handler's */
+	void *arg; /* the handler's */
+	http_privileged privileged;
 	struct http_request *handling; /* not yet answered, held or streamed */
 };
 
@@ -94,6 +95,8 @@ static void detach(struct http_request *req)
 {
 	if (req->http->handling == req)
 		req->http->handling = NULL;
+	if (req->state != REQUEST_NEW)
+		req->conn->user->held--;
 	req->conn->req = NULL;
 	http_target_fini(&req->target);
 	free(req);
@@ -175,6 +178,7 @@ int http_new(struct event_base *base, int listen_fd, const struct http_options *
 
 	http->handler = options->handler;
 	http->arg = options->arg;
+	http->privileged = options->privileged;
 	http->conns.limits = *limits;
 	http->ev = evhttp_new(base);
 	if (!http->ev) {
@@ -209,14 +213,13 @@ void http_free(struct http *http)
 	free(http);
 }
 
-/* @uid: NULL counts those of all users. */
-static size_t count_held(const struct http *http, const uid_t *uid)
+static size_t count_held(const struct http *http)
 {
-	const struct http_conn *conn;
+	const struct http_user *user;
 	size_t n = 0;
 
-	LIST_FOREACH(conn, &http->conns.live, link)
-	n += conn->req && conn->req->state != REQUEST_NEW && (!uid || conn->peer.uid == *uid);
+	LIST_FOREACH(user, &http->conns.users, link)
+	n += user->held;
 	return n;
 }
 
@@ -224,7 +227,7 @@ struct http_stats http_stats(const struct http *http)
 {
 	return (struct http_stats){
 		.connections = http->conns.n,
-		.held = count_held(http, NULL),
+		.held = count_held(http),
 		.accepted = http->conns.accepted,
 		.refused = http->conns.refused,
 		.cut = http->conns.cut,
@@ -303,14 +306,51 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
 		evbuffer_free(buf);
 }
 
-static int take_place(struct http_request *req, enum request_state state, http_gone gone, void *arg)
+/* Of the users who hold most, the request that was held longest. */
+static struct http_conn *find_longest_held(struct http *http)
+{
+	struct http_conn *conn, *best = NULL;
+
+	LIST_FOREACH(conn, &http->conns.live, link)
+	{
+		if (!conn->req || conn->req->state == REQUEST_NEW)
+			continue;
+		if (!best || conn->user->held > best->user->held ||
+		    (conn->user->held == best->user->held && conn->since_us < best->since_us))
+			best = conn;
+	}
+	return best;
+}
+
+/* May hang up on another client. */
+static bool has_place(struct http_request *req)
 {
 	const struct http_limits *limits = &req->http->conns.limits;
+	const struct http_user *user = req->conn->user;
+	struct http *http = req->http;
+	size_t max = limits->held;
+	struct http_conn *other;
 
-	if (req->state == REQUEST_NEW &&
-	    (count_held(req->http, NULL) >= limits->held ||
-	     count_held(req->http, &req->conn->peer.uid) >= limits->held_per_uid))
-		return -1;
+	if (http->privileged && http->privileged(&req->conn->peer))
+		max += limits->held_per_uid;
+	if (user->held >= limits->held_per_uid)
+		return false;
+	if (count_held(http) < max)
+		return true;
+	other = user->held ? NULL : find_longest_held(http);
+	if (!other || other->user->held < 2)
+		return false;
+	http_conn_cut(other);
+	return true;
+}
+
+static int take_place(struct http_request *req, enum request_state state, http_gone gone, void *arg)
+{
+	if (req->state == REQUEST_NEW) {
+		if (!has_place(req))
+			return -1;
+		req->conn->user->held++;
+	}
 	if (req->http->handling == req)
 		req->http->handling = NULL;
 	req->state = state;

@@ -34,10 +34,14 @@ typedef void (*http_handler)(struct http_request *req, void *arg);
 /* The client is gone: forget @req, which is invalid when this returns. */
 typedef void (*http_gone)(struct http_request *req, void *arg);
 
+/* Has that client places of its own for held requests? */
+typedef bool (*http_privileged)(const struct sock_peer *peer);
+
 struct http_options {
 	struct http_limits limits;
 	http_handler handler;
-	void *arg; /* the handler's */
+	void *arg;                  /* the handler's */
+	http_privileged privileged; /* NULL: nobody is */
 };
 
 /*
@@ -57,7 +61,8 @@ struct http_stats {
 	size_t connections, held;
 	uint64_t accepted;
 	uint64_t refused; /* of accepted, at once: by a cap, or for want of descriptors */
-	uint64_t cut;     /* of accepted, later: too slow (header_deadline_ms), or too much sent */
+	/* of accepted, later: too slow, too much sent, or in the way of a user who has less */
+	uint64_t cut;
 };
 struct http_stats http_stats(const struct http *http);
 
@@ -83,7 +88,9 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
  * http_hold - answer later
  *
  * @gone is called at most once, within a loop turn of the client's hang-up. Returns 0, or -1 when a
- * cap is reached (answer with 429).
+ * cap is reached (answer with 429). When all places are taken, a user who has none gets that of the
+ * request that was held longest, of the user who has most, if that is more than one: the other
+ * client is hung up on.
  */
 int http_hold(struct http_request *req, http_gone gone, void *arg);
 

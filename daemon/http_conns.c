@@ -19,6 +19,8 @@
 /* Beyond the largest request: one read of the bufferevent, generously. */
 #define SLACK_BYTES ((size_t)64 << 10)
 #define BACKOFF_MS 100
+/* A client that takes longer to read its answer is slow: another may have the place. */
+#define SLOW_US (1000 * 1000)
 
 /* The listener's argument belongs to evhttp; so an error finds its http_conns by the listener. */
 static LIST_HEAD(, http_conns) registries = LIST_HEAD_INITIALIZER(registries);
@@ -61,6 +63,7 @@ void http_conn_busy(struct http_conn *conn)
 	struct timeval stall = ms_tv(conn->conns->limits.stall_ms);
 
 	conn->busy = true;
+	conn->since_us = now_us();
 	conn->deadline_us = 0;
 	bufferevent_setwatermark(conn->bev, EV_READ, 0, AHEAD_BYTES);
 	bufferevent_set_timeouts(conn->bev, NULL, &stall);
@@ -72,6 +75,7 @@ void http_conn_idle(struct http_conn *conn)
 	struct timeval idle = ms_tv(c->limits.idle_ms), stall = ms_tv(c->limits.stall_ms);
 
 	conn->busy = false;
+	conn->since_us = now_us();
 	bufferevent_setwatermark(conn->bev, EV_READ, 0, input_max(c));
 	bufferevent_set_timeouts(conn->bev, &idle, &stall);
 	if (evbuffer_get_length(bufferevent_get_input(conn->bev)))
@@ -89,6 +93,8 @@ static void forget(struct http_conn *conn)
 
 	LIST_REMOVE(conn, link);
 	c->n--;
+	if (conn->user)
+		http_users_leave(conn->user);
 	if (conn->last_fd < 0) {
 		free(conn);
 		return;
@@ -161,15 +167,51 @@ static struct bufferevent *on_accept(struct event_base *base, void *arg)
 	return bev;
 }
 
-static bool within_caps(const struct http_conn *conn)
+/* Is it the client that keeps us waiting, and not we the client? */
+static bool waits_for_client(const struct http_conn *conn, uint64_t now)
 {
-	const struct http_conns *c = conn->conns;
-	const struct http_conn *other;
-	size_t same_uid = 0;
+	return !conn->req && (!conn->busy || now - conn->since_us > SLOW_US);
+}
 
-	LIST_FOREACH(other, &c->live, link)
-	same_uid += other->peer.uid == conn->peer.uid;
-	return c->n <= c->limits.connections && same_uid <= c->limits.connections_per_uid;
+/* Of the users who have most, the connection that has waited longest; NULL: none is waiting. */
+static struct http_conn *find_longest_idle(struct http_conns *c, const struct http_user *except)
+{
+	struct http_conn *conn, *best = NULL;
+	uint64_t now = now_us();
+
+	LIST_FOREACH(conn, &c->live, link)
+	{
+		size_t n = conn->user ? conn->user->connections : 0;
+
+		if (!n || conn->user == except || !waits_for_client(conn, now))
+			continue;
+		if (!best || n > best->user->connections ||
+		    (n == best->user->connections && conn->since_us < best->since_us))
+			best = conn;
+	}
+	return best;
+}
+
+/* Among those who have one connection each, the oldest makes room: no user can keep all places. */
+static bool take_place(struct http_conn *conn)
+{
+	static struct log_limit limit = LOG_LIMIT(5, 10 * 1000 * 1000);
+	struct http_conns *c = conn->conns;
+	struct http_conn *other;
+
+	if (conn->user->connections > c->limits.connections_per_uid)
+		return false;
+	if (c->n <= c->limits.connections)
+		return true;
+	other = find_longest_idle(c, conn->user);
+	if (!other || other->user->connections < conn->user->connections)
+		return false;
+	if (log_allow(&limit, now_us()))
+		log_warning("connection closed for another user's", "uid=%u connections=%zu for=%u",
+			    other->peer.uid, other->user->connections, conn->peer.uid);
+	c->cut++;
+	http_conn_cut(other);
+	return true;
 }
 
 static void refuse(struct http_conn *conn, const char *why)
@@ -212,7 +254,10 @@ static void admit(struct http_conn *conn)
 
 	if (sock_peer(bufferevent_getfd(bev), &conn->peer, &err)) {
 		refuse(conn, err.msg);
-	} else if (!within_caps(conn)) {
+		return;
+	}
+	conn->user = http_users_join(&c->users, conn->peer.uid);
+	if (!take_place(conn)) {
 		refuse(conn, "too many connections");
 	} else {
 		http_conn_idle(conn);
@@ -334,6 +379,7 @@ int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp
 	c->reserve_fd = -1;
 	LIST_INIT(&c->fresh);
 	LIST_INIT(&c->live);
+	LIST_INIT(&c->users);
 	LIST_INIT(&c->gone);
 	LIST_INIT(&c->done);
 	LIST_INSERT_HEAD(&registries, c, link);

@@ -5,7 +5,9 @@
  * admitted before anything is read from it, once its peer is known. It leaves the list when evhttp
  * frees it.
  *
- * A connection is idle (a request may arrive) or busy (a request is being answered).
+ * A connection is idle (a request may arrive) or busy (a request is being answered). When all
+ * places are taken, a new connection gets that of another user who has no fewer: of those who have
+ * most, the connection that has waited longest for its client.
  */
 #ifndef UFFDD_HTTP_CONNS_H
 #define UFFDD_HTTP_CONNS_H
@@ -14,6 +16,7 @@
 
 #include "common/sock.h"
 #include "daemon/http_limits.h"
+#include "daemon/http_users.h"
 
 struct bufferevent;
 struct event;
@@ -31,8 +34,10 @@ struct http_conn {
 	struct bufferevent *bev;      /* borrowed from evhttp */
 	struct evhttp_connection *ev; /* NULL until admitted */
 	struct sock_peer peer;
+	struct http_user *user;   /* NULL until the peer is known */
 	struct http_request *req; /* in the handler's hands; or NULL */
 	bool busy;
+	uint64_t since_us;    /* now_us() when it became idle or busy */
 	uint64_t deadline_us; /* now_us() by which a whole request must be here; 0: none */
 	int last_fd;          /* owned: of the connection, to be closed last; or -1 */
 };
@@ -45,6 +50,7 @@ struct http_conns {
 	LIST_HEAD(, http_conn) fresh, live; /* fresh: accepted, not yet admitted */
 	LIST_HEAD(, http_conn) gone, done;  /* evhttp is closing them, and has closed them */
 	size_t n;                           /* of fresh and live */
+	struct http_users users;            /* of those in live */
 	struct http_limits limits;
 	http_conn_closed closed;
 	struct evhttp *ev;

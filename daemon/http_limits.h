@@ -10,9 +10,10 @@
 struct http_limits {
 	size_t header_bytes, body_bytes;
 	size_t connections, connections_per_uid;
-	size_t held, held_per_uid; /* long polls and streams together */
-	size_t queue_bytes;        /* written to a stream and not yet read by the client */
-	unsigned idle_ms;          /* without a byte in either direction; not while held */
+	/* Long polls and streams together. Beyond held, held_per_uid more for the privileged. */
+	size_t held, held_per_uid;
+	size_t queue_bytes; /* written to a stream and not yet read by the client */
+	unsigned idle_ms;   /* without a byte in either direction; not while held */
 	/* For a request: from accept, or its first byte, to its last byte. */
 	unsigned header_deadline_ms;
 	unsigned stall_ms; /* without the client reading its output */

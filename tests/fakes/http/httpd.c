@@ -96,9 +96,14 @@ static void handler(struct http_request *req, void *arg)
 	route_echo(req);
 }
 
+static bool is_privileged(const struct sock_peer *peer)
+{
+	return peer->uid == HTTPD_PRIVILEGED;
+}
+
 void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 {
-	const struct http_options options = {*limits, fn, arg};
+	const struct http_options options = {*limits, fn, arg, is_privileged};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct err err;
 
@@ -156,6 +161,16 @@ int client_dial(void)
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&srv.addr, srv.addr_len), 0);
+	return fd;
+}
+
+int client_dial_as(uid_t uid)
+{
+	int fd;
+
+	ck_assert_int_eq(seteuid(uid), 0);
+	fd = client_dial();
+	ck_assert_int_eq(seteuid(0), 0);
 	return fd;
 }
 
@@ -242,14 +257,23 @@ void client_expect_served(int fd)
 	ck_assert_int_eq(client_hear(fd)->status, 422);
 }
 
-int client_hold(void)
+static int hold(int fd)
 {
-	int fd = client_dial();
 	size_t n = srv.nheld;
 
 	client_say(fd, "GET /hold HTTP/1.1\r\n\r\n");
 	WAIT_FOR(srv.nheld == n + 1);
 	return fd;
+}
+
+int client_hold(void)
+{
+	return hold(client_dial());
+}
+
+int client_hold_as(uid_t uid)
+{
+	return hold(client_dial_as(uid));
 }
 
 int client_stream(void)

@@ -14,6 +14,8 @@
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
 
+#define HTTPD_PRIVILEGED 65530 /* the uid of a privileged client */
+
 /*
  * What the handler does, by path: /hold and /stream keep the request here, /drop
  * begins a stream and drops it at once, /big answers with 8 MiB, /forget does
@@ -59,6 +61,8 @@ struct reply {
 };
 
 int client_dial(void);
+/* As that user; for root only. */
+int client_dial_as(uid_t uid);
 void client_say(int fd, const char *words);
 /* The next reply that has a length; what follows it stays in the socket. Static storage. */
 struct reply *client_hear(int fd);
@@ -77,6 +81,7 @@ bool client_is_closed(int fd);
 void client_expect_closed(int fd);
 /* A new connection whose request is held, or has become the stream. */
 int client_hold(void);
+int client_hold_as(uid_t uid);
 int client_stream(void);
 /* Send up to 64 MiB, as long as the other side takes any. Returns how much it took. */
 size_t client_flood(int fd);

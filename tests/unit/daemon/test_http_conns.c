@@ -77,16 +77,6 @@ START_TEST(caps)
 }
 END_TEST
 
-static int dial_as(uid_t uid)
-{
-	int fd;
-
-	ck_assert_int_eq(seteuid(uid), 0);
-	fd = client_dial();
-	ck_assert_int_eq(seteuid(0), 0);
-	return fd;
-}
-
 /* One user at the caps does not touch another. Only root can be two users. */
 START_TEST(caps_are_each_users_own)
 {
@@ -98,12 +88,12 @@ START_TEST(caps_are_each_users_own)
 	limits.connections_per_uid = limits.held_per_uid = 1;
 	httpd_start(&limits);
 	mine = client_hold();
-	theirs = dial_as(65534);
+	theirs = client_dial_as(65534);
 	client_say(theirs, "GET /stream HTTP/1.1\r\n\r\n");
 	WAIT_FOR(srv.stream);
-	third = dial_as(65534);
+	third = client_dial_as(65534);
 	client_expect_closed(third);
-	third = dial_as(65533);
+	third = client_dial_as(65533);
 	client_expect_served(third);
 	close(mine);
 	close(theirs);

@@ -104,6 +104,62 @@ START_TEST(held_caps)
 }
 END_TEST
 
+/* Who holds what, in order, and whose first one goes when the last user comes. */
+#define NOBODY -1
+static const struct {
+	const char *name;
+	uid_t uids[3], next;
+	bool held;
+	int goes;
+} places[] = {
+	{"has none", {65534, 65534, 65534}, 65533, true, 0},
+	{"has none, one has two", {65532, 65534, 65534}, 65533, true, 1},
+	{"one each", {65532, 65533, 65534}, 65531, false, NOBODY},
+	{"has one", {65533, 65534, 65534}, 65533, false, NOBODY},
+	{"privileged", {65532, 65533, 65534}, HTTPD_PRIVILEGED, true, NOBODY},
+	{"privileged, has some",
+	 {HTTPD_PRIVILEGED, HTTPD_PRIVILEGED, 65534},
+	 HTTPD_PRIVILEGED,
+	 true,
+	 NOBODY},
+	{"privileged, has its own all",
+	 {HTTPD_PRIVILEGED, HTTPD_PRIVILEGED, HTTPD_PRIVILEGED},
+	 HTTPD_PRIVILEGED,
+	 false,
+	 NOBODY},
+};
+
+/* Users who hold much keep nobody out who holds nothing. Only root can be many users. */
+START_TEST(held_place_of_another)
+{
+	struct http_limits limits = http_limits_default();
+	int fds[3], next;
+
+	if (geteuid())
+		return;
+	limits.held = limits.held_per_uid = 3;
+	httpd_start(&limits);
+	for (int i = 0; i < 3; i++)
+		fds[i] = client_hold_as(places[_i].uids[i]);
+	next = client_dial_as(places[_i].next);
+	client_say(next, "GET /hold HTTP/1.1\r\n\r\n");
+	WAIT_FOR(srv.requests == 4);
+	if (!places[_i].held)
+		ck_assert_int_eq(client_hear(next)->status, 429);
+	ck_assert_msg(http_stats(srv.http).held ==
+			      3u + places[_i].held - (places[_i].goes != NOBODY),
+		      "%s", places[_i].name);
+	ck_assert_uint_eq(srv.gone, places[_i].goes != NOBODY);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_msg(client_is_closed(fds[i]) == (i == places[_i].goes), "%s: %d",
+			      places[_i].name, i);
+		close(fds[i]);
+	}
+	close(next);
+	httpd_stop();
+}
+END_TEST
+
 /* A held request outlives the idle time; afterwards it counts again. */
 START_TEST(idle)
 {
@@ -312,6 +368,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, bytes_while_held, 0, 2);
 	tcase_add_test(tc, pipelined_behind_a_hold);
 	tcase_add_loop_test(tc, held_caps, 0, 2);
+	tcase_add_loop_test(tc, held_place_of_another, 0, ARRAY_LEN(places));
 	tcase_add_loop_test(tc, idle, 0, 2);
 	tcase_add_loop_test(tc, stream, 0, 3);
 	tcase_add_loop_test(tc, stream_after_hold, 0, 2);
