@@ -13,7 +13,7 @@
 #include "daemon/timer.h"
 #include "daemon/vmm.h"
 
-/* How long a worker may take to find its new supervisor; long, for a busy host. */
+/* After this time it is told that a worker has not found its new supervisor; long, for a busy host. */
 #define BACK_MS 30000
 
 /* ---- a worker that is awaited ---- */
@@ -23,10 +23,23 @@ static void wait_on(struct restore *r)
 	timer_add(r->hold.back_by, BACK_MS * TIMER_MS);
 }
 
+/*
+ * The worker may serve its guest all the same. Whether it does cannot be seen from here, and killing
+ * it could cost the guest: so that is left to restart-worker.
+ */
+static void tell_missing(struct restore *r)
+{
+	struct json_object *data = json_object_new_object();
+
+	log_warning("a worker that lives has not come back; restart-worker replaces it",
+		    "id=%s worker=%u", r->rec.id, r->rec.worker_pid);
+	js_add_u64(data, "pid", r->rec.worker_pid);
+	restore_changed(r, "worker-missing", data);
+}
+
 static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 {
 	struct restore *r = arg;
-	struct err err;
 	char how[64];
 
 	(void)fd;
@@ -43,8 +56,7 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (what & EV_TIMEOUT) {
-		/* Hung, or of a protocol we do not speak. Two workers must not serve one guest. */
-		proc_kill(r->hold.old_worker, &err);
+		tell_missing(r);
 		event_add(r->hold.back_by, NULL);
 		return;
 	}
@@ -56,7 +68,7 @@ static void on_old_worker(evutil_socket_t fd, short what, void *arg)
 	recover_worker(r, "found dead after a restart", true);
 }
 
-/* The worker comes back, or exits, or is killed after BACK_MS. */
+/* The worker comes back, or exits, or is killed by recover_replace(). */
 static void wait_for_worker(struct restore *r, int *pidfd)
 {
 	slot_event(&r->slot, SLOT_AWAIT);

@@ -1,9 +1,9 @@
 /*
  * adopt - a worker that has lost its supervisor, and the restore that it serves
  *
- *   a new supervisor     for each row of this boot: is the VMM alive? Does the worker come back
- *                        within BACK_MS? Otherwise as after the worker's death (recover.h), with
- *                        the uffd from systemd's fd store, or out of the VMM itself
+ *   a new supervisor     for each row of this boot: is the VMM alive? A worker that lives is
+ *                        waited for; else as after the worker's death (recover.h), with the uffd
+ *                        from systemd's fd store, or out of the VMM itself
  *   a lost channel       descriptors were short: the worker comes back to the same supervisor
  */
 #ifndef UFFDD_ADOPT_H

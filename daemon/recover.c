@@ -305,6 +305,8 @@ void recover_done(struct restore *r)
 
 int recover_replace(struct restore *r, struct err *err)
 {
+	if (r->slot.state == SLOT_AWAITED)
+		return proc_kill(r->hold.old_worker, err);
 	if (!r->worker || !proto_state_live(r->rec.state) ||
 	    (!slot_is_ready(&r->slot) && !slot_is_loading(&r->slot)))
 		return err_set(err, ERR_STATE, "restore %s is %s: there is no worker to replace",

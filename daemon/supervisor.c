@@ -229,11 +229,10 @@ static int join(struct restore *r, struct spec *spec, struct creator *c, struct 
 			       "restore %s exists with a different request: "
 			       "choose another id",
 			       r->rec.id);
-	if (restore_is_creating(r)) {
+	if (restore_is_creating(r))
 		wait_for(r, c);
-	} else {
+	else
 		c->done(c, r, NULL);
-	}
 	return 0;
 }
 
@@ -306,11 +305,10 @@ static int by_end(const void *a, const void *b)
 
 static void take_up(struct supervisor *sup, struct restore *r)
 {
-	if (restore_stands(r)) {
+	if (restore_stands(r))
 		capacity_take_up(&sup->capacity, r);
-	} else {
+	else
 		on_ended(sup, r);
-	}
 }
 
 static void take_up_rows(struct supervisor *sup)

@@ -151,15 +151,20 @@ static inline void check_awaited(enum restore_state state)
 	ck_assert_str_eq(restorekit_events(&k), "");
 }
 
-static inline void check_succeeds_dead(enum restore_state state)
+static inline void check_succeeds_after(const char *events, enum restore_state state)
 {
 	ck_assert_int_eq(k.r->slot.state, SLOT_LOADING);
 	ck_assert_int_eq(k.r->rec.state, state);
 	/* The successor finds no snapshot, and may have ended by now. */
 	ck_assert(k.r->rec.worker_pid && k.r->rec.worker_pid != (uint32_t)old);
-	ck_assert_str_eq(restorekit_events(&k), "worker-died ");
+	ck_assert_str_eq(restorekit_events(&k), events);
 	ck_assert_ptr_nonnull(strstr(restorekit_data(&k), "\"detail\":\"" FOUND_DEAD "\""));
 	ck_assert_uint_eq(k.r->rec.worker_restarts, 1);
+}
+
+static inline void check_succeeds_dead(enum restore_state state)
+{
+	check_succeeds_after("worker-died ", state);
 }
 
 #endif

@@ -51,15 +51,38 @@ static void fire(void)
 	workerkit_turn(&k);
 }
 
-/* A worker that does not come back is killed. Its successor begins once the worker has ended. */
+/* A worker that lives is waited for, however long it takes. That it is missing is told once. */
 START_TEST(test_time_is_over)
 {
 	hold_uffd();
 	adopt_row(k.r);
 	fire();
+	ck_assert_int_eq(k.r->slot.state, SLOT_AWAITED);
+	ck_assert_int_eq(k.r->rec.state, STATE_SERVING);
+	ck_assert_str_eq(restorekit_events(&k), "worker-missing ");
+	ck_assert(!event_pending(k.r->hold.back_by, EV_TIMEOUT, NULL));
+	ck_assert(event_pending(k.r->hold.back_by, EV_READ, NULL));
+	ck_assert_int_eq(kill(old, 0), 0);
+	kill_old();
+	await_move();
+	check_succeeds_after("worker-missing worker-died ", STATE_RECOVERING);
+	old = 0;
+}
+END_TEST
+
+/* Its successor begins once the worker has ended. */
+START_TEST(test_replaced)
+{
+	struct err err = {.msg = ""};
+
+	hold_uffd();
+	adopt_row(k.r);
+	if (_i)
+		fire();
+	ck_assert_msg(recover_replace(k.r, &err) == 0, "%s", err.msg);
 	await_move();
 	ck_assert(kill(old, 0) < 0 && errno == ESRCH);
-	check_succeeds_dead(STATE_RECOVERING);
+	check_succeeds_after(_i ? "worker-missing worker-died " : "worker-died ", STATE_RECOVERING);
 	old = 0;
 }
 END_TEST
@@ -146,6 +169,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_old_worker_dies);
 	tcase_add_test(tc, test_old_worker_dies_too_often);
 	tcase_add_test(tc, test_time_is_over);
+	tcase_add_loop_test(tc, test_replaced, 0, 2);
 	tcase_add_test(tc, test_time_is_over_without_room);
 	tcase_add_loop_test(tc, test_comes_back_at_the_last_moment, 0, 2);
 	suite_add_tcase(suite, tc);
