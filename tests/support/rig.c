@@ -317,14 +317,16 @@ size_t rig_workers(const struct rig *r, pid_t ret[RIG_WORKERS_MAX])
 	size_t n = 0;
 
 	for (struct dirent *e; n < RIG_WORKERS_MAX && (e = readdir(dir));) {
-		char state, args[32];
+		char state, args[32], name[32];
 		pid_t parent;
 
 		if (isdigit((unsigned char)e->d_name[0]) &&
 		    rig_process(e->d_name, &state, &parent) && state != 'Z' &&
 		    (parent == r->pid || parent == getpid()) &&
 		    read_proc(e->d_name, "cmdline", args, sizeof(args)) &&
-		    strcmp(args, "uffdd-worker") == 0)
+		    strcmp(args, "uffdd-worker") == 0 &&
+		    read_proc(e->d_name, "comm", name, sizeof(name)) &&
+		    strcmp(name, "uffdd-holder\n") != 0)
 			ret[n++] = (pid_t)strtol(e->d_name, NULL, 10);
 	}
 	closedir(dir);
