@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -13,6 +15,9 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+
+/* <linux/un.h> cannot be included beside <sys/un.h>. */
+#define UNIX_FILE SIOCPROTOPRIVATE
 
 #define BACKLOG 128
 
@@ -152,6 +157,42 @@ static int open_up(int fd, const char *path, const struct sock_rights *r, struct
 	return 0;
 }
 
+static int open_directory(const char *path, const char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PROTO_SUN_MAX + 1];
+
+	*ret_name = slash ? slash + 1 : path;
+	if (!slash)
+		return open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path + 1), path);
+	return open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Is @fd the socket behind @found? */
+static bool is_bound_there(int fd, const struct stat *found)
+{
+	cleanup_fd int file = ioctl(fd, UNIX_FILE);
+	struct stat bound;
+
+	if (file < 0)
+		return errno == EPERM && geteuid() != 0;
+	return fstat(file, &bound) == 0 && bound.st_dev == found->st_dev &&
+	       bound.st_ino == found->st_ino;
+}
+
+/* From the open directory only its owner's own files can be removed, whatever is done to the path. */
+void sock_unlink(const char *path, int fd)
+{
+	const char *name;
+	cleanup_fd int dir = open_directory(path, &name);
+	struct stat st;
+
+	if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode) &&
+	    is_bound_there(fd, &st))
+		unlinkat(dir, name, 0);
+}
+
 int sock_bind(const char *path, int type, struct sock_rights rights, int *ret_fd, struct err *err)
 {
 	cleanup_fd int fd = -1, file = -1;
@@ -170,7 +211,7 @@ int sock_bind(const char *path, int type, struct sock_rights rights, int *ret_fd
 	if (pin(path, &file, err) < 0)
 		return -1;
 	if (open_up(file, path, &rights, err) < 0) {
-		unlink(path);
+		sock_unlink(path, fd);
 		return -1;
 	}
 	*ret_fd = steal_fd(&fd);
@@ -185,7 +226,7 @@ int sock_listen(const char *path, int type, struct sock_rights rights, int *ret_
 		return -1;
 	if (listen(fd, BACKLOG) < 0) {
 		err_sys(err, "cannot listen at %s", path);
-		unlink(path);
+		sock_unlink(path, fd);
 		return -1;
 	}
 	*ret_fd = steal_fd(&fd);

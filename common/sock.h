@@ -53,6 +53,13 @@ int sock_bind(const char *path, int type, struct sock_rights rights, int *ret_fd
  */
 int sock_connect(const char *path, int type, int *ret_fd, struct err *err);
 
+/*
+ * Removes the socket file at @path, if the kernel says that @fd is bound to that very file: a path
+ * through a directory of another user may lead elsewhere by now. Asking needs CAP_NET_ADMIN. A
+ * process that is not root and may not ask removes any socket there; root removes none.
+ */
+void sock_unlink(const char *path, int fd);
+
 /* The peer's credentials at the time it connected. Returns 0, or -1 with ERR_SYSTEM. */
 int sock_peer(int fd, struct sock_peer *ret, struct err *err);
 /* The kernel's number of this socket, the same for all its descriptors; 0: not a socket. */

@@ -122,13 +122,14 @@ static bool find_vmm(struct restore *r)
 	return true;
 }
 
-static bool owns_socket(const struct restore *r)
+static void take_socket(struct restore *r)
 {
 	char own[CONF_PATH_MAX + 1];
 
 	host_path(r->host, "uffd", r->rec.id, own);
-	return r->rec.state == STATE_WAITING &&
-	       (strcmp(own, r->rec.socket_path) == 0 || r->rec.caller_uid == geteuid());
+	r->hold.foreign_dir = strcmp(own, r->rec.socket_path) != 0;
+	r->hold.own_socket = r->rec.state == STATE_WAITING &&
+			     (!r->hold.foreign_dir || r->rec.caller_uid == geteuid());
 }
 
 /* Gathers what a former supervisor left, and what the kernel and systemd still have. */
@@ -158,7 +159,7 @@ void adopt_row(struct restore *r)
 	struct err why;
 	enum plan plan = plan_of(gather_row(r, worker, &why));
 
-	r->hold.own_socket = owns_socket(r);
+	take_socket(r);
 	if (plan != PLAN_AWAIT_WORKER && plan != PLAN_SUCCEED) {
 		recover_act(r, plan, "", &why);
 		return;

@@ -55,6 +55,7 @@ static int make_socket(struct restore *r, struct err *err)
 	if (sock_listen(r->spec.socket_path, SOCK_STREAM, rights, &r->hold.acceptor.fd, err))
 		return -1;
 	r->hold.own_socket = true;
+	r->hold.foreign_dir = !ours;
 	return 0;
 }
 

@@ -17,7 +17,9 @@ void holdings_init(struct holdings *h, struct event_base *base, const struct acc
 
 void holdings_close_socket(struct holdings *h, const char *path)
 {
-	if (h->own_socket)
+	if (h->own_socket && h->foreign_dir)
+		sock_unlink(path, h->acceptor.fd);
+	else if (h->own_socket)
 		unlink(path);
 	h->own_socket = false;
 	acceptor_close(&h->acceptor);

@@ -21,6 +21,7 @@ struct holdings {
 	struct life life;               /* of the VMM, once the process behind vmm has ended */
 
 	bool own_socket;          /* bound by the supervisor, which unlinks it */
+	bool foreign_dir;         /* and not in the run directory: another user may have moved it */
 	struct acceptor acceptor; /* until a VMM is there */
 
 	int old_worker;          /* owned pidfd of a worker that has lost us, or -1 */

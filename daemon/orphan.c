@@ -168,7 +168,8 @@ static void take_socket(struct restore *r, int listen_fd)
 		unlink(own);
 		return;
 	}
-	r->hold.own_socket = strcmp(own, r->spec.socket_path) == 0 ||
+	r->hold.foreign_dir = strcmp(own, r->spec.socket_path) != 0;
+	r->hold.own_socket = !r->hold.foreign_dir ||
 			     (r->rec.caller_uid == geteuid() &&
 			      getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
 			      strcmp(addr.sun_path, r->spec.socket_path) == 0);

@@ -278,6 +278,56 @@ START_TEST(refuses_other_files)
 }
 END_TEST
 
+/* Removes what it is bound to, and nothing else that has come to be at its path. */
+static const struct {
+	const char *what;
+	bool dir_is_moved, file_is_other, gone;
+} unlinks[] = {
+	{"as it was", false, false, true},
+	{"another socket", false, true, false},
+	{"another directory", true, true, false},
+};
+
+START_TEST(unlinks_its_own_file_only)
+{
+	char home[128], away[128], other[128];
+	int fd, foreign = -1;
+
+	snprintf(home, sizeof(home), "%s/home", dir);
+	snprintf(away, sizeof(away), "%s/away", dir);
+	snprintf(other, sizeof(other), "%s/other", dir);
+	ck_assert(mkdir(home, 0755) == 0 && mkdir(other, 0755) == 0);
+	snprintf(path, sizeof(path), "%.100s/s", home);
+	fd = must_listen(0600, SOCK_STREAM);
+	if (unlinks[_i].dir_is_moved)
+		ck_assert(rename(home, away) == 0 && symlink(other, home) == 0);
+	else if (unlinks[_i].file_is_other)
+		ck_assert_int_eq(unlink(path), 0);
+	if (unlinks[_i].file_is_other)
+		foreign = must_listen(0600, SOCK_STREAM);
+	sock_unlink(path, fd);
+	ck_assert_msg((access(path, F_OK) < 0) == unlinks[_i].gone, "%s", unlinks[_i].what);
+	close_fd(&fd);
+	close_fd(&foreign);
+}
+END_TEST
+
+/* Files that are no sockets, and sockets of which nobody can say whose they are, stay. */
+START_TEST(unlinks_no_other_file)
+{
+	int fd = must_listen(0600, SOCK_STREAM);
+
+	sock_unlink(path, -1);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	ck_assert_int_eq(unlink(path), 0);
+	sock_unlink(path, fd);
+	close(open(path, O_CREAT | O_CLOEXEC, 0600));
+	sock_unlink(path, fd);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	close(fd);
+}
+END_TEST
+
 START_TEST(refuses_paths)
 {
 	char longest[110], missing[192];
@@ -317,6 +367,8 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, replaces_a_stale_socket, 0, ARRAY_LEN(types));
 	tcase_add_loop_test(tc, refuses_a_live_socket, 0, 3);
 	tcase_add_test(tc, refuses_other_files);
+	tcase_add_loop_test(tc, unlinks_its_own_file_only, 0, ARRAY_LEN(unlinks));
+	tcase_add_test(tc, unlinks_no_other_file);
 	tcase_add_test(tc, refuses_paths);
 	return suite;
 }

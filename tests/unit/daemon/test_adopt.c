@@ -173,6 +173,7 @@ START_TEST(test_own_socket)
 	k.r->rec.caller_uid += sockets[_i].uid_off;
 	adopt_row(k.r);
 	ck_assert_msg(k.r->hold.own_socket == sockets[_i].own, "%s", sockets[_i].what);
+	ck_assert_int_eq(k.r->hold.foreign_dir, sockets[_i].elsewhere);
 }
 END_TEST
 

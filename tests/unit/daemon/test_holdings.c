@@ -183,6 +183,31 @@ START_TEST(test_close_socket)
 }
 END_TEST
 
+/* The path leads elsewhere by now: what is there is not ours, though it has the name. */
+START_TEST(test_close_socket_in_a_foreign_directory)
+{
+	char home[128], away[128], path[160];
+	struct err err = {.msg = ""};
+	int fd, other = -1;
+
+	snprintf(home, sizeof(home), "%s/home", k.dir);
+	snprintf(away, sizeof(away), "%s/away", k.dir);
+	snprintf(path, sizeof(path), "%.100s/s", home);
+	ck_assert_int_eq(mkdir(home, 0755), 0);
+	ck_assert_msg(sock_listen(path, SOCK_STREAM, sock_mode(0600), &fd, &err) == 0, "%s",
+		      err.msg);
+	acceptor_open(&h->acceptor, &fd, 0, true);
+	if (_i) {
+		ck_assert(rename(home, away) == 0 && mkdir(home, 0755) == 0);
+		ck_assert_int_eq(sock_listen(path, SOCK_STREAM, sock_mode(0600), &other, &err), 0);
+	}
+	h->own_socket = h->foreign_dir = true;
+	holdings_close_socket(h, path);
+	ck_assert_int_eq(access(path, F_OK), _i ? 0 : -1);
+	close_fd(&other);
+}
+END_TEST
+
 /* Another process is the VMM: the userfaultfd is the same one. */
 START_TEST(test_forget_vmm)
 {
@@ -224,6 +249,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_map_is_none);
 	tcase_add_test(tc, test_release_ends_the_holder);
 	tcase_add_loop_test(tc, test_close_socket, 0, 2);
+	tcase_add_loop_test(tc, test_close_socket_in_a_foreign_directory, 0, 2);
 	tcase_add_test(tc, test_forget_vmm);
 	tcase_add_test(tc, test_fini);
 	suite_add_tcase(suite, tc);

@@ -156,6 +156,7 @@ START_TEST(test_socket)
 	listen_fd = listening(sockets[_i].bound ? path_in(sockets[_i].bound) : own);
 	must_adopt();
 	ck_assert_int_eq(r->hold.own_socket, sockets[_i].own);
+	ck_assert_int_eq(r->hold.foreign_dir, sockets[_i].asked != NULL);
 	/* The request names no user: so they are the worker's. */
 	ck_assert(r->spec.peer_uid == who.uid && r->spec.socket_uid == who.uid);
 	ck_assert_uint_eq(r->spec.socket_gid, who.gid);
