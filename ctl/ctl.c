@@ -4,7 +4,7 @@
 
 #include "common/proto.h"
 #include "ctl/member.h"
-#include "ctl/render.h"
+#include "ctl/terminal.h"
 
 const struct args_option ctl_options[] = {
 	{"socket", 'S', "PATH", ARGS_TEXT, false,
@@ -50,7 +50,7 @@ void ctl_settle(struct ctl *ctl)
 	ctl->client.path = socket && *socket ? socket : PROTO_DEFAULT_SOCKET;
 	ctl->json = output && strcmp(output, "json") == 0;
 	ctl->quiet = ctl_global(ctl, "quiet") != NULL;
-	ctl->colour = !(no_color && *no_color) && render_terminal(STDOUT_FILENO);
+	ctl->colour = !(no_color && *no_color) && terminal_escapes(STDOUT_FILENO);
 }
 
 /* Prints the daemon's problem, or @err as an object of the same form. */
@@ -59,11 +59,11 @@ static void fail_json(struct ctl *ctl, const struct err *err)
 	cleanup_json struct json_object *o = NULL;
 
 	if (ctl->client.problem) {
-		render_json(stderr, ctl->client.problem);
+		terminal_json(stderr, ctl->client.problem);
 		return;
 	}
 	o = js_problem(err);
-	render_json(stderr, o);
+	terminal_json(stderr, o);
 }
 
 int ctl_fail(struct ctl *ctl, const struct err *err)
@@ -76,9 +76,9 @@ int ctl_fail(struct ctl *ctl, const struct err *err)
 		return err_exit(err->code);
 	}
 	fputs("uffdctl: ", stderr);
-	render_text(stderr, detail ? detail : err->msg);
+	terminal_text(stderr, detail ? detail : err->msg);
 	fputs(" (", stderr);
-	render_text(stderr, code ? code : err_name(err->code));
+	terminal_text(stderr, code ? code : err_name(err->code));
 	fputs(")\n", stderr);
 	return err_exit(err->code);
 }
@@ -89,7 +89,7 @@ int ctl_usage(struct ctl *ctl, const struct err *err)
 	const char *verb = ctl->verb ? ctl->verb : "";
 
 	fprintf(stderr, "uffdctl%s%s: ", blank, verb);
-	render_text(stderr, err->msg);
+	terminal_text(stderr, err->msg);
 	fprintf(stderr, "\nSee: uffdctl%s%s --help\n", blank, verb);
 	return CTL_USAGE;
 }
@@ -113,9 +113,9 @@ void ctl_print(struct ctl *ctl, struct json_object *restore,
 	const char *id = member_string(restore, "id");
 
 	if (ctl->json) {
-		render_json(stdout, restore);
+		terminal_json(stdout, restore);
 	} else if (ctl->quiet) {
-		render_text(stdout, id ? id : "-");
+		terminal_text(stdout, id ? id : "-");
 		putchar('\n');
 	} else {
 		show(stdout, restore, ctl->colour);

@@ -3,6 +3,7 @@
 #include "common/parse.h"
 #include "ctl/member.h"
 #include "ctl/render.h"
+#include "ctl/terminal.h"
 
 #define SILENCE_MS 60000 /* heartbeats come far more often */
 
@@ -33,7 +34,7 @@ static int print_event(const char *line, size_t len, void *arg, struct err *err)
 		return 0; /* heartbeat */
 	stream->last_seq = max_u64(stream->last_seq, member_u64(event, "seq"));
 	if (stream->ctl->json)
-		render_json(stdout, event);
+		terminal_json(stdout, event);
 	else
 		render_event(stdout, event, stream->ctl->colour);
 	/* A reader at the other end of a pipe wants the event now. */

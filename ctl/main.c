@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "ctl/progress.h"
-#include "ctl/render.h"
 #include "ctl/verbs.h"
+#include "ctl/terminal.h"
 
 static void on_signal(int number)
 {
@@ -41,7 +41,7 @@ static int no_verb(struct ctl *ctl)
 static int unknown_verb(const char *name)
 {
 	fputs("uffdctl: there is no verb \"", stderr);
-	render_text(stderr, name);
+	terminal_text(stderr, name);
 	fputs("\"; there are:", stderr);
 	for (const struct verb *v = verbs_table; v->name; v++)
 		fprintf(stderr, " %s", v->name);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "ctl/member.h"
-#include "ctl/render.h"
+#include "ctl/terminal.h"
 
 /*
  * A large guest has more runs than should be held in memory, so they are printed as they come. The
@@ -45,9 +45,9 @@ static void begin(struct output *out, struct json_object *part)
 		if (strcmp(key, "runs") == 0 || strcmp(key, "exact") == 0 ||
 		    strcmp(key, "next_offset") == 0)
 			continue;
-		render_json_part(stdout, name);
+		terminal_json_part(stdout, name);
 		putchar(':');
-		render_json_part(stdout, v);
+		terminal_json_part(stdout, v);
 		putchar(',');
 	}
 	fputs("\"runs\":[", stdout);
@@ -60,11 +60,11 @@ static void put_run(struct output *out, struct json_object *run)
 	if (out->ctl->json) {
 		if (out->any)
 			putchar(',');
-		render_json_part(stdout, run);
+		terminal_json_part(stdout, run);
 	} else {
 		printf("%llu %llu ", (unsigned long long)member_u64(run, "offset"),
 		       (unsigned long long)member_u64(run, "length"));
-		render_text(stdout, state ? state : "-");
+		terminal_text(stdout, state ? state : "-");
 		putchar('\n');
 	}
 	out->any = true;
@@ -87,7 +87,7 @@ static void finish(struct output *out)
 		printf("],\"exact\":%s,\"next_offset\":null}\n", out->exact ? "true" : "false");
 	} else if (!out->exact && out->inexact) {
 		fputs("uffdctl: these states may lag: ", stderr);
-		render_text(stderr, out->inexact);
+		terminal_text(stderr, out->inexact);
 		fputc('\n', stderr);
 	} else if (!out->exact) {
 		fprintf(stderr,

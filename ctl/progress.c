@@ -6,6 +6,7 @@
 
 #include "ctl/member.h"
 #include "ctl/render.h"
+#include "ctl/terminal.h"
 
 #define LINE_MAX_COLUMNS 200
 #define BAR_MAX 40 /* columns; a longer bar shows no more */
@@ -15,7 +16,7 @@ static volatile sig_atomic_t drawn; /* the terminal has an unfinished line */
 
 void progress_start(struct progress *p, bool wanted)
 {
-	*p = (struct progress){.on = wanted && render_terminal(STDERR_FILENO), .rate = -1};
+	*p = (struct progress){.on = wanted && terminal_escapes(STDERR_FILENO), .rate = -1};
 }
 
 static uint64_t whole(struct json_object *restore)

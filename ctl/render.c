@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ctl/member.h"
+#include "ctl/terminal.h"
 
 /* Prints one value; @v is the value at the row's path, never NULL. */
 typedef void render_fn(FILE *out, struct json_object *v, bool colour);
@@ -20,56 +21,6 @@ static const struct {
 	{"waiting", "\033[33m"}, {"serving", "\033[32m"}, {"recovering", "\033[33m"},
 	{"failed", "\033[31m"},  {"ended", "\033[2m"},
 };
-
-bool render_terminal(int fd)
-{
-	const char *term = getenv("TERM");
-
-	return isatty(fd) && !(term && strcmp(term, "dumb") == 0);
-}
-
-/* U+0080..U+009F: a terminal may take the two bytes for one control character. */
-static bool is_c1(const char *p)
-{
-	return (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] >= 0x80 &&
-	       (unsigned char)p[1] <= 0x9f;
-}
-
-void render_text(FILE *out, const char *text)
-{
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (is_c1(text))
-			fprintf(out, "\\x%02x", (unsigned char)*++text);
-		else if (c < 0x20 || c == 0x7f)
-			fprintf(out, "\\x%02x", c);
-		else
-			putc(c, out);
-	}
-}
-
-/* json-c escapes what JSON requires, which leaves out DEL and C1. */
-void render_json_part(FILE *out, struct json_object *o)
-{
-	const int flags = JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE;
-	const char *text = json_object_to_json_string_ext(o, flags);
-
-	for (; *text; text++) {
-		if (is_c1(text))
-			fprintf(out, "\\u%04x", (unsigned char)*++text);
-		else if (*text == 0x7f)
-			fputs("\\u007f", out);
-		else
-			putc((unsigned char)*text, out);
-	}
-}
-
-void render_json(FILE *out, struct json_object *o)
-{
-	render_json_part(out, o);
-	putc('\n', out);
-}
 
 void render_size(uint64_t bytes, char *ret, size_t len)
 {
@@ -94,9 +45,9 @@ static void cell_plain(FILE *out, struct json_object *v, bool colour)
 {
 	(void)colour;
 	if (json_object_is_type(v, json_type_string))
-		render_text(out, json_object_get_string(v));
+		terminal_text(out, json_object_get_string(v));
 	else
-		render_json_part(out, v);
+		terminal_json_part(out, v);
 }
 
 static void cell_size(FILE *out, struct json_object *v, bool colour)
@@ -116,7 +67,7 @@ static void put_state(FILE *out, const char *state, bool colour)
 			return;
 		}
 	}
-	render_text(out, state);
+	terminal_text(out, state);
 }
 
 static void cell_state(FILE *out, struct json_object *restore, bool colour)
@@ -145,7 +96,7 @@ static void cell_pairs(FILE *out, struct json_object *v, bool colour)
 		    json_object_is_type(member, json_type_array))
 			continue;
 		fputs(blank, out);
-		render_text(out, key);
+		terminal_text(out, key);
 		putc('=', out);
 		cell_plain(out, member, colour);
 		blank = " ";
@@ -196,7 +147,7 @@ static void cell_resident(FILE *out, struct json_object *memory, bool colour)
 	fprintf(out, "), %s of it zeroed, %s removed", zero, removed);
 	if (waits_for) {
 		fputs("; the guest waits for ", out);
-		render_text(out, waits_for);
+		terminal_text(out, waits_for);
 	}
 }
 
@@ -214,10 +165,10 @@ static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)
 	render_size(member_u64(prefetch, "total_bytes"), total, sizeof(total));
 	render_size(rate, limit, sizeof(limit));
 	render_size(resident, max, sizeof(max));
-	render_text(out, mode ? mode : "-");
+	terminal_text(out, mode ? mode : "-");
 	if (state) {
 		fputs(", ", out);
-		render_text(out, state);
+		terminal_text(out, state);
 	}
 	fprintf(out, ", %s of %s", done, total);
 	if (rate)
@@ -226,7 +177,7 @@ static void cell_prefetch(FILE *out, struct json_object *prefetch, bool colour)
 		fprintf(out, ", until %s are resident", max);
 	if (reason) {
 		fputs(": ", out);
-		render_text(out, reason);
+		terminal_text(out, reason);
 	}
 }
 
@@ -329,12 +280,12 @@ void render_line(FILE *out, struct json_object *restore, bool colour)
 	const char *id = member_string(restore, "id");
 	const char *reason = member_string(restore, "reason");
 
-	render_text(out, id ? id : "-");
+	terminal_text(out, id ? id : "-");
 	putc(' ', out);
 	cell_state(out, restore, colour);
 	if (reason && *reason) {
 		fputs(": ", out);
-		render_text(out, reason);
+		terminal_text(out, reason);
 	}
 	putc('\n', out);
 }
@@ -462,13 +413,13 @@ void render_version(FILE *out, struct json_object *server)
 	const char *version = member_string(server, "version");
 	const char *separator = " (";
 
-	render_text(out, version ? version : "-");
+	terminal_text(out, version ? version : "-");
 	json_object_object_foreach(server, key, v)
 	{
 		if (strcmp(key, "version") == 0 || !v)
 			continue;
 		fputs(separator, out);
-		render_text(out, key);
+		terminal_text(out, key);
 		putc(' ', out);
 		cell_words(out, v);
 		separator = ", ";

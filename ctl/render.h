@@ -1,9 +1,8 @@
 /*
  * render - the daemon's objects for people, or as they are
  *
- * Tables are for people and may change; JSON is the contract. The daemon's answers may hold bytes
- * that strangers chose, so no output here passes a control character to a terminal. Objects are
- * borrowed. Missing or null members are left out, or "-" in a column.
+ * Tables are for people and may change; JSON is the contract. Objects are borrowed. Missing or null
+ * members are left out, or "-" in a column.
  */
 #ifndef UFFDD_RENDER_H
 #define UFFDD_RENDER_H
@@ -12,15 +11,6 @@
 
 #include "common/base.h"
 
-/* Is @fd a terminal that understands escape sequences? */
-bool render_terminal(int fd);
-
-/* Prints text, with control characters as \xNN. */
-void render_text(FILE *out, const char *text);
-/* Prints one line of JSON, escaped for terminals. */
-void render_json(FILE *out, struct json_object *o);
-/* The same without a newline. */
-void render_json_part(FILE *out, struct json_object *o);
 /* "512 MiB"; writes at most @len bytes, with NUL. */
 void render_size(uint64_t bytes, char *ret, size_t len);
 

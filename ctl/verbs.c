@@ -11,6 +11,7 @@
 #include "ctl/render.h"
 #include "ctl/wait.h"
 #include "ctl/working_set.h"
+#include "ctl/terminal.h"
 
 #define LIST_PARTS_MAX 10000 /* a daemon that never stops paging is broken */
 
@@ -76,7 +77,7 @@ static void list_ids(struct json_object *items)
 	for (size_t i = 0; i < json_object_array_length(items); i++) {
 		const char *id = member_string(json_object_array_get_idx(items, i), "id");
 
-		render_text(stdout, id ? id : "-");
+		terminal_text(stdout, id ? id : "-");
 		putchar('\n');
 	}
 }
@@ -92,7 +93,7 @@ static int list_run(struct ctl *ctl)
 	if (list_all(ctl, items, &err) < 0)
 		return ctl_fail(ctl, &err);
 	if (ctl->json)
-		render_json(stdout, list);
+		terminal_json(stdout, list);
 	else if (ctl->quiet)
 		list_ids(items);
 	else
@@ -149,7 +150,7 @@ static void print_json_status(bool ready, struct json_object *counts, struct jso
 		if (v)
 			json_object_object_add(o, members[i], json_object_get(v));
 	}
-	render_json(stdout, o);
+	terminal_json(stdout, o);
 }
 
 static void print_stray(struct json_object *stray)
@@ -157,9 +158,9 @@ static void print_stray(struct json_object *stray)
 	const char *id = member_string(stray, "restore"), *why = member_string(stray, "why");
 
 	printf("  pid %llu, restore ", (unsigned long long)member_u64(stray, "pid"));
-	render_text(stdout, id ? id : "-");
+	terminal_text(stdout, id ? id : "-");
 	fputs(": ", stdout);
-	render_text(stdout, why ? why : "-");
+	terminal_text(stdout, why ? why : "-");
 	putchar('\n');
 }
 
@@ -189,7 +190,7 @@ static void print_status(bool ready, struct json_object *counts, struct json_obj
 	printf("%-12s %s\n", "ready", ready ? "yes" : "no");
 	json_object_object_foreach(counts, state, n)
 	{
-		render_text(stdout, state);
+		terminal_text(stdout, state);
 		printf("%*s %llu\n", (int)(12 - min_u64(strlen(state), 12)), "",
 		       (unsigned long long)json_object_get_uint64(n));
 	}
@@ -363,7 +364,7 @@ static void print_version(struct ctl *ctl, struct json_object *server)
 		o = json_object_new_object();
 		js_add_string(o, "client", PACKAGE_VERSION);
 		json_object_object_add(o, "server", json_object_get(server));
-		render_json(stdout, o);
+		terminal_json(stdout, o);
 		return;
 	}
 	puts("uffdctl " PACKAGE_VERSION);
