@@ -5,12 +5,13 @@
 
 #include "daemon/database.h"
 
-enum kind { TEXT, OWNED_TEXT, STATE, PREFETCH, BOOL, U32, U64, I64 };
+/* ID: a TEXT that is part of paths: proto_id_valid(). */
+enum kind { ID, TEXT, OWNED_TEXT, STATE, PREFETCH, BOOL, U32, U64, I64 };
 
 /* The spec is last: it may fill many pages, which reading other columns must not visit. */
 /* clang-format off */
 #define COLUMNS_BUT_ID(X)                                                                     \
-	X(tenant, TEXT) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
+	X(tenant, ID) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
 	X(socket_path, TEXT) X(caller_uid, U32) X(caller_gid, U32) X(caller_groups, TEXT)     \
 	X(vmm_pid, U32)                                                                       \
 	X(vmm_uid, U32) X(vmm_start, U64) X(worker_pid, U32) X(worker_restarts, U32)          \
@@ -33,7 +34,7 @@ static const struct column {
 #define X(field, kind)                                              \
 	{#field, kind, offsetof(struct restore_record, field),      \
 	 sizeof(((struct restore_record *)NULL)->field)},
-	X(id, TEXT) COLUMNS_BUT_ID(X)
+	X(id, ID) COLUMNS_BUT_ID(X)
 #undef X
 };
 /* clang-format on */
@@ -190,6 +191,7 @@ static int bind(sqlite3_stmt *st, int i, const struct column *c, const struct re
 	const void *at = (const char *)rec + c->at;
 
 	switch (c->kind) {
+	case ID:
 	case TEXT:
 		return sqlite3_bind_text(st, i, at, -1, SQLITE_STATIC);
 	case OWNED_TEXT:
@@ -222,6 +224,8 @@ static bool fetch_text(sqlite3_stmt *st, int i, const struct column *c, void *at
 	if (!text || strlen(text) != (size_t)sqlite3_column_bytes(st, i))
 		return false;
 	switch (c->kind) {
+	case ID:
+		return snprintf(at, c->size, "%s", text) < (int)c->size && proto_id_valid(text);
 	case TEXT:
 		return snprintf(at, c->size, "%s", text) < (int)c->size;
 	case OWNED_TEXT:

@@ -18,6 +18,17 @@ static void random_text(char *to, size_t size)
 	to[len] = '\0';
 }
 
+/* A tenant's name is part of paths, so the store gives back no other. */
+static void random_tenant(char *to, size_t size)
+{
+	static const char letters[] = "azAZ09._-";
+	size_t len = 1 + rnd() % (size - 1);
+
+	for (size_t i = 0; i < len; i++)
+		to[i] = letters[rnd() % (i ? sizeof(letters) - 1 : 6)];
+	to[len] = '\0';
+}
+
 static uint64_t random_u64(void)
 {
 	static const uint64_t edge[] = {0, 1, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX};
@@ -33,7 +44,7 @@ static void random_record(struct restore_record *r, int i)
 
 	memset(r, 0, sizeof(*r));
 	snprintf(r->id, sizeof(r->id), "r%03d", i);
-	random_text(r->tenant, sizeof(r->tenant));
+	random_tenant(r->tenant, sizeof(r->tenant));
 	r->state = (enum restore_state)(i % STATE_COUNT);
 	random_text(r->reason, sizeof(r->reason));
 	r->revision = random_u64();
@@ -241,6 +252,9 @@ static const struct {
 	{"caller_uid = -1", "bad caller_uid"},
 	{"vmm_pid = 4294967296", "bad vmm_pid"},
 	{"tenant = printf('%064d', 0)", "bad tenant"},
+	{"tenant = 'a/b'", "bad tenant"},
+	{"id = '../../x'", "bad id"},
+	{"id = '..'", "bad id"},
 	{"reason = printf('%0512d', 0)", "bad reason"},
 	{"boot_id = CAST(x'610062' AS TEXT)", "bad boot_id"},
 	{"spec = CAST(x'7b007d' AS TEXT)", "bad spec"},
