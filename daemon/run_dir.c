@@ -20,22 +20,61 @@ static int make_dir(const char *path, mode_t mode, struct err *err)
 	return 0;
 }
 
+/* Whoever else may write to a directory could put sockets and page maps in the place of ours. */
+static int check_owner(int fd, const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return err_sys(err, "look at the directory %s", path);
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		return err_set(err, ERR_PATH,
+			       "the directory %s belongs to uid %u, and uffdd runs as uid %u: "
+			       "chown it, or choose another",
+			       path, (unsigned)st.st_uid, (unsigned)geteuid());
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return err_set(err, ERR_PATH,
+			       "the directory %s may be written to by others than its owner "
+			       "(mode %04o): chmod go-w, or choose another",
+			       path, st.st_mode & 07777);
+	return 0;
+}
+
+static int open_dir(const char *path, int flags, int *ret_fd, struct err *err)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+
+	if (fd < 0)
+		return err_sys(err, "open the directory %s", path);
+	if (check_owner(fd, path, err))
+		return -1;
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+static int check_dir(const char *path, struct err *err)
+{
+	cleanup_fd int fd = -1;
+
+	return open_dir(path, 0, &fd, err);
+}
+
 static int make_place(const struct conf *conf, const char *name, mode_t mode, struct err *err)
 {
+	cleanup_fd int fd = -1;
 	char path[CONF_PATH_MAX + 1];
 
-	snprintf(path, sizeof(path), "%s/%s/", conf->run_dir, name);
-	if (make_dir(path, mode, err))
+	snprintf(path, sizeof(path), "%s/%s", conf->run_dir, name);
+	if (make_dir(path, mode, err) || open_dir(path, O_NOFOLLOW, &fd, err))
 		return -1;
-	return chmod(path, mode) ? err_sys(err, "set the mode of %s", path) : 0;
+	return fchmod(fd, mode) ? err_sys(err, "set the mode of %s", path) : 0;
 }
 
 /* Two daemons in one run directory would remove each other's sockets. */
 static int lock(const char *dir, int *ret_fd, struct err *err)
 {
-	*ret_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (*ret_fd < 0)
-		return err_sys(err, "open the directory %s", dir);
+	if (open_dir(dir, 0, ret_fd, err))
+		return -1;
 	if (flock(*ret_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
 	if (errno != EWOULDBLOCK)
@@ -49,7 +88,7 @@ static int lock(const char *dir, int *ret_fd, struct err *err)
 int run_dir_open(const struct conf *conf, int *ret_fd, struct err *err)
 {
 	if (make_dir(conf->run_dir, 0755, err) || make_dir(conf->state_dir, 0700, err) ||
-	    lock(conf->run_dir, ret_fd, err))
+	    check_dir(conf->state_dir, err) || lock(conf->run_dir, ret_fd, err))
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(places); i++)
 		if (make_place(conf, places[i].name, places[i].mode, err))

@@ -119,6 +119,60 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* Somebody who may write there could put files in the place of ours. */
+static const struct {
+	const char *name;
+	uid_t uid;
+	mode_t mode;
+	const char *text; /* NULL: accepted */
+} owners[] = {
+	{"run", 65534, 0755, "belongs to uid 65534, and uffdd runs as uid 0"},
+	{"state", 65534, 0700, "belongs to uid 65534"},
+	{"run/maps", 65534, 0700, "belongs to uid 65534"},
+	{"run", 0, 0775, "(mode 0775): chmod go-w"},
+	{"run", 0, 01777, "(mode 1777)"},
+	{"state", 0, 0702, "may be written to by others"},
+	{"run/uffd", 0, 0713, "may be written to by others"},
+	{"run", 0, 0711, NULL},
+};
+
+START_TEST(test_owners)
+{
+	cleanup_free char *path = NULL;
+	cleanup_fd int fd = -1;
+
+	if (geteuid())
+		return;
+	must_open(&fd);
+	close_fd(&fd);
+	ck_assert_int_gt(asprintf(&path, "%s/%s", dir, owners[_i].name), 0);
+	ck_assert_int_eq(chmod(path, owners[_i].mode), 0);
+	ck_assert_int_eq(chown(path, owners[_i].uid, owners[_i].uid), 0);
+	if (!owners[_i].text) {
+		must_open(&fd);
+		return;
+	}
+	ck_assert_int_eq(run_dir_open(&conf, &fd, &err), -1);
+	ck_assert_int_eq(err.code, ERR_PATH);
+	ck_assert_msg(strstr(err.msg, path) && strstr(err.msg, owners[_i].text), "%s", err.msg);
+}
+END_TEST
+
+/* A link in the place of one of our directories leads into another user's. */
+START_TEST(test_link)
+{
+	cleanup_free char *path = NULL;
+	cleanup_fd int fd = -1;
+
+	must_open(&fd);
+	close_fd(&fd);
+	ck_assert_int_gt(asprintf(&path, "%s/run/maps", dir), 0);
+	ck_assert(rmdir(path) == 0 && symlink("/tmp", path) == 0);
+	ck_assert_int_eq(run_dir_open(&conf, &fd, &err), -1);
+	ck_assert_msg(strstr(err.msg, path), "%s", err.msg);
+}
+END_TEST
+
 START_TEST(test_boot_id)
 {
 	char id[BOOT_ID_LEN + 1], again[BOOT_ID_LEN + 1];
@@ -142,6 +196,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_modes_are_set);
 	tcase_add_test(tc, test_alone);
 	tcase_add_loop_test(tc, test_refused, 0, 3);
+	tcase_add_loop_test(tc, test_owners, 0, ARRAY_LEN(owners));
+	tcase_add_test(tc, test_link);
 	tcase_add_test(tc, test_boot_id);
 	suite_add_tcase(suite, tc);
 	return suite;
