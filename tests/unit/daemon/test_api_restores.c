@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#include "daemon/timer.h"
 #include "tests/support/apikit.h"
 
 #define RESTORES "/v1/restores"
@@ -84,6 +85,8 @@ START_TEST(test_creator_leaves)
 	WAIT_FOR(table_find(&apikit.sup->table, "a"));
 	r = table_find(&apikit.sup->table, "a");
 	ck_assert_int_eq(kill((pid_t)r->rec.worker_pid, SIGSTOP), 0);
+	/* However long the machine takes, the worker is not late. */
+	timer_drop(&r->hold.load_by);
 	close(fd);
 	WAIT_FOR(TAILQ_EMPTY(&r->creators));
 	ck_assert_int_eq(kill((pid_t)r->rec.worker_pid, SIGCONT), 0);
