@@ -21,6 +21,8 @@ struct pool {
 	struct worker_list ownerless; /* without an owner, until they are reaped */
 	struct event *refill;
 	struct event *on_zygote; /* owned; fires when the zygote has died */
+	bool failing;   /* the last worker that was to stand ready could not, for the reason why */
+	struct err why; /* while failing */
 };
 
 static void schedule_refill(struct pool *pool, long ms)
@@ -33,6 +35,13 @@ static void greet(struct worker *w, const struct chan_hello *hello)
 {
 	memcpy(w->release, hello->release, sizeof(w->release));
 	w->greeted = true;
+	w->pool->failing = false;
+}
+
+static void note_failure(struct pool *pool, const struct err *why)
+{
+	pool->failing = true;
+	pool->why = *why;
 }
 
 static void log_lie(struct worker *w, const char *how)
@@ -133,9 +142,14 @@ static void on_reap_again(evutil_socket_t fd, short what, void *arg)
 
 static void log_exit(struct worker *w, const char *how)
 {
+	struct err why;
+
 	if (w->hooks) {
 		w->hooks->exited(w->arg, how);
 	} else {
+		err_set(&why, ERR_UNREADY, "a worker ended before it was ready: %s", how);
+		if (!w->greeted)
+			note_failure(w->pool, &why);
 		log_warning("an idle worker died", "pid=%d how=%s", (int)w->pid, how);
 		TAILQ_REMOVE(&w->pool->list, w, link);
 		w->pool->idle--;
@@ -285,6 +299,7 @@ static void on_refill(evutil_socket_t fd, short what, void *arg)
 		return;
 	if (worker_new(pool, &w, &err)) {
 		log_error("no worker could be started", "why=%s", err.msg);
+		note_failure(pool, &err);
 		schedule_refill(pool, 1000);
 		return;
 	}
@@ -356,6 +371,20 @@ static struct worker *take_idle(struct pool *pool)
 		return w;
 	}
 	return NULL;
+}
+
+int pool_check(const struct pool *pool, struct err *err)
+{
+	const struct worker *w;
+
+	TAILQ_FOREACH(w, &pool->list, link)
+	if (w->greeted && !w->silenced)
+		return 0;
+	if (!pool->failing)
+		return 0;
+	*err = pool->why;
+	err->code = ERR_UNREADY;
+	return err_wrap(err, "no worker can be started");
 }
 
 int pool_take(struct pool *pool, const struct worker_hooks *hooks, void *arg, struct worker **ret,

@@ -68,6 +68,9 @@ void pool_tidy(struct pool *pool);
 /* Descriptors that the pool will still take until it is full. */
 size_t pool_wanting(const struct pool *pool);
 
+/* -1 with ERR_UNREADY: none stands ready, and the last one that was started could not, by @err. */
+int pool_check(const struct pool *pool, struct err *err);
+
 /*
  * Hands out an idle worker, or a new one. @hooks, @arg: borrowed. *ret stays the pool's. 0, or -1
  * where no worker can be started. The pool is refilled from the event loop.

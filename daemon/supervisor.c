@@ -5,6 +5,7 @@
 
 #include "common/js.h"
 #include "common/proc.h"
+#include "daemon/admission.h"
 #include "daemon/adopt.h"
 #include "daemon/creation.h"
 #include "daemon/descriptors.h"
@@ -141,78 +142,6 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 
 /* ---- create ---- */
 
-static int default_socket(struct supervisor *sup, const char *id, struct spec *spec,
-			  struct err *err)
-{
-	char path[CONF_PATH_MAX + 1];
-
-	if (spec->socket_path[0])
-		return 0;
-	host_path(&sup->host, "uffd", id, path);
-	if (strlen(path) > PROTO_SUN_MAX)
-		return err_set(err, ERR_INVALID,
-			       "socket.path: %s has %zu bytes, a Unix socket may "
-			       "have %d: choose a shorter id or run directory, or name a path",
-			       path, strlen(path), PROTO_SUN_MAX);
-	memcpy(spec->socket_path, path, strlen(path) + 1);
-	return 0;
-}
-
-static int check_quota(struct supervisor *sup, const char *tenant, struct err *err)
-{
-	uint64_t running = 0, own = 0;
-
-	for (size_t i = 0; i < sup->table.n; i++) {
-		const struct restore_record *rec = &sup->table.v[i]->rec;
-
-		if (!proto_state_live(rec->state))
-			continue;
-		running++;
-		own += strcmp(rec->tenant, tenant) == 0;
-	}
-	if (running >= sup->host.conf.max_restores)
-		return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
-			       (unsigned long long)running,
-			       (unsigned long long)sup->host.conf.max_restores);
-	if (own >= sup->host.conf.max_restores_per_tenant)
-		return err_set(err, ERR_QUOTA,
-			       "tenant %s has %llu of %llu restores "
-			       "(max_restores_per_tenant)",
-			       tenant, (unsigned long long)own,
-			       (unsigned long long)sup->host.conf.max_restores_per_tenant);
-	return 0;
-}
-
-static int check_caller(const struct sock_peer *peer, struct err *err)
-{
-	if (geteuid() == 0 || peer->uid == geteuid())
-		return 0;
-	return err_set(err, ERR_DENIED,
-		       "uffdd runs unprivileged, as uid %u, and cannot open "
-		       "snapshots with the rights of uid %u: run it as root to serve others",
-		       (unsigned)geteuid(), (unsigned)peer->uid);
-}
-
-static int check_spec(struct supervisor *sup, const struct spec *spec, struct err *err)
-{
-	if (spec->connect_timeout_ms > sup->host.conf.connect_timeout_max_ms)
-		return err_set(err, ERR_INVALID,
-			       "connect_timeout: %llu ms is more than the "
-			       "configured connect_timeout_max, %llu ms",
-			       (unsigned long long)spec->connect_timeout_ms,
-			       (unsigned long long)sup->host.conf.connect_timeout_max_ms);
-	return 0;
-}
-
-static int admit(struct supervisor *sup, const char *id, struct spec *spec,
-		 const struct sock_peer *peer, struct err *err)
-{
-	return check_caller(peer, err) || default_socket(sup, id, spec, err) ||
-			       check_spec(sup, spec, err)
-		       ? -1
-		       : 0;
-}
-
 static void wait_for(struct restore *r, struct creator *c)
 {
 	TAILQ_INSERT_TAIL(&r->creators, c, link);
@@ -240,13 +169,14 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct creator *c, struct err *err)
 {
 	struct restore *r;
-	int rc = admit(sup, id, spec, peer, err);
+	int rc = admission_request(&sup->host, id, spec, peer, err);
 
 	if (rc == 0) {
 		r = table_find(&sup->table, id);
 		if (r) {
 			rc = join(r, spec, c, err);
-		} else if ((rc = check_quota(sup, spec->tenant, err)) == 0 &&
+		} else if ((rc = admission_quota(&sup->host, &sup->table, spec->tenant, err)) ==
+				   0 &&
 			   (rc = capacity_check(&sup->capacity, err)) == 0 &&
 			   (rc = sweep_check(&sup->sweep, id, err)) == 0 &&
 			   (rc = creation_begin(&sup->host, id, spec, peer, &r, err)) == 0) {
@@ -268,7 +198,7 @@ void supervisor_forget_creator(struct creator *c)
 
 int supervisor_ready(struct supervisor *sup, struct err *err)
 {
-	return journal_check(sup->host.journal, err);
+	return admission_ready(&sup->host, &sup->table, &sup->capacity, err);
 }
 
 /* ---- start and stop ---- */

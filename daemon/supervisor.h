@@ -68,7 +68,7 @@ struct restore *supervisor_find(struct supervisor *sup, const char *id);
 /* The restore with the first id greater than @after ("" begins), or NULL. Borrowed. */
 struct restore *supervisor_next(struct supervisor *sup, const char *after);
 
-/* -1 while nothing new can be created, because changes wait for the store (journal_check). */
+/* -1 with ERR_UNREADY while nothing new can be created, and why (admission_ready). */
 int supervisor_ready(struct supervisor *sup, struct err *err);
 
 #endif

@@ -119,6 +119,8 @@ static void be_worker(const char *role)
 
 	prctl(PR_SET_NAME, CHAN_WORKER);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (strcmp(role, "dies") == 0)
+		_exit(3);
 	speak(CHAN_HELLO);
 	if (strcmp(role, "speaks") == 0)
 		speak(CHAN_READY);
@@ -196,6 +198,35 @@ START_TEST(test_idle_hangs_up)
 }
 END_TEST
 
+static bool is_usable(void *arg)
+{
+	struct err *err = arg;
+
+	turn();
+	return pool_check(pool, err) == 0;
+}
+
+static bool is_unusable(void *arg)
+{
+	return !is_usable(arg);
+}
+
+/* A program that cannot start is told of, until a worker stands ready again. */
+START_TEST(test_program_that_dies)
+{
+	struct err err = {.msg = ""};
+
+	open_pool_of("dies");
+	ck_assert_int_eq(pool_check(pool, &err), 0);
+	ck_assert_msg(harness_wait(is_unusable, &err, HARNESS_MS), "it is not seen");
+	ck_assert_int_eq(err.code, ERR_UNREADY);
+	ck_assert_str_eq(err.msg, "no worker can be started: a worker ended before it was ready: "
+				  "exit 3");
+	setenv(ROLE, "honest", 1);
+	ck_assert_msg(harness_wait(is_usable, &err, HARNESS_MS), "%s", err.msg);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	const char *role = getenv(ROLE);
@@ -214,5 +245,6 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_zygote_dies);
 	tcase_add_loop_test(tc, test_idle_lies, 0, ARRAY_LEN(lies));
 	tcase_add_test(tc, test_idle_hangs_up);
+	tcase_add_test(tc, test_program_that_dies);
 	return suite;
 }

@@ -1,0 +1,127 @@
+#include "daemon/admission.h"
+
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* The page map of a guest of 16 GiB. */
+#define RUN_DIR_BYTES ((uint64_t)1 << 20)
+
+/* ---- the request ---- */
+
+static int default_socket(const struct host *host, const char *id, struct spec *spec,
+			  struct err *err)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	if (spec->socket_path[0])
+		return 0;
+	host_path(host, "uffd", id, path);
+	if (strlen(path) > PROTO_SUN_MAX)
+		return err_set(err, ERR_INVALID,
+			       "socket.path: %s has %zu bytes, a Unix socket may "
+			       "have %d: choose a shorter id or run directory, or name a path",
+			       path, strlen(path), PROTO_SUN_MAX);
+	memcpy(spec->socket_path, path, strlen(path) + 1);
+	return 0;
+}
+
+static int check_caller(const struct sock_peer *peer, struct err *err)
+{
+	if (geteuid() == 0 || peer->uid == geteuid())
+		return 0;
+	return err_set(err, ERR_DENIED,
+		       "uffdd runs unprivileged, as uid %u, and cannot open "
+		       "snapshots with the rights of uid %u: run it as root to serve others",
+		       (unsigned)geteuid(), (unsigned)peer->uid);
+}
+
+static int check_spec(const struct host *host, const struct spec *spec, struct err *err)
+{
+	if (spec->connect_timeout_ms > host->conf.connect_timeout_max_ms)
+		return err_set(err, ERR_INVALID,
+			       "connect_timeout: %llu ms is more than the "
+			       "configured connect_timeout_max, %llu ms",
+			       (unsigned long long)spec->connect_timeout_ms,
+			       (unsigned long long)host->conf.connect_timeout_max_ms);
+	return 0;
+}
+
+int admission_request(const struct host *host, const char *id, struct spec *spec,
+		      const struct sock_peer *peer, struct err *err)
+{
+	return check_caller(peer, err) || default_socket(host, id, spec, err) ||
+			       check_spec(host, spec, err)
+		       ? -1
+		       : 0;
+}
+
+/* ---- how many ---- */
+
+/* @tenant: NULL counts those of all tenants. */
+static uint64_t count_live(const struct table *table, const char *tenant)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < table->n; i++) {
+		const struct restore_record *rec = &table->v[i]->rec;
+
+		n += proto_state_live(rec->state) && (!tenant || strcmp(rec->tenant, tenant) == 0);
+	}
+	return n;
+}
+
+static int check_host_quota(const struct host *host, const struct table *table, struct err *err)
+{
+	uint64_t n = count_live(table, NULL);
+
+	if (n < host->conf.max_restores)
+		return 0;
+	return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
+		       (unsigned long long)n, (unsigned long long)host->conf.max_restores);
+}
+
+int admission_quota(const struct host *host, const struct table *table, const char *tenant,
+		    struct err *err)
+{
+	uint64_t own = count_live(table, tenant);
+
+	if (check_host_quota(host, table, err))
+		return -1;
+	if (own < host->conf.max_restores_per_tenant)
+		return 0;
+	return err_set(err, ERR_QUOTA,
+		       "tenant %s has %llu of %llu restores (max_restores_per_tenant)", tenant,
+		       (unsigned long long)own,
+		       (unsigned long long)host->conf.max_restores_per_tenant);
+}
+
+/* ---- ready ---- */
+
+static int check_run_dir(const struct host *host, struct err *err)
+{
+	const char *dir = host->conf.run_dir;
+	struct statvfs fs;
+	uint64_t left;
+
+	if (statvfs(dir, &fs))
+		return err_sys(err, "the run directory %s", dir);
+	left = (uint64_t)fs.f_bavail * fs.f_frsize;
+	/* A tmpfs without a limit says that it has no blocks at all. */
+	if (!fs.f_blocks || left >= RUN_DIR_BYTES)
+		return 0;
+	return err_set(err, ERR_UNREADY,
+		       "the run directory %s has %llu bytes left for page maps: make it larger, "
+		       "or end restores",
+		       dir, (unsigned long long)left);
+}
+
+int admission_ready(const struct host *host, const struct table *table,
+		    const struct capacity *capacity, struct err *err)
+{
+	if (journal_check(host->journal, err) == 0 && pool_check(host->pool, err) == 0 &&
+	    check_host_quota(host, table, err) == 0 && capacity_check(capacity, err) == 0 &&
+	    check_run_dir(host, err) == 0)
+		return 0;
+	err->code = ERR_UNREADY;
+	return -1;
+}
