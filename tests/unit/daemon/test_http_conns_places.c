@@ -96,6 +96,8 @@ START_TEST(place_of_none_that_is_held)
 	httpd_start(&limits);
 	fds[0] = client_hold_as(GREEDY);
 	fds[1] = client_hold_as(GREEDY);
+	/* Longer than a client may take to read its answer. */
+	httpd_run_ms(1100);
 	fds[2] = client_dial_as(MODEST);
 	WAIT_FOR(http_stats(srv.http).refused == 1);
 	ck_assert_uint_eq(srv.gone, 0);

@@ -224,6 +224,9 @@ START_TEST(test_program_that_dies)
 				  "exit 3");
 	setenv(ROLE, "honest", 1);
 	ck_assert_msg(harness_wait(is_usable, &err, HARNESS_MS), "%s", err.msg);
+	/* Nor is the failure remembered when that worker is handed out. */
+	worker_abandon(take());
+	ck_assert_msg(pool_check(pool, &err) == 0, "%s", err.msg);
 }
 END_TEST
 
