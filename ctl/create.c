@@ -1,9 +1,9 @@
 #include "ctl/create.h"
-#include "ctl/render.h"
 
 #include <string.h>
 
 #include "common/parse.h"
+#include "ctl/render.h"
 
 const struct args_option create_options[] = {
 	{"snapshot", 0, "DIR", ARGS_TEXT, false,

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "ctl/progress.h"
-#include "ctl/verbs.h"
 #include "ctl/terminal.h"
+#include "ctl/verbs.h"
 
 static void on_signal(int number)
 {
