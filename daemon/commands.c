@@ -201,6 +201,15 @@ static int check_serving(const struct restore *r, struct err *err)
 		       proto_state_name(r->rec.state));
 }
 
+static bool is_set(const struct restore_record *rec, const struct chan_prefetch *want)
+{
+	return rec->prefetch == (enum spec_prefetch)want->mode &&
+	       rec->prefetch_held == (want->paused != 0) &&
+	       rec->rate_bytes_per_s == want->rate_bytes_per_s &&
+	       rec->max_resident_bytes == want->max_resident_bytes;
+}
+
+/* The worker hears of it in any case: a prefetch that has given up begins again. */
 int commands_prefetch(struct restore *r, const struct chan_prefetch *want, struct err *err)
 {
 	struct chan_msg msg = {.prefetch = *want};
@@ -212,6 +221,8 @@ int commands_prefetch(struct restore *r, const struct chan_prefetch *want, struc
 		return check_serving(r, err);
 	if (send_to_worker(r, CHAN_PREFETCH, &msg, err))
 		return -1;
+	if (is_set(&r->rec, want))
+		return 0;
 	r->rec.prefetch = (enum spec_prefetch)want->mode;
 	r->rec.prefetch_held = want->paused;
 	r->rec.rate_bytes_per_s = want->rate_bytes_per_s;

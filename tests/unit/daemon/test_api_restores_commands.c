@@ -219,6 +219,7 @@ START_TEST(test_prefetch)
 {
 	struct scene_vmm vmm;
 	struct restore *r = apikit_serve(&apikit, &vmm, "a", ON_DEMAND, "--hold-before");
+	uint64_t revision;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad_prefetches); i++)
 		apikit_refused("PUT", "/a/prefetch", bad_prefetches[i].body, ERR_INVALID,
@@ -233,6 +234,10 @@ START_TEST(test_prefetch)
 		ck_assert_int_eq(r->rec.prefetch_held, prefetches[i].held);
 		if (prefetches[i].held && strcmp(prefetches[i].mode, "all") == 0)
 			apikit_check_text(o, "prefetch.state", "paused");
+		/* Said again it is no change, and no event. */
+		revision = r->rec.revision;
+		json_object_put(apikit_object(200, "PUT", "/a/prefetch", prefetches[i].body));
+		ck_assert_uint_eq(r->rec.revision, revision);
 	}
 	apikit_refused("PUT", "/roots/prefetch", "{}", ERR_STATE, "restore roots is ended");
 	apikit_finish(r, &vmm);
