@@ -8,6 +8,7 @@
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/js.h"
 #include "daemon/http_conns.h"
@@ -135,6 +136,27 @@ static void reply_malformed(struct http_request *req, const struct err *err)
 	http_reply(req, err_http(err->code), "application/problem+json", text, strlen(text));
 }
 
+/*
+ * Two lengths, or a length beside a coding: evhttp takes the body by one of them, and somebody
+ * between the client and us may have taken it by the other.
+ */
+static int check_framing(struct http_request *req, struct err *err)
+{
+	const struct evkeyvalq *headers = evhttp_request_get_input_headers(req->ev);
+	const struct evkeyval *h;
+	unsigned n = 0;
+
+	TAILQ_FOREACH(h, headers, next)
+	n += strcasecmp(h->key, "Content-Length") == 0 ||
+	     strcasecmp(h->key, "Transfer-Encoding") == 0;
+	if (n < 2)
+		return 0;
+	http_reply_header(req, "Connection", "close");
+	return err_set(err, ERR_INVALID,
+		       "the request says more than once how long its body is: send one "
+		       "Content-Length, or one Transfer-Encoding");
+}
+
 static void on_request(struct evhttp_request *ev, void *arg)
 {
 	struct http *http = arg;
@@ -162,7 +184,8 @@ static void on_request(struct evhttp_request *ev, void *arg)
 	http->handling = req;
 	if (!req->body)
 		http_conn_cut(conn);
-	else if (http_target_parse(evhttp_uri_get_path(uri), evhttp_uri_get_query(uri),
+	else if (check_framing(req, &err) ||
+		 http_target_parse(evhttp_uri_get_path(uri), evhttp_uri_get_query(uri),
 				   &req->target, &err))
 		reply_malformed(req, &err);
 	else

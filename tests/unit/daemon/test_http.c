@@ -61,6 +61,12 @@ static const struct {
 	{"GET /a?x=1&x=2 HTTP/1.1\r\n\r\n", 0, 0, 400, PROBLEM},
 	{"GET a HTTP/1.1\r\n\r\n", 0, 0, 400, PROBLEM},
 	{"OPTIONS * HTTP/1.1\r\n\r\n", 0, 0, 400, PROBLEM},
+	{"PUT /a HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", 0, 0, 400,
+	 PROBLEM},
+	{"PUT /a HTTP/1.1\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\n{}", 0, 0, 400, PROBLEM},
+	{"PUT /a HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+	 "2\r\n{}\r\n0\r\n\r\n",
+	 0, 0, 400, HTML},
 	{"HEAD /a HTTP/1.1\r\n\r\n", 0, 0, 501, HTML},
 	{"BREW /a HTTP/1.1\r\n\r\n", 0, 0, 501, HTML},
 	{"TRACE /a HTTP/1.1\r\n\r\n", 0, 0, 501, HTML},
@@ -97,6 +103,21 @@ START_TEST(refusal)
 	close(fd);
 	close(other);
 	WAIT_FOR(http_stats(srv.http).connections == 0);
+	httpd_stop();
+}
+END_TEST
+
+/* What follows may be a part of that body: it is not answered. */
+START_TEST(closed_after_two_lengths)
+{
+	int fd;
+
+	httpd_start_default();
+	fd = client_dial();
+	client_say(fd, "PUT /a HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 22\r\n\r\n"
+		       "GET /smuggled HTTP/1.1\r\n\r\n");
+	ck_assert_ptr_null(strstr(client_hear_all(fd), "smuggled"));
+	ck_assert_uint_eq(srv.requests, 0);
 	httpd_stop();
 }
 END_TEST
@@ -202,6 +223,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, defaults);
 	tcase_add_loop_test(tc, echo, 0, ARRAY_LEN(echoes));
 	tcase_add_loop_test(tc, refusal, 0, ARRAY_LEN(refusals));
+	tcase_add_test(tc, closed_after_two_lengths);
 	tcase_add_test(tc, largest_body);
 	tcase_add_test(tc, keep_alive);
 	tcase_add_test(tc, many_connections_leak_nothing);
