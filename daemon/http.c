@@ -329,20 +329,10 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
 		evbuffer_free(buf);
 }
 
-/* Of the users who hold most, the request that was held longest. */
-static struct http_conn *find_longest_held(struct http *http)
+static size_t held_share(const struct http_conn *conn, const void *arg)
 {
-	struct http_conn *conn, *best = NULL;
-
-	LIST_FOREACH(conn, &http->conns.live, link)
-	{
-		if (!conn->req || conn->req->state == REQUEST_NEW)
-			continue;
-		if (!best || conn->user->held > best->user->held ||
-		    (conn->user->held == best->user->held && conn->since_us < best->since_us))
-			best = conn;
-	}
-	return best;
+	(void)arg;
+	return conn->req && conn->req->state != REQUEST_NEW ? conn->user->held : 0;
 }
 
 /* May hang up on another client. */
@@ -360,7 +350,7 @@ static bool has_place(struct http_request *req)
 		return false;
 	if (count_held(http) < max)
 		return true;
-	other = user->held ? NULL : find_longest_held(http);
+	other = user->held ? NULL : http_conns_longest(&http->conns, held_share, NULL);
 	if (!other || other->user->held < 2)
 		return false;
 	http_conn_cut(other);

@@ -167,29 +167,29 @@ static struct bufferevent *on_accept(struct event_base *base, void *arg)
 	return bev;
 }
 
-/* Is it the client that keeps us waiting, and not we the client? */
-static bool waits_for_client(const struct http_conn *conn, uint64_t now)
-{
-	return !conn->req && (!conn->busy || now - conn->since_us > SLOW_US);
-}
-
-/* Of the users who have most, the connection that has waited longest; NULL: none is waiting. */
-static struct http_conn *find_longest_idle(struct http_conns *c, const struct http_user *except)
+struct http_conn *http_conns_longest(struct http_conns *c, http_conn_share share, const void *arg)
 {
 	struct http_conn *conn, *best = NULL;
-	uint64_t now = now_us();
+	size_t n, most = 0;
 
 	LIST_FOREACH(conn, &c->live, link)
 	{
-		size_t n = conn->user ? conn->user->connections : 0;
-
-		if (!n || conn->user == except || !waits_for_client(conn, now))
-			continue;
-		if (!best || n > best->user->connections ||
-		    (n == best->user->connections && conn->since_us < best->since_us))
+		n = share(conn, arg);
+		if (n > most || (n && n == most && conn->since_us < best->since_us)) {
 			best = conn;
+			most = n;
+		}
 	}
 	return best;
+}
+
+/* Of a connection whose client keeps us waiting, and not we the client. @arg: the user to spare. */
+static size_t idle_share(const struct http_conn *conn, const void *arg)
+{
+	if (!conn->user || conn->user == arg || conn->req ||
+	    (conn->busy && now_us() - conn->since_us <= SLOW_US))
+		return 0;
+	return conn->user->connections;
 }
 
 /* Among those who have one connection each, the oldest makes room: no user can keep all places. */
@@ -203,7 +203,7 @@ static bool take_place(struct http_conn *conn)
 		return false;
 	if (c->n <= c->limits.connections)
 		return true;
-	other = find_longest_idle(c, conn->user);
+	other = http_conns_longest(c, idle_share, conn->user);
 	if (!other || other->user->connections < conn->user->connections)
 		return false;
 	if (log_allow(&limit, now_us()))

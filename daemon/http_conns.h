@@ -79,6 +79,14 @@ void http_conns_fini(struct http_conns *c);
 /* NULL only if there was no memory to register the connection. */
 struct http_conn *http_conns_find(struct http_conns *c, const struct evhttp_connection *ev);
 
+/* How many things of the kind in question @conn's user has; 0: @conn is not to be chosen. */
+typedef size_t (*http_conn_share)(const struct http_conn *conn, const void *arg);
+/*
+ * Of the users with the largest @share, the connection that has been idle or busy longest. NULL: no
+ * connection has a share.
+ */
+struct http_conn *http_conns_longest(struct http_conns *c, http_conn_share share, const void *arg);
+
 /* A request is being answered: only the stall deadline runs. */
 void http_conn_busy(struct http_conn *conn);
 /* The answer is written: the next request may arrive. */

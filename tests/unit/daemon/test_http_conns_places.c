@@ -28,6 +28,7 @@ static const struct {
 	int goes;
 } places[] = {
 	{"most", {MODEST, GREEDY, GREEDY, GREEDY}, 65532, 1},
+	{"most, first", {GREEDY, GREEDY, GREEDY, MODEST}, 65532, 0},
 	{"most, later", {GREEDY, MODEST, MODEST, MODEST}, 65532, 1},
 	{"one each", {65529, 65530, 65531, 65532}, MODEST, 0},
 	{"one and three", {MODEST, GREEDY, GREEDY, GREEDY}, MODEST, 1},

@@ -114,6 +114,7 @@ static const struct {
 } places[] = {
 	{"has none", {65534, 65534, 65534}, 65533, true, 0},
 	{"has none, one has two", {65532, 65534, 65534}, 65533, true, 1},
+	{"has none, one has two, first", {65534, 65534, 65532}, 65533, true, 0},
 	{"one each", {65532, 65533, 65534}, 65531, false, NOBODY},
 	{"has one", {65533, 65534, 65534}, 65533, false, NOBODY},
 	{"privileged", {65532, 65533, 65534}, HTTPD_PRIVILEGED, true, NOBODY},
