@@ -124,12 +124,10 @@ static bool find_vmm(struct restore *r)
 
 static void take_socket(struct restore *r)
 {
-	char own[CONF_PATH_MAX + 1];
+	bool foreign = holdings_place_socket(&r->hold, r->host, r->rec.id, r->rec.socket_path);
 
-	host_path(r->host, "uffd", r->rec.id, own);
-	r->hold.foreign_dir = strcmp(own, r->rec.socket_path) != 0;
 	r->hold.own_socket = r->rec.state == STATE_WAITING &&
-			     (!r->hold.foreign_dir || r->rec.caller_uid == geteuid());
+			     (!foreign || r->rec.caller_uid == geteuid());
 }
 
 /* Gathers what a former supervisor left, and what the kernel and systemd still have. */

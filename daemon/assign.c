@@ -35,16 +35,13 @@ static int make_map(struct restore *r, int *ret_fd, struct err *err)
 static int make_socket(struct restore *r, struct err *err)
 {
 	struct sock_rights rights = sock_mode(r->spec.socket_mode);
-	char own[CONF_PATH_MAX + 1];
-	bool ours;
+	bool foreign = holdings_place_socket(&r->hold, r->host, r->rec.id, r->spec.socket_path);
 
-	host_path(r->host, "uffd", r->rec.id, own);
-	ours = strcmp(own, r->spec.socket_path) == 0;
-	if (!ours && r->rec.caller_uid != geteuid())
+	if (foreign && r->rec.caller_uid != geteuid())
 		return 0;
 	/* A worker without a row may still listen there. */
-	if (ours) {
-		unlink(own);
+	if (!foreign) {
+		unlink(r->spec.socket_path);
 		/* A socket that is bound, but cannot be opened up, is removed, too. */
 		r->hold.own_socket = true;
 	}
@@ -55,7 +52,6 @@ static int make_socket(struct restore *r, struct err *err)
 	if (sock_listen(r->spec.socket_path, SOCK_STREAM, rights, &r->hold.acceptor.fd, err))
 		return -1;
 	r->hold.own_socket = true;
-	r->hold.foreign_dir = !ours;
 	return 0;
 }
 

@@ -15,6 +15,16 @@ void holdings_init(struct holdings *h, struct event_base *base, const struct acc
 	acceptor_init(&h->acceptor, base, hooks, arg);
 }
 
+bool holdings_place_socket(struct holdings *h, const struct host *host, const char *id,
+			   const char *path)
+{
+	char own[CONF_PATH_MAX + 1];
+
+	host_path(host, "uffd", id, own);
+	h->foreign_dir = strcmp(own, path) != 0;
+	return h->foreign_dir;
+}
+
 void holdings_close_socket(struct holdings *h, const char *path)
 {
 	if (h->own_socket && h->foreign_dir)

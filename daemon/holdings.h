@@ -21,7 +21,7 @@ struct holdings {
 	struct life life;               /* of the VMM, once the process behind vmm has ended */
 
 	bool own_socket;          /* bound by the supervisor, which unlinks it */
-	bool foreign_dir;         /* and not in the run directory: another user may have moved it */
+	bool foreign_dir;         /* its directory is not ours: another user may have moved it */
 	struct acceptor acceptor; /* until a VMM is there */
 
 	int old_worker;          /* owned pidfd of a worker that has lost us, or -1 */
@@ -37,6 +37,9 @@ struct holdings {
 /* Prepares @h, which is all zero. @base is borrowed; @hooks and @arg are the acceptor's. */
 void holdings_init(struct holdings *h, struct event_base *base, const struct acceptor_hooks *hooks,
 		   void *arg);
+/* Is @path, the socket of restore @id, in a foreign directory? Sets foreign_dir, and returns it. */
+bool holdings_place_socket(struct holdings *h, const struct host *host, const char *id,
+			   const char *path);
 /* No VMM is to come any more: closes the acceptor; unlinks @path if own_socket. Repeatable. */
 void holdings_close_socket(struct holdings *h, const char *path);
 /* Closes the pidfd and its events: the VMM's process is another one, or unknown. */

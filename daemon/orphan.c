@@ -163,13 +163,13 @@ static void take_socket(struct restore *r, int listen_fd)
 	socklen_t len = sizeof(addr) - 1;
 	char own[CONF_PATH_MAX + 1];
 
-	host_path(r->host, "uffd", r->rec.id, own);
 	if (listen_fd < 0) {
+		host_path(r->host, "uffd", r->rec.id, own);
 		unlink(own);
 		return;
 	}
-	r->hold.foreign_dir = strcmp(own, r->spec.socket_path) != 0;
-	r->hold.own_socket = !r->hold.foreign_dir ||
+	r->hold.own_socket = !holdings_place_socket(&r->hold, r->host, r->rec.id,
+						    r->spec.socket_path) ||
 			     (r->rec.caller_uid == geteuid() &&
 			      getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
 			      strcmp(addr.sun_path, r->spec.socket_path) == 0);

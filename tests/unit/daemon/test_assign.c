@@ -94,6 +94,7 @@ START_TEST(test_new)
 	ck_assert_uint_eq(inode_of(fds[1]), inode_at("maps"));
 	ck_assert_uint_eq(sock_cookie(fds[2]), sock_cookie(k.r->hold.acceptor.fd));
 	ck_assert(k.r->hold.own_socket && acceptor_listens(fds[2]));
+	ck_assert(!k.r->hold.foreign_dir);
 	ck_assert_uint_eq(msg.assign.holder, CHAN_HOLDER_NEW);
 	ck_assert(restorekit_exists(&k, "files"));
 	ck_assert_uint_eq(msg.assign.unlink_socket, 0);
@@ -114,6 +115,7 @@ START_TEST(test_socket_elsewhere)
 	hear(CHAN_ASSIGN);
 	ck_assert_uint_eq(nfds, _i ? 4 : 3);
 	ck_assert_int_eq(k.r->hold.own_socket, _i);
+	ck_assert(k.r->hold.foreign_dir);
 	ck_assert_int_eq(access(k.r->spec.socket_path, F_OK) == 0, _i);
 	if (_i)
 		return;

@@ -183,6 +183,20 @@ START_TEST(test_close_socket)
 }
 END_TEST
 
+/* Only <run>/uffd/ID is in a directory of ours. */
+START_TEST(test_place_of_the_socket)
+{
+	char path[CONF_PATH_MAX + 1];
+
+	host_path(&k.host, "uffd", "r", path);
+	h->foreign_dir = true;
+	ck_assert(!holdings_place_socket(h, &k.host, "r", path) && !h->foreign_dir);
+	ck_assert(holdings_place_socket(h, &k.host, "another", path) && h->foreign_dir);
+	host_path(&k.host, "maps", "r", path);
+	ck_assert(holdings_place_socket(h, &k.host, "r", path) && h->foreign_dir);
+}
+END_TEST
+
 /* The path leads elsewhere by now: what is there is not ours, though it has the name. */
 START_TEST(test_close_socket_in_a_foreign_directory)
 {
@@ -249,6 +263,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_map_is_none);
 	tcase_add_test(tc, test_release_ends_the_holder);
 	tcase_add_loop_test(tc, test_close_socket, 0, 2);
+	tcase_add_test(tc, test_place_of_the_socket);
 	tcase_add_loop_test(tc, test_close_socket_in_a_foreign_directory, 0, 2);
 	tcase_add_test(tc, test_forget_vmm);
 	tcase_add_test(tc, test_fini);
