@@ -57,41 +57,46 @@ int admission_request(const struct host *host, const char *id, struct spec *spec
 
 /* ---- how many ---- */
 
-/* @tenant: NULL counts those of all tenants. */
-static uint64_t count_live(const struct table *table, const char *tenant)
+struct live {
+	uint64_t all, own; /* restores of the host, and of one tenant */
+};
+
+/* @tenant: NULL: of no tenant. */
+static struct live count_live(const struct table *table, const char *tenant)
 {
-	uint64_t n = 0;
+	struct live live = {0};
 
 	for (size_t i = 0; i < table->n; i++) {
 		const struct restore_record *rec = &table->v[i]->rec;
 
-		n += proto_state_live(rec->state) && (!tenant || strcmp(rec->tenant, tenant) == 0);
+		if (!proto_state_live(rec->state))
+			continue;
+		live.all++;
+		live.own += tenant && strcmp(rec->tenant, tenant) == 0;
 	}
-	return n;
+	return live;
 }
 
-static int check_host_quota(const struct host *host, const struct table *table, struct err *err)
+static int check_host_quota(const struct host *host, const struct live *live, struct err *err)
 {
-	uint64_t n = count_live(table, NULL);
-
-	if (n < host->conf.max_restores)
+	if (live->all < host->conf.max_restores)
 		return 0;
 	return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
-		       (unsigned long long)n, (unsigned long long)host->conf.max_restores);
+		       (unsigned long long)live->all, (unsigned long long)host->conf.max_restores);
 }
 
 int admission_quota(const struct host *host, const struct table *table, const char *tenant,
 		    struct err *err)
 {
-	uint64_t own = count_live(table, tenant);
+	struct live live = count_live(table, tenant);
 
-	if (check_host_quota(host, table, err))
+	if (check_host_quota(host, &live, err))
 		return -1;
-	if (own < host->conf.max_restores_per_tenant)
+	if (live.own < host->conf.max_restores_per_tenant)
 		return 0;
 	return err_set(err, ERR_QUOTA,
 		       "tenant %s has %llu of %llu restores (max_restores_per_tenant)", tenant,
-		       (unsigned long long)own,
+		       (unsigned long long)live.own,
 		       (unsigned long long)host->conf.max_restores_per_tenant);
 }
 
@@ -118,8 +123,10 @@ static int check_run_dir(const struct host *host, struct err *err)
 int admission_ready(const struct host *host, const struct table *table,
 		    const struct capacity *capacity, struct err *err)
 {
+	struct live live = count_live(table, NULL);
+
 	if (journal_check(host->journal, err) == 0 && pool_check(host->pool, err) == 0 &&
-	    check_host_quota(host, table, err) == 0 && capacity_check(capacity, err) == 0 &&
+	    check_host_quota(host, &live, err) == 0 && capacity_check(capacity, err) == 0 &&
 	    check_run_dir(host, err) == 0)
 		return 0;
 	err->code = ERR_UNREADY;
