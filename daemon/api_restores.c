@@ -224,7 +224,6 @@ static int read_goal(const char *target, struct wait_goal *ret, struct err *err)
 {
 	enum restore_state state = proto_state_from(target);
 
-	ret->answer = answer_object;
 	ret->target = (int)state;
 	ret->reached = reached;
 	if (strcmp(target, "complete") == 0)
@@ -237,7 +236,7 @@ static int read_goal(const char *target, struct wait_goal *ret, struct err *err)
 int api_restores_get(struct api_request *c, struct restore *r, struct err *err)
 {
 	const char *target = http_query(c->req, "for");
-	struct wait_goal goal;
+	struct wait_goal goal = {.answer = answer_object};
 	uint64_t ms = 0;
 
 	if (api_query_ms(c, "wait", WAIT_MAX_MS, &ms, err))
@@ -270,21 +269,22 @@ static int answer_stopped(struct http_request *req, const struct restore *restor
 }
 
 /* A stop is carried out whether or not there is a place to wait for its end. */
+static void answer_stopping(struct http_request *req, const struct restore *restore)
+{
+	api_reply_restore(req, 202, restore);
+}
+
 int api_restores_delete(struct api_request *c, struct restore *r, struct err *err)
 {
-	static const struct wait_goal stopped = {released_or_refused, 0, answer_stopped};
+	static const struct wait_goal stopped = {released_or_refused, 0, answer_stopped,
+						 answer_stopping};
 	uint64_t grace = 0;
 	bool kill = false;
-	int rc;
 
 	if (api_query_ms(c, "grace", GRACE_MAX_MS, &grace, err) ||
 	    api_query_bool(c, "kill", &kill, err) || commands_stop(r, grace, kill, err))
 		return -1;
-	rc = long_poll_hold(c->polls, c->req, r, grace + STOP_MS, &stopped, err);
-	if (rc == 0 || err->code != ERR_QUOTA)
-		return rc;
-	api_reply_restore(c->req, 202, r);
-	return 0;
+	return long_poll_hold(c->polls, c->req, r, grace + STOP_MS, &stopped, err);
 }
 
 /* ---- prefetch, pause ---- */
@@ -341,7 +341,7 @@ static int answer_paused(struct http_request *req, const struct restore *restore
 
 int api_restores_pause(struct api_request *c, struct restore *r, struct err *err)
 {
-	static const struct wait_goal paused = {paused_or_over, 0, answer_paused};
+	static const struct wait_goal paused = {paused_or_over, 0, answer_paused, NULL};
 
 	if (commands_pause(r, err))
 		return -1;
@@ -363,8 +363,8 @@ static bool restarted_or_over(const struct restore *r, int target)
 
 int api_restores_restart_worker(struct api_request *c, struct restore *r, struct err *err)
 {
-	struct wait_goal restarted = {restarted_or_over, (int)r->rec.worker_restarts,
-				      answer_object};
+	struct wait_goal restarted = {restarted_or_over, (int)r->rec.worker_restarts, answer_object,
+				      NULL};
 
 	if (recover_replace(r, err))
 		return -1;

@@ -66,6 +66,10 @@ int long_poll_hold(struct long_polls *waits, struct http_request *req,
 	w = xcalloc(1, sizeof(*w));
 	if (http_hold(req, on_gone, w)) {
 		free(w);
+		if (goal->no_place) {
+			goal->no_place(req, restore);
+			return 0;
+		}
 		return err_set(err, ERR_QUOTA,
 			       "too many requests wait already: try again, or poll");
 	}

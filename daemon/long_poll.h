@@ -32,6 +32,8 @@ struct wait_goal {
 	 */
 	int (*answer)(struct http_request *req, const struct restore *restore, bool late,
 		      struct err *err);
+	/* Answers @req where too many requests are held; NULL: that is refused with ERR_QUOTA. */
+	void (*no_place)(struct http_request *req, const struct restore *restore);
 };
 
 /* Nothing is to be freed: a held request ends with its HTTP server. @base is borrowed. */
@@ -43,8 +45,7 @@ void long_poll_init(struct long_polls *waits, struct event_base *base);
  * @ms: 0: answer at once
  * @goal: copied
  *
- * Returns like a handler (api_request.h): 0: answered, or held; -1: @err is the answer, ERR_QUOTA
- * where too many requests are held.
+ * Returns like a handler (api_request.h): 0: answered, or held; -1: @err is the answer.
  */
 int long_poll_hold(struct long_polls *waits, struct http_request *req,
 		   const struct restore *restore, uint64_t ms, const struct wait_goal *goal,

@@ -15,7 +15,7 @@ static struct long_polls polls;
 /* Only their addresses count. */
 static struct restore here, there;
 static int stage_of_here, stage_of_there;
-static bool refusing;
+static bool refusing, needless;
 static size_t asked;
 
 static bool has_reached(const struct restore *restore, int target)
@@ -36,6 +36,13 @@ static int answer(struct http_request *req, const struct restore *restore, bool 
 	return 0;
 }
 
+static void answer_unheld(struct http_request *req, const struct restore *restore)
+{
+	const char *text = restore == &here ? "here unheld" : "there unheld";
+
+	http_reply(req, 202, "text/plain", text, strlen(text));
+}
+
 static uint64_t number(struct http_request *req, const char *key)
 {
 	return strtoull(http_query(req, key), NULL, 10);
@@ -44,7 +51,8 @@ static uint64_t number(struct http_request *req, const char *key)
 /* GET /here or /there, with a target and how long to wait. */
 static void handler(struct http_request *req, void *arg)
 {
-	const struct wait_goal goal = {has_reached, (int)number(req, "target"), answer};
+	const struct wait_goal goal = {has_reached, (int)number(req, "target"), answer,
+				       needless ? answer_unheld : NULL};
 	const struct restore *restore = strcmp(http_path(req), "/here") == 0 ? &here : &there;
 	struct err err;
 
@@ -210,6 +218,25 @@ START_TEST(test_too_many)
 }
 END_TEST
 
+/* The goal may have an answer for it: whoever asks need not wait. */
+START_TEST(test_no_place)
+{
+	int fd;
+
+	start(1);
+	needless = true;
+	fd = ask("/here", 1, HOUR_MS);
+	expect_silence(fd);
+	expect(ask("/there", 1, HOUR_MS), 202, "there unheld");
+	expect(ask("/there", 0, HOUR_MS), 200, "there reached");
+	stage_of_here = stage_of_there = 1;
+	long_poll_look(&polls, &there);
+	long_poll_look(&polls, &here);
+	expect(fd, 200, "here reached");
+	stop();
+}
+END_TEST
+
 START_TEST(test_client_leaves)
 {
 	start(1);
@@ -233,6 +260,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_too_late);
 	tcase_add_test(tc, test_refused);
 	tcase_add_test(tc, test_too_many);
+	tcase_add_test(tc, test_no_place);
 	tcase_add_test(tc, test_client_leaves);
 	suite_add_tcase(suite, tc);
 	return suite;
