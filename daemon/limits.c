@@ -1,10 +1,12 @@
 #include "daemon/limits.h"
 
 #include "common/cgroup.h"
+#include "common/proc.h"
 #include "daemon/log.h"
 
 /* A VMM is moved to another cgroup once, if at all. */
 #define TELL_AGAIN_US ((uint64_t)1000 * 1000)
+#define NO_PROCESS 0 /* a pid that no process has */
 
 static int send_kind(struct restore *r, enum cgroup_kind kind, const struct cgroup_files *f,
 		     bool anew, struct err *err)
@@ -35,6 +37,27 @@ static int send_all(struct restore *r, const struct cgroup_files files[CGROUP_KI
 	return 0;
 }
 
+static void close_all(struct cgroup_files files[CGROUP_KIND_COUNT])
+{
+	for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++)
+		cgroup_close(kind, &files[kind]);
+}
+
+/*
+ * A VMM that still lives after its files were opened had its pid until then. A VMM that has ended
+ * is in no cgroup, and its pid may be another process's by now.
+ */
+static int open_files(const struct restore *r, struct cgroup_files files[CGROUP_KIND_COUNT],
+		      struct err *err)
+{
+	if (cgroup_open("", (pid_t)r->rec.vmm_pid, r->rec.page_bytes, files, err))
+		return -1;
+	if (r->hold.vmm >= 0 && !proc_ended(r->hold.vmm))
+		return 0;
+	close_all(files);
+	return cgroup_open("", NO_PROCESS, r->rec.page_bytes, files, err);
+}
+
 int limits_send(struct restore *r)
 {
 	struct cgroup_files files[CGROUP_KIND_COUNT];
@@ -44,11 +67,10 @@ int limits_send(struct restore *r)
 
 	if (r->limits_sent_us && now - r->limits_sent_us < TELL_AGAIN_US)
 		return 0;
-	rc = cgroup_open("", (pid_t)r->rec.vmm_pid, r->rec.page_bytes, files, &err);
+	rc = open_files(r, files, &err);
 	if (rc == 0) {
 		rc = send_all(r, files, &err);
-		for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++)
-			cgroup_close(kind, &files[kind]);
+		close_all(files);
 	}
 	if (rc)
 		log_warning("a worker cannot be told its VMM's cgroups, and does not prefetch",

@@ -2,6 +2,7 @@
 #include "daemon/limits.h"
 
 #include "common/cgroup.h"
+#include "common/proc.h"
 #include "daemon/conversation.h"
 #include "tests/support/fds.h"
 #include "tests/support/workerside.h"
@@ -12,12 +13,20 @@ static struct restorekit k;
 static struct workerside w;
 static pid_t vmm;
 
+static void must_pidfd(pid_t pid, int *ret)
+{
+	struct err err = {.msg = ""};
+
+	ck_assert_msg(proc_pidfd(pid, ret, &err) == 0, "%s", err.msg);
+}
+
 static void begin(void)
 {
 	vmm = workerside_fork();
 	restorekit_open(&k, "");
 	workerside_open(&w, &k, &conversation_worker_hooks);
 	k.r->rec.vmm_pid = (uint32_t)vmm;
+	must_pidfd(vmm, &k.r->hold.vmm);
 	k.r->rec.page_bytes = PAGE_4K;
 }
 
@@ -92,6 +101,27 @@ START_TEST(test_nothing)
 }
 END_TEST
 
+/*
+ * Another process may have the VMM's pid by now: its cgroups are not told. Where no cgroup limits
+ * this test, there are none.
+ */
+START_TEST(test_another_process)
+{
+	const struct cgroup_files none[CGROUP_KIND_COUNT] = {0};
+	struct chan_msg msg;
+	pid_t ended = workerside_fork();
+
+	close_fd(&k.r->hold.vmm);
+	if (_i)
+		must_pidfd(ended, &k.r->hold.vmm);
+	kill(ended, SIGKILL);
+	ck_assert_int_eq(waitpid(ended, NULL, 0), ended);
+	ck_assert_int_eq(limits_send(k.r), 0);
+	check_told(none);
+	ck_assert_int_eq(workerside_hear(&w, &msg), CHAN_NONE);
+}
+END_TEST
+
 /* A worker may ask as often as it likes. */
 START_TEST(test_not_too_often)
 {
@@ -152,6 +182,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_add_loop_test(tc, test_told, 0, 2);
 	tcase_add_test(tc, test_nothing);
+	tcase_add_loop_test(tc, test_another_process, 0, 2);
 	tcase_add_test(tc, test_not_too_often);
 	tcase_add_loop_test(tc, test_cannot_be_told, 0, 2);
 	tcase_add_test(tc, test_keeps_nothing);
