@@ -14,7 +14,7 @@ struct entry {
 	char type[64];
 	int64_t time_ms;
 	struct json_object *data; /* owned, may be NULL */
-	bool lost;                /* the event cannot be written: only the restore's row */
+	bool row_only;            /* no event, or none any more: only the restore's row */
 };
 TAILQ_HEAD(entry_list, entry);
 
@@ -43,7 +43,7 @@ static int write_entry(struct journal *j, const struct restore_record *rec, cons
 	};
 	uint64_t seq;
 
-	return store_write(j->store, rec, e->lost ? NULL : &event, &seq, err);
+	return store_write(j->store, rec, e->row_only ? NULL : &event, &seq, err);
 }
 
 /* An event that can never be written is lost; the restore's row is then tried alone. */
@@ -55,10 +55,10 @@ static int write_or_lose(struct journal *j, const struct restore_record *rec, st
 	if (rc == 0 || err->code != ERR_INVALID)
 		return rc;
 	log_error("a change can never be written, and is lost", "id=%s what=%s why=%s", e->restore,
-		  e->lost ? "row" : e->type, err->msg);
-	if (e->lost)
+		  e->row_only ? "row" : e->type, err->msg);
+	if (e->row_only)
 		return 0;
-	e->lost = true;
+	e->row_only = true;
 	j->dropped++;
 	j->unwritable++;
 	return write_or_lose(j, rec, e, err);
@@ -72,7 +72,8 @@ static void entry_fill(struct entry *e, const struct restore_record *rec, const 
 		memcpy(e->restore, rec->id, sizeof(e->restore));
 		memcpy(e->tenant, rec->tenant, sizeof(e->tenant));
 	}
-	snprintf(e->type, sizeof(e->type), "%s", type);
+	e->row_only = !type;
+	snprintf(e->type, sizeof(e->type), "%s", type ? type : "");
 	e->time_ms = wall_ms();
 	e->data = data;
 }
@@ -81,14 +82,14 @@ static void drop(struct journal *j, struct entry *e)
 {
 	TAILQ_REMOVE(&j->waiting, e, link);
 	j->nwaiting--;
-	j->nevents -= !e->lost;
+	j->nevents -= !e->row_only;
 	json_object_put(e->data);
 	free(e);
 }
 
 static void lose_event(struct journal *j, struct entry *e)
 {
-	e->lost = true;
+	e->row_only = true;
 	j->nevents--;
 	j->dropped++;
 	json_object_put(e->data);
@@ -111,7 +112,7 @@ static void lose_oldest_event(struct journal *j)
 {
 	struct entry *e = TAILQ_FIRST(&j->waiting);
 
-	while (e->lost)
+	while (e->row_only)
 		e = TAILQ_NEXT(e, link);
 	lose_event(j, e);
 	if (!e->restore[0] || has_twin(j, e))
@@ -149,13 +150,13 @@ static int flush(struct journal *j, struct err *err)
 		return -1;
 	while ((e = TAILQ_FIRST(&j->waiting))) {
 		const struct restore_record *rec = NULL;
-		bool was_lost = e->lost;
+		bool was_lost = e->row_only;
 		int rc;
 
 		if (e->restore[0])
 			rec = j->hooks->record(j->arg, e->restore);
 		rc = write_or_lose(j, rec, e, err);
-		j->nevents -= e->lost && !was_lost;
+		j->nevents -= e->row_only && !was_lost;
 		if (rc)
 			return -1;
 		drop(j, e);
@@ -172,7 +173,7 @@ static void wait_for_store(struct journal *j, const struct entry *e, const struc
 		log_error("the store refuses changes, they wait in memory", "why=%s", err->msg);
 	TAILQ_INSERT_TAIL(&j->waiting, copy, link);
 	j->nwaiting++;
-	j->nevents += !copy->lost;
+	j->nevents += !copy->row_only;
 	if (j->nevents > JOURNAL_WAITING_MAX)
 		lose_oldest_event(j);
 	j->err = *err;

@@ -36,7 +36,7 @@ void journal_free(struct journal *j);
  * journal_add - stores a change, now or as soon as the store takes it
  * @rec: the restore that has changed, or NULL; borrowed. A change that waits is written with the
  * record as it is then
- * @type: of the event; copied
+ * @type: of the event; copied. NULL: the row alone, without an event
  * @data: of the event, taken over; NULL for {}
  */
 void journal_add(struct journal *j, const struct restore_record *rec, const char *type,

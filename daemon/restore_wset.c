@@ -79,6 +79,8 @@ void restore_wset_made(struct restore *r, int fd)
 	r->rec.revision++;
 	if (fd >= 0)
 		store(r, fd);
+	else
+		journal_add(r->host->journal, &r->rec, NULL, NULL);
 }
 
 const char *restore_wset_state(const struct restore *r)

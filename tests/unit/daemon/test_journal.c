@@ -165,6 +165,30 @@ START_TEST(test_among_those_that_wait)
 }
 END_TEST
 
+/* A row alone waits like any change, and takes no event's place. */
+START_TEST(test_row_alone)
+{
+	sqlite3 *shell;
+
+	begin();
+	journal_add(journal, &rec, "first", NULL);
+	rec.revision = 2;
+	journal_add(journal, &rec, NULL, NULL);
+	check_written("first a {}\n", 2);
+	shell = lock_store();
+	rec.revision = 3;
+	journal_add(journal, &rec, NULL, NULL);
+	for (int i = 0; i < JOURNAL_WAITING_MAX; i++)
+		journal_add(journal, NULL, "kept", NULL);
+	check_row(2);
+	ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
+	ck_assert(harness_wait(is_through, NULL, HARNESS_MS));
+	check_row(3);
+	check_events(0, 2, "first a {}\nkept  {}\n");
+	end();
+}
+END_TEST
+
 /* The oldest events are lost, but no restore's row. */
 START_TEST(test_too_many_wait)
 {
@@ -217,6 +241,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_event_that_can_never_be_written, 0, 2);
 	tcase_add_test(tc, test_row_that_can_never_be_written);
 	tcase_add_test(tc, test_among_those_that_wait);
+	tcase_add_test(tc, test_row_alone);
 	tcase_add_test(tc, test_too_many_wait);
 	tcase_add_test(tc, test_now_or_never);
 	suite_add_tcase(suite, tc);

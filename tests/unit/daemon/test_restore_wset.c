@@ -227,6 +227,27 @@ START_TEST(test_made_is_stored)
 }
 END_TEST
 
+static int add_revision(void *arg, struct restore_record *rec, struct err *err)
+{
+	(void)err;
+	*(uint64_t *)arg = rec->recording ? 0 : rec->revision;
+	return 0;
+}
+
+/* Without an event: else a new supervisor would show a recording, and an older revision. */
+START_TEST(test_made_none_is_stored)
+{
+	struct err err = {.msg = ""};
+	uint64_t revision = 0;
+
+	restore_changed(k.r, "before", NULL);
+	restore_wset_made(k.r, -1);
+	ck_assert_int_eq(store_restores(k.store, add_revision, &revision, &err), 0);
+	ck_assert_uint_eq(revision, k.r->rec.revision);
+	ck_assert_str_eq(restorekit_events(&k), "before ");
+}
+END_TEST
+
 /* Nothing is recorded, or the restore is not there yet: and then it may still be recorded. */
 START_TEST(test_made_unasked)
 {
@@ -396,6 +417,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_give_nobody, 0, 2);
 	tcase_add_loop_test(tc, test_made, 0, 2);
 	tcase_add_test(tc, test_made_is_stored);
+	tcase_add_test(tc, test_made_none_is_stored);
 	tcase_add_loop_test(tc, test_made_unasked, 0, 2);
 	tcase_add_test(tc, test_made_none);
 	tcase_add_loop_test(tc, test_made_is_refused, 0, ARRAY_LEN(refusals));
