@@ -3,14 +3,22 @@
 #include <string.h>
 #include <sys/timerfd.h>
 
+static int open_timer(int *ret_fd, struct err *err)
+{
+	*ret_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return *ret_fd < 0 ? err_sys(err, "cannot make a timer") : 0;
+}
+
 static int open_wakes(struct loop *l, struct err *err)
 {
 	struct loop_wakes *w = &l->wakes;
 
+	*w = (struct loop_wakes){.wait.epoll = -1, .verify = -1, .window = -1};
 	w->link_epoch = l->job->link.epoch;
-	w->verify = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	w->window = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	return wait_open(&w->wait, err);
+	return open_timer(&w->verify, err) || open_timer(&w->window, err) ||
+			       wait_open(&w->wait, err)
+		       ? -1
+		       : 0;
 }
 
 static int set_wakes(struct loop *l, struct err *err)
