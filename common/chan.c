@@ -146,7 +146,10 @@ static enum taken take_fds(struct msghdr *hdr, int fds[CHAN_FDS_MAX])
 	return all ? TAKEN_ALL : n < CHAN_FDS_MAX ? TAKEN_SHORT : TAKEN_MORE;
 }
 
-/* The same version has exactly our length. An older one may be shorter, a newer one longer. */
+/*
+ * The same version has exactly our length. An older one may be shorter, a newer one longer. A
+ * message that was truncated fills struct chan_msg, so @len is at least that of any body.
+ */
 static bool fits_version(const struct chan_msg *msg, size_t len, bool truncated)
 {
 	size_t want = HEAD_BYTES + types[msg->type].body_bytes;
@@ -154,7 +157,7 @@ static bool fits_version(const struct chan_msg *msg, size_t len, bool truncated)
 	if (msg->version < CHAN_VERSION)
 		return !truncated && len <= want;
 	if (msg->version > CHAN_VERSION)
-		return truncated || len >= want;
+		return len >= want;
 	return !truncated && len == want;
 }
 
