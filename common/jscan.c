@@ -94,45 +94,78 @@ size_t jscan_utf8(const char *text, size_t len)
 	return n;
 }
 
-/* The four digits of \uXXXX, with @pos at its backslash. */
-static enum jscan scan_hex(struct scanner *sc, size_t pos, unsigned *ret)
+static bool is_hex(char c)
 {
-	char hex[5] = "", *end;
+	static const char digits[] = DIGITS "abcdefABCDEF";
 
-	for (size_t i = 0; i < 4; i++) {
-		if (pos + 2 + i >= sc->len)
-			return JSCAN_MORE;
-		hex[i] = sc->text[pos + 2 + i];
+	return memchr(digits, c, sizeof(digits) - 1) != NULL;
+}
+
+/*
+ * The four digits of \uXXXX, with @pos at its backslash. Digits that have not come may be anything
+ * from 0 to f: the character lies between *ret_low and *ret_high.
+ */
+static enum jscan scan_hex(struct scanner *sc, size_t pos, unsigned *ret_low, unsigned *ret_high)
+{
+	char low[] = "0000", high[] = "ffff";
+	size_t n = 0;
+
+	while (n < 4 && pos + 2 + n < sc->len) {
+		char c = sc->text[pos + 2 + n];
+
+		if (!is_hex(c))
+			return bad(sc, pos, "\\u needs four hexadecimal digits");
+		low[n] = high[n] = c;
+		n++;
 	}
-	*ret = (unsigned)strtoul(hex, &end, 16);
-	if (strspn(hex, DIGITS "abcdefABCDEF") != 4)
-		return bad(sc, pos, "\\u needs four hexadecimal digits");
-	return JSCAN_OK;
+	*ret_low = (unsigned)strtoul(low, NULL, 16);
+	*ret_high = (unsigned)strtoul(high, NULL, 16);
+	return n < 4 ? JSCAN_MORE : JSCAN_OK;
+}
+
+static enum jscan half_a_pair(struct scanner *sc)
+{
+	return bad(sc, sc->pos, "half a surrogate pair");
+}
+
+/* The second half of the pair that is begun at the scanner's place. */
+static enum jscan scan_second_half(struct scanner *sc)
+{
+	static const char escape[] = {'\\', 'u'};
+	unsigned low, high;
+	enum jscan rc;
+
+	for (size_t i = 0; i < sizeof(escape); i++) {
+		if (sc->pos + 6 + i == sc->len)
+			return JSCAN_MORE;
+		if (sc->text[sc->pos + 6 + i] != escape[i])
+			return half_a_pair(sc);
+	}
+	rc = scan_hex(sc, sc->pos + 6, &low, &high);
+	if (rc != JSCAN_BAD && (high < 0xdc00 || low > 0xdfff))
+		return half_a_pair(sc);
+	return rc;
 }
 
 /* json-c silently replaces half a surrogate pair: two names could become equal. */
 static enum jscan scan_unicode(struct scanner *sc)
 {
-	unsigned first, second;
-	enum jscan rc = scan_hex(sc, sc->pos, &first);
+	unsigned low, high;
+	enum jscan rc = scan_hex(sc, sc->pos, &low, &high);
+	bool pair;
 
+	if (rc == JSCAN_BAD)
+		return rc;
+	if (low >= 0xdc00 && high <= 0xdfff)
+		return half_a_pair(sc);
 	if (rc != JSCAN_OK)
 		return rc;
-	if (first < 0xd800 || first > 0xdfff) {
-		sc->pos += 6;
-		return JSCAN_OK;
-	}
-	if (sc->pos + 8 > sc->len)
-		return JSCAN_MORE;
-	if (first > 0xdbff || memcmp(sc->text + sc->pos + 6, "\\u", 2) != 0)
-		return bad(sc, sc->pos, "half a surrogate pair");
-	rc = scan_hex(sc, sc->pos + 6, &second);
-	if (rc != JSCAN_OK)
-		return rc;
-	if (second < 0xdc00 || second > 0xdfff)
-		return bad(sc, sc->pos, "half a surrogate pair");
-	sc->pos += 12;
-	return JSCAN_OK;
+	pair = low >= 0xd800 && low <= 0xdbff;
+	if (pair)
+		rc = scan_second_half(sc);
+	if (rc == JSCAN_OK)
+		sc->pos += pair ? 12 : 6;
+	return rc;
 }
 
 static enum jscan scan_string_char(struct scanner *sc)
@@ -202,42 +235,80 @@ static enum jscan scan_key(struct scanner *sc)
 	return rc;
 }
 
-static bool word_is_number(const char *w, bool *ret_integer)
-{
-	const char *p = w + (*w == '-');
-	size_t n = *p == '0' ? 1 : strspn(p, DIGITS);
+/* NUMBER_BEGUN: as far as it goes; digits must follow. */
+enum number { NUMBER_NONE, NUMBER_BEGUN, NUMBER_INTEGER, NUMBER_REAL };
 
-	if (n == 0)
-		return false;
-	p += n;
-	*ret_integer = *p == '\0';
-	if (*p == '.') {
-		n = strspn(++p, DIGITS);
-		if (n == 0)
-			return false;
-		p += n;
-	}
-	if (*p == 'e' || *p == 'E') {
-		p++;
-		p += *p == '+' || *p == '-';
-		n = strspn(p, DIGITS);
-		if (n == 0)
-			return false;
-		p += n;
-	}
-	return *p == '\0';
+/* At least one must be there. */
+static bool skip_digits(const char **p)
+{
+	size_t n = strspn(*p, DIGITS);
+
+	*p += n;
+	return n > 0;
 }
 
-static bool number_fits(const char *w, bool integer)
+static enum number number_of(const char *w)
+{
+	const char *p = w + (*w == '-');
+	enum number number = NUMBER_INTEGER;
+
+	if (*p == '0')
+		p++;
+	else if (!skip_digits(&p))
+		return *p ? NUMBER_NONE : NUMBER_BEGUN;
+	if (*p == '.') {
+		number = NUMBER_REAL;
+		p++;
+		if (!skip_digits(&p))
+			return *p ? NUMBER_NONE : NUMBER_BEGUN;
+	}
+	if (*p == 'e' || *p == 'E') {
+		number = NUMBER_REAL;
+		p++;
+		p += *p == '+' || *p == '-';
+		if (!skip_digits(&p))
+			return *p ? NUMBER_NONE : NUMBER_BEGUN;
+	}
+	return *p ? NUMBER_NONE : number;
+}
+
+static bool is_literal(const char *w, size_t n, bool whole)
+{
+	static const char *const literals[] = {"true", "false", "null"};
+
+	for (size_t i = 0; i < ARRAY_LEN(literals); i++)
+		if (strncmp(literals[i], w, n) == 0 && (!whole || !literals[i][n]))
+			return true;
+	return false;
+}
+
+static bool number_fits(const char *w, enum number number)
 {
 	errno = 0;
-	if (!integer)
+	if (number == NUMBER_REAL)
 		return isfinite(strtod(w, NULL));
 	if (*w == '-')
 		(void)strtoll(w, NULL, 10);
 	else
 		(void)strtoull(w, NULL, 10);
 	return errno == 0;
+}
+
+/*
+ * A word that ends with the text may go on: it is wrong if nothing can follow that makes it right.
+ * An integer that is too large may still become a fraction.
+ */
+static enum jscan check_word(struct scanner *sc, size_t start, const char *word, bool whole)
+{
+	enum number number = number_of(word);
+
+	if (is_literal(word, sc->pos - start, whole))
+		return whole ? JSCAN_OK : JSCAN_MORE;
+	if (number == NUMBER_NONE || (whole && number == NUMBER_BEGUN))
+		return bad(sc, start, "\"%s\" is no value", word);
+	if ((whole || number == NUMBER_REAL) && !number_fits(word, number))
+		return bad(sc, start, "%s does not fit into 64 bits", word);
+	return whole ? JSCAN_OK : JSCAN_MORE;
 }
 
 /* A number, true, false, null, or a word that only json-c accepts. */
@@ -247,7 +318,6 @@ static enum jscan scan_word(struct scanner *sc)
 					     "abcdefghijklmnopqrstuvwxyz";
 	char word[WORD_MAX];
 	size_t start = sc->pos, n = 0;
-	bool integer;
 
 	while (sc->pos < sc->len && memchr(letters, sc->text[sc->pos], sizeof(letters) - 1))
 		sc->pos++;
@@ -256,17 +326,9 @@ static enum jscan scan_word(struct scanner *sc)
 		return bad(sc, start, "unexpected character");
 	if (n >= sizeof(word))
 		return bad(sc, start, "number too long");
-	if (sc->pos == sc->len)
-		return JSCAN_MORE;
 	memcpy(word, sc->text + start, n);
 	word[n] = '\0';
-	if (strcmp(word, "true") == 0 || strcmp(word, "false") == 0 || strcmp(word, "null") == 0)
-		return JSCAN_OK;
-	if (!word_is_number(word, &integer))
-		return bad(sc, start, "\"%s\" is no value", word);
-	if (!number_fits(word, integer))
-		return bad(sc, start, "%s does not fit into 64 bits", word);
-	return JSCAN_OK;
+	return check_word(sc, start, word, sc->pos < sc->len);
 }
 
 static enum jscan scan_open(struct scanner *sc)

@@ -65,6 +65,16 @@ static const struct {
 	{T("[\"\\ud83d"), 0, JSCAN_MORE, 0},
 	{T("[\"\\ud83d\\"), 0, JSCAN_MORE, 0},
 	{T("[\"\\ud83d\\ude0"), 0, JSCAN_MORE, 0},
+	{T("[-"), 0, JSCAN_MORE, 0},
+	{T("[0."), 0, JSCAN_MORE, 0},
+	{T("[1e"), 0, JSCAN_MORE, 0},
+	{T("[1E-"), 0, JSCAN_MORE, 0},
+	{T("[1e308"), 0, JSCAN_MORE, 0},
+	{T("[\"\\uD"), 0, JSCAN_MORE, 0},
+	{T("[\"\\ud83d\\u"), 0, JSCAN_MORE, 0},
+	{T("[\"\\ud83d\\uD"), 0, JSCAN_MORE, 0},
+	/* It may become 18446744073709551616e-1. */
+	{T("[18446744073709551616"), 0, JSCAN_MORE, 0},
 	/* Left to json-c. */
 	{T("{\"a\" 1}"), '{', JSCAN_OK, 7},
 	{T("{\"a\":1 \"b\":2}"), '{', JSCAN_OK, 13},
@@ -142,6 +152,15 @@ static const struct {
 	{T("{\"\x80\":1}"), '{', "line 1, column 3: not UTF-8"},
 	{T("[\"\\u00x0"), 0, "line 1, column 3: \\u needs four hexadecimal digits"},
 	{T("[\"\\u 041"), 0, "line 1, column 3: \\u needs four hexadecimal digits"},
+	{T("[\"\\x41\\ux"), 0, "line 1, column 7: \\u needs four hexadecimal digits"},
+	{T("[\"\\u00g"), 0, "line 1, column 3: \\u needs four hexadecimal digits"},
+	{T("[\"\\udc"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\udfff"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83dx"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\n"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\u0"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\udb"), 0, "line 1, column 3: half a surrogate pair"},
+	{T("[\"\\ud83d\\ue"), 0, "line 1, column 3: half a surrogate pair"},
 	{T("[\"\\ude00\\ude00"), 0, "line 1, column 3: half a surrogate pair"},
 	{T("[\"\\udfffxx"), 0, "line 1, column 3: half a surrogate pair"},
 	{T("[\"\\ud800x\""), 0, "line 1, column 3: half a surrogate pair"},
@@ -152,6 +171,7 @@ static const struct {
 	{T("[\"\\ud83d\\uDe0g"), 0, "line 1, column 9: \\u needs four hexadecimal digits"},
 	/* words */
 	{T("[True]"), 0, "line 1, column 2: \"True\" is no value"},
+	{T("[tru]"), 0, "line 1, column 2: \"tru\" is no value"},
 	{T("[NaN]"), 0, "line 1, column 2: \"NaN\" is no value"},
 	{T("[1.e5]"), 0, "line 1, column 2: \"1.e5\" is no value"},
 	{T("[1e]"), 0, "line 1, column 2: \"1e\" is no value"},
@@ -166,6 +186,18 @@ static const struct {
 	 "line 1, column 2: -9223372036854775809 does not fit into 64 bits"},
 	{T("[-1e309]"), 0, "line 1, column 2: -1e309 does not fit into 64 bits"},
 	{T("[" X62 "xx"), 0, "line 1, column 2: number too long"},
+	/* the same, where nothing that may follow makes it right */
+	{T("[True"), 0, "line 1, column 2: \"True\" is no value"},
+	{T("[trx"), 0, "line 1, column 2: \"trx\" is no value"},
+	{T("[nulll"), 0, "line 1, column 2: \"nulll\" is no value"},
+	{T("[+"), 0, "line 1, column 2: \"+\" is no value"},
+	{T("[--"), 0, "line 1, column 2: \"--\" is no value"},
+	{T("[.5"), 0, "line 1, column 2: \".5\" is no value"},
+	{T("[-01"), 0, "line 1, column 2: \"-01\" is no value"},
+	{T("[1.e"), 0, "line 1, column 2: \"1.e\" is no value"},
+	{T("[1e+-"), 0, "line 1, column 2: \"1e+-\" is no value"},
+	{T("[1e5."), 0, "line 1, column 2: \"1e5.\" is no value"},
+	{T("[1e309"), 0, "line 1, column 2: 1e309 does not fit into 64 bits"},
 	{T("[\f]"), 0, "line 1, column 2: unexpected character"},
 	{T("[\0]"), 0, "line 1, column 2: unexpected character"},
 	{T("[\xc3\xa4]"), 0, "line 1, column 2: unexpected character"},
@@ -298,92 +330,6 @@ START_TEST(test_tokener_again)
 }
 END_TEST
 
-/* ---- UTF-8 ---- */
-
-static size_t encode(uint32_t c, unsigned char ret[4])
-{
-	static const unsigned char heads[] = {0, 0, 0xc0, 0xe0, 0xf0};
-	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-
-	for (size_t i = n; i-- > 1; c >>= 6)
-		ret[i] = 0x80 | (c & 0x3f);
-	ret[0] = (unsigned char)(heads[n] | c);
-	return n;
-}
-
-/* Every character of Unicode, whole and cut off, and no other bytes. */
-START_TEST(test_utf8)
-{
-	static unsigned char lengths[256][256]; /* by the first two bytes; 0: there is none */
-	unsigned char s[4];
-
-	for (uint32_t c = 0; c <= 0x10ffff; c++) {
-		size_t n;
-
-		if (c >= 0xd800 && c <= 0xdfff)
-			continue;
-		n = encode(c, s);
-		for (size_t len = 1; len <= n; len++)
-			if (jscan_utf8((char *)s, len) != n)
-				ck_abort_msg("U+%04x, %zu bytes: %zu", c, len,
-					     jscan_utf8((char *)s, len));
-		for (unsigned next = 0; n == 1 && next < 256; next++)
-			lengths[s[0]][next] = 1;
-		if (n > 1)
-			lengths[s[0]][s[1]] = (unsigned char)n;
-	}
-	for (unsigned pair = 0; pair < 0x10000; pair++) {
-		const unsigned char text[] = {pair >> 8, pair & 0xff, 0x80, 0x80};
-		size_t n = jscan_utf8((const char *)text, sizeof(text));
-
-		ck_assert_msg(n == lengths[text[0]][text[1]], "%02x %02x: %zu", text[0], text[1],
-			      n);
-		/* The same if the third byte has not come yet. */
-		n = jscan_utf8((const char *)text, 2);
-		ck_assert_msg(n == lengths[text[0]][text[1]], "%02x %02x: %zu", text[0], text[1],
-			      n);
-	}
-}
-END_TEST
-
-/* The third and the fourth byte may be any continuation, whatever the first two are. */
-START_TEST(test_utf8_behind)
-{
-	static const char *const begins[] = {"\xe0\xa0", "\xed\x9f", "\xf0\x90", "\xf4\x8f"};
-	const char *begin = begins[_i];
-	size_t whole = jscan_utf8(begin, 2);
-
-	for (size_t at = 2; at < whole; at++)
-		for (unsigned byte = 0; byte < 256; byte++) {
-			char text[] = {begin[0], begin[1], '\x80', '\x80'};
-			size_t n;
-
-			text[at] = (char)byte;
-			n = jscan_utf8(text, whole);
-			ck_assert_msg(n == (byte >= 0x80 && byte <= 0xbf ? whole : 0),
-				      "byte %zu is %02x: %zu", at, byte, n);
-		}
-}
-END_TEST
-
-/* A byte that has not come is not looked at. */
-START_TEST(test_utf8_cut)
-{
-	static const char text[] = "\xf0\x9f\x98\x80";
-
-	for (size_t len = 1; len < 4; len++) {
-		cleanup_free char *copy = memcpy(xcalloc(1, len), text, len);
-
-		ck_assert_uint_gt(jscan_utf8(copy, len), len);
-	}
-	/* What has come is wrong already. */
-	ck_assert_uint_eq(jscan_utf8("\xf0\x9f(", 3), 0);
-	ck_assert_uint_eq(jscan_utf8("\xf0\x8f", 2), 0);
-	/* A byte behind the character is not looked at, either. */
-	ck_assert_uint_eq(jscan_utf8("\xc3\xa4\xff", 3), 2);
-}
-END_TEST
-
 /* ---- error texts ---- */
 
 /* clang-format off */
@@ -487,9 +433,6 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_tokener_again);
 	suite_add_tcase(s, t);
 	t = tcase_create("parts");
-	tcase_add_test(t, test_utf8);
-	tcase_add_loop_test(t, test_utf8_behind, 0, 4);
-	tcase_add_test(t, test_utf8_cut);
 	tcase_add_loop_test(t, test_place, 0, ARRAY_LEN(places));
 	tcase_add_test(t, test_long_error);
 	tcase_add_loop_test(t, test_shown, 0, ARRAY_LEN(shows));
