@@ -1,5 +1,5 @@
 /*
- * bench - runs the rows of the table, prints them, writes bench.json where it is started
+ * bench [--help] - runs the rows of the table, prints them, writes bench.json where it is started
  *
  * BENCH_ROWS    names of rows, with commas between them: only these
  * BENCH_PAIRS   instead of each row's own number
@@ -7,7 +7,7 @@
  * BENCH_DIR     where files to measure with are made; else the build tree
  * TMPDIR        where the daemons run; else /dev/shm, if it is a tmpfs
  *
- * Exit 1 if a row failed. A missed aim, or a row that this build or machine has not what
+ * Exit 1 if a row failed, 2 after a wrong argument. A missed aim, or a row that this build or machine has not what
  * it takes for, is shown, not failed.
  */
 #include "tests/bench/bench.h"
@@ -294,7 +294,23 @@ static int await_rows(pid_t pid, const sigset_t *set)
 	}
 }
 
-int main(void)
+static int print_help(void)
+{
+	printf("Usage: tests/bench/bench [--help]\n\n"
+	       "Measures uffdd in rows, each beside its yardstick, prints them and writes\n" OUTPUT
+	       ". Needs root for huge pages. The environment chooses:\n\n"
+	       "  BENCH_ROWS    names of rows, with commas between them: only these\n"
+	       "  BENCH_PAIRS   how often each row is measured\n"
+	       "  BENCH_ROUNDS  how much is measured each time\n"
+	       "  BENCH_DIR     where files are made, which should be a disk (default:\n"
+	       "                " TEST_BUILD ")\n\n"
+	       "Rows:\n\n");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		printf("  %-12s  %s\n", rows[i].name, rows[i].text);
+	return fflush(stdout) ? 1 : 0;
+}
+
+int main(int argc, char **argv)
 {
 	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD};
 	struct traces traces;
@@ -303,6 +319,13 @@ int main(void)
 	pid_t pid;
 	int rc = 1;
 
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return print_help();
+	if (argc > 1) {
+		fprintf(stderr, "bench: takes no argument but --help, and not \"%s\"\n",
+			argv[argc - 1]);
+		return 2;
+	}
 	if (arrange(&traces, &err)) {
 		fprintf(stderr, "bench: %s\n", err.msg);
 		return 1;
