@@ -134,6 +134,7 @@ int client_call(struct client *c, const struct client_request *req, struct json_
 	c->problem = NULL;
 	*ret_reply = NULL;
 	rc = exchange_run(&ask, &reply, err);
+	c->status = reply.status;
 	/*
 	 * A refusal is reported as one even when the rest of it is lost, as after too large a
 	 * request.

@@ -15,6 +15,7 @@
 
 struct client {
 	const char *path; /* borrowed: the control socket */
+	int status;       /* HTTP status of the last answer; 0: none came */
 	/* Owned: the daemon's problem object if it refused the last request, else NULL. */
 	struct json_object *problem;
 };

@@ -1,11 +1,16 @@
 #include "ctl/events.h"
 
+#include <poll.h>
+
 #include "common/parse.h"
 #include "ctl/member.h"
 #include "ctl/render.h"
 #include "ctl/terminal.h"
 
 #define SILENCE_MS 60000 /* heartbeats come far more often */
+/* Between two tries to reach a daemon that has gone. */
+#define PAUSE_MIN_MS 100
+#define PAUSE_MAX_MS 2000
 
 const struct args_option events_options[] = {
 	{"follow", 'f', NULL, ARGS_FLAG, false, "stay, and print what happens from now on"},
@@ -53,30 +58,56 @@ static void build_target(const struct ctl *ctl, const struct stream *stream, cha
 	 * Events that are no longer kept: with @after the daemon refuses, without it sends what it
 	 * has.
 	 */
-	if (ctl_option(ctl, "after"))
+	if (ctl_option(ctl, "after") || stream->last_seq)
 		snprintf(after, sizeof(after), "&after=%llu", (unsigned long long)stream->last_seq);
 	snprintf(target, CTL_TARGET_MAX, "/v1/events?follow=%s%s%s%s", follow, after,
 		 id ? "&restore=" : "", id ? id : "");
+}
+
+/* Until the stream ends: 0, or -1 and why it has ended otherwise. */
+static int read_stream(struct stream *stream, struct err *err)
+{
+	struct ctl *ctl = stream->ctl;
+	char target[CTL_TARGET_MAX];
+	struct client_request req = {"GET", target, .timeout_ms = SILENCE_MS,
+				     .on_line = print_event, .arg = stream};
+	struct json_object *none;
+
+	build_target(ctl, stream, target);
+	return client_call(&ctl->client, &req, &none, err);
+}
+
+/* Goes on over restarts of the daemon. The first try must succeed: the socket may be a wrong one. */
+static int follow(struct stream *stream, struct err *err)
+{
+	struct ctl *ctl = stream->ctl;
+	uint64_t pause_ms = 0; /* 0: the daemon was there at the last try */
+
+	for (;;) {
+		int rc = read_stream(stream, err);
+		bool was_there = ctl->client.status == 200;
+
+		if (rc < 0 && (err->code != ERR_UNREADY || !(was_there || pause_ms)))
+			return -1;
+		if (was_there)
+			fprintf(stderr,
+				"uffdctl: uffdd has ended the stream; waiting for it, to go on "
+				"behind event %llu\n",
+				(unsigned long long)stream->last_seq);
+		pause_ms = was_there ? PAUSE_MIN_MS : min_u64(2 * pause_ms, PAUSE_MAX_MS);
+		poll(NULL, 0, (int)pause_ms);
+	}
 }
 
 int events_run(struct ctl *ctl)
 {
 	struct stream stream = {.ctl = ctl};
 	const char *after = ctl_option(ctl, "after");
-	char target[CTL_TARGET_MAX];
-	struct client_request req = {"GET", target, .timeout_ms = SILENCE_MS,
-				     .on_line = print_event, .arg = &stream};
-	struct json_object *none;
 	struct err err;
+	int rc;
 
 	if (after)
 		parse_u64(after, 0, INT64_MAX, &stream.last_seq);
-	build_target(ctl, &stream, target);
-	if (client_call(&ctl->client, &req, &none, &err) < 0)
-		return ctl_fail(ctl, &err);
-	if (!ctl_option(ctl, "follow"))
-		return CTL_DONE;
-	err_set(&err, ERR_UNREADY, "uffdd has ended the stream; --after %llu goes on from here",
-		(unsigned long long)stream.last_seq);
-	return ctl_fail(ctl, &err);
+	rc = ctl_option(ctl, "follow") ? follow(&stream, &err) : read_stream(&stream, &err);
+	return rc < 0 ? ctl_fail(ctl, &err) : CTL_DONE;
 }

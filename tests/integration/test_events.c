@@ -1,5 +1,9 @@
-/* test_events - events: in order, filtered, followed, trimmed, and kept over a restart */
+/* test_events - events: in order, filtered, followed (also by uffdctl), trimmed, kept over a restart */
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "tests/support/runner.h"
 #include "tests/support/scene.h"
@@ -328,6 +332,72 @@ START_TEST(test_state_survives_a_crash)
 }
 END_TEST
 
+/* --- uffdctl --- */
+
+/* uffdctl events --follow; what it prints comes out of *ret_out. */
+static pid_t follow(const struct scene *s, int *ret_out)
+{
+	int fds[2];
+	pid_t pid;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(fds[1], STDOUT_FILENO);
+		execl(TEST_BUILD "/ctl/uffdctl", "uffdctl", "-S", s->d.socket, "-o", "json",
+		      "events", "--follow", NULL);
+		_exit(127);
+	}
+	close(fds[1]);
+	*ret_out = fds[0];
+	return pid;
+}
+
+/* The text has all that the daemon has, in order, once. */
+static void check_all(const struct scene *s, const char *text)
+{
+	cleanup_json struct json_object *all = events(s, "");
+	size_t n = json_object_array_length(all);
+
+	for (size_t i = 0; i < n; i++) {
+		text = strstr(text, "{\"seq\":");
+		ck_assert_msg(text, "event %zu of %zu is missing", i, n);
+		text += strlen("{\"seq\":");
+		ck_assert_uint_eq(strtoull(text, NULL, 10), seq_at(all, i));
+	}
+	ck_assert_ptr_null(strstr(text, "{\"seq\":"));
+}
+
+/* The daemon is restarted beneath it, in good order or not: no event is lost or doubled. */
+START_TEST(test_uffdctl_goes_on)
+{
+	struct scene s = {0};
+	cleanup_free char *first = NULL, *second = NULL, *text = NULL;
+	int out, status;
+	pid_t pid;
+
+	scene_open(&s);
+	scene_create(&s, "a", SCENE_SNAPSHOT, NULL);
+	pid = follow(&s, &out);
+	first = scene_hear(out, OF_DEFAULT("created", "a"));
+	(_i ? scene_kill : scene_stop)(&s);
+	harness_daemon_start(&s.d, NULL);
+	scene_create(&s, "b", SCENE_SNAPSHOT, NULL);
+	scene_delete(&s, "a", "");
+	scene_delete(&s, "b", "");
+	second = scene_hear(out, OF_DEFAULT("ended", "b"));
+	ck_assert_int_eq(waitpid(pid, &status, WNOHANG), 0);
+	text = scene_format("%s%s", first, second);
+	check_all(&s, text);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	close(out);
+	scene_close(&s);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("story_events");
@@ -339,6 +409,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_heartbeat_and_trimming);
 	tcase_add_test(tc, test_state_survives);
 	tcase_add_test(tc, test_state_survives_a_crash);
+	tcase_add_loop_test(tc, test_uffdctl_goes_on, 0, 2);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

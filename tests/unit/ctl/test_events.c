@@ -13,6 +13,13 @@
 			200, text, CANNED_CHUNKED, "application/x-ndjson" \
 		}                                                         \
 	}
+#define TRIMMED                                                 \
+	{                                                       \
+		410, PROBLEM(410, "trimmed", "the oldest is 9") \
+	}
+#define GOES_ON(seq) \
+	"uffdctl: uffdd has ended the stream; waiting for it, to go on behind event " seq "\n"
+#define THE_END "uffdctl: the oldest is 9 (trimmed)\n"
 #define HEAD "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 /* clang-format off */
@@ -33,21 +40,39 @@ static const struct ctlkit_case cases[] = {
 	{"events -o json", STREAM("{\"seq\":4, \"more\":{\"x\":[1]}}\n{}\n{\"seq\":5}"), 0,
 	 "{\"seq\":4,\"more\":{\"x\":[1]}}\n{\"seq\":5}\n", NULL, "GET /v1/events?follow=0\n"},
 
-	/* A followed stream has no end of its own; the caller learns where to go on. */
-	{"events -f", STREAM("{\"seq\":18}\n{}\n"), 5, "18 - - - - -\n",
-	 "uffdctl: uffdd has ended the stream; --after 18 goes on from here (not-ready)\n",
-	 "GET /v1/events?follow=1\n"},
-	{"events --follow --after 18", STREAM("{\"seq\":20}\n{\"seq\":19}\n{\"type\":\"x\"}\n"), 5,
-	 "20 - - - - -\n19 - - - - -\n0 - x - - -\n",
-	 "uffdctl: uffdd has ended the stream; --after 20 goes on from here (not-ready)\n",
-	 "GET /v1/events?follow=1&after=18\n"},
-	{"events vm1 -f --after 7", STREAM(""), 5, NULL,
-	 "uffdctl: uffdd has ended the stream; --after 7 goes on from here (not-ready)\n",
+	/* A followed stream goes on behind its last event, over restarts of the daemon. */
+	{"events -f", {{200, "{\"seq\":18}\n{}\n", CANNED_CHUNKED}, TRIMMED}, 1, "18 - - - - -\n",
+	 GOES_ON("18") THE_END, "GET /v1/events?follow=1\nGET /v1/events?follow=1&after=18\n"},
+	{"events --follow --after 18",
+	 {{200, "{\"seq\":20}\n{\"seq\":19}\n{\"type\":\"x\"}\n", CANNED_CHUNKED}, TRIMMED}, 1,
+	 "20 - - - - -\n19 - - - - -\n0 - x - - -\n", GOES_ON("20") THE_END,
+	 "GET /v1/events?follow=1&after=18\nGET /v1/events?follow=1&after=20\n"},
+	{"events vm1 -f --after 7", {{200, "", CANNED_CHUNKED}, TRIMMED}, 1, NULL,
+	 GOES_ON("7") THE_END,
+	 "GET /v1/events?follow=1&after=7&restore=vm1\n"
 	 "GET /v1/events?follow=1&after=7&restore=vm1\n"},
-	{"events -f -o json", STREAM("{\"seq\":2}\n"), 5, "{\"seq\":2}\n",
-	 OWN_PROBLEM(503, "not-ready", "Not ready",
-		     "uffdd has ended the stream; --after 2 goes on from here"),
+	{"events vm1 -f", {{200, "{}\n", CANNED_CHUNKED}, TRIMMED}, 1, NULL, GOES_ON("0") THE_END,
+	 "GET /v1/events?follow=1&restore=vm1\nGET /v1/events?follow=1&restore=vm1\n"},
+	{"events -f -o json", {{200, "{\"seq\":2}\n", CANNED_CHUNKED}, TRIMMED}, 1, "{\"seq\":2}\n",
+	 GOES_ON("2") PROBLEM(410, "trimmed", "the oldest is 9") "\n",
+	 "GET /v1/events?follow=1\nGET /v1/events?follow=1&after=2\n"},
+	/* A line that was cut off comes again. Once is said that the daemon is waited for. */
+	{"events -f",
+	 {{200, HEAD "a\r\n{\"seq\":7}\n\r\n5\r\n{\"s", CANNED_RAW},
+	  {200, "", CANNED_RAW},
+	  {503, PROBLEM(503, "not-ready", "not yet")},
+	  {200, "{\"seq\":8}\n", CANNED_CHUNKED},
+	  TRIMMED}, 1,
+	 "7 - - - - -\n8 - - - - -\n", GOES_ON("7") GOES_ON("8") THE_END,
+	 "GET /v1/events?follow=1\nGET /v1/events?follow=1&after=7\n"
+	 "GET /v1/events?follow=1&after=7\nGET /v1/events?follow=1&after=7\n"
+	 "GET /v1/events?follow=1&after=8\n"},
+	/* What another try would not mend ends it. */
+	{"events -f", {{200, "{\"seq\":3}\nrubbish\n", CANNED_CHUNKED}}, 1, "3 - - - - -\n",
+	 "uffdctl: event behind 3: bad JSON at line 1, column 1: expected an object (bad-peer)\n",
 	 "GET /v1/events?follow=1\n"},
+	{"events -f", {{503, PROBLEM(503, "not-ready", "not yet")}}, 5, NULL,
+	 "uffdctl: not yet (not-ready)\n", "GET /v1/events?follow=1\n"},
 
 	/* What goes wrong. */
 	{"events -f --after 1", {{410, PROBLEM(410, "trimmed", "the oldest is 9")}}, 1, NULL,
@@ -62,9 +87,9 @@ static const struct ctlkit_case cases[] = {
 	{"events --after 6", STREAM("[]\n"), 1, NULL,
 	 "uffdctl: event behind 6: bad JSON at line 1, column 1: expected an object (bad-peer)\n",
 	 "GET /v1/events?follow=0&after=6\n"},
-	{"events -f", {{200, HEAD "a\r\n{\"seq\":7}\n\r\n5\r\n{\"s", CANNED_RAW}}, 5,
+	{"events", {{200, HEAD "a\r\n{\"seq\":7}\n\r\n5\r\n{\"s", CANNED_RAW}}, 5,
 	 "7 - - - - -\n", "uffdctl: uffdd hung up in the middle of its answer; try again (not-ready)\n",
-	 "GET /v1/events?follow=1\n"},
+	 "GET /v1/events?follow=0\n"},
 	{"events -f", {{200, "", CANNED_RAW}}, 5, NULL,
 	 "uffdctl: uffdd hung up without an answer; try again (not-ready)\n", "GET /v1/events?follow=1\n"},
 	{"events -f", {{0}}, 5, NULL, CTLKIT_NO_DAEMON, NULL},
