@@ -13,7 +13,7 @@
  *   null         | FNV, 64 bits  | release 0.1          | source_hash
  *   UUID         | the same FNV  | every release since  | source_id; release 0.1 compares the hash
  *
- * Pure: uses what the source has kept, and no file.
+ * A source has kept what fstat() said; identity_given() asks again.
  */
 #ifndef UFFDD_IDENTITY_H
 #define UFFDD_IDENTITY_H
@@ -28,6 +28,11 @@
 void identity_write(const struct source *src, struct pagemap_head *head);
 /* Was the map begun with these files, and with a snapshot of this length? */
 bool identity_same(const struct source *src, const struct pagemap_head *head);
+/*
+ * As far as the files alone tell: are the descriptors, in the order of source_fd(), open for the
+ * files that the map was begun with? Reads none of them.
+ */
+bool identity_given(const int *fds, size_t n, const struct pagemap_head *head);
 /*
  * The key of this snapshot's working sets: the same for the same build on any host, or for the same
  * files on this host.

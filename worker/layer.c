@@ -80,9 +80,14 @@ int layer_take(int fd, const char *dir, const char *name, struct layer *ret, str
 }
 
 /* O_NONBLOCK: a FIFO or a device under that name must not block the worker. */
+int layer_descriptor(int dirfd, const char *name)
+{
+	return openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
 int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, struct err *err)
 {
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = layer_descriptor(dirfd, name);
 	int sys = errno;
 	cleanup_free char *path = NULL;
 

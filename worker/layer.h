@@ -48,6 +48,8 @@ int layer_read(const struct layer *l, uint64_t off, uint64_t len, void *buf, str
 /* Safe to repeat. */
 void layer_close(struct layer *l);
 
+/* Opens a file as layer_open() does, without looking at it. Returns -1 with errno. */
+int layer_descriptor(int dirfd, const char *name);
 /* Fills @err for a failed open of @path with errno @sys. Returns -1. */
 int layer_open_failed(const char *path, int sys, struct err *err);
 /* The end of a long path, for error texts. Borrowed from @path. */

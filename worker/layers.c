@@ -1,22 +1,18 @@
 #include "worker/layers.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 /* Missing layers that an error text names. */
 #define NAMED_MAX 3
 
-bool layers_are_new(const struct source_given *given)
+int layers_take(struct files *files, size_t i, const struct layers_place *at, struct layer *ret,
+		struct err *err)
 {
-	return !given || given->n == 0;
-}
+	const struct source_given *given = &files->given;
 
-int layers_open(const struct source_given *given, size_t i, const struct layers_place *at,
-		struct layer *ret, struct err *err)
-{
-	if (layers_are_new(given))
-		return layer_open(at->dirfd, at->dir, at->name, ret, err);
+	if (files_are_new(files))
+		return files_take(files, at->at, at->dir, at->name, ret, err);
 	if (i >= given->n || given->fds[i] < 0)
 		return err_set(err, ERR_SYSTEM, "the predecessor's file %zu is missing", i);
 	return layer_take(steal_fd(&given->fds[i]), at->dir, at->name, ret, err);
@@ -63,18 +59,25 @@ static bool may_be_memfile(const struct header *h, size_t nmissing, size_t missi
 	return nmissing == 1 && uuid_compare(h->builds[missing].id, h->base) == 0;
 }
 
-int layers_in_dir(const struct source_given *given, const struct layers_place *dir,
-		  const struct header *h, struct layer *files, struct err *err)
+static int take_named(struct files *files, size_t i, const char *dir, const char *name,
+		      struct layer *ret, struct err *err)
+{
+	const struct layers_place at = {dir, name, files_find(files, name)};
+
+	return layers_take(files, i, &at, ret, err);
+}
+
+int layers_in_dir(struct files *files, const char *dir, const struct header *h, struct layer *ret,
+		  struct err *err)
 {
 	size_t nmissing = 0, last_missing = 0;
 	struct err why;
 
 	for (uint32_t i = 0; i < h->nbuilds; i++) {
 		char name[48];
-		const struct layers_place at = {dir->dirfd, dir->dir, name};
 
 		layer_name(h->builds[i].id, name);
-		if (layers_open(given, 1 + i, &at, &files[i], &why) == 0)
+		if (take_named(files, 1 + i, dir, name, &ret[i], &why) == 0)
 			continue;
 		if (why.sys != ENOENT)
 			goto fail;
@@ -83,10 +86,10 @@ int layers_in_dir(const struct source_given *given, const struct layers_place *d
 	}
 	if (nmissing == 0 ||
 	    (may_be_memfile(h, nmissing, last_missing) &&
-	     layer_open(dir->dirfd, dir->dir, "memfile", &files[last_missing], &why) == 0))
+	     take_named(files, 1 + last_missing, dir, "memfile", &ret[last_missing], &why) == 0))
 		return 0;
 	if (why.sys == ENOENT)
-		return missing_layers(dir->dir, h, files, nmissing, err);
+		return missing_layers(dir, h, ret, nmissing, err);
 fail:
 	*err = why;
 	return -1;
@@ -105,12 +108,12 @@ struct listed {
 	size_t n;
 };
 
-static int open_listed(const struct source_given *given, const struct listed *listed,
-		       const struct header *h, struct layer *files, struct err *err)
+static int take_listed(struct files *files, const struct spec *spec, const struct listed *listed,
+		       const struct header *h, struct layer *ret, struct err *err)
 {
 	for (uint32_t i = 0; i < h->nbuilds; i++) {
 		struct spec_layer key, *wanted = &key, **hit;
-		struct layers_place at = {AT_FDCWD, "", NULL};
+		struct layers_place at = {.dir = ""};
 		char text[UUID_STR_LEN];
 
 		uuid_copy(key.build, h->builds[i].id);
@@ -123,14 +126,15 @@ static int open_listed(const struct source_given *given, const struct listed *li
 				       text);
 		}
 		at.name = (*hit)->path;
-		if (layers_open(given, 1 + i, &at, &files[i], err) < 0)
+		at.at = 1 + (size_t)(*hit - spec->layers);
+		if (layers_take(files, 1 + i, &at, &ret[i], err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-int layers_listed(const struct source_given *given, const struct spec *spec, const struct header *h,
-		  struct layer *files, struct err *err)
+int layers_listed(struct files *files, const struct spec *spec, const struct header *h,
+		  struct layer *ret, struct err *err)
 {
 	size_t n = spec->nlayers;
 	cleanup_free const struct spec_layer **v = calloc(n + 1, sizeof(*v));
@@ -149,5 +153,5 @@ int layers_listed(const struct source_given *given, const struct spec *spec, con
 				       "id one path",
 				       text);
 		}
-	return open_listed(given, &(struct listed){v, n}, h, files, err);
+	return take_listed(files, spec, &(struct listed){v, n}, h, ret, err);
 }

@@ -83,28 +83,43 @@ static int read_request(struct job *j, struct err *err)
 	return read_spec(j->request, &j->spec, err);
 }
 
-/* ---- the snapshot ---- */
+/* ---- the files ---- */
 
-/* Files from the predecessor's holder, which is a tenant's process and may send anything. */
-static bool load_given(struct job *j)
+/* A holder is a tenant's process and may send anything: these need not be the snapshot's files. */
+static void take_given(struct job *j, const struct pagemap_head *head, struct files *files)
 {
-	struct source_given given = {0};
-	struct err err;
+	struct source_given *given = &files->given;
 
-	if (j->assign.holder == CHAN_HOLDER_THERE)
-		holder_take(&j->holder, &given);
-	if (given.n && source_load(&j->spec, &given, &j->src, &err) == 0 && j->map.head &&
-	    !identity_same(j->src, j->map.head)) {
-		source_free(j->src);
-		j->src = NULL;
-	}
-	holder_given_fini(&given);
-	return j->src != NULL;
+	if (j->assign.holder != CHAN_HOLDER_THERE)
+		return;
+	holder_take(&j->holder, given);
+	if (head && given->n && !identity_given(given->fds, given->n, head))
+		holder_given_fini(given);
 }
 
-static int load_source(struct job *j, struct err *err)
+/*
+ * Opens all that loading will read: afterwards nothing can be opened any more. A successor of a
+ * complete guest needs no file.
+ */
+static int open_files(struct job *j, struct files *files, struct err *err)
 {
-	if (load_given(j) || source_load(&j->spec, NULL, &j->src, err) == 0)
+	struct pagemap_view view = {0};
+	bool anew = j->assign.kind == CHAN_ASSIGN_WAIT;
+
+	working_set_open(&j->working_set, j->spec.wset_path);
+	if (!anew && pagemap_view(j->map_fd, &view, err))
+		return -1;
+	if (view.head.complete)
+		return 0;
+	take_given(j, anew ? NULL : &view.head, files);
+	return files->given.n ? 0 : files_open(&j->spec, files, err);
+}
+
+/* ---- the snapshot ---- */
+
+static int load_source(struct job *j, struct files *files, struct err *err)
+{
+	if (source_load(&j->spec, files, &j->src, err) == 0)
 		return 0;
 	if (j->map.head)
 		err_wrap(err, "nobody has kept the snapshot's files open for another worker, and "
@@ -128,9 +143,9 @@ static int check_descriptors(const struct job *j, struct err *err)
 		       (unsigned long long)j->fds_max, (unsigned long long)(need - j->fds_max));
 }
 
-static int load_new(struct job *j, struct err *err)
+static int load_new(struct job *j, struct files *files, struct err *err)
 {
-	if (load_source(j, err) || check_descriptors(j, err) ||
+	if (load_source(j, files, err) || check_descriptors(j, err) ||
 	    pagemap_create(j->map_fd, source_span_bytes(j->src), &j->map, err))
 		return -1;
 	identity_write(j->src, j->map.head);
@@ -138,7 +153,7 @@ static int load_new(struct job *j, struct err *err)
 }
 
 /* To continue a predecessor's page map the snapshot must be the same, or not needed any more. */
-static int load_again(struct job *j, struct err *err)
+static int load_again(struct job *j, struct files *files, struct err *err)
 {
 	if (pagemap_open(j->map_fd, &j->map, err))
 		return -1;
@@ -150,7 +165,7 @@ static int load_again(struct job *j, struct err *err)
 		holder_leave(&j->holder);
 		return 0;
 	}
-	if (load_source(j, err))
+	if (load_source(j, files, err))
 		return -1;
 	if (!identity_same(j->src, j->map.head))
 		return err_set(err, ERR_SNAPSHOT,
@@ -159,9 +174,10 @@ static int load_again(struct job *j, struct err *err)
 	return 0;
 }
 
-static int load_snapshot(struct job *j, struct err *err)
+static int load_snapshot(struct job *j, struct files *files, struct err *err)
 {
-	int rc = j->assign.kind == CHAN_ASSIGN_WAIT ? load_new(j, err) : load_again(j, err);
+	int rc = j->assign.kind == CHAN_ASSIGN_WAIT ? load_new(j, files, err)
+						    : load_again(j, files, err);
 
 	if (rc == 0 && j->assign.holder == CHAN_HOLDER_NEW)
 		holder_give(&j->holder, j->src);
@@ -175,12 +191,22 @@ static void load_working_set(struct job *j)
 	j->working_set.span_bytes = source_span_bytes(j->src);
 	j->working_set.window_us = j->spec.record ? j->assign.record_ms * 1000 : 0;
 	j->working_set.file_bytes = j->assign.wset_bytes;
-	working_set_open(&j->working_set, j->spec.wset_path);
+	working_set_read(&j->working_set);
+}
+
+static int load_in_sandbox(struct job *j, struct files *files, struct err *err)
+{
+	if (sandbox_begin(err) || open_files(j, files, err) || load_snapshot(j, files, err))
+		return -1;
+	load_working_set(j);
+	return sandbox_finish(err);
 }
 
 int load(struct job *j, struct err *err)
 {
 	const struct chan_assign *a = &j->assign;
+	struct files files = {0};
+	int rc;
 
 	fault_arm(a->id);
 	fault_point(FAULT_LOADING);
@@ -190,12 +216,11 @@ int load(struct job *j, struct err *err)
 	apply_changes(j);
 	if (a->become && sandbox_become(a->uid, a->gid, a->groups, a->ngroups, err))
 		return -1;
-	if (open_listener(j, err) || sandbox_begin(err) || load_snapshot(j, err))
+	if (open_listener(j, err))
 		return -1;
-	load_working_set(j);
-	if (sandbox_finish(err))
-		return -1;
-	if (a->holder == CHAN_HOLDER_NEW)
+	rc = load_in_sandbox(j, &files, err);
+	files_fini(&files);
+	if (rc == 0 && a->holder == CHAN_HOLDER_NEW)
 		holder_settle(&j->holder);
-	return 0;
+	return rc;
 }

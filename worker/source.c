@@ -1,8 +1,6 @@
 #include "worker/source.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,7 +14,7 @@ struct source {
 	struct layer header; /* fd -1: snapshot without a header */
 	struct layer *files; /* owned; index = layer */
 	size_t nfiles;
-	const struct source_given *given; /* borrowed, while loading */
+	struct files *opened; /* borrowed, while loading */
 	struct extents extents;
 	uint64_t size_bytes;
 	uuid_t build;  /* of the header */
@@ -55,15 +53,15 @@ static int header_load(const struct layer *f, struct header *ret, struct err *er
 	return 0;
 }
 
-static int load_layers(const struct spec *spec, const struct layers_place *dir,
-		       const struct header *h, struct source *src, struct err *err)
+static int load_layers(const struct spec *spec, const struct header *h, struct source *src,
+		       struct err *err)
 {
 	int rc = files_alloc(src, h->nbuilds, err);
 
 	if (rc == 0)
 		rc = spec->source == SOURCE_DIR
-			     ? layers_in_dir(src->given, dir, h, src->files, err)
-			     : layers_listed(src->given, spec, h, src->files, err);
+			     ? layers_in_dir(src->opened, spec->path, h, src->files, err)
+			     : layers_listed(src->opened, spec, h, src->files, err);
 	for (uint32_t i = 0; rc == 0 && i < h->nbuilds; i++)
 		rc = layer_map(&src->files[i], h->builds[i].end_bytes, err);
 	return rc;
@@ -72,22 +70,18 @@ static int load_layers(const struct spec *spec, const struct layers_place *dir,
 static int load_header(const struct spec *spec, struct source *src, struct err *err)
 {
 	bool in_dir = spec->source == SOURCE_DIR;
-	struct layers_place at = {AT_FDCWD, in_dir ? spec->path : "",
-				  in_dir ? "memfile.header" : spec->path};
-	cleanup_fd int dirfd = -1;
+	const struct layers_place at = {in_dir ? spec->path : "",
+					in_dir ? "memfile.header" : spec->path, 0};
 	struct header h;
 	int rc;
 
-	if (in_dir && layers_are_new(src->given)) {
-		at.dirfd = dirfd = open(spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (dirfd < 0)
-			return layer_open_failed(spec->path, errno, err);
-	}
-	if (layers_open(src->given, 0, &at, &src->header, err) < 0 ||
+	if (files_are_new(src->opened) && src->opened->dir_sys)
+		return layer_open_failed(spec->path, src->opened->dir_sys, err);
+	if (layers_take(src->opened, 0, &at, &src->header, err) < 0 ||
 	    header_load(&src->header, &h, err) < 0)
 		return -1;
 
-	rc = load_layers(spec, &at, &h, src, err);
+	rc = load_layers(spec, &h, src, err);
 	if (rc == 0) {
 		src->size_bytes = h.size_bytes;
 		uuid_copy(src->build, h.build);
@@ -124,11 +118,11 @@ static int load_flat(const struct spec *spec, size_t i, size_t *budget, struct s
 {
 	struct layer *f = &src->files[i];
 	struct scan scan = {f, (uint32_t)i, budget, out, 0};
-	const struct layers_place at = {AT_FDCWD, "", spec->layers[i].path};
+	const struct layers_place at = {"", spec->layers[i].path, i};
 
-	if (layers_open(src->given, i, &at, f, err) < 0 ||
+	if (layers_take(src->opened, i, &at, f, err) < 0 ||
 	    check_flat_size(&src->files[0], f, err) < 0 || scan_file(&scan, err) < 0 ||
-	    (i > 0 && layers_are_new(src->given) && scan_judge(&scan, spec->dense_diffs, err) < 0))
+	    (i > 0 && files_are_new(src->opened) && scan_judge(&scan, spec->dense_diffs, err) < 0))
 		return -1;
 	/* A file that changed during the scan would give extents of two files. */
 	return layer_map(f, scan.end, err) < 0 ? -1 : layer_check(f, err);
@@ -178,8 +172,7 @@ static int load_memory(const struct spec *spec, struct source *src, struct err *
 	return rc;
 }
 
-int source_load(const struct spec *spec, const struct source_given *given, struct source **ret,
-		struct err *err)
+int source_load(const struct spec *spec, struct files *files, struct source **ret, struct err *err)
 {
 	struct source *src;
 	int rc;
@@ -191,14 +184,14 @@ int source_load(const struct spec *spec, const struct source_given *given, struc
 			       spec->nlayers, SPEC_LAYERS_MAX);
 	src = xcalloc(1, sizeof(*src));
 	src->header.fd = -1;
-	src->given = given;
+	src->opened = files;
 	rc = spec->source == SOURCE_MEMORY ? load_memory(spec, src, err)
 					   : load_header(spec, src, err);
 	if (rc < 0) {
 		source_free(src);
 		return -1;
 	}
-	src->given = NULL;
+	src->opened = NULL;
 	*ret = src;
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * source - the bytes a restore is served from, whatever kind of snapshot it is
  *
- * Loading opens and maps every layer, checks everything and fixes each file's identity (device,
+ * Loading maps every layer, checks everything and fixes each file's identity (device,
  * inode, size, mtime). Afterwards only two things can go wrong, and each has its own answer: a file
  * changes (source_check), or cannot be read (UF_SOURCE from the install, or source_read).
  *
@@ -21,16 +21,13 @@
 struct source;
 
 /*
- * source_load - open, map and check a snapshot
- * @given: files of a predecessor in the order of source_fd(), or NULL; their descriptors are
- *	taken, so that a snapshot may be deleted while it is served
+ * source_load - map and check a snapshot
+ * @files: of files_open(), or of a predecessor; those that the snapshot needs are taken
  * @ret: owned by the caller, released by source_free(); untouched on failure
  *
- * Without @given, paths are opened with the caller's own rights: the worker has become the caller.
- * Returns 0, or -1 with ERR_PATH, ERR_SNAPSHOT, ERR_INVALID, ERR_QUOTA or ERR_SYSTEM.
+ * Opens nothing. Returns 0, or -1 with ERR_PATH, ERR_SNAPSHOT, ERR_INVALID, ERR_QUOTA or ERR_SYSTEM.
  */
-int source_load(const struct spec *spec, const struct source_given *given, struct source **ret,
-		struct err *err);
+int source_load(const struct spec *spec, struct files *files, struct source **ret, struct err *err);
 /*
  * For a guest that needs no snapshot data any more: @span_bytes of zeros, without a file. Owned by
  * the caller. Aborts without memory.

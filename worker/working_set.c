@@ -6,18 +6,18 @@
 
 #include "common/io.h"
 #include "common/wset_file.h"
-#include "worker/layer.h"
 
 #define STORED "the stored working set"
 
 void working_set_init(struct working_set *h, struct supervisor_link *link)
 {
-	*h = (struct working_set){.link = link, .made = -1};
+	*h = (struct working_set){.link = link, .file.fd = -1, .made = -1};
 }
 
 void working_set_fini(struct working_set *h)
 {
 	touch_log_fini(&h->touch_log);
+	layer_close(&h->file);
 	wset_fini(&h->path);
 	wset_fini(&h->stored[0]);
 	wset_fini(&h->stored[1]);
@@ -84,12 +84,18 @@ static int load(const struct working_set *h, struct layer *f, bool stored, struc
 
 void working_set_open(struct working_set *h, const char *path)
 {
-	struct layer f;
-
-	if (path && (layer_open(AT_FDCWD, "", path, &f, &h->ignored) ||
-		     load(h, &f, false, &h->path, &h->ignored)))
-		return;
 	h->ignored.msg[0] = '\0';
+	if (path)
+		layer_open(AT_FDCWD, "", path, &h->file, &h->ignored);
+}
+
+void working_set_read(struct working_set *h)
+{
+	struct layer f = h->file;
+
+	h->file = (struct layer){.fd = -1};
+	if (f.fd >= 0)
+		load(h, &f, false, &h->path, &h->ignored);
 }
 
 void working_set_send_notes(struct working_set *h)

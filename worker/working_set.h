@@ -13,6 +13,7 @@
 #ifndef UFFDD_WORKING_SET_H
 #define UFFDD_WORKING_SET_H
 
+#include "worker/layer.h"
 #include "worker/supervisor_link.h"
 #include "worker/prefetch.h"
 #include "worker/touch_log.h"
@@ -27,6 +28,7 @@ struct working_set {
 	struct wset path;      /* the caller's */
 	struct wset stored[2]; /* recorded with pages of 4 KiB, of 2 MiB */
 	struct wset set;       /* all given sets merged, for the guest's page size */
+	struct layer file;     /* owned; the caller's set between open and read; else fd -1 */
 	struct err ignored;    /* why the caller's set is not used; msg "": it is used, or none */
 	struct prefetch *prefetch; /* borrowed; NULL before there is a guest */
 	struct touch_log touch_log;
@@ -38,12 +40,11 @@ struct working_set {
 void working_set_init(struct working_set *h, struct supervisor_link *link);
 void working_set_fini(struct working_set *h);
 
-/*
- * Opens @path with this process's rights; NULL: none. Its fault is reported later, by the next
- * function.
- */
+/* Opens @path with this process's rights; NULL: none. A fault is kept for working_set_read(). */
 void working_set_open(struct working_set *h, const char *path);
-/* Reports the fault of working_set_open(), once the supervisor expects notes. */
+/* Reads what was opened; key and span_bytes are set. A fault is reported by the next function. */
+void working_set_read(struct working_set *h);
+/* Reports the fault of the caller's set, once the supervisor expects notes. */
 void working_set_send_notes(struct working_set *h);
 /* WSET_GIVEN: takes the sets out of @fds. Valid before and while the guest is served. */
 void working_set_receive(struct working_set *h, int fds[CHAN_FDS_MAX]);

@@ -23,6 +23,7 @@
 #include "tests/fakes/disk/slowdisk.h"
 #include "tests/fakes/vmm/touch.h"
 #include "tests/support/jobkit.h"
+#include "tests/support/openkit.h"
 #include "worker/loop.h"
 #include "worker/messages.h"
 
@@ -152,7 +153,7 @@ static inline struct source *load_files(const char *const *paths, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		files[i].path = (char *)(uintptr_t)paths[i];
-	ck_assert_msg(source_load(&spec, NULL, &src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(&spec, &src, &err) == 0, "%s", err.msg);
 	return src;
 }
 

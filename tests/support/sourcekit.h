@@ -12,6 +12,7 @@
 
 #include "tests/fakes/snapshot/snapgen.h"
 #include "tests/support/harness.h"
+#include "tests/support/openkit.h"
 #include "worker/source.h"
 
 /* The layers of vectors/g2. */
@@ -111,7 +112,7 @@ static inline struct source *load(const struct spec *spec)
 	struct source *src;
 	struct err err;
 
-	ck_assert_msg(source_load(spec, NULL, &src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(spec, &src, &err) == 0, "%s", err.msg);
 	return src;
 }
 

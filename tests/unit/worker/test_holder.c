@@ -11,6 +11,7 @@
 #include "common/proc.h"
 #include "common/sock.h"
 #include "tests/support/harness.h"
+#include "tests/support/openkit.h"
 #include "tests/support/runner.h"
 #include "tests/fakes/snapshot/snapgen.h"
 #include "worker/holder.h"
@@ -84,7 +85,7 @@ static void start(struct fixture *f, unsigned layers)
 	o.image = false;
 	ck_assert_msg(snapgen_write(&o, text, &err) == 0, "%s", err.msg);
 	spec.path = text;
-	ck_assert_msg(source_load(&spec, NULL, &f->src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(&spec, &f->src, &err) == 0, "%s", err.msg);
 }
 
 static void assign(struct fixture *f)

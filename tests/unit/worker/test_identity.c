@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/openkit.h"
 #include "tests/support/runner.h"
 
 #define FILES 2
@@ -51,7 +52,7 @@ static void begin(struct fixture *f)
 		close(fd);
 		f->layers[i].path = f->paths[i];
 	}
-	ck_assert_msg(source_load(&spec, NULL, &f->src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(&spec, &f->src, &err) == 0, "%s", err.msg);
 }
 
 static void end(struct fixture *f)
@@ -202,6 +203,30 @@ START_TEST(name_before_hash)
 }
 END_TEST
 
+/* All of them, in their order, before any of them is read; by the name and by the hash. */
+START_TEST(of_descriptors)
+{
+	struct pagemap_head head = {.span_bytes = BYTES};
+	struct fixture f;
+
+	begin(&f);
+	identity_write(f.src, &head);
+	for (int by_hash = 0; by_hash < 2; by_hash++) {
+		const int fds[] = {source_fd(f.src, 0), source_fd(f.src, 1), source_fd(f.src, 1)};
+		const int turned[] = {fds[1], fds[0]}, closed[] = {fds[0], -1};
+
+		if (by_hash)
+			uuid_clear(head.source_id);
+		ck_assert(identity_given(fds, FILES, &head));
+		ck_assert(!identity_given(fds, FILES - 1, &head));
+		ck_assert(!identity_given(fds, FILES + 1, &head));
+		ck_assert(!identity_given(turned, FILES, &head));
+		ck_assert(!identity_given(closed, FILES, &head));
+	}
+	end(&f);
+}
+END_TEST
+
 /* A map that was begun and not finished, or is of nothing. */
 START_TEST(empty_head)
 {
@@ -243,7 +268,7 @@ START_TEST(key_of_a_build)
 	struct source *src;
 	struct err err;
 
-	ck_assert_msg(source_load(&spec, NULL, &src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(&spec, &src, &err) == 0, "%s", err.msg);
 	key = identity_wset_key(src);
 	ck_assert_uint_eq(key.kind, WSET_BUILD);
 	ck_assert_uint_eq(key.number, source_size_bytes(src));
@@ -266,6 +291,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, tells_changes, 0, FILES * (int)ARRAY_LEN(changes));
 	tcase_add_test(tc, tells_the_order);
 	tcase_add_test(tc, name_before_hash);
+	tcase_add_test(tc, of_descriptors);
 	tcase_add_test(tc, empty_head);
 	tcase_add_test(tc, key_of_flat_files);
 	tcase_add_test(tc, key_of_a_build);

@@ -12,24 +12,19 @@
 /* Of three builds; the file of each begins with its number. */
 struct chain {
 	struct path dir;
+	struct path header;
 	struct header_build builds[BUILDS];
 	struct header h;
 	struct layer files[BUILDS];
 	struct spec_layer listed[BUILDS];
 	struct path paths[BUILDS];
-	int dirfd;
 };
-
-static struct layers_place place(const struct chain *c)
-{
-	return (struct layers_place){c->dirfd, c->dir.text, NULL};
-}
 
 static void chain_open(struct chain *c)
 {
 	memset(c, 0, sizeof(*c));
 	c->dir = room();
-	c->dirfd = open(c->dir.text, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	c->header = in(c->dir.text, "memfile.header");
 	c->h.nbuilds = BUILDS;
 	c->h.builds = c->builds;
 	for (int i = 0; i < BUILDS; i++) {
@@ -52,7 +47,6 @@ static void chain_close(struct chain *c)
 {
 	for (int i = 0; i < BUILDS; i++)
 		layer_close(&c->files[i]);
-	close_fd(&c->dirfd);
 }
 
 static void check_files(const struct chain *c, int n)
@@ -71,15 +65,28 @@ static void check_files(const struct chain *c, int n)
 
 enum way { IN_DIR, LISTED };
 
-static int load_files(struct chain *c, enum way way, const struct source_given *given,
-		      struct err *err)
+static int take_files(struct chain *c, enum way way, struct files *files, struct err *err)
 {
 	const struct spec spec = {.layers = c->listed, .nlayers = BUILDS};
-	const struct layers_place dir = place(c);
 
 	if (way == IN_DIR)
-		return layers_in_dir(given, &dir, &c->h, c->files, err);
-	return layers_listed(given, &spec, &c->h, c->files, err);
+		return layers_in_dir(files, c->dir.text, &c->h, c->files, err);
+	return layers_listed(files, &spec, &c->h, c->files, err);
+}
+
+static int load_files(struct chain *c, enum way way, struct err *err)
+{
+	const struct spec spec = {.source = way == IN_DIR ? SOURCE_DIR : SOURCE_HEADER,
+				  .path = way == IN_DIR ? c->dir.text : c->header.text,
+				  .layers = way == IN_DIR ? NULL : c->listed,
+				  .nlayers = way == IN_DIR ? 0 : BUILDS};
+	struct files files = {0};
+	int rc;
+
+	ck_assert_int_eq(files_open(&spec, &files, err), 0);
+	rc = take_files(c, way, &files, err);
+	files_fini(&files);
+	return rc;
 }
 
 START_TEST(test_opened)
@@ -88,7 +95,7 @@ START_TEST(test_opened)
 	struct err err;
 
 	chain_open(&c);
-	ck_assert_msg(load_files(&c, (enum way)_i, NULL, &err) == 0, "%s", err.msg);
+	ck_assert_msg(load_files(&c, (enum way)_i, &err) == 0, "%s", err.msg);
 	check_files(&c, BUILDS);
 	chain_close(&c);
 }
@@ -103,7 +110,7 @@ START_TEST(test_one_is_bad)
 	chain_open(&c);
 	ck_assert_int_eq(unlink(c.paths[1].text), 0);
 	ck_assert_int_eq(mkdir(c.paths[1].text, 0755), 0);
-	ck_assert_int_eq(load_files(&c, (enum way)_i, NULL, &err), -1);
+	ck_assert_int_eq(load_files(&c, (enum way)_i, &err), -1);
 	ck_assert_int_eq(err.code, ERR_PATH);
 	ck_assert_msg(strstr(err.msg, strrchr(c.paths[1].text, '/')), "%s", err.msg);
 	ck_assert_msg(strstr(err.msg, "is not a regular file"), "%s", err.msg);
@@ -123,7 +130,7 @@ START_TEST(test_memfile)
 	old = in(c.dir.text, "memfile");
 	ck_assert_int_eq(unlink(c.paths[2].text), 0);
 	ck_assert_int_eq(mkdir(old.text, 0755), 0);
-	ck_assert_int_eq(load_files(&c, IN_DIR, NULL, &err), -1);
+	ck_assert_int_eq(load_files(&c, IN_DIR, &err), -1);
 	ck_assert_int_eq(err.code, ERR_PATH);
 	ck_assert_msg(strstr(err.msg, "memfile is not a regular file"), "%s", err.msg);
 	chain_close(&c);
@@ -131,21 +138,21 @@ START_TEST(test_memfile)
 	old = in(c.dir.text, "memfile");
 	ck_assert_int_eq(rename(c.paths[2].text, old.text), 0);
 	c.paths[2] = old;
-	ck_assert_msg(load_files(&c, IN_DIR, NULL, &err) == 0, "%s", err.msg);
+	ck_assert_msg(load_files(&c, IN_DIR, &err) == 0, "%s", err.msg);
 	check_files(&c, BUILDS);
 	chain_close(&c);
 	/* Not while another one is missing. */
 	chain_open(&c);
 	ck_assert_int_eq(unlink(c.paths[1].text), 0);
 	ck_assert_int_eq(rename(c.paths[2].text, in(c.dir.text, "memfile").text), 0);
-	ck_assert_int_eq(load_files(&c, IN_DIR, NULL, &err), -1);
+	ck_assert_int_eq(load_files(&c, IN_DIR, &err), -1);
 	ck_assert_int_eq(err.code, ERR_SNAPSHOT);
 	check_files(&c, 1);
 	chain_close(&c);
 	/* Of another build it may be anything. */
 	chain_open(&c);
 	ck_assert_int_eq(rename(c.paths[1].text, in(c.dir.text, "memfile").text), 0);
-	ck_assert_int_eq(load_files(&c, IN_DIR, NULL, &err), -1);
+	ck_assert_int_eq(load_files(&c, IN_DIR, &err), -1);
 	ck_assert_int_eq(err.code, ERR_SNAPSHOT);
 	ck_assert_msg(strstr(err.msg, strrchr(c.paths[1].text, '/') + 1), "%s", err.msg);
 	ck_assert_msg(strstr(err.msg, "copy the layers of the parent"), "%s", err.msg);
@@ -168,14 +175,14 @@ static void give(struct chain *c, int fds[1 + BUILDS])
 START_TEST(test_given)
 {
 	int fds[1 + BUILDS], header;
-	const struct source_given given = {fds, ARRAY_LEN(fds)};
+	struct files files = {.given = {fds, ARRAY_LEN(fds)}};
 	struct chain c;
 	struct err err;
 
 	chain_open(&c);
 	give(&c, fds);
 	header = fds[0];
-	ck_assert_msg(load_files(&c, (enum way)_i, &given, &err) == 0, "%s", err.msg);
+	ck_assert_msg(take_files(&c, (enum way)_i, &files, &err) == 0, "%s", err.msg);
 	check_files(&c, BUILDS);
 	for (int i = 0; i < BUILDS; i++)
 		ck_assert_int_eq(fds[1 + i], -1);
@@ -190,7 +197,7 @@ START_TEST(test_given_too_few)
 {
 	const bool listed = _i / 2, closed = _i % 2;
 	int fds[1 + BUILDS];
-	struct source_given given = {fds, closed ? BUILDS + 1 : BUILDS};
+	struct files files = {.given = {fds, closed ? BUILDS + 1 : BUILDS}};
 	struct chain c;
 	struct err err;
 
@@ -199,7 +206,7 @@ START_TEST(test_given_too_few)
 	write_file(c.paths[2].text, "2", 1);
 	if (closed)
 		close_fd(&fds[BUILDS]);
-	ck_assert_int_eq(load_files(&c, listed ? LISTED : IN_DIR, &given, &err), -1);
+	ck_assert_int_eq(take_files(&c, listed ? LISTED : IN_DIR, &files, &err), -1);
 	ck_assert_int_eq(err.code, ERR_SYSTEM);
 	ck_assert_msg(strstr(err.msg, "the predecessor's file 3 is missing"), "%s", err.msg);
 	check_files(&c, 2);
@@ -212,11 +219,10 @@ END_TEST
 
 START_TEST(test_are_new)
 {
-	const struct source_given none = {NULL, 0}, one = {(int[]){-1}, 1};
+	const struct files none = {0}, one = {.given = {(int[]){-1}, 1}};
 
-	ck_assert(layers_are_new(NULL));
-	ck_assert(layers_are_new(&none));
-	ck_assert(!layers_are_new(&one));
+	ck_assert(files_are_new(&none));
+	ck_assert(!files_are_new(&one));
 }
 END_TEST
 

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/openkit.h"
 
 #define PAGES 512
 #define BYTES (PAGES * PAGE_4K)
@@ -67,7 +68,7 @@ static void setup(void)
 	write_image(&fx);
 	fx.file.path = fx.path;
 	fx.spec = (struct spec){.source = SOURCE_MEMORY, .layers = &fx.file, .nlayers = 1};
-	ck_assert_msg(source_load(&fx.spec, NULL, &fx.src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(&fx.spec, &fx.src, &err) == 0, "%s", err.msg);
 	fx.memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(fx.memory, MAP_FAILED);
 	regions.v[0] = (struct region){(uintptr_t)fx.memory, BYTES, 0};

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/openkit.h"
 #include "tests/support/runner.h"
 #include "worker/readahead.h"
 
@@ -80,7 +81,7 @@ static void setup(void)
 	}
 	ck_assert_int_eq(fsync(fx.fd), 0);
 	file.path = fx.path;
-	ck_assert_msg(source_load(&spec, NULL, &fx.src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(&spec, &fx.src, &err) == 0, "%s", err.msg);
 	ck_assert_msg(readahead_new(fx.src, &fx.w, &err) == 0, "%s", err.msg);
 }
 

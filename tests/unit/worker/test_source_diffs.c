@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "tests/support/harness.h"
+#include "tests/support/openkit.h"
 #include "tests/support/runner.h"
 #include "tests/fakes/disk/slowdisk.h"
 #include "worker/source.h"
@@ -77,7 +78,7 @@ static int load(char *top, bool dense, struct source **ret, struct err *err)
 				  .nlayers = 2,
 				  .dense_diffs = dense};
 
-	return source_load(&spec, NULL, ret, err);
+	return source_open(&spec, ret, err);
 }
 
 static void check_refused(const char *what, char *top, bool dense, const char *says)
@@ -196,7 +197,7 @@ START_TEST(dense_base)
 	struct source *src;
 	struct err err;
 
-	ck_assert_msg(source_load(&spec, NULL, &src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_open(&spec, &src, &err) == 0, "%s", err.msg);
 	source_free(src);
 }
 END_TEST
@@ -206,16 +207,16 @@ START_TEST(taken_over)
 {
 	struct spec_layer layers[] = {{.path = base}, {.path = copy}};
 	const struct spec spec = {.source = SOURCE_MEMORY, .layers = layers, .nlayers = 2};
-	int fds[2];
-	const struct source_given given = {.fds = fds, .n = 2};
+	struct files files = {.given = {.fds = xcalloc(2, sizeof(int)), .n = 2}};
 	struct source *src;
 	struct err err;
 
 	travel("cat $from > $to", diff, copy);
 	check_refused("anew", copy, false, "has no hole");
-	fds[0] = open(base, O_RDONLY | O_CLOEXEC);
-	fds[1] = open(copy, O_RDONLY | O_CLOEXEC);
-	ck_assert_msg(source_load(&spec, &given, &src, &err) == 0, "%s", err.msg);
+	files.given.fds[0] = open(base, O_RDONLY | O_CLOEXEC);
+	files.given.fds[1] = open(copy, O_RDONLY | O_CLOEXEC);
+	ck_assert_msg(source_load(&spec, &files, &src, &err) == 0, "%s", err.msg);
+	files_fini(&files);
 	source_free(src);
 }
 END_TEST

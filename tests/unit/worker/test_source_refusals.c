@@ -15,7 +15,7 @@ static void refuse(const char *name, const struct spec *spec, enum err_code code
 	int fds = fds_count(getpid());
 	struct err err = {0};
 
-	ck_assert_msg(source_load(spec, NULL, &src, &err) == -1, "%s: loaded", name);
+	ck_assert_msg(source_open(spec, &src, &err) == -1, "%s: loaded", name);
 	ck_assert_msg(err.code == code, "%s: code %s: %s", name, err_name(err.code), err.msg);
 	ck_assert_msg(strstr(err.msg, says), "%s: %s", name, err.msg);
 	ck_assert_msg(src == untouched, "%s: output touched", name);
@@ -99,7 +99,7 @@ START_TEST(explicit_layers)
 	src = load(&spec);
 	check_image(src, in(dir.text, "expected.img").text);
 	source_free(src);
-	/* One that nothing refers to is not even opened: that path is a directory. */
+	/* What one is that nothing refers to does not matter: that path is a directory. */
 	spec.nlayers = 3;
 	src = load(&spec);
 	source_free(src);

@@ -62,6 +62,7 @@ static void open_path(struct working_set *h, int fd)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	working_set_open(h, path);
+	working_set_read(h);
 	close(fd);
 }
 
@@ -143,9 +144,11 @@ START_TEST(test_damaged)
 	must_note(&v, "the stored working set: ");
 	must_note(&v, "it has 16777217 bytes, at most 16777216 are taken");
 	working_set_open(h, "/nonexistent/set");
+	working_set_read(h);
 	working_set_send_notes(h);
 	must_note(&v, "/nonexistent/set: No such file");
 	working_set_open(h, NULL);
+	working_set_read(h);
 	working_set_send_notes(h);
 	must_hear_nothing(v.s.sup);
 	served_end(&v);
