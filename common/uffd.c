@@ -4,19 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-/* For kernel headers older than 6.6. */
-#ifndef UFFDIO_POISON
-struct uffdio_poison {
-	struct uffdio_range range;
-	uint64_t mode;
-	int64_t updated;
-};
-#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
-#endif
+#include "common/uffd_requests.h"
 
 /* Any possible address of a process. */
 #define SOMEWHERE ((uint64_t)1 << 30)

@@ -164,3 +164,11 @@ int files_take(struct files *f, size_t i, const char *dir, const char *name, str
 			       layer_shown(path), SPEC_LAYERS_MAX);
 	return layer_open_failed(path, i < f->n ? f->v[i].sys : ENOENT, err);
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	CALL(openat), CALL(open), CALL(getdents64), CALL_IF(fcntl, 1, CALL_INT, F_GETFL),
+	CALL_IF(fcntl, 1, CALL_INT, F_SETFD), CALL(getrandom),
+};
+/* clang-format on */
+const struct calls files_calls = CALLS(needs);

@@ -15,6 +15,7 @@
 
 #include "common/spec.h"
 #include "worker/layer.h"
+#include "worker/calls.h"
 
 /* Files that a predecessor had opened: the header, if there is one, then the layers. */
 struct source_given {
@@ -62,5 +63,8 @@ size_t files_find(const struct files *f, const char *name);
  */
 int files_take(struct files *f, size_t i, const char *dir, const char *name, struct layer *ret,
 	       struct err *err);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls files_calls;
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/pagemap_scan.h"
+#include "common/uffd_requests.h"
 #include "worker/fault_injection.h"
 #include "worker/install.h"
 
@@ -388,3 +390,15 @@ enum guest_answer guest_release(struct guest *g, void (*drain)(void *arg), void 
 	drain(arg);
 	return o == UF_GONE ? GUEST_GONE : GUEST_DONE;
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	CALL_IF(ioctl, 1, CALL_INT, UFFDIO_COPY), CALL_IF(ioctl, 1, CALL_INT, UFFDIO_ZEROPAGE),
+	CALL_IF(ioctl, 1, CALL_INT, UFFDIO_WAKE), CALL_IF(ioctl, 1, CALL_INT, UFFDIO_CONTINUE),
+	CALL_IF(ioctl, 1, CALL_INT, UFFDIO_WRITEPROTECT),
+	CALL_IF(ioctl, 1, CALL_INT, UFFDIO_UNREGISTER),
+	CALL_IF(ioctl, 1, CALL_INT, UFFDIO_POISON), CALL_IF(ioctl, 1, CALL_INT, PAGEMAP_SCAN),
+	CALL(pread64), CALL(read),
+};
+/* clang-format on */
+const struct calls guest_calls = CALLS(needs);

@@ -9,6 +9,7 @@
 #define UFFDD_GUEST_H
 
 #include "worker/guest_state.h"
+#include "worker/calls.h"
 
 enum guest_answer {
 	GUEST_DONE,  /* answered, or nothing to do */
@@ -91,5 +92,8 @@ void guest_wake_all(struct guest *g);
  * kernel supplies zeros by itself. Returns GUEST_DONE or GUEST_GONE.
  */
 enum guest_answer guest_release(struct guest *g, void (*drain)(void *arg), void *arg);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls guest_calls;
 
 #endif

@@ -31,6 +31,15 @@ struct holder {
 	uint64_t until_us; /* when the holder ends without VMM and worker, now_us() */
 };
 
+/* clang-format off */
+static const struct call needs[] = {
+	CALL(recvmsg), CALL(sendmsg), CALL(poll), CALL(ppoll), CALL(accept4), CALL(listen),
+	CALL(close), CALL(clock_gettime), CALL(exit), CALL(exit_group), CALL(rt_sigreturn),
+	CALL(restart_syscall),
+};
+/* clang-format on */
+const struct calls holder_calls = CALLS(needs);
+
 static bool on_assign(struct holder *h, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_assign *a = &msg->assign;
@@ -46,7 +55,7 @@ static bool on_assign(struct holder *h, const struct chan_msg *msg, int *fds)
 	 * The process that calls listen() is the one that SO_PEERCRED shows to connecting
 	 * processes.
 	 */
-	return sandbox_holder(&err) == 0 && listen(h->listen, BACKLOG) == 0;
+	return sandbox_holder(&holder_calls, &err) == 0 && listen(h->listen, BACKLOG) == 0;
 }
 
 static bool has_all(const struct holder *h)

@@ -17,6 +17,7 @@
 #define UFFDD_HOLDER_H
 
 #include "common/chan.h"
+#include "worker/calls.h"
 #include "worker/source.h"
 
 /*
@@ -51,6 +52,9 @@ void holder_given_fini(struct source_given *given);
 void holder_known(int holder);
 /* The holder ends with this VMM. The pidfd stays the caller's. Safe to repeat. */
 void holder_watch(int holder, int vmm);
+/* All that the holder itself needs of the kernel (calls.h). */
+extern const struct calls holder_calls;
+
 /* The restore is over: the holder ends. Closes the channel. */
 void holder_leave(int *holder);
 

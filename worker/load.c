@@ -9,7 +9,7 @@
 #include "worker/fault_injection.h"
 #include "worker/holder.h"
 #include "worker/identity.h"
-#include "worker/sandbox.h"
+#include "worker/syscalls.h"
 
 #define SPEC_TEXT_MAX ((size_t)32 << 20)
 
@@ -194,12 +194,42 @@ static void load_working_set(struct job *j)
 	working_set_read(&j->working_set);
 }
 
-static int load_in_sandbox(struct job *j, struct files *files, struct err *err)
+/* The last component of a path is @ret's end: its directory, or "." or "/". */
+static const char *directory_of(const char *path, char ret[PROTO_SUN_MAX + 1])
 {
-	if (sandbox_begin(err) || open_files(j, files, err) || load_snapshot(j, files, err))
+	char *slash;
+
+	snprintf(ret, PROTO_SUN_MAX + 1, "%s", path);
+	slash = strrchr(ret, '/');
+	if (slash)
+		slash[slash == ret] = '\0';
+	return ret;
+}
+
+/* From here on the worker parses what a tenant has written. */
+static int close_sandbox(const struct job *j, struct err *err)
+{
+	char dir[PROTO_SUN_MAX + 1];
+	const struct sandbox_rest rest = {
+		.removable = j->assign.unlink_socket ? directory_of(j->spec.socket_path, dir)
+						     : NULL,
+	};
+
+	return sandbox_close(&syscalls_worker, &rest, err);
+}
+
+/* The only file that is still made is the recorded working set. */
+static int finish_sandbox(const struct job *j, struct err *err)
+{
+	return sandbox_finish(&syscalls_worker, j->spec.record ? j->assign.wset_bytes : 0, err);
+}
+
+static int load_files(struct job *j, struct files *files, struct err *err)
+{
+	if (open_files(j, files, err) || close_sandbox(j, err) || load_snapshot(j, files, err))
 		return -1;
 	load_working_set(j);
-	return sandbox_finish(err);
+	return finish_sandbox(j, err);
 }
 
 int load(struct job *j, struct err *err)
@@ -218,7 +248,7 @@ int load(struct job *j, struct err *err)
 		return -1;
 	if (open_listener(j, err))
 		return -1;
-	rc = load_in_sandbox(j, &files, err);
+	rc = load_files(j, &files, err);
 	files_fini(&files);
 	if (rc == 0 && a->holder == CHAN_HOLDER_NEW)
 		holder_settle(&j->holder);

@@ -285,3 +285,11 @@ enum loop_end loop_run(struct loop *l)
 	}
 	return LOOP_GONE;
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	CALL(timerfd_create), CALL(timerfd_settime), CALL(epoll_create1), CALL(epoll_ctl),
+	CALL(epoll_wait), CALL(epoll_pwait), CALL(poll), CALL(ppoll),
+};
+/* clang-format on */
+const struct calls loop_calls = CALLS(needs);

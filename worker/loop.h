@@ -15,6 +15,7 @@
 #define UFFDD_LOOP_H
 
 #include "worker/loop_state.h"
+#include "worker/calls.h"
 
 enum loop_end {
 	LOOP_GONE,     /* the VMM has ended */
@@ -23,5 +24,8 @@ enum loop_end {
 
 /* Runs JOB_SERVING to its end. @l: from loop_init(). */
 enum loop_end loop_run(struct loop *l);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls loop_calls;
 
 #endif

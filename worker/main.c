@@ -13,6 +13,7 @@
 #include "worker/holder.h"
 #include "worker/job.h"
 #include "worker/job_state.h"
+#include "worker/syscalls.h"
 #include "worker/zygote.h"
 
 /* A snapshot may have thousands of layers; root may raise its limit for that. */
@@ -38,6 +39,9 @@ static bool has_channel(void)
 
 int main(int argc, char **argv)
 {
+	struct err err;
+	int holder;
+
 	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
 		printf("uffdd-worker %s\n", PACKAGE_VERSION);
 		return 0;
@@ -58,6 +62,11 @@ int main(int argc, char **argv)
 		prctl(PR_SET_NAME, CHAN_WORKER);
 	}
 	raise_fd_limit();
-	job_run(CHAN_FD, holder_start());
+	holder = holder_start();
+	if (sandbox_begin(&syscalls_worker, &err)) {
+		fprintf(stderr, "uffdd-worker: %s\n", err.msg);
+		return 1;
+	}
+	job_run(CHAN_FD, holder);
 	return 0;
 }

@@ -1,6 +1,7 @@
 #include "worker/peers.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -217,3 +218,11 @@ enum peers_step peers_step(struct peers *l, uint64_t now, struct peer *ret_vmm,
 	}
 	return PEERS_WAIT;
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	CALL(accept4), CALL(getsockopt), CALL(setsockopt), CALL(recvmsg), CALL(pidfd_open),
+	CALL_IF(fcntl, 1, CALL_INT, F_GETFL), CALL_IF(fcntl, 1, CALL_INT, F_SETFL),
+};
+/* clang-format on */
+const struct calls peers_calls = CALLS(needs);

@@ -14,6 +14,7 @@
 #include "common/chan.h"
 #include "common/handshake.h"
 #include "common/sock.h"
+#include "worker/calls.h"
 
 /* Time in which a peer must have sent its whole handshake. */
 #define PEERS_PEER_US ((uint64_t)30 * 1000 * 1000)
@@ -67,5 +68,8 @@ uint64_t peers_deadline_us(const struct peers *l);
 enum peers_step peers_step(struct peers *l, uint64_t now, struct peer *ret_vmm,
 			   struct regions *ret_regions, struct err *err);
 void peer_fini(struct peer *p);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls peers_calls;
 
 #endif

@@ -345,3 +345,10 @@ bool readahead_free(struct readahead *w)
 	free(w);
 	return true;
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	CALL(eventfd2),
+};
+/* clang-format on */
+const struct calls readahead_calls = CALLS(needs);

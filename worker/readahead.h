@@ -14,6 +14,7 @@
 #define UFFDD_READAHEAD_H
 
 #include "worker/source.h"
+#include "worker/calls.h"
 
 #define READAHEAD_THREADS_MAX 8
 #define READAHEAD_AHEAD_THREADS_MAX 2 /* threads that may work for prefetch */
@@ -58,5 +59,8 @@ int readahead_fd(const struct readahead *w);
 size_t readahead_take(struct readahead *w, struct readahead_range *ret, size_t max);
 /* Gives the buffer @bytes of a range back. */
 void readahead_give_back(struct readahead *w, void *bytes);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls readahead_calls;
 
 #endif

@@ -161,3 +161,10 @@ void residency_fill(const struct residency *h, uint64_t off, uint64_t len)
 	if (madvise((void *)(uintptr_t)(h->map + off), len, MADV_POPULATE_READ) && errno == EINVAL)
 		residency_read(h, off, len);
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	CALL(preadv2), CALL(mincore), CALL(fadvise64), CALL(pread64), CALL(lseek),
+};
+/* clang-format on */
+const struct calls residency_calls = CALLS(needs);

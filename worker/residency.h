@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "common/base.h"
+#include "worker/calls.h"
 
 #define RESIDENCY_CHUNK ((uint64_t)2 << 20)
 #define RESIDENCY_READ_MAX ((uint64_t)64 << 10) /* larger pieces: mincore() */
@@ -65,5 +66,8 @@ enum residency_answer residency_look(struct residency *h, uint64_t off, uint64_t
 void residency_announce(const struct residency *h, uint64_t off, uint64_t len);
 void residency_fill(const struct residency *h, uint64_t off, uint64_t len);
 void residency_read(const struct residency *h, uint64_t off, uint64_t len);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls residency_calls;
 
 #endif

@@ -3,14 +3,20 @@
 #include <config.h>
 #include <errno.h>
 #include <grp.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+
+#include "worker/landlock.h"
+
+#ifdef BUILD_SANITIZED
+#define FILTERED false
+#else
+#define FILTERED true
+#endif
 
 int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err)
 {
@@ -23,154 +29,160 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, st
 	return 0;
 }
 
-#if defined(__x86_64__)
-#define ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCH AUDIT_ARCH_AARCH64
-#else
-#error "sandbox.c: say which AUDIT_ARCH this machine is"
-#endif
+/* ---- filters ---- */
 
-/* Sanitizers need system calls of their own. */
-#ifdef BUILD_SANITIZED
-#define FILTERED false
-#else
-#define FILTERED true
-#endif
+static int add_call(scmp_filter_ctx ctx, uint32_t action, const struct call *c)
+{
+	struct scmp_arg_cmp when[CALL_ARGS];
+	unsigned n = 0;
 
-/* Serving a guest, and what libc needs for it. */
-/* clang-format off */
-static const int serving[] = {
-	SYS_read, SYS_write, SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_ioctl, SYS_pread64,
-	SYS_mmap, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mprotect, SYS_brk, SYS_fstat,
-	SYS_lseek, SYS_close, SYS_fcntl, SYS_accept4, SYS_getsockopt, SYS_pidfd_open,
-	SYS_pidfd_send_signal, SYS_clock_gettime, SYS_futex, SYS_getpid, SYS_gettid, SYS_tgkill,
-	SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_restart_syscall,
-	SYS_exit, SYS_exit_group, SYS_getrandom, SYS_unlinkat,
-	SYS_memfd_create, /* for a working set */
-	SYS_socket, SYS_connect, /* to the next supervisor */
-	SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_timerfd_create, SYS_timerfd_settime,
-	SYS_eventfd2, SYS_setsockopt, SYS_preadv2, SYS_mincore, SYS_fadvise64,
-	SYS_set_robust_list, SYS_rseq, /* of a new thread */
-#ifdef SYS_epoll_wait
-	SYS_epoll_wait,
-#endif
-#ifdef SYS_poll
-	SYS_poll,
-#endif
-#ifdef SYS_unlink
-	SYS_unlink,
-#endif
-#ifdef SYS_newfstatat
-	SYS_newfstatat,
-#endif
-};
-/* clang-format on */
+	for (; n < CALL_ARGS && c->when[n].mask; n++)
+		when[n] = (struct scmp_arg_cmp){c->when[n].arg, SCMP_CMP_MASKED_EQ, c->when[n].mask,
+						c->when[n].value};
+	return seccomp_rule_add_array(ctx, action, c->nr, n, when);
+}
 
-/* Loading a snapshot, and calling sandbox_finish(). */
-/* clang-format off */
-static const int loading[] = {
-	SYS_openat, SYS_ftruncate, SYS_fallocate, SYS_statx, SYS_fstatfs, SYS_geteuid, SYS_capset,
-	SYS_prctl, SYS_seccomp,
-#ifdef SYS_open
-	SYS_open,
-#endif
-#ifdef SYS_readlink
-	SYS_readlink,
-#endif
-};
-/* clang-format on */
+static int add_calls(scmp_filter_ctx ctx, uint32_t action, const struct calls *calls)
+{
+	int rc = 0;
 
-/* Keeping files (holder.c). */
-/* clang-format off */
-static const int keeping[] = {
-	SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_accept4, SYS_listen, SYS_close,
-	SYS_clock_gettime, SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_restart_syscall,
-#ifdef SYS_poll
-	SYS_poll,
-#endif
-};
-/* clang-format on */
+	for (size_t i = 0; i < calls->n && rc == 0; i++)
+		rc = add_call(ctx, action, &calls->v[i]);
+	return rc;
+}
 
-struct calls {
-	const int *v;
-	size_t n;
-};
-#define CALLS(list)                   \
-	{                             \
-		list, ARRAY_LEN(list) \
-	}
+static int add_lists(scmp_filter_ctx ctx, uint32_t action, const struct calls *const *lists)
+{
+	int rc = 0;
+
+	for (; *lists && rc == 0; lists++)
+		rc = add_calls(ctx, action, *lists);
+	return rc;
+}
 
 /*
- * Allows threads of this process, but no new process. glibc tries clone3() first, whose flags a
- * filter cannot see.
+ * Threads of this process, but no new process: glibc tries clone3() first, whose flags a filter
+ * cannot see. Signals to this process alone, for abort().
  */
-static const struct sock_filter threads[] = {
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
-	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4),
-	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
-	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1),
-	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-};
-
-#define HEAD_MAX (4 + ARRAY_LEN(threads))
-#define FILTER_MAX (HEAD_MAX + ARRAY_LEN(serving) + ARRAY_LEN(loading) + 2)
-
-static void jump_to_allow(struct sock_filter *f, size_t *n, int call, size_t allow_at)
+static int add_own(scmp_filter_ctx ctx)
 {
-	f[*n] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call,
-					     (uint8_t)(allow_at - *n - 1), 0);
-	(*n)++;
+	const struct call thread = CALL_IF(clone, 0, CLONE_THREAD, CLONE_THREAD);
+	const struct call clone3 = CALL(clone3);
+	const struct call self = CALL_IF(tgkill, 0, CALL_INT, (uint32_t)getpid());
+	int rc = add_call(ctx, SCMP_ACT_ALLOW, &thread);
+
+	if (rc == 0)
+		rc = add_call(ctx, SCMP_ACT_ERRNO(ENOSYS), &clone3);
+	return rc ? rc : add_call(ctx, SCMP_ACT_ALLOW, &self);
 }
 
-static void add_calls(struct sock_filter *f, size_t *n, const struct calls *calls, size_t allow_at)
+/* NULL: no memory. */
+static scmp_filter_ctx filter_new(uint32_t otherwise)
 {
-	for (size_t i = 0; i < calls->n; i++)
-		jump_to_allow(f, n, calls->v[i], allow_at);
+	scmp_filter_ctx ctx = seccomp_init(otherwise);
+
+	if (ctx) {
+		seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+		seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
+		/* Of the fault path. Calls without a condition need not be looked for at all. */
+		seccomp_syscall_priority(ctx, SCMP_SYS(ioctl), UINT8_MAX);
+	}
+	return ctx;
 }
 
-/* A call that is not listed fails with EPERM, as if the kernel did not allow it. */
-static int filter(bool with_threads, const struct calls *a, const struct calls *b, struct err *err)
+/* @rc: of the rules, a negative errno. Releases @ctx. */
+static int filter_load(scmp_filter_ctx ctx, int rc, struct err *err)
 {
-	struct sock_filter f[FILTER_MAX];
-	size_t nthreads = with_threads ? ARRAY_LEN(threads) : 0;
-	size_t allow_at = 4 + nthreads + a->n + b->n + 1, n = 0;
-	struct sock_fprog prog = {.filter = f};
-
-	_Static_assert(FILTER_MAX < 250, "jumps are 8 bits wide");
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-					      offsetof(struct seccomp_data, arch));
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-					      offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < nthreads; i++)
-		f[n++] = threads[i];
-	add_calls(f, &n, a, allow_at);
-	add_calls(f, &n, b, allow_at);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	prog.len = (unsigned short)n;
-	if (FILTERED && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
-		return err_sys(err, "install the system call filter");
-	return 0;
+	if (rc == 0 && ctx)
+		rc = seccomp_load(ctx);
+	if (!ctx)
+		rc = -ENOMEM;
+	seccomp_release(ctx);
+	errno = -rc;
+	return rc ? err_sys(err, "install the system call filter") : 0;
 }
 
-static const struct calls none, when_serving = CALLS(serving), when_loading = CALLS(loading),
-				when_keeping = CALLS(keeping);
+static int allow(const struct sandbox_calls *calls, struct err *err)
+{
+	scmp_filter_ctx ctx = filter_new(SCMP_ACT_ERRNO(EPERM));
+	int rc = ctx ? add_lists(ctx, SCMP_ACT_ALLOW, calls->serving) : 0;
+
+	if (ctx && rc == 0)
+		rc = add_own(ctx);
+	if (ctx && rc == 0)
+		rc = add_lists(ctx, SCMP_ACT_ALLOW, calls->loading);
+	if (ctx && rc == 0)
+		rc = add_lists(ctx, SCMP_ACT_ALLOW, calls->opening);
+	if (ctx && rc == 0)
+		rc = add_calls(ctx, SCMP_ACT_ALLOW, calls->removing);
+	return filter_load(ctx, rc, err);
+}
+
+/* Does the later phase's @have allow all that @c allows? */
+static bool covers(const struct call *have, const struct call *c)
+{
+	if (have->nr != c->nr)
+		return false;
+	for (unsigned i = 0; i < CALL_ARGS; i++)
+		if (have->when[i].mask &&
+		    (have->when[i].arg != c->when[i].arg || have->when[i].mask != c->when[i].mask ||
+		     have->when[i].value != c->when[i].value))
+			return false;
+	return true;
+}
+
+static bool is_on(const struct calls *const *lists, const struct call *c)
+{
+	for (; *lists; lists++)
+		for (size_t i = 0; i < (*lists)->n; i++)
+			if (covers(&(*lists)->v[i], c))
+				return true;
+	return false;
+}
+
+/* Refuses the calls of the phase that is over, but for those that a later phase needs as well. */
+static int refuse(scmp_filter_ctx ctx, const struct calls *const *over,
+		  const struct calls *const *loading, const struct calls *const *serving)
+{
+	int rc = 0;
+
+	for (; *over; over++)
+		for (size_t i = 0; i < (*over)->n && rc == 0; i++) {
+			const struct call *c = &(*over)->v[i];
+
+			if (!is_on(serving, c) && !(loading && is_on(loading, c)))
+				rc = add_call(ctx, SCMP_ACT_ERRNO(EPERM), c);
+		}
+	return rc;
+}
+
+/* ---- what goes with them ---- */
 
 /* Core files and tracers would see guest memory. */
 static int hide(struct err *err)
 {
-	const struct rlimit no_core = {0, 0};
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return err_sys(err, "give up new privileges");
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &no_core))
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 		return err_sys(err, "forbid core files");
 	return 0;
+}
+
+static int limit(int what, uint64_t most, struct err *err)
+{
+	const struct rlimit l = {most, most};
+
+	if (setrlimit((__rlimit_resource_t)what, &l))
+		return err_sys(err, "give up a resource (%d)", what);
+	return 0;
+}
+
+static int begin(struct err *err)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return err_sys(err, "give up new privileges");
+	return hide(err) || limit(RLIMIT_CORE, 0, err) || limit(RLIMIT_MEMLOCK, 0, err) ||
+			       limit(RLIMIT_MSGQUEUE, 0, err) || limit(RLIMIT_RTPRIO, 0, err)
+		       ? -1
+		       : 0;
 }
 
 static int drop_capabilities(struct err *err)
@@ -183,17 +195,63 @@ static int drop_capabilities(struct err *err)
 	return 0;
 }
 
-int sandbox_begin(struct err *err)
+/* ---- the phases ---- */
+
+int sandbox_begin(const struct sandbox_calls *calls, struct err *err)
 {
-	return hide(err) ? -1 : filter(true, &when_serving, &when_loading, err);
+	if (begin(err))
+		return -1;
+	return FILTERED ? allow(calls, err) : 0;
 }
 
-int sandbox_finish(struct err *err)
+static int refuse_opening(const struct sandbox_calls *calls, bool removing, struct err *err)
 {
-	return drop_capabilities(err) ? -1 : filter(true, &when_serving, &none, err);
+	scmp_filter_ctx ctx = filter_new(SCMP_ACT_ALLOW);
+	int rc = ctx ? refuse(ctx, calls->opening, calls->loading, calls->serving) : 0;
+
+	if (ctx && rc == 0 && !removing)
+		rc = add_calls(ctx, SCMP_ACT_ERRNO(EPERM), calls->removing);
+	return filter_load(ctx, rc, err);
 }
 
-int sandbox_holder(struct err *err)
+int sandbox_close(const struct sandbox_calls *calls, const struct sandbox_rest *rest,
+		  struct err *err)
 {
-	return hide(err) || drop_capabilities(err) ? -1 : filter(false, &when_keeping, &none, err);
+	if (landlock_enter(rest->removable, err))
+		return -1;
+	if (rest->leave && sandbox_become(rest->uid, rest->gid, NULL, 0, err))
+		return -1;
+	/* The kernel may have made the process dumpable when its uid changed. */
+	if (drop_capabilities(err) || hide(err))
+		return -1;
+	return FILTERED ? refuse_opening(calls, rest->removable != NULL, err) : 0;
+}
+
+int sandbox_finish(const struct sandbox_calls *calls, uint64_t file_bytes, struct err *err)
+{
+	scmp_filter_ctx ctx;
+	int rc;
+
+	if (limit(RLIMIT_FSIZE, file_bytes, err))
+		return -1;
+	if (!FILTERED)
+		return 0;
+	ctx = filter_new(SCMP_ACT_ALLOW);
+	rc = ctx ? refuse(ctx, calls->loading, NULL, calls->serving) : 0;
+	return filter_load(ctx, rc, err);
+}
+
+int sandbox_holder(const struct calls *calls, struct err *err)
+{
+	scmp_filter_ctx ctx;
+	int rc;
+
+	if (begin(err) || landlock_enter(NULL, err) || limit(RLIMIT_FSIZE, 0, err) ||
+	    limit(RLIMIT_NPROC, 0, err) || drop_capabilities(err))
+		return -1;
+	if (!FILTERED)
+		return 0;
+	ctx = filter_new(SCMP_ACT_ERRNO(EPERM));
+	rc = ctx ? add_calls(ctx, SCMP_ACT_ALLOW, calls) : 0;
+	return filter_load(ctx, rc, err);
 }

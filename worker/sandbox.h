@@ -1,29 +1,51 @@
 /*
  * sandbox - what a worker gives up, and when
  *
- *   forked by the supervisor
+ *   executed by the supervisor
+ *     │ sandbox_begin()   no new privileges, no core, not traceable, and only the system
+ *     │                  calls of opening and of what comes later
+ *   … idle, until ASSIGN …
  *     │ sandbox_become()  takes on uid, gid, groups of the caller: from here on the
  *     │                  kernel checks every path as if the caller opened it
- *     │ sandbox_begin()   no new privileges, no core, not traceable, and only the
- *     │                  system calls of loading and serving
- *     │   … the snapshot is opened and parsed …
- *     │ sandbox_finish()  no capability is left, and nothing can be opened any more
+ *   … all files are opened, none is read …
+ *     │ sandbox_close()   never uid 0, no capability, nothing can be opened
+ *   … the snapshot is parsed …
+ *     │ sandbox_finish()  no file can be written that is larger than it must be
  *     ▼
  *
- * Each returns 0, or -1 with ERR_SYSTEM.
+ * Each returns 0, or -1 with ERR_SYSTEM. A call that is not allowed fails with EPERM; one of
+ * another architecture ends the process. Sanitizers need calls of their own, so a build with them
+ * has no filter.
  */
 #ifndef UFFDD_SANDBOX_H
 #define UFFDD_SANDBOX_H
 
 #include <sys/types.h>
 
-#include "common/base.h"
 #include "common/err.h"
+#include "worker/calls.h"
 
+/* Lists that end with NULL. Each phase may also make the calls of those after it. */
+struct sandbox_calls {
+	const struct calls *const *opening, *const *loading, *const *serving;
+	const struct calls *removing; /* while a path is to be removed, in every phase */
+};
+
+/* What sandbox_close() leaves. */
+struct sandbox_rest {
+	bool leave; /* the uid: a caller who is root is not served as root */
+	uid_t uid;  /* with @leave: who the worker is from now on, without groups */
+	gid_t gid;
+	const char *removable; /* files in this directory may be removed; NULL: none */
+};
+
+int sandbox_begin(const struct sandbox_calls *calls, struct err *err);
 int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups, struct err *err);
-int sandbox_begin(struct err *err);
-int sandbox_finish(struct err *err);
-/* For a holder, which only keeps files open: begin and finish at once, with fewer system calls. */
-int sandbox_holder(struct err *err);
+int sandbox_close(const struct sandbox_calls *calls, const struct sandbox_rest *rest,
+		  struct err *err);
+/* @file_bytes: the largest file that the worker still writes */
+int sandbox_finish(const struct sandbox_calls *calls, uint64_t file_bytes, struct err *err);
+/* For a holder, which only keeps files open: all at once, and only @calls are left. */
+int sandbox_holder(const struct calls *calls, struct err *err);
 
 #endif

@@ -146,3 +146,12 @@ bool supervisor_link_turn(struct supervisor_link *l, uint64_t now)
 	l->try_us = now + jittered(l->pause_us);
 	return false;
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	/* Of this type control.sock is none: the kernel refuses to connect to it. */
+	{SCMP_SYS(socket), {{0, CALL_INT, AF_UNIX}, {1, 0xf, SOCK_SEQPACKET}}},
+	CALL(connect), CALL(getsockopt), CALL(sendmsg), CALL(recvmsg), CALL(getuid),
+};
+/* clang-format on */
+const struct calls supervisor_link_calls = CALLS(needs);

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "common/chan.h"
+#include "worker/calls.h"
 
 struct supervisor_link {
 	int chan;       /* owned; -1 while the supervisor is away */
@@ -55,5 +56,8 @@ static inline bool supervisor_link_away(const struct supervisor_link *l)
 uint64_t supervisor_link_wait_us(const struct supervisor_link *l, uint64_t now);
 /* Tries to reconnect when it is time to. True: there is a new supervisor. Does not block. */
 bool supervisor_link_turn(struct supervisor_link *l, uint64_t now);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls supervisor_link_calls;
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "common/io.h"
@@ -267,3 +268,11 @@ void working_set_replay(struct working_set *h)
 	if (h->unsent)
 		send_made(h);
 }
+
+/* clang-format off */
+static const struct call needs[] = {
+	CALL_IF(memfd_create, 1, CALL_INT, MFD_CLOEXEC | MFD_ALLOW_SEALING),
+	CALL_IF(fcntl, 1, CALL_INT, F_ADD_SEALS), CALL(getrandom),
+};
+/* clang-format on */
+const struct calls working_set_calls = CALLS(needs);

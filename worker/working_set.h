@@ -17,6 +17,7 @@
 #include "worker/supervisor_link.h"
 #include "worker/prefetch.h"
 #include "worker/touch_log.h"
+#include "worker/calls.h"
 
 struct working_set {
 	struct supervisor_link *link; /* borrowed */
@@ -69,5 +70,8 @@ void working_set_end(struct working_set *h, const struct pagemap *map, uint64_t 
 void working_set_drop(struct working_set *h);
 /* Sends a new supervisor the WSET_MADE that the last one did not get. */
 void working_set_replay(struct working_set *h);
+
+/* What these functions need of the kernel (calls.h). */
+extern const struct calls working_set_calls;
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "tests/support/harness.h"
 #include "tests/support/runner.h"
+#include "worker/syscalls.h"
 
 #define BYTES (16 * PAGE_4K)
 
@@ -118,6 +119,8 @@ static void fill(struct scene *s, struct outcome *o)
 {
 	struct job *j = &s->job;
 
+	if (sandbox_begin(&syscalls_worker, &o->err))
+		return;
 	o->rc = load(j, &o->err);
 	o->listens = j->listen_fd >= 0;
 	o->prefetch = j->spec.prefetch;
