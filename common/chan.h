@@ -103,6 +103,7 @@ struct chan_assign { /* fds: see kind and holder; the request is a memfd with JS
 	uint64_t max_resident_bytes;    /* the current value; 0: no bound */
 	uint32_t holder;                /* enum chan_holder */
 	uint32_t pad;
+	uint32_t serve_uid, serve_gid; /* of the worker once its files are open; 0: as before */
 };
 
 /* fds: @count files, beginning with number @first of the @total files of a restore. */

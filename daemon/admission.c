@@ -25,8 +25,12 @@ static int default_socket(const struct host *host, const char *id, struct spec *
 	return 0;
 }
 
-static int check_caller(const struct sock_peer *peer, struct err *err)
+static int check_caller(const struct host *host, const struct sock_peer *peer, struct err *err)
 {
+	if (worker_user_is(&host->user, peer->uid))
+		return err_set(err, ERR_DENIED,
+			       "uid %u is the workers' own, and no caller's: see worker_uid",
+			       (unsigned)peer->uid);
 	if (geteuid() == 0 || peer->uid == geteuid())
 		return 0;
 	return err_set(err, ERR_DENIED,
@@ -49,7 +53,7 @@ static int check_spec(const struct host *host, const struct spec *spec, struct e
 int admission_request(const struct host *host, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct err *err)
 {
-	return check_caller(peer, err) || default_socket(host, id, spec, err) ||
+	return check_caller(host, peer, err) || default_socket(host, id, spec, err) ||
 			       check_spec(host, spec, err)
 		       ? -1
 		       : 0;

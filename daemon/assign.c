@@ -78,6 +78,10 @@ static void fill_identity(const struct restore *r, struct chan_assign *a)
 	a->uid = r->rec.caller_uid;
 	a->gid = r->rec.caller_gid;
 	a->ngroups = read_groups(r->rec.caller_groups, a->groups);
+	if (worker_user_serves(&r->host->user, r->rec.caller_uid)) {
+		a->serve_uid = r->host->user.uid;
+		a->serve_gid = r->host->user.gid;
+	}
 }
 
 /* What is left of connect_timeout. */
@@ -125,7 +129,9 @@ static int assign(struct restore *r, enum chan_assign_kind kind, int map, struct
 	fill_identity(r, &msg.assign);
 	fill_state(r, &msg.assign);
 	msg.assign.kind = kind;
-	msg.assign.holder = holders_reach(r->host, r->rec.id, r->rec.caller_uid,
+	msg.assign.holder = holders_reach(r->host, r->rec.id,
+					  msg.assign.serve_uid ? msg.assign.serve_uid
+							       : r->rec.caller_uid,
 					  restore_is_creating(r), &holder);
 	fds[0] = request;
 	fds[1] = map;

@@ -33,7 +33,8 @@ struct conf {
 	char socket_group[CONF_NAME_MAX + 1]; /* "" = the daemon's own */
 
 	uint64_t pool_workers;
-	uint64_t prefetch_leases; /* 0: half of the CPUs, at least one */
+	uint64_t worker_uid, worker_gid; /* of workers of a root caller; 0: see worker_user.h */
+	uint64_t prefetch_leases;        /* 0: half of the CPUs, at least one */
 	uint64_t prefetch_slice_ms;
 	uint64_t prefetch_bytes_per_s;  /* of all leases together; 0: no limit */
 	uint64_t prefetch_margin_bytes; /* prefetch leaves this much memory to others */

@@ -12,6 +12,7 @@
 #include "daemon/lease_scheduler.h"
 #include "daemon/pool.h"
 #include "daemon/run_dir.h"
+#include "daemon/worker_user.h"
 #include "daemon/wset_store.h"
 
 struct event_base;
@@ -34,6 +35,7 @@ struct host_hooks {
 struct host {
 	struct event_base *base;
 	struct conf conf; /* a copy */
+	struct worker_user user;
 	struct journal *journal;
 	struct pool *pool;
 	struct reconnect *reconnect;

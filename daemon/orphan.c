@@ -119,11 +119,12 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 /* The tenant is that of the worker's user, whatever the request says. */
 static int resolve(struct restore *r, const struct sock_peer *who, struct err *err)
 {
+	struct sock_peer served = worker_user_caller(&r->host->user, who);
 	struct tenant_caller caller;
 
-	tenant_resolve(who, &caller);
+	tenant_resolve(&served, &caller);
 	r->spec.tenant[0] = '\0';
-	spec_resolve(&r->spec, caller.tenant, who->uid, who->gid);
+	spec_resolve(&r->spec, caller.tenant, served.uid, served.gid);
 	if (r->spec.socket_path[0])
 		return 0;
 	return err_set(err, ERR_PEER, "its request names no socket");
@@ -178,9 +179,10 @@ static void take_socket(struct restore *r, int listen_fd)
 static void fill(struct restore *r, const struct reconnect_guest *g)
 {
 	const struct chan_proof *p = g->proof;
+	struct sock_peer served = worker_user_caller(&r->host->user, g->who);
 	struct restore_record *rec = &r->rec;
 
-	restore_begin(r, g->reattach->id, g->who);
+	restore_begin(r, g->reattach->id, &served);
 	rec->worker_pid = (uint32_t)g->worker->pid;
 	rec->worker_start = g->worker->start;
 	rec->size_bytes = p->size_bytes;

@@ -355,7 +355,8 @@ static int open_all(struct supervisor *sup, struct err *err)
 {
 	char path[CONF_PATH_MAX + 16];
 
-	if (run_dir_boot_id(sup->host.boot_id, err) ||
+	if (worker_user_find(&sup->host.conf, &sup->host.user, err) ||
+	    run_dir_boot_id(sup->host.boot_id, err) ||
 	    run_dir_open(&sup->host.conf, &sup->run_fd, err))
 		return -1;
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);

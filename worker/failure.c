@@ -1,6 +1,5 @@
 #include "worker/failure.h"
 
-#include "common/proc.h"
 #include "worker/report.h"
 
 /* A poisoned page leaves no thread hanging. */
@@ -21,13 +20,22 @@ void failure_begin(struct loop *l, const struct err *err)
 	f->on = true;
 	f->err = *err;
 	report_failed(l->job, err, f->policy == FAILURE_KILL, NULL);
-	/* No supervisor kills the VMM: the worker tries. */
-	if (supervisor_link_away(&l->job->link) && f->policy == FAILURE_KILL && l->vmm >= 0) {
-		struct err ignored;
-
-		proc_kill(l->vmm, &ignored);
-	}
+	/* A worker may not kill. Without a supervisor, poisoned pages end a VMM that needs them. */
+	if (supervisor_link_away(&l->job->link) && f->policy == FAILURE_KILL)
+		f->policy = FAILURE_POISON;
 	failure_poison_instead(l);
+}
+
+/* The kernel has no UFFDIO_POISON: a guest must not hang unseen. */
+static void give_up_poison(struct loop *l, const struct err *err)
+{
+	enum spec_failure policy = l->life.elsewhere ? FAILURE_HOLD : FAILURE_KILL;
+
+	l->failure.policy = policy;
+	l->failure.on = false;
+	failure_begin(l, err);
+	/* Also without a supervisor, who is told when there is one again. */
+	l->failure.policy = policy;
 }
 
 bool failure_answer(struct loop *l, uint64_t page)
@@ -49,9 +57,6 @@ bool failure_answer(struct loop *l, uint64_t page)
 	case GUEST_FAIL:
 		break;
 	}
-	/* The kernel has no UFFDIO_POISON: a guest must not hang unseen. */
-	l->failure.policy = l->life.elsewhere ? FAILURE_HOLD : FAILURE_KILL;
-	l->failure.on = false;
-	failure_begin(l, &err);
+	give_up_poison(l, &err);
 	return false;
 }

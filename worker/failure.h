@@ -2,7 +2,8 @@
  * failure - absent pages can no longer be supplied; removed ones still read zero
  *
  * The restore fails at once. on_failure decides what a thread gets that touches an absent page: the
- * VMM is killed, or the page is poisoned, or the thread is held.
+ * VMM is killed, or the page is poisoned, or the thread is held. Only the supervisor kills. While
+ * there is none, pages are poisoned instead, and the next supervisor kills what is left.
  */
 #ifndef UFFDD_FAILURE_H
 #define UFFDD_FAILURE_H

@@ -40,6 +40,14 @@ static const struct call needs[] = {
 /* clang-format on */
 const struct calls holder_calls = CALLS(needs);
 
+/* A holder opens no path, so it is at once what its worker will be. */
+static int become(const struct chan_assign *a, struct err *err)
+{
+	if (a->serve_uid)
+		return sandbox_become(a->serve_uid, a->serve_gid, NULL, 0, err);
+	return a->become ? sandbox_become(a->uid, a->gid, a->groups, a->ngroups, err) : 0;
+}
+
 static bool on_assign(struct holder *h, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_assign *a = &msg->assign;
@@ -49,7 +57,7 @@ static bool on_assign(struct holder *h, const struct chan_msg *msg, int *fds)
 		return false;
 	h->listen = steal_fd(&fds[0]);
 	h->until_us = now_us() + a->connect_ms * 1000 + ALONE_US;
-	if (a->become && sandbox_become(a->uid, a->gid, a->groups, a->ngroups, &err))
+	if (become(a, &err))
 		return false;
 	/*
 	 * The process that calls listen() is the one that SO_PEERCRED shows to connecting

@@ -13,6 +13,7 @@
 
 /* ---- the request ---- */
 
+#define WORKERS 65000
 #define OTHER 65001
 
 static const struct {
@@ -23,6 +24,7 @@ static const struct {
 	const char *text;   /* NULL: admitted */
 } requests[] = {
 	{"as it should be", OTHER, "", "r", 0, NULL},
+	{"the workers' own user", WORKERS, "", "r", ERR_DENIED, "uid 65000 is the workers' own"},
 	{"the longest timeout", OTHER, "\"connect_timeout\":\"30s\"", "r", 0, NULL},
 	{"a longer one", OTHER, "\"connect_timeout\":\"30001ms\"", "r", ERR_INVALID,
 	 "30001 ms is more than the configured connect_timeout_max, 30000 ms"},
@@ -44,6 +46,7 @@ START_TEST(test_request)
 	deep[sizeof(deep) - 1] = '\0';
 	snprintf(host.conf.run_dir, sizeof(host.conf.run_dir), "/run/%.40s", deep);
 	host.conf.connect_timeout_max_ms = 30000;
+	host.user = (struct worker_user){true, WORKERS, WORKERS};
 	spec.socket_path[0] = '\0';
 	rc = admission_request(&host, requests[_i].id, &spec, &peer, &err);
 	ck_assert_msg(rc == (requests[_i].text ? -1 : 0), "%s: %s", requests[_i].what, err.msg);
