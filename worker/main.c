@@ -14,7 +14,6 @@
 #include "worker/job.h"
 #include "worker/job_state.h"
 #include "worker/syscalls.h"
-#include "worker/zygote.h"
 
 /* A snapshot may have thousands of layers; root may raise its limit for that. */
 static void raise_fd_limit(void)
@@ -54,13 +53,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	if (strcmp(argv[0], CHAN_ZYGOTE) == 0) {
-		prctl(PR_SET_NAME, CHAN_ZYGOTE);
-		zygote_run(CHAN_FD);
-		/* For ps: this process is no zygote any more. */
-		memcpy(argv[0], CHAN_WORKER, sizeof(CHAN_WORKER));
-		prctl(PR_SET_NAME, CHAN_WORKER);
-	}
+	prctl(PR_SET_NAME, CHAN_WORKER);
 	raise_fd_limit();
 	holder = holder_start();
 	if (sandbox_begin(&syscalls_worker, &err)) {
