@@ -281,7 +281,7 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 
 	pool->base = base;
 	pool->size = size;
-	pool->spawn = (struct spawn){-1};
+	pool->spawn = (struct spawn){.exec_fd = -1};
 	TAILQ_INIT(&pool->list);
 	TAILQ_INIT(&pool->ownerless);
 	pool->refill = evtimer_new(base, on_refill, pool);
@@ -309,6 +309,11 @@ void pool_free(struct pool *pool)
 	event_free(pool->refill);
 	spawn_close(&pool->spawn);
 	free(pool);
+}
+
+void pool_tidy(struct pool *pool)
+{
+	spawn_reap_unknown(&pool->spawn);
 }
 
 size_t pool_wanting(const struct pool *pool)

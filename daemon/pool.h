@@ -63,6 +63,8 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 /* Accepts NULL. Idle workers end, since their channels close; those handed out go on. */
 void pool_free(struct pool *pool);
 
+/* To be called now and then: reaps unknown children (spawn_reap_unknown). */
+void pool_tidy(struct pool *pool);
 /* Descriptors that the pool will still take until it is full. */
 size_t pool_wanting(const struct pool *pool);
 

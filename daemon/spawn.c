@@ -121,3 +121,14 @@ bool spawn_reap(int pidfd, char *ret, size_t len)
 		snprintf(ret, len, "signal %d (%s)", si.si_status, strsignal(si.si_status));
 	return true;
 }
+
+void spawn_reap_unknown(struct spawn *s)
+{
+	siginfo_t si = {0};
+
+	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT))
+		return;
+	if (si.si_pid && si.si_pid == s->unreaped)
+		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+	s->unreaped = si.si_pid;
+}

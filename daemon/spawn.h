@@ -16,7 +16,8 @@
 #include "common/err.h"
 
 struct spawn {
-	int exec_fd; /* owned: the worker program */
+	int exec_fd;    /* owned: the worker program */
+	pid_t unreaped; /* a child that had ended at the last look; 0: none */
 };
 
 /*
@@ -41,4 +42,11 @@ int spawn_worker(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret
  * is not ours to reap. False: it runs, or cannot be reaped yet, because another process traces it.
  */
 bool spawn_reap(int pidfd, char *ret, size_t len);
+/*
+ * In a PID namespace whose first process we are, the holder of a worker that has died becomes our
+ * child. It is reaped when it is found for the second time, since children that are known are
+ * reaped long before. To be called now and then.
+ */
+void spawn_reap_unknown(struct spawn *s);
+
 #endif

@@ -134,6 +134,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	end_those_ended(sup);
 	forget_ended(sup, now);
 	strays_drop_ended(&sup->strays);
+	pool_tidy(sup->host.pool);
 	if (store_trim_events(sup->store, now - (int64_t)sup->host.conf.event_retention_age_ms,
 			      sup->host.conf.event_retention_count, &err))
 		log_warning("old events could not be dropped", "why=%s", err.msg);

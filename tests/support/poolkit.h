@@ -22,13 +22,6 @@
 #define PROGRAM TEST_BUILD "/worker/uffdd-worker"
 #define SIZE 3
 
-/* Sanitizers do without a zygote. */
-#ifdef BUILD_SANITIZED
-#define ZYGOTE false
-#else
-#define ZYGOTE true
-#endif
-
 static struct event_base *base;
 static struct pool *pool;
 
@@ -106,7 +99,7 @@ static inline bool is_full(void *arg)
 {
 	(void)arg;
 	turn();
-	return pool_wanting(pool) == (ZYGOTE ? 0 : 2);
+	return pool_wanting(pool) == 0;
 }
 
 static inline void fill(void)

@@ -87,16 +87,10 @@ static inline void begin(void)
 	start();
 }
 
-/*
- * A zygote that is slow on a busy host is killed, and may leave a worker that nobody knows: only
- * housekeeping reaps that one.
- */
 static inline bool has_no_worker(void *arg)
 {
 	(void)arg;
 	workerkit_turn(&at);
-	if (k.sup)
-		pool_tidy(k.sup->host.pool);
 	return harness_count_workers(getpid()) == 0;
 }
 
