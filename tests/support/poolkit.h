@@ -205,14 +205,14 @@ static inline bool has_workers(void *arg)
 {
 	const int *n = arg;
 
-	return harness_count_workers(getpid()) == *n;
+	return harness_count_children(getpid()) == *n;
 }
 
 /* A worker has its name soon after it was forked. */
 static inline void await_workers(int n)
 {
 	ck_assert_msg(harness_wait(has_workers, &n, HARNESS_MS), "%d workers, not %d",
-		      harness_count_workers(getpid()), n);
+		      harness_count_children(getpid()), n);
 }
 
 static inline pid_t kill_child(const char *name)

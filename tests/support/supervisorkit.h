@@ -91,7 +91,7 @@ static inline bool has_no_worker(void *arg)
 {
 	(void)arg;
 	workerkit_turn(&at);
-	return harness_count_workers(getpid()) == 0;
+	return harness_count_children(getpid()) == 0;
 }
 
 static inline void end(void)
