@@ -17,7 +17,10 @@ static void open_one(struct files *f, int dirfd, const char *path)
 	struct file *one = &f->v[f->n++];
 
 	one->fd = layer_descriptor(dirfd, path);
-	one->sys = one->fd < 0 ? errno : 0;
+	if (one->fd >= 0 && fstat(one->fd, &one->seen) == 0)
+		return;
+	one->sys = errno;
+	close_fd(&one->fd);
 }
 
 /* Files that are not needed must not take the descriptor that the sandbox needs. */
@@ -145,6 +148,7 @@ void files_fini(struct files *f)
 	for (size_t i = 0; i < f->n; i++)
 		close_fd(&f->v[i].fd);
 	free(f->given.fds);
+	free(f->given.seen);
 	free(f->v);
 	*f = (struct files){0};
 }
@@ -155,7 +159,7 @@ int files_take(struct files *f, size_t i, const char *dir, const char *name, str
 	char path[SPEC_PATH_MAX + FILES_NAME_MAX + 2];
 
 	if (i < f->n && f->v[i].fd >= 0)
-		return layer_take(steal_fd(&f->v[i].fd), dir, name, ret, err);
+		return layer_take_seen(steal_fd(&f->v[i].fd), &f->v[i].seen, dir, name, ret, err);
 	snprintf(path, sizeof(path), "%s%s%s", dir, *dir ? "/" : "", name);
 	if (i >= f->n && f->more)
 		return err_set(err, ERR_SNAPSHOT,

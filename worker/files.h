@@ -19,8 +19,9 @@
 
 /* Files that a predecessor had opened: the header, if there is one, then the layers. */
 struct source_given {
-	int *fds; /* owned; source_load() takes descriptors, and sets those to -1 */
-	size_t n; /* 0: none, the paths count */
+	int *fds;          /* owned; source_load() takes descriptors, and sets those to -1 */
+	struct stat *seen; /* owned: of each, what fstat() said; NULL: not asked yet */
+	size_t n;          /* 0: none, the paths count */
 };
 
 #define FILES_NAME_MAX 47
@@ -29,6 +30,7 @@ struct file {
 	char name[FILES_NAME_MAX + 1]; /* in the directory; "" without one */
 	int fd;                        /* owned; -1: not open, or taken */
 	int sys;                       /* errno of the failed open, or 0 */
+	struct stat seen;              /* when it was opened */
 };
 
 struct files {

@@ -323,6 +323,7 @@ void holder_given_fini(struct source_given *given)
 	for (size_t i = 0; i < given->n; i++)
 		close_fd(&given->fds[i]);
 	free(given->fds);
+	free(given->seen);
 	*given = (struct source_given){0};
 }
 
@@ -334,8 +335,14 @@ static bool take_some(struct source_given *given, const struct chan_files *f, in
 		return false;
 	if (!given->fds)
 		given->fds = xcalloc(SPEC_LAYERS_MAX + 1, sizeof(*given->fds));
-	for (uint32_t i = 0; i < f->count; i++)
-		given->fds[given->n++] = steal_fd(&fds[i]);
+	if (!given->seen)
+		given->seen = xcalloc(SPEC_LAYERS_MAX + 1, sizeof(*given->seen));
+	for (uint32_t i = 0; i < f->count; i++, given->n++) {
+		given->fds[given->n] = steal_fd(&fds[i]);
+		/* Of what cannot be asked all is zero: it is no regular file then. */
+		if (fstat(given->fds[given->n], &given->seen[given->n]))
+			given->seen[given->n] = (struct stat){0};
+	}
 	return given->n < f->total;
 }
 

@@ -48,9 +48,11 @@ int layer_open_failed(const char *path, int sys, struct err *err)
 	return -1;
 }
 
-static int identify(struct layer *l, struct err *err)
+static int identify(struct layer *l, const struct stat *seen, struct err *err)
 {
-	if (fstat(l->fd, &l->id) < 0)
+	if (seen)
+		l->id = *seen;
+	else if (fstat(l->fd, &l->id) < 0)
 		return err_sys(err, "%s", layer_shown(l->path));
 	if (!S_ISREG(l->id.st_mode))
 		return err_set(err, ERR_PATH,
@@ -61,7 +63,8 @@ static int identify(struct layer *l, struct err *err)
 	return 0;
 }
 
-int layer_take(int fd, const char *dir, const char *name, struct layer *ret, struct err *err)
+int layer_take_seen(int fd, const struct stat *st, const char *dir, const char *name,
+		    struct layer *ret, struct err *err)
 {
 	struct layer l = {.fd = fd};
 
@@ -71,12 +74,17 @@ int layer_take(int fd, const char *dir, const char *name, struct layer *ret, str
 		layer_close(&l);
 		return -1;
 	}
-	if (identify(&l, err) < 0) {
+	if (identify(&l, st, err) < 0) {
 		layer_close(&l);
 		return -1;
 	}
 	*ret = l;
 	return 0;
+}
+
+int layer_take(int fd, const char *dir, const char *name, struct layer *ret, struct err *err)
+{
+	return layer_take_seen(fd, NULL, dir, name, ret, err);
 }
 
 /* O_NONBLOCK: a FIFO or a device under that name must not block the worker. */
@@ -106,8 +114,9 @@ int layer_check(const struct layer *f, struct err *err)
 	const struct timespec *was = &f->id.st_mtim;
 	struct stat now;
 
+	/* A FUSE without allow_other: it lets root read on what root has opened, and tells no more. */
 	if (fstat(f->fd, &now) < 0)
-		return err_sys(err, "%s", layer_shown(f->path));
+		return errno == EACCES ? 0 : err_sys(err, "%s", layer_shown(f->path));
 	if (now.st_dev != f->id.st_dev || now.st_ino != f->id.st_ino)
 		return err_set(err, ERR_SNAPSHOT, "%s was replaced by another file: %s",
 			       layer_shown(f->path), immutable);

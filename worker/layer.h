@@ -30,6 +30,9 @@ struct layer {
 int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, struct err *err);
 /* As layer_open(), for a predecessor's descriptor. Takes @fd over, also on failure. */
 int layer_take(int fd, const char *dir, const char *name, struct layer *ret, struct err *err);
+/* The same for a file of which fstat() has said @st before, when the process still might ask. */
+int layer_take_seen(int fd, const struct stat *st, const char *dir, const char *name,
+		    struct layer *ret, struct err *err);
 /*
  * Maps the first @need bytes: all that extents refer to; 0 for a layer without an extent. Returns
  * 0, or -1: ERR_SNAPSHOT (the file is too short) or ERR_SYSTEM.
@@ -37,7 +40,7 @@ int layer_take(int fd, const char *dir, const char *name, struct layer *ret, str
 int layer_map(struct layer *l, uint64_t need, struct err *err);
 /*
  * Is the file still as it was when opened? Returns 0, or -1 with ERR_SNAPSHOT that says what
- * changed.
+ * changed. Of a file on a FUSE that only another user may look at nothing is found out.
  */
 int layer_check(const struct layer *l, struct err *err);
 /*

@@ -175,7 +175,7 @@ static void give(struct chain *c, int fds[1 + BUILDS])
 START_TEST(test_given)
 {
 	int fds[1 + BUILDS], header;
-	struct files files = {.given = {fds, ARRAY_LEN(fds)}};
+	struct files files = {.given = {.fds = fds, .n = ARRAY_LEN(fds)}};
 	struct chain c;
 	struct err err;
 
@@ -197,7 +197,7 @@ START_TEST(test_given_too_few)
 {
 	const bool listed = _i / 2, closed = _i % 2;
 	int fds[1 + BUILDS];
-	struct files files = {.given = {fds, closed ? BUILDS + 1 : BUILDS}};
+	struct files files = {.given = {.fds = fds, .n = closed ? BUILDS + 1 : BUILDS}};
 	struct chain c;
 	struct err err;
 
@@ -219,7 +219,7 @@ END_TEST
 
 START_TEST(test_are_new)
 {
-	const struct files none = {0}, one = {.given = {(int[]){-1}, 1}};
+	const struct files none = {0}, one = {.given = {.fds = (int[]){-1}, .n = 1}};
 
 	ck_assert(files_are_new(&none));
 	ck_assert(!files_are_new(&one));
