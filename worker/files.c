@@ -129,6 +129,15 @@ size_t files_find(const struct files *f, const char *name)
 
 /* ---- both ---- */
 
+void source_given_fini(struct source_given *given)
+{
+	for (size_t i = 0; i < given->n; i++)
+		close_fd(&given->fds[i]);
+	free(given->fds);
+	free(given->seen);
+	*given = (struct source_given){0};
+}
+
 int files_open(const struct spec *spec, struct files *f, struct err *err)
 {
 	f->v = calloc(SPEC_LAYERS_MAX + 1, sizeof(*f->v));
@@ -143,12 +152,9 @@ int files_open(const struct spec *spec, struct files *f, struct err *err)
 
 void files_fini(struct files *f)
 {
-	for (size_t i = 0; i < f->given.n; i++)
-		close_fd(&f->given.fds[i]);
+	source_given_fini(&f->given);
 	for (size_t i = 0; i < f->n; i++)
 		close_fd(&f->v[i].fd);
-	free(f->given.fds);
-	free(f->given.seen);
 	free(f->v);
 	*f = (struct files){0};
 }

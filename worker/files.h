@@ -20,9 +20,12 @@
 /* Files that a predecessor had opened: the header, if there is one, then the layers. */
 struct source_given {
 	int *fds;          /* owned; source_load() takes descriptors, and sets those to -1 */
-	struct stat *seen; /* owned: of each, what fstat() said; NULL: not asked yet */
+	struct stat *seen; /* owned: of each, what fstat() said; zeros: nothing */
 	size_t n;          /* 0: none, the paths count */
 };
+
+/* Closes the files that are left, and frees. Accepts a struct of zeros. Safe to repeat. */
+void source_given_fini(struct source_given *given);
 
 #define FILES_NAME_MAX 47
 

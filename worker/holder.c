@@ -318,15 +318,6 @@ void holder_settle(int *holder)
 		await(holder, CHAN_READY, &msg, fds, now_us() + ANSWER_MS * 1000);
 }
 
-void holder_given_fini(struct source_given *given)
-{
-	for (size_t i = 0; i < given->n; i++)
-		close_fd(&given->fds[i]);
-	free(given->fds);
-	free(given->seen);
-	*given = (struct source_given){0};
-}
-
 /* True if more files follow. */
 static bool take_some(struct source_given *given, const struct chan_files *f, int *fds)
 {
@@ -357,7 +348,7 @@ void holder_take(int *holder, struct source_given *ret)
 	*ret = (struct source_given){0};
 	while (more) {
 		if (!await(holder, CHAN_FILES, &msg, fds, by_us)) {
-			holder_given_fini(ret);
+			source_given_fini(ret);
 			return;
 		}
 		more = take_some(ret, &msg.files, fds);
@@ -365,7 +356,7 @@ void holder_take(int *holder, struct source_given *ret)
 		chan_close_fds(fds);
 	}
 	if (ret->n != total)
-		holder_given_fini(ret);
+		source_given_fini(ret);
 }
 
 void holder_known(int holder)

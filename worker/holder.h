@@ -41,12 +41,9 @@ void holder_give(int *holder, const struct source *src);
 void holder_settle(int *holder);
 /*
  * holder_take - receive the predecessor's files from its holder
- * @ret: released by holder_given_fini(); n is 0 if the holder does not send all files within
- *	5 s
+ * @ret: released by source_given_fini(); n is 0 if the holder does not send all files within 5 s
  */
 void holder_take(int *holder, struct source_given *ret);
-/* Closes the files that are left, and frees. */
-void holder_given_fini(struct source_given *given);
 
 /* The restore is in the store: from now on the holder survives the worker's death. */
 void holder_known(int holder);

@@ -14,10 +14,10 @@ static void facts_of(const struct stat *st, uint64_t ret[static FACTS])
 	ret[4] = (uint64_t)st->st_mtim.tv_nsec;
 }
 
-/* The files of a source, or of descriptors. */
+/* The files of a source, or of a predecessor. */
 struct listing {
-	const struct source *src; /* NULL: of @fds */
-	const int *fds;
+	const struct source *src; /* NULL: of @seen */
+	const struct stat *seen;
 	size_t n;
 };
 
@@ -28,13 +28,7 @@ static struct listing files_of(const struct source *src)
 
 static void facts_at(const struct listing *l, size_t i, uint64_t ret[static FACTS])
 {
-	struct stat st = {0};
-
-	if (l->src)
-		st = *source_stat(l->src, i);
-	else if (fstat(l->fds[i], &st))
-		st = (struct stat){0}; /* of no file */
-	facts_of(&st, ret);
+	facts_of(l->src ? source_stat(l->src, i) : &l->seen[i], ret);
 }
 
 /* File by file: the name of the files so far is the name space for the next file. */
@@ -97,9 +91,9 @@ bool identity_same(const struct source *src, const struct pagemap_head *head)
 	return head->span_bytes == source_span_bytes(src) && same(&l, head);
 }
 
-bool identity_given(const int *fds, size_t n, const struct pagemap_head *head)
+bool identity_given(const struct stat *seen, size_t n, const struct pagemap_head *head)
 {
-	return same(&(struct listing){.fds = fds, .n = n}, head);
+	return same(&(struct listing){.seen = seen, .n = n}, head);
 }
 
 struct wset_key identity_wset_key(const struct source *src)

@@ -13,7 +13,7 @@
  *   null         | FNV, 64 bits  | release 0.1          | source_hash
  *   UUID         | the same FNV  | every release since  | source_id; release 0.1 compares the hash
  *
- * A source has kept what fstat() said; identity_given() asks again.
+ * Pure: uses what fstat() has said, and no file.
  */
 #ifndef UFFDD_IDENTITY_H
 #define UFFDD_IDENTITY_H
@@ -29,10 +29,10 @@ void identity_write(const struct source *src, struct pagemap_head *head);
 /* Was the map begun with these files, and with a snapshot of this length? */
 bool identity_same(const struct source *src, const struct pagemap_head *head);
 /*
- * As far as the files alone tell: are the descriptors, in the order of source_fd(), open for the
- * files that the map was begun with? Reads none of them.
+ * As far as the files alone tell: was the map begun with those of which fstat() has said @seen, in
+ * the order of source_fd()?
  */
-bool identity_given(const int *fds, size_t n, const struct pagemap_head *head);
+bool identity_given(const struct stat *seen, size_t n, const struct pagemap_head *head);
 /*
  * The key of this snapshot's working sets: the same for the same build on any host, or for the same
  * files on this host.

@@ -15,8 +15,8 @@ int layers_take(struct files *files, size_t i, const struct layers_place *at, st
 		return files_take(files, at->at, at->dir, at->name, ret, err);
 	if (i >= given->n || given->fds[i] < 0)
 		return err_set(err, ERR_SYSTEM, "the predecessor's file %zu is missing", i);
-	return layer_take_seen(steal_fd(&given->fds[i]), given->seen ? &given->seen[i] : NULL,
-			       at->dir, at->name, ret, err);
+	return layer_take_seen(steal_fd(&given->fds[i]), &given->seen[i], at->dir, at->name, ret,
+			       err);
 }
 
 static void layer_name(const uuid_t build, char ret[static 48])

@@ -93,8 +93,8 @@ static void take_given(struct job *j, const struct pagemap_head *head, struct fi
 	if (j->assign.holder != CHAN_HOLDER_THERE)
 		return;
 	holder_take(&j->holder, given);
-	if (head && given->n && !identity_given(given->fds, given->n, head))
-		holder_given_fini(given);
+	if (head && given->n && !identity_given(given->seen, given->n, head))
+		source_given_fini(given);
 }
 
 /*

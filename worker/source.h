@@ -25,7 +25,8 @@ struct source;
  * @files: of files_open(), or of a predecessor; those that the snapshot needs are taken
  * @ret: owned by the caller, released by source_free(); untouched on failure
  *
- * Opens nothing. Returns 0, or -1 with ERR_PATH, ERR_SNAPSHOT, ERR_INVALID, ERR_QUOTA or ERR_SYSTEM.
+ * Opens nothing. Returns 0, or -1 with ERR_PATH, ERR_SNAPSHOT, ERR_INVALID, ERR_QUOTA or
+ * ERR_SYSTEM.
  */
 int source_load(const struct spec *spec, struct files *files, struct source **ret, struct err *err);
 /*

@@ -94,6 +94,29 @@ START_TEST(test_told_when_taken)
 }
 END_TEST
 
+/* A file is what it was when it was opened: by the time it is taken nobody may be told. */
+START_TEST(test_seen_when_opened)
+{
+	struct path dir = room();
+	struct files files = {0};
+	struct layer layer;
+	struct err err;
+
+	touch_in(&dir, "memfile.header");
+	touch_in(&dir, A_LAYER);
+	open_dir(&dir, &files);
+	ck_assert_int_eq(truncate(in(dir.text, A_LAYER).text, 9), 0);
+	ck_assert_msg(files_take(&files, files_find(&files, A_LAYER), dir.text, A_LAYER, &layer,
+				 &err) == 0,
+		      "%s", err.msg);
+	ck_assert_uint_eq(layer.size_bytes, 1);
+	ck_assert_int_eq(layer_check(&layer, &err), -1);
+	ck_assert_msg(strstr(err.msg, "size was 1, is 9"), "%s", err.msg);
+	layer_close(&layer);
+	files_fini(&files);
+}
+END_TEST
+
 START_TEST(test_no_directory)
 {
 	struct path dir = room();
@@ -214,6 +237,7 @@ Suite *test_suite(void)
 	tcase_add_unchecked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_names);
 	tcase_add_test(t, test_told_when_taken);
+	tcase_add_test(t, test_seen_when_opened);
 	tcase_add_test(t, test_no_directory);
 	tcase_add_test(t, test_paths);
 	tcase_add_test(t, test_too_many);

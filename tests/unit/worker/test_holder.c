@@ -159,6 +159,8 @@ static void check_given(const struct fixture *f, const struct source_given *give
 		ck_assert_int_eq(fstat(given->fds[i], &a), 0);
 		ck_assert_int_eq(fstat(source_fd(f->src, i), &b), 0);
 		ck_assert(a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+		ck_assert_uint_eq(given->seen[i].st_ino, b.st_ino);
+		ck_assert_int_eq(given->seen[i].st_size, b.st_size);
 	}
 }
 
@@ -184,7 +186,7 @@ START_TEST(files_for_each_worker)
 				      "%s", err.msg);
 			holder_take(&f.chan, &given);
 			check_given(&f, &given);
-			holder_given_fini(&given);
+			source_given_fini(&given);
 		}
 		holder_leave(&f.chan);
 		ends(&f, "left");

@@ -204,7 +204,7 @@ START_TEST(name_before_hash)
 END_TEST
 
 /* All of them, in their order, before any of them is read; by the name and by the hash. */
-START_TEST(of_descriptors)
+START_TEST(of_a_predecessor)
 {
 	struct pagemap_head head = {.span_bytes = BYTES};
 	struct fixture f;
@@ -212,16 +212,17 @@ START_TEST(of_descriptors)
 	begin(&f);
 	identity_write(f.src, &head);
 	for (int by_hash = 0; by_hash < 2; by_hash++) {
-		const int fds[] = {source_fd(f.src, 0), source_fd(f.src, 1), source_fd(f.src, 1)};
-		const int turned[] = {fds[1], fds[0]}, closed[] = {fds[0], -1};
+		const struct stat seen[] = {*source_stat(f.src, 0), *source_stat(f.src, 1),
+					    *source_stat(f.src, 1)};
+		const struct stat turned[] = {seen[1], seen[0]}, unknown[] = {seen[0], {0}};
 
 		if (by_hash)
 			uuid_clear(head.source_id);
-		ck_assert(identity_given(fds, FILES, &head));
-		ck_assert(!identity_given(fds, FILES - 1, &head));
-		ck_assert(!identity_given(fds, FILES + 1, &head));
+		ck_assert(identity_given(seen, FILES, &head));
+		ck_assert(!identity_given(seen, FILES - 1, &head));
+		ck_assert(!identity_given(seen, FILES + 1, &head));
 		ck_assert(!identity_given(turned, FILES, &head));
-		ck_assert(!identity_given(closed, FILES, &head));
+		ck_assert(!identity_given(unknown, FILES, &head));
 	}
 	end(&f);
 }
@@ -291,7 +292,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, tells_changes, 0, FILES * (int)ARRAY_LEN(changes));
 	tcase_add_test(tc, tells_the_order);
 	tcase_add_test(tc, name_before_hash);
-	tcase_add_test(tc, of_descriptors);
+	tcase_add_test(tc, of_a_predecessor);
 	tcase_add_test(tc, empty_head);
 	tcase_add_test(tc, key_of_flat_files);
 	tcase_add_test(tc, key_of_a_build);

@@ -4,12 +4,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 
+#include "tests/fakes/disk/slowdisk.h"
 #include "tests/support/fds.h"
 #include "tests/support/runner.h"
 #include "tests/support/sourcekit.h"
 
 #define SIZE (3 * PAGE_4K)
+#define ANOTHER 65534 /* uid */
 
 static struct path make_file(const char *dir, const char *name)
 {
@@ -161,6 +165,30 @@ START_TEST(test_taken)
 	close(fd);
 	ck_assert_int_eq(layer_take(fd, "", "name", &l, &err), -1);
 	ck_told(err, ERR_SYSTEM, "name: Bad file descriptor");
+	ck_assert_int_eq(fds_count(getpid()), before);
+}
+END_TEST
+
+/* What fstat() has said before counts, and is not asked again. */
+START_TEST(test_taken_as_seen)
+{
+	struct path dir = room(), file = make_file(dir.text, "memory");
+	int before = fds_count(getpid());
+	struct stat st = {.st_mode = S_IFREG | 0644, .st_ino = 5, .st_size = 77};
+	struct layer l;
+	struct err err;
+	int fd = open(file.text, O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(layer_take_seen(fd, &st, "/its/dir", "name", &l, &err), 0);
+	ck_assert_int_eq(l.fd, fd);
+	ck_assert_str_eq(l.path, "/its/dir/name");
+	ck_assert_mem_eq(&l.id, &st, sizeof(st));
+	ck_assert_uint_eq(l.size_bytes, 77);
+	layer_close(&l);
+	st.st_mode = S_IFDIR | 0755;
+	fd = open(file.text, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(layer_take_seen(fd, &st, "", "name", &l, &err), -1);
+	ck_told(err, ERR_PATH, "name is not a regular file");
 	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST
@@ -369,6 +397,50 @@ START_TEST(test_another_file)
 }
 END_TEST
 
+/* As the user of a worker that is root's: it may read on, but not ask. */
+static int look_as_another(const struct layer *l)
+{
+	char byte = 0;
+	struct stat st;
+	struct err err;
+
+	if (setresuid(ANOTHER, ANOTHER, ANOTHER))
+		return 1;
+	if (fstat(l->fd, &st) == 0 || errno != EACCES)
+		return 2;
+	if (layer_read(l, 0, 1, &byte, &err) || byte != 'a')
+		return 3;
+	return layer_check(l, &err) ? 4 : 0;
+}
+
+/* Of a FUSE without allow_other only its user is told what a file is. */
+START_TEST(test_nothing_is_told)
+{
+	struct path dir = room(), image = make_file(dir.text, "image"),
+		    mount = in(dir.text, "disk"), file = in(mount.text, SLOWDISK_FILE);
+	struct slowdisk disk;
+	struct layer l;
+	int status;
+	pid_t pid;
+
+	ck_assert_int_eq(mkdir(mount.text, 0755), 0);
+	if (geteuid() || access("/dev/fuse", R_OK | W_OK) || !harness_private_mounts()) {
+		fputs("# no FUSE file system may be mounted here: skipped\n", stderr);
+		return;
+	}
+	ck_assert(slowdisk_mount(&disk, mount.text, image.text, 0, 0));
+	l = must_open(file.text);
+	pid = fork();
+	if (pid == 0)
+		_exit(look_as_another(&l));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(status == 0, "%#x", status);
+	layer_close(&l);
+	slowdisk_end(&disk);
+	ck_assert_int_eq(umount2(mount.text, MNT_DETACH), 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("layer");
@@ -380,12 +452,14 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_no_descriptor);
 	tcase_add_test(t, test_whose_fault);
 	tcase_add_test(t, test_taken);
+	tcase_add_test(t, test_taken_as_seen);
 	tcase_add_test(t, test_shown);
 	tcase_add_test(t, test_mapped);
 	tcase_add_test(t, test_not_dumped);
 	tcase_add_test(t, test_read);
 	tcase_add_loop_test(t, test_changed, 0, ARRAY_LEN(changes));
 	tcase_add_test(t, test_another_file);
+	tcase_add_test(t, test_nothing_is_told);
 	suite_add_tcase(s, t);
 	return s;
 }

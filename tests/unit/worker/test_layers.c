@@ -163,29 +163,35 @@ END_TEST
 /* ---- a predecessor's ---- */
 
 /* The header comes first; nothing is opened by its path, which may be gone. */
-static void give(struct chain *c, int fds[1 + BUILDS])
+static void give(struct chain *c, int fds[1 + BUILDS], struct stat seen[1 + BUILDS])
 {
 	fds[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	seen[0] = (struct stat){0};
 	for (int i = 0; i < BUILDS; i++) {
 		fds[1 + i] = open(c->paths[i].text, O_RDONLY | O_CLOEXEC);
 		ck_assert_int_eq(unlink(c->paths[i].text), 0);
+		seen[1 + i] = (struct stat){.st_mode = S_IFREG, .st_size = 50 + i};
 	}
 }
 
+/* A file is what it was when it came. */
 START_TEST(test_given)
 {
 	int fds[1 + BUILDS], header;
-	struct files files = {.given = {.fds = fds, .n = ARRAY_LEN(fds)}};
+	struct stat seen[ARRAY_LEN(fds)];
+	struct files files = {.given = {.fds = fds, .seen = seen, .n = ARRAY_LEN(fds)}};
 	struct chain c;
 	struct err err;
 
 	chain_open(&c);
-	give(&c, fds);
+	give(&c, fds, seen);
 	header = fds[0];
 	ck_assert_msg(take_files(&c, (enum way)_i, &files, &err) == 0, "%s", err.msg);
 	check_files(&c, BUILDS);
-	for (int i = 0; i < BUILDS; i++)
+	for (int i = 0; i < BUILDS; i++) {
 		ck_assert_int_eq(fds[1 + i], -1);
+		ck_assert_uint_eq(c.files[i].size_bytes, 50 + (uint64_t)i);
+	}
 	ck_assert_msg(fds[0] == header, "the header is not a layer");
 	close(header);
 	chain_close(&c);
@@ -197,12 +203,14 @@ START_TEST(test_given_too_few)
 {
 	const bool listed = _i / 2, closed = _i % 2;
 	int fds[1 + BUILDS];
-	struct files files = {.given = {.fds = fds, .n = closed ? BUILDS + 1 : BUILDS}};
+	struct stat seen[ARRAY_LEN(fds)];
+	struct files files = {
+		.given = {.fds = fds, .seen = seen, .n = closed ? BUILDS + 1 : BUILDS}};
 	struct chain c;
 	struct err err;
 
 	chain_open(&c);
-	give(&c, fds);
+	give(&c, fds, seen);
 	write_file(c.paths[2].text, "2", 1);
 	if (closed)
 		close_fd(&fds[BUILDS]);

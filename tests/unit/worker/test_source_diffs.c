@@ -207,14 +207,19 @@ START_TEST(taken_over)
 {
 	struct spec_layer layers[] = {{.path = base}, {.path = copy}};
 	const struct spec spec = {.source = SOURCE_MEMORY, .layers = layers, .nlayers = 2};
-	struct files files = {.given = {.fds = xcalloc(2, sizeof(int)), .n = 2}};
+	struct source_given given = {.fds = xcalloc(2, sizeof(int)),
+				     .seen = xcalloc(2, sizeof(struct stat)),
+				     .n = 2};
+	struct files files = {.given = given};
 	struct source *src;
 	struct err err;
 
 	travel("cat $from > $to", diff, copy);
 	check_refused("anew", copy, false, "has no hole");
-	files.given.fds[0] = open(base, O_RDONLY | O_CLOEXEC);
-	files.given.fds[1] = open(copy, O_RDONLY | O_CLOEXEC);
+	given.fds[0] = open(base, O_RDONLY | O_CLOEXEC);
+	given.fds[1] = open(copy, O_RDONLY | O_CLOEXEC);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(fstat(given.fds[i], &given.seen[i]), 0);
 	ck_assert_msg(source_load(&spec, &files, &src, &err) == 0, "%s", err.msg);
 	files_fini(&files);
 	source_free(src);
