@@ -16,7 +16,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -292,19 +291,49 @@ static void read_script(const struct chan_assign *assign)
 
 /* ---- the real one ---- */
 
-static void start_worker(int chan)
+/*
+ * Lets the real one die with the liar: a signal on the parent's death does not survive that the
+ * real one becomes another user. Until it is dead its channel stays open, so that it notices
+ * nothing and does nothing of its own.
+ */
+static void guard(pid_t liar, pid_t worker)
+{
+	struct pollfd p[] = {{.events = POLLIN}, {.events = POLLIN}};
+	struct err err;
+	pid_t pid;
+
+	if (proc_pidfd(liar, &p[0].fd, &err) || proc_pidfd(worker, &p[1].fd, &err))
+		die("watch them both");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid) {
+		close_fd(&p[0].fd);
+		close_fd(&p[1].fd);
+		return;
+	}
+	close(CHAN_FD);
+	poll(p, ARRAY_LEN(p), -1);
+	proc_kill(p[1].fd, &err);
+	poll(p + 1, 1, -1);
+	_exit(0);
+}
+
+/* @ends: of its channel; the second one is the worker's, and closed here. */
+static void start_worker(int ends[2])
 {
 	pid_t pid = fork();
 	char *const argv[] = {(char *)CHAN_WORKER, NULL};
 
 	if (pid < 0)
 		die("fork");
-	if (pid)
-		return;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (dup2(chan, CHAN_FD) >= 0)
-		execv(TEST_BUILD "/worker/uffdd-worker", argv);
-	_exit(127);
+	if (pid == 0) {
+		if (dup2(ends[1], CHAN_FD) >= 0)
+			execv(TEST_BUILD "/worker/uffdd-worker", argv);
+		_exit(127);
+	}
+	close_fd(&ends[1]);
+	guard(getpid(), pid);
 }
 
 /* One message from one to the other; false: one of them is gone. */
@@ -366,8 +395,7 @@ int main(int argc, char **argv)
 		return 1;
 	if (chan_pair(inner, &err))
 		die("make a channel");
-	start_worker(inner[1]);
-	close(inner[1]);
+	start_worker(inner);
 	p[1].fd = inner[0];
 	do
 		poll(p, ARRAY_LEN(p), -1);
