@@ -6,8 +6,10 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "common/chan.h"
+#include "daemon/worker_user.h"
 #include "tests/support/fds.h"
 #include "tests/support/killing.h"
 #include "tests/support/respawn.h"
@@ -264,16 +266,60 @@ END_TEST
 
 #define ENOUGH 64 /* for a worker of this snapshot */
 
-/* So many of this user's are on their way that the kernel lets a worker send no more. */
-static void put_on_their_way(int pair[2])
+/*
+ * In a process of the worker's user, which root's worker has for its own: by users the kernel counts
+ * what is on its way, and decides who may change limits.
+ */
+static void as_the_worker(bool (*deed)(const void *arg), const void *arg)
 {
+	struct worker_user user;
+	struct conf conf;
+	struct err err;
+	int status;
+	pid_t pid;
+
+	conf_defaults(&conf);
+	ck_assert_msg(worker_user_find(&conf, &user, &err) == 0, "%s", err.msg);
+	pid = fork();
+	if (pid == 0) {
+		if (worker_user_serves(&user, geteuid()) &&
+		    (setresgid(user.gid, user.gid, user.gid) ||
+		     setresuid(user.uid, user.uid, user.uid)))
+			_exit(2);
+		_exit(deed(arg) ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(status == 0, "%#x", status);
+}
+
+/* So many are on their way that the kernel lets a worker of that user send no more. */
+static bool put_on_their_way(const void *arg)
+{
+	const int *sock = arg;
 	int fds[CHAN_FDS_MAX] = {0};
 	struct chan_msg msg = {0};
 	struct err err;
 
-	ck_assert_int_eq(chan_pair(pair, &err), 0);
 	for (int sent = 0; sent <= ENOUGH; sent += CHAN_FDS_MAX)
-		ck_assert_int_eq(chan_send(pair[0], CHAN_NOTE, &msg, fds, CHAN_FDS_MAX, &err), 0);
+		if (chan_send(*sock, CHAN_NOTE, &msg, fds, CHAN_FDS_MAX, &err))
+			return false;
+	return true;
+}
+
+struct limit {
+	pid_t pid;
+	rlim_t n; /* RLIM_INFINITY: as many as it may have */
+};
+
+static bool set_worker_limit(const void *arg)
+{
+	const struct limit *to = arg;
+	struct rlimit l;
+
+	if (prlimit(to->pid, RLIMIT_NOFILE, NULL, &l))
+		return false;
+	l.rlim_cur = to->n == RLIM_INFINITY ? l.rlim_max : to->n;
+	return prlimit(to->pid, RLIMIT_NOFILE, &l, NULL) == 0;
 }
 
 static bool has_no_channel(void *arg)
@@ -289,8 +335,9 @@ static bool has_no_channel(void *arg)
 /* Its CONNECTED cannot be sent: it says all of it again, to the same supervisor. */
 START_TEST(too_many_on_their_way)
 {
-	struct rlimit before, low;
+	struct limit limit = {.n = ENOUGH};
 	struct killing k;
+	struct err err;
 	int pair[2];
 
 	killing_open(&k, "on-their-way", NULL);
@@ -299,15 +346,16 @@ START_TEST(too_many_on_their_way)
 	killing_look(&k);
 	killing_vmm(&k, "--hold --hold-before --threads 2 --timeout 40");
 	killing_await_stop(&k, k.s.worker);
-	put_on_their_way(pair);
-	ck_assert_int_eq(prlimit(k.s.worker, RLIMIT_NOFILE, NULL, &before), 0);
-	low = (struct rlimit){ENOUGH, before.rlim_max};
-	ck_assert_int_eq(prlimit(k.s.worker, RLIMIT_NOFILE, &low, NULL), 0);
+	ck_assert_int_eq(chan_pair(pair, &err), 0);
+	as_the_worker(put_on_their_way, &pair[0]);
+	limit.pid = k.s.worker;
+	as_the_worker(set_worker_limit, &limit);
 	ck_assert_int_eq(kill(k.s.worker, SIGCONT), 0);
 	ck_assert(harness_wait(has_no_channel, &k, SCENE_MS));
 	close(pair[0]);
 	close(pair[1]);
-	ck_assert_int_eq(prlimit(k.s.worker, RLIMIT_NOFILE, &before, NULL), 0);
+	limit.n = RLIM_INFINITY;
+	as_the_worker(set_worker_limit, &limit);
 	respawn_await_event(&k.scene, k.s.id, "connected", 1);
 	k.tally.adopted = 1;
 	killing_recovered(&k, "serving");
