@@ -208,7 +208,7 @@ static inline bool has_workers(void *arg)
 	return harness_count_children(getpid()) == *n;
 }
 
-/* A worker has its name soon after it was forked. */
+/* Those that have ended count until they are reaped. */
 static inline void await_workers(int n)
 {
 	ck_assert_msg(harness_wait(has_workers, &n, HARNESS_MS), "%d workers, not %d",

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/personality.h>
+#include <sys/wait.h>
 
 #include "common/chan.h"
 #include "daemon/spawn.h"
@@ -184,6 +185,24 @@ START_TEST(test_no_program)
 }
 END_TEST
 
+/* Its first look says nothing: one that is known may just have ended. */
+START_TEST(a_child_that_nobody_knows)
+{
+	struct spawn s = {0};
+	siginfo_t si = {0};
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT), 0);
+	spawn_reap_unknown(&s);
+	ck_assert_int_eq(kill(pid, 0), 0);
+	spawn_reap_unknown(&s);
+	ck_assert_int_eq(kill(pid, 0), -1);
+	spawn_reap_unknown(&s);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("spawn");
@@ -194,6 +213,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_addresses);
 	tcase_add_test(t, test_how_it_ended);
 	tcase_add_test(t, test_no_program);
+	tcase_add_test(t, a_child_that_nobody_knows);
 	suite_add_tcase(s, t);
 	return s;
 }
