@@ -94,17 +94,18 @@ static const char *on_peer(struct restore *r, const struct chan_msg *msg, int *f
 
 /*
  * @pidfd: of the process that handed the userfaultfd over. Without it (-1), or when that process
- * has ended, nobody can be killed by mistake.
+ * has ended, nobody can be killed by mistake. It may be closed: see vmm_check().
  */
-static const char *check_vmm(const struct restore *r, int pidfd, uint32_t pid, uint32_t uid)
+static const char *check_vmm(const struct restore *r, int *pidfd, uint32_t pid, uint32_t uid,
+			     int uffd)
 {
 	if (uid != r->spec.peer_uid)
 		return "of a VMM of the wrong user";
-	if (pidfd < 0 || proc_ended(pidfd))
+	if (*pidfd < 0 || proc_ended(*pidfd))
 		return NULL;
 	if (r->rec.vmm_pid && pid != r->rec.vmm_pid)
 		return "of another VMM";
-	if (r->hold.vmm < 0 && !vmm_may_be(r, pidfd, pid))
+	if (r->hold.vmm < 0 && !vmm_check(r, pidfd, pid, uffd))
 		return "of a process that cannot be its VMM";
 	return NULL;
 }
@@ -133,7 +134,7 @@ static const char *on_connected(struct restore *r, const struct chan_msg *msg, i
 		return "for the second time";
 	if (fds[0] < 0 || !c->pid)
 		return "without a VMM";
-	if ((lie = check_vmm(r, fds[1], c->pid, c->uid)) || (lie = check_memory(r, c)))
+	if ((lie = check_vmm(r, &fds[1], c->pid, c->uid, fds[0])) || (lie = check_memory(r, c)))
 		return lie;
 	r->worker->replays = false;
 	foreign_close(&r->hold.uffd);
@@ -141,6 +142,8 @@ static const char *on_connected(struct restore *r, const struct chan_msg *msg, i
 	notify_keep(r->rec.id, r->hold.uffd);
 	if (r->rec.state == STATE_WAITING)
 		restore_connected(r, c, fds[1]);
+	else if (r->rec.vmm_pid == c->pid && !r->rec.vmm_start)
+		restore_note_vmm(r, c->pid, c->uid, fds[1]);
 	vmm_watch(r, &fds[1]);
 	assign_presence(r);
 	/* On huge pages the worker also needs them to know whether the guest can be released. */
@@ -273,7 +276,7 @@ static bool must_kill(const struct restore *r, bool asked)
 	       (r->spec.on_failure == FAILURE_POISON && asked);
 }
 
-static const char *check_failed(const struct restore *r, const struct chan_failed *f, int pidfd)
+static const char *check_failed(const struct restore *r, const struct chan_failed *f, int *pidfd)
 {
 	if (!f->msg[0])
 		return "without a reason";
@@ -281,17 +284,17 @@ static const char *check_failed(const struct restore *r, const struct chan_faile
 	 * A VMM that has ended has no pidfd, and a VMM out of sight (another PID namespace) has no
 	 * pid.
 	 */
-	if (!f->vmm_pid && pidfd < 0)
+	if (!f->vmm_pid && *pidfd < 0)
 		return NULL;
 	if (!slot_is_ready(&r->slot))
 		return "with a VMM that nobody has let in";
-	return check_vmm(r, pidfd, f->vmm_pid, f->vmm_uid);
+	return check_vmm(r, pidfd, f->vmm_pid, f->vmm_uid, r->hold.uffd);
 }
 
 static const char *on_failed(struct restore *r, const struct chan_msg *msg, int *fds)
 {
 	const struct chan_failed *f = &msg->failed;
-	const char *lie = check_failed(r, f, fds[0]);
+	const char *lie = check_failed(r, f, &fds[0]);
 	struct err why = {
 		.code = f->code < ERR_COUNT ? (enum err_code)f->code : ERR_SYSTEM,
 		.sys = f->sys,

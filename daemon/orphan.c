@@ -131,19 +131,21 @@ static int resolve(struct restore *r, const struct sock_peer *who, struct err *e
 }
 
 /* @pidfd: of the process that handed the uffd over; -1 is believed if that has ended. */
-static bool is_plausible(const struct restore *r, int pidfd, uint32_t pid)
+static bool is_plausible(const struct restore *r, int *pidfd, uint32_t pid)
 {
 	cleanup_fd int there = -1;
 	struct err err;
 
-	return pidfd >= 0 ? vmm_may_be(r, pidfd, pid) : proc_pidfd((pid_t)pid, &there, &err) != 0;
+	/* The uffd comes with CONNECTED. */
+	return *pidfd >= 0 ? vmm_check(r, pidfd, pid, -1)
+			   : proc_pidfd((pid_t)pid, &there, &err) != 0;
 }
 
 static int take_vmm(struct restore *r, const struct pagemap_view *view, int *pidfd, struct err *err)
 {
 	struct restore_record *rec = &r->rec;
 
-	if (!is_plausible(r, *pidfd, view->head.vmm_pid))
+	if (!is_plausible(r, pidfd, view->head.vmm_pid))
 		return err_set(err, ERR_PEER, "process %u need not be its VMM", view->head.vmm_pid);
 	rec->state = STATE_SERVING;
 	restore_note_vmm(r, view->head.vmm_pid, view->head.vmm_uid, *pidfd);

@@ -6,8 +6,9 @@
  *
  *   it is a worker     the page map, which only a supervisor hands out: the file of that id in
  *                      our own directory, open for writing
- *   its caller         user and groups of the worker, from the kernel; the user decides the tenant
- *   its VMM            what the page map names, if it may be that process (vmm_may_be)
+ *   its caller         user and groups of the worker, from the kernel; the user decides the tenant.
+ *                      The workers' own user serves root (worker_user)
+ *   its VMM            what the page map names, if it may be that process (vmm_check)
  *   the request        a sealed memfd, parsed as strictly as a request of the API
  *
  * A worker that was taken over can lie about its own restore, and about no other.

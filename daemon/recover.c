@@ -50,6 +50,23 @@ static int find_learnt(uint32_t pid)
 }
 
 /*
+ * The page map is written by the worker, which is not trusted. For root's, a process is shown to be
+ * the VMM when it is found to hold a uffd with these regions.
+ */
+static bool is_shown(const struct restore *r, int vmm, int map, const struct pagemap_view *view,
+		     int *uffd)
+{
+	uint32_t pid = view->head.vmm_pid;
+	struct err err;
+
+	if (vmm_may_be(r, vmm, pid, -1))
+		return true;
+	if (!worker_user_serves(&r->host->user, r->rec.caller_uid) || *uffd >= 0)
+		return false;
+	return uffd_recover_uffd(vmm, (pid_t)pid, map, view, uffd, &err) == 0;
+}
+
+/*
  * A worker may have met the VMM and died before it sent CONNECTED. Then the page map names the VMM,
  * and nothing may be begun anew, for the guest may have run since. The acceptor may still have the
  * connection, and in it the uffd. Otherwise the process of that pid is shown to be the VMM when it
@@ -76,8 +93,7 @@ static bool learn_vmm(struct restore *r)
 	if (restore_open_map(r, &map, &err) ||
 	    !acceptor_find(&r->hold.acceptor, r->spec.peer_uid, map, &view, &vmm, &uffd))
 		vmm = find_learnt(c.pid);
-	/* The page map is written by the worker, which is not trusted. */
-	if (vmm >= 0 && !vmm_may_be(r, vmm, c.pid))
+	if (vmm >= 0 && !is_shown(r, vmm, map, &view, &uffd))
 		close_fd(&vmm);
 	restore_connected(r, &c, vmm);
 	if (uffd >= 0) {

@@ -294,13 +294,13 @@ static bool is_same_file(int a, int b)
 	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, a, b) == 0;
 }
 
-static bool holds(int pidfd, pid_t pid, int uffd)
+bool uffd_recover_holds(int pidfd, pid_t pid, int uffd)
 {
 	struct uffds h;
 	bool same = false;
 	int fd;
 
-	if (uffds_open(&h, pidfd, pid))
+	if (pid == getpid() || uffds_open(&h, pidfd, pid))
 		return false;
 	while (!same && (fd = uffds_next(&h)) >= 0) {
 		same = is_same_file(fd, uffd);
@@ -316,10 +316,11 @@ static int open_owner(pid_t pid, int uffd, const struct regions *r)
 	cleanup_fd int pidfd = -1;
 	struct err err;
 
-	if (pid <= 0 || pid == getpid() || proc_pidfd(pid, &pidfd, &err))
+	if (pid <= 0 || proc_pidfd(pid, &pidfd, &err))
 		return -1;
 	/* The process has not ended meanwhile: so everything above was about one process. */
-	if (!holds(pidfd, pid, uffd) || owns_regions(pid, r, true) != OWNS || proc_ended(pidfd))
+	if (!uffd_recover_holds(pidfd, pid, uffd) || owns_regions(pid, r, true) != OWNS ||
+	    proc_ended(pidfd))
 		return -1;
 	return steal_fd(&pidfd);
 }

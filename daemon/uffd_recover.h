@@ -35,6 +35,8 @@ int uffd_recover_uffd(int vmm, pid_t pid, int map_fd, const struct pagemap_view 
  * looked into.
  */
 int uffd_recover_owner(int uffd, const struct regions *r, pid_t *ret_pid);
+/* Does the process @pid hold this very userfaultfd? False for ourselves. @pidfd: borrowed */
+bool uffd_recover_holds(int pidfd, pid_t pid, int uffd);
 /* Is it certain that the regions are not in process @pid, because it has nothing mapped there? */
 bool uffd_recover_is_other(pid_t pid, const struct regions *r);
 /*

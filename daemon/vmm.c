@@ -14,7 +14,12 @@ static void ask_in(struct restore *r, uint64_t us)
 	timer_add(r->hold.ask_vmm, us);
 }
 
-bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid)
+static bool is_roots(const struct restore *r)
+{
+	return worker_user_serves(&r->host->user, r->rec.caller_uid);
+}
+
+bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid, int uffd)
 {
 	uid_t real, saved, caller = r->rec.caller_uid;
 	pid_t behind;
@@ -25,8 +30,22 @@ bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid)
 		return true;
 	if ((uint32_t)behind != pid)
 		return false;
-	return acceptor_has_peer(&r->hold.acceptor, behind, r->spec.peer_uid) || caller == 0 ||
-	       caller == geteuid() || real == caller || saved == caller;
+	if (acceptor_has_peer(&r->hold.acceptor, behind, r->spec.peer_uid))
+		return true;
+	if (is_roots(r))
+		return uffd >= 0 && uffd_recover_holds(pidfd, behind, uffd);
+	return caller == 0 || caller == geteuid() || real == caller || saved == caller;
+}
+
+bool vmm_check(const struct restore *r, int *pidfd, uint32_t pid, int uffd)
+{
+	if (vmm_may_be(r, *pidfd, pid, uffd))
+		return true;
+	if (!is_roots(r))
+		return false;
+	/* It may have closed its uffd since: a guest need not suffer from what cannot be shown. */
+	close_fd(pidfd);
+	return true;
 }
 
 /* With a userfaultfd, it alone decides. */
@@ -51,7 +70,7 @@ static bool find_owner(struct restore *r, int *ret_pidfd)
 	if (r->hold.uffd < 0 || restore_view(r, &view, &err))
 		return false;
 	pidfd = uffd_recover_owner(r->hold.uffd, &view.regions, &pid);
-	if (pidfd < 0 || !vmm_may_be(r, pidfd, (uint32_t)pid) ||
+	if (pidfd < 0 || !vmm_may_be(r, pidfd, (uint32_t)pid, r->hold.uffd) ||
 	    proc_behind(pidfd, &pid, &real, &saved) || pid == 0)
 		return false;
 	r->rec.vmm_pid = (uint32_t)pid;

@@ -12,11 +12,19 @@
 #include "daemon/restore.h"
 
 /*
- * May the process behind @pidfd, which a worker handed over, be the VMM of @r with this @pid? Since
- * we kill it in the end and a worker is not trusted, it must have connected to us, or be a process
- * that the restore's caller might kill itself. True also if it has ended.
+ * vmm_may_be - may the process behind @pidfd be the VMM of @r with this @pid?
+ * @uffd: that the worker handed over as well, or -1
+ *
+ * Since we kill it in the end and a worker is not trusted, it must have connected to us, or be a
+ * process that the worker's user might kill anyway: the restore's caller. For root's worker, which
+ * is not root, it must hold @uffd instead. True also if it has ended.
  */
-bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid);
+bool vmm_may_be(const struct restore *r, int pidfd, uint32_t pid, int uffd);
+/*
+ * The same for what a worker has said; false: a lie. Where root's worker need not lie, but nothing
+ * shows that it does not, @pidfd is closed: the process is not known then.
+ */
+bool vmm_check(const struct restore *r, int *pidfd, uint32_t pid, int uffd);
 /*
  * Watches for the VMM's end. @pidfd is taken, unless @r has one already. *pidfd -1: the process
  * that handed the userfaultfd over has ended; then the uffd is asked at intervals.

@@ -7,6 +7,8 @@
 #include <dirent.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "daemon/worker_user.h"
 #include "tests/support/killing.h"
@@ -173,6 +175,68 @@ START_TEST(worker_is_no_caller)
 }
 END_TEST
 
+/* ---- a worker that was taken over ---- */
+
+/* Of root, who has nothing to do with any restore. */
+static pid_t start_victim(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+static bool is_not_killed(void *arg)
+{
+	cleanup_free char *events = scene_events(arg, "lie");
+
+	return strstr(events, "kill-failed ") != NULL;
+}
+
+/* Root might kill any process, and its worker may have none killed. */
+START_TEST(victim_lives)
+{
+	static const char *const scripts[] = {
+		"READY CONNECTED-victim 1 FAILED-victim 1\n",
+		"READY FAILED-victim 1\n",
+		"REATTACH REATTACH-announced 1 CONNECTED-victim 1 FAILED-victim 1\n",
+	};
+	cleanup_free char *dir = harness_tmpdir(), *body = NULL;
+	cleanup_free char *script = scene_format("%s/lie", dir);
+	cleanup_json struct json_object *o = NULL;
+	pid_t victim = start_victim();
+	cleanup_free char *text = scene_format("%d", (int)victim);
+	struct scene s = {.config = "\"worker\":\"" TEST_BUILD "/tests/uffdd-worker-liar\""};
+
+	if (!is_root())
+		return;
+	ck_assert_int_eq(setenv("LIAR_VICTIM", text, 1), 0);
+	ck_assert_int_eq(setenv("LIAR_DIR", dir, 1), 0);
+	scene_write(script, scripts[_i], strlen(scripts[_i]));
+	scene_open(&s);
+	body = scene_body(SCENE_SNAPSHOT, "\"on_failure\":\"kill\"");
+	scene_tell(&s, 201, "PUT", "/v1/restores/lie", body);
+	if (strncmp(scripts[_i], "REATTACH", 8) == 0) {
+		scene_kill(&s);
+		harness_daemon_start(&s.d, NULL);
+	}
+	ck_assert(harness_wait(is_not_killed, &s, SCENE_MS));
+	scene_reach(&s, "lie", "failed", "so it says");
+	ck_assert_int_eq(waitpid(victim, NULL, WNOHANG), 0);
+	ck_assert_int_eq(kill(victim, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(victim, NULL, 0), victim);
+	/* The liar is the guest of its own uffd. */
+	o = scene_show(&s, "lie");
+	ck_assert_int_eq(kill((pid_t)scene_number(o, "worker.pid"), SIGKILL), 0);
+	scene_close(&s);
+	harness_rmtree(dir);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("cage");
@@ -181,6 +245,7 @@ Suite *test_suite(void)
 	tcase_add_unchecked_fixture(tc, find_user, NULL);
 	tcase_add_loop_test(tc, root_is_served, 0, ARRAY_LEN(deaths));
 	tcase_add_test(tc, worker_is_no_caller);
+	tcase_add_loop_test(tc, victim_lives, 0, 3);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

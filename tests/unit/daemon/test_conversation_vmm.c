@@ -114,6 +114,29 @@ START_TEST(test_connected)
 }
 END_TEST
 
+/* Of root's worker that is not root: served, but by a process that nothing shows to be its VMM. */
+START_TEST(test_connected_without_proof)
+{
+	struct chan_msg msg;
+	struct err err = {.msg = ""};
+	int fds[2];
+
+	begin("", SLOT_READY, STATE_WAITING);
+	k.host.user.apart = true;
+	k.r->rec.caller_uid = 0;
+	msg = a_vmm();
+	ck_assert_msg(uffd_open(0, &fds[0], &err) == 0, "%s", err.msg);
+	fds[1] = pidfd;
+	workerside_say(&w, CHAN_CONNECTED, &msg, fds, 2);
+	check_last("connected ", "\"regions\":1");
+	ck_assert(k.r->hold.uffd >= 0 && k.r->hold.vmm < 0);
+	ck_assert_uint_eq(k.r->rec.vmm_start, 0);
+	ck_assert_str_eq(workerside_told(&w), "");
+	close(fds[0]);
+	end();
+}
+END_TEST
+
 /* The one that it served must be it; of one that has ended nobody can be harmed. */
 START_TEST(test_connected_again)
 {
@@ -358,6 +381,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_connected_is_checked, 0, ARRAY_LEN(connects));
 	tcase_add_loop_test(tc, test_connected_without_vmm, 0, 2);
 	tcase_add_test(tc, test_connected);
+	tcase_add_test(tc, test_connected_without_proof);
 	tcase_add_loop_test(tc, test_connected_again, 0, 2);
 	tcase_add_loop_test(tc, test_connected_with_no_process, 0, 2);
 	tcase_add_test(tc, test_connected_with_huge_pages);

@@ -115,6 +115,7 @@ static const struct {
 	uid_t own;        /* whom the supervisor runs as */
 	uid_t peer_uid;   /* who may come */
 	bool connects, may;
+	bool apart; /* root's worker is not root */
 	int pid_off;
 } candidates[] = {
 	{"the caller's", CALLER, CALLER, CALLER, CALLER, .may = true},
@@ -124,6 +125,12 @@ static const struct {
 	{"another's", CALLER, OTHER, OTHER, OTHER},
 	{"root's", CALLER},
 	{"for root", 0, OTHER, OTHER, OTHER, .may = true},
+	{"for root, by another's word", 0, OTHER, OTHER, OTHER, .apart = true},
+	{"for root and root's, by another's word", 0, .apart = true},
+	{"for root, known to the acceptor", 0, OTHER, OTHER, OTHER, .apart = true, .connects = true,
+	 .may = true},
+	{"the caller's, while root's worker is not root", CALLER, CALLER, CALLER, CALLER,
+	 .apart = true, .may = true},
 	{"for root, another pid", 0, OTHER, OTHER, OTHER, .pid_off = 1},
 	{"the caller's, another pid", CALLER, CALLER, CALLER, CALLER, .pid_off = 1},
 	{"for ourselves", CALLER, OTHER, OTHER, OTHER, .own = CALLER, .may = true},
@@ -153,6 +160,7 @@ START_TEST(test_may_be)
 	pid_t pid;
 
 	restorekit_open(&k, "");
+	k.host.user.apart = candidates[_i].apart;
 	listen_for_peers();
 	k.r->rec.caller_uid = candidates[_i].caller;
 	k.r->spec.peer_uid = candidates[_i].peer_uid;
@@ -162,13 +170,13 @@ START_TEST(test_may_be)
 	if (candidates[_i].connects)
 		await(is_let_in, "let in");
 	ck_assert_int_eq(seteuid(candidates[_i].own), 0);
-	may = vmm_may_be(k.r, pidfd, (uint32_t)(pid + candidates[_i].pid_off));
+	may = vmm_may_be(k.r, pidfd, (uint32_t)(pid + candidates[_i].pid_off), -1);
 	ck_assert_int_eq(seteuid(0), 0);
 	ck_assert_msg(may == candidates[_i].may, "%s", candidates[_i].what);
 	kill(pid, SIGKILL);
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 	/* Nobody can be harmed by what is not there. */
-	ck_assert_msg(vmm_may_be(k.r, pidfd, (uint32_t)pid + 1), "%s", candidates[_i].what);
+	ck_assert_msg(vmm_may_be(k.r, pidfd, (uint32_t)pid + 1, -1), "%s", candidates[_i].what);
 	close(pidfd);
 	restorekit_close(&k);
 }
@@ -177,9 +185,39 @@ END_TEST
 START_TEST(test_may_not_be_what_is_no_process)
 {
 	ck_assert_int_eq(k.r->rec.caller_uid, 0);
-	ck_assert(vmm_may_be(k.r, guest.pidfd, (uint32_t)guest.pid));
-	ck_assert(!vmm_may_be(k.r, guest.uffd, (uint32_t)guest.pid));
-	ck_assert(!vmm_may_be(k.r, -1, (uint32_t)guest.pid));
+	ck_assert(vmm_may_be(k.r, guest.pidfd, (uint32_t)guest.pid, -1));
+	ck_assert(!vmm_may_be(k.r, guest.uffd, (uint32_t)guest.pid, -1));
+	ck_assert(!vmm_may_be(k.r, -1, (uint32_t)guest.pid, -1));
+}
+END_TEST
+
+/* Of root's worker a process is believed that holds the guest's own uffd, but not ourselves. */
+START_TEST(test_shown_by_the_uffd)
+{
+	int self = -1, another = -1, kept;
+	struct err err;
+
+	k.host.user.apart = true;
+	ck_assert_int_eq(proc_pidfd(getpid(), &self, &err), 0);
+	ck_assert_int_eq(uffd_open(0, &another, &err), 0);
+	ck_assert(vmm_may_be(k.r, guest.pidfd, (uint32_t)guest.pid, guest.uffd));
+	ck_assert(!vmm_may_be(k.r, guest.pidfd, (uint32_t)guest.pid, another));
+	ck_assert(!vmm_may_be(k.r, guest.pidfd, (uint32_t)guest.pid, -1));
+	ck_assert(!vmm_may_be(k.r, peer.pidfd, (uint32_t)peer.pid, guest.uffd));
+	ck_assert(!vmm_may_be(k.r, self, (uint32_t)getpid(), guest.uffd));
+	/* What is not shown is not known. */
+	kept = guestkit_dup(guest.pidfd);
+	ck_assert(vmm_check(k.r, &kept, (uint32_t)guest.pid, guest.uffd));
+	ck_assert_int_ge(kept, 0);
+	ck_assert(vmm_check(k.r, &kept, (uint32_t)guest.pid, another));
+	ck_assert_int_eq(kept, -1);
+	/* Of any other worker it is a lie. */
+	k.r->rec.caller_uid = CALLER;
+	kept = guestkit_dup(guest.pidfd);
+	ck_assert(!vmm_check(k.r, &kept, (uint32_t)guest.pid, guest.uffd));
+	close(kept);
+	close(self);
+	close(another);
 }
 END_TEST
 
@@ -484,6 +522,7 @@ Suite *test_suite(void)
 	suite_add_tcase(suite, alone);
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_add_test(tc, test_may_not_be_what_is_no_process);
+	tcase_add_test(tc, test_shown_by_the_uffd);
 	tcase_add_loop_test(tc, test_has_ended, 0, ARRAY_LEN(ends));
 	tcase_add_loop_test(tc, test_watch, 0, ARRAY_LEN(watched));
 	tcase_add_test(tc, test_watch_once);
