@@ -1,9 +1,9 @@
 /*
  * uffd - userfaultfd calls as typed outcomes
  *
- * The only user of the ioctls in uffd_requests.h. An answer that the kernel may legitimately give is not an
- * error but an outcome, which says what to do next. No errno leaves this file, except in struct err
- * of the set-up calls. No call here takes ownership of @uffd. Addresses are the VMM's.
+ * The only user of the ioctls in uffd_requests.h. An answer that the kernel may legitimately give is
+ * not an error but an outcome, which says what to do next. No errno leaves this file, except in
+ * struct err of the set-up calls. No call here takes ownership of @uffd. Addresses are the VMM's.
  */
 #ifndef UFFDD_UFFD_H
 #define UFFDD_UFFD_H
