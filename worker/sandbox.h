@@ -14,8 +14,8 @@
  *     ▼
  *
  * Each returns 0, or -1 with ERR_SYSTEM. A call that is not allowed fails with EPERM; one of
- * another architecture ends the process. Sanitizers need calls of their own, so a build with them
- * has no filter.
+ * another architecture ends the process. Sanitizers make calls, and open files, of their own:
+ * a build with them has neither filter nor Landlock.
  */
 #ifndef UFFDD_SANDBOX_H
 #define UFFDD_SANDBOX_H
