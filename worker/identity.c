@@ -16,8 +16,8 @@ static void facts_of(const struct stat *st, uint64_t ret[static FACTS])
 
 /* The files of a source, or of a predecessor. */
 struct listing {
-	const struct source *src; /* NULL: of @seen */
-	const struct stat *seen;
+	const struct source *src;
+	const struct stat *seen; /* NULL: of @src */
 	size_t n;
 };
 
@@ -28,7 +28,7 @@ static struct listing files_of(const struct source *src)
 
 static void facts_at(const struct listing *l, size_t i, uint64_t ret[static FACTS])
 {
-	facts_of(l->src ? source_stat(l->src, i) : &l->seen[i], ret);
+	facts_of(l->seen ? &l->seen[i] : source_stat(l->src, i), ret);
 }
 
 /* File by file: the name of the files so far is the name space for the next file. */
