@@ -120,7 +120,19 @@ struct json_object *js_parse_arriving(const char *text, size_t len, bool *ret_mo
 	return value;
 }
 
-/* A member of an object, for look-up and for error texts. */
+struct js_at js_into(struct js_at at, const char *key, struct json_object *o,
+		     char ret_path[JS_PATH_MAX])
+{
+	char shown[JSCAN_SHOWN_MAX];
+
+	jscan_shown(shown, key);
+	snprintf(ret_path, JS_PATH_MAX, "%s%s%s", at.path, *at.path ? "." : "", shown);
+	return (struct js_at){o, ret_path};
+}
+
+#define JS_INDEX_MAX 32 /* "[12]" */
+
+/* A member of an object or an element of an array, for look-up and for error texts. */
 struct field {
 	struct js_at at;
 	const char *key;
@@ -142,22 +154,31 @@ __attribute__((format(printf, 3, 4))) static int field_err(const struct field *f
 	return err_set(err, ERR_INVALID, "%s%s%s: %s", f->at.path, dot, key, what);
 }
 
-/* *ret is NULL if the member is absent and not required. */
-static int member(const struct field *f, enum json_type type, struct json_object **ret,
-		  struct err *err)
+static int check_type(const struct field *f, struct json_object *value, enum json_type type,
+		      struct err *err)
 {
 	static const char *const names[] = {
 		[json_type_boolean] = "true or false", [json_type_int] = "an integer",
 		[json_type_object] = "an object",      [json_type_array] = "an array",
 		[json_type_string] = "a string",
 	};
+
+	if (json_object_is_type(value, type))
+		return 0;
+	return field_err(f, err, "must be %s", names[type]);
+}
+
+/* *ret is NULL if the member is absent and not required. */
+static int member(const struct field *f, enum json_type type, struct json_object **ret,
+		  struct err *err)
+{
 	struct json_object *value = NULL;
 	bool found = json_object_object_get_ex(f->at.o, f->key, &value);
 
 	if (!found && f->required)
 		return field_err(f, err, "is missing");
-	if (found && !json_object_is_type(value, type))
-		return field_err(f, err, "must be %s", names[type]);
+	if (found && check_type(f, value, type, err) < 0)
+		return -1;
 	*ret = value;
 	return 0;
 }
@@ -196,16 +217,47 @@ int js_string(struct js_at at, const char *key, size_t max_len, const char **ret
 	return done(have, value);
 }
 
+/* Element @i of the array @f->at, whose key is made here. */
+static int element(struct field *f, char key[JS_INDEX_MAX], size_t i, enum json_type type,
+		   struct json_object **ret, struct err *err)
+{
+	snprintf(key, JS_INDEX_MAX, "[%zu]", i);
+	f->key = key;
+	*ret = json_object_array_get_idx(f->at.o, i);
+	return check_type(f, *ret, type, err);
+}
+
 int js_string_at(struct js_at at, size_t i, size_t max_len, const char **ret, struct err *err)
 {
-	struct json_object *value = json_object_array_get_idx(at.o, i);
-	char index[32];
-	const struct field f = {at, index, .required = true};
+	struct field f = {.at = at, .required = true};
+	struct json_object *value;
+	char key[JS_INDEX_MAX];
 
-	snprintf(index, sizeof(index), "[%zu]", i);
-	if (!json_object_is_type(value, json_type_string))
-		return field_err(&f, err, "must be a string");
+	if (element(&f, key, i, json_type_string, &value, err) < 0)
+		return -1;
 	return check_string(&f, value, max_len, ret, err);
+}
+
+static int check_u64(const struct field *f, struct json_object *value, uint64_t max, uint64_t *ret,
+		     struct err *err)
+{
+	uint64_t v = json_object_get_uint64(value);
+
+	if (json_object_get_int64(value) < 0 || v > max)
+		return field_err(f, err, "must be from 0 to %" PRIu64, max);
+	*ret = v;
+	return 0;
+}
+
+int js_u64_at(struct js_at at, size_t i, uint64_t max, uint64_t *ret, struct err *err)
+{
+	struct field f = {.at = at, .required = true};
+	struct json_object *value;
+	char key[JS_INDEX_MAX];
+
+	if (element(&f, key, i, json_type_int, &value, err) < 0)
+		return -1;
+	return check_u64(&f, value, max, ret, err);
 }
 
 int js_u64(struct js_at at, const char *key, uint64_t max, uint64_t *ret, bool *have,
@@ -213,16 +265,11 @@ int js_u64(struct js_at at, const char *key, uint64_t max, uint64_t *ret, bool *
 {
 	const struct field f = {at, key, .required = !have};
 	struct json_object *value = NULL;
-	uint64_t v;
 
 	if (member(&f, json_type_int, &value, err) < 0)
 		return -1;
-	if (value) {
-		v = json_object_get_uint64(value);
-		if (json_object_get_int64(value) < 0 || v > max)
-			return field_err(&f, err, "must be from 0 to %" PRIu64, max);
-		*ret = v;
-	}
+	if (value && check_u64(&f, value, max, ret, err) < 0)
+		return -1;
 	return done(have, value);
 }
 

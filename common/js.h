@@ -49,6 +49,11 @@ struct js_at {
 	const char *path;
 };
 
+/* The place of the member @key of @at, whose value is @o, for reading on in it. */
+#define JS_PATH_MAX 192
+struct js_at js_into(struct js_at at, const char *key, struct json_object *o,
+		     char ret_path[JS_PATH_MAX]);
+
 /*
  * Getters for members of the object @at. Errors read "snapshot.dir: must be …". With @have NULL the
  * member is required; else *have tells whether it is there. Outputs are borrowed from the object,
@@ -66,6 +71,7 @@ int js_array(struct js_at at, const char *key, size_t max_len, struct json_objec
 	     struct err *err);
 /* Element @i of the array @at: "snapshot.memory[1]: must be …". */
 int js_string_at(struct js_at at, size_t i, size_t max_len, const char **ret, struct err *err);
+int js_u64_at(struct js_at at, size_t i, uint64_t max, uint64_t *ret, struct err *err);
 /* "30s", "500ms", "2m", "1h" → milliseconds. */
 int js_duration(struct js_at at, const char *key, uint64_t max_ms, uint64_t *ret_ms, bool *have,
 		struct err *err);

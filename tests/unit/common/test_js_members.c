@@ -136,27 +136,16 @@ START_TEST(test_getters)
 }
 END_TEST
 
-START_TEST(test_getter_values)
+START_TEST(test_elements)
 {
-	static const char text[] = "{\"s\":\"x\",\"u\":18446744073709551615,\"f\":false,"
-				   "\"a\":[\"one\",2,\"a\\u0000\"],\"d\":\"90s\"}";
+	static const char text[] = "{\"a\":[\"one\",2,\"a\\u0000\"],\"n\":[7,\"7\"]}";
 	struct err err = {0};
 	cleanup_json struct json_object *o = js_parse(text, strlen(text), false, &err);
-	cleanup_json struct json_object *neg = js_parse("{\"n\":-1}", 8, false, &err);
 	const struct js_at at = {o, ""};
-	const char *s = NULL;
 	struct js_at a = {.path = "p.a"};
-	bool flag = true;
+	char path[JS_PATH_MAX];
+	const char *s = NULL;
 	uint64_t u = 0;
-
-	ck_assert_int_eq(js_string(at, "s", 1, &s, NULL, &err), 0);
-	ck_assert_str_eq(s, "x");
-	ck_assert_int_eq(js_u64(at, "u", UINT64_MAX, &u, NULL, &err), 0);
-	ck_assert(u == UINT64_MAX);
-	ck_assert_int_eq(js_bool(at, "f", &flag, NULL, &err), 0);
-	ck_assert(!flag);
-	ck_assert_int_eq(js_duration(at, "d", 90000, &u, NULL, &err), 0);
-	ck_assert_uint_eq(u, 90000);
 
 	ck_assert_int_eq(js_array(at, "a", 3, &a.o, NULL, &err), 0);
 	ck_assert_int_eq(js_string_at(a, 0, 3, &s, &err), 0);
@@ -169,6 +158,41 @@ START_TEST(test_getter_values)
 	ck_assert_str_eq(err.msg, "a[2]: must not contain a NUL");
 	ck_assert_int_eq(js_string_at((struct js_at){a.o, "a"}, 3, 3, &s, &err), -1);
 	ck_assert_str_eq(err.msg, "a[3]: must be a string");
+
+	ck_assert_int_eq(js_array(at, "n", 2, &a.o, NULL, &err), 0);
+	a = js_into((struct js_at){o, "p"}, "n", a.o, path);
+	ck_assert_int_eq(js_u64_at(a, 0, 7, &u, &err), 0);
+	ck_assert_uint_eq(u, 7);
+	ck_assert_int_eq(js_u64_at(a, 0, 6, &u, &err), -1);
+	ck_assert_str_eq(err.msg, "p.n[0]: must be from 0 to 6");
+	ck_assert_int_eq(js_u64_at(a, 1, 7, &u, &err), -1);
+	ck_assert_str_eq(err.msg, "p.n[1]: must be an integer");
+	ck_assert_int_eq(js_u64_at(a, 2, 7, &u, &err), -1);
+	ck_assert_str_eq(err.msg, "p.n[2]: must be an integer");
+	ck_assert_str_eq(js_into((struct js_at){a.o, ""}, "n", a.o, path).path, "n");
+}
+END_TEST
+
+START_TEST(test_getter_values)
+{
+	static const char text[] = "{\"s\":\"x\",\"u\":18446744073709551615,\"f\":false,"
+				   "\"d\":\"90s\"}";
+	struct err err = {0};
+	cleanup_json struct json_object *o = js_parse(text, strlen(text), false, &err);
+	cleanup_json struct json_object *neg = js_parse("{\"n\":-1}", 8, false, &err);
+	const struct js_at at = {o, ""};
+	const char *s = NULL;
+	bool flag = true;
+	uint64_t u = 0;
+
+	ck_assert_int_eq(js_string(at, "s", 1, &s, NULL, &err), 0);
+	ck_assert_str_eq(s, "x");
+	ck_assert_int_eq(js_u64(at, "u", UINT64_MAX, &u, NULL, &err), 0);
+	ck_assert(u == UINT64_MAX);
+	ck_assert_int_eq(js_bool(at, "f", &flag, NULL, &err), 0);
+	ck_assert(!flag);
+	ck_assert_int_eq(js_duration(at, "d", 90000, &u, NULL, &err), 0);
+	ck_assert_uint_eq(u, 90000);
 
 	/* json-c would make it 0, which is in range. */
 	ck_assert_int_eq(js_u64((struct js_at){neg, ""}, "n", UINT64_MAX, &u, NULL, &err), -1);
@@ -232,6 +256,7 @@ Suite *test_suite(void)
 	TCase *t = tcase_create("members");
 
 	tcase_add_loop_test(t, test_getters, 0, ARRAY_LEN(get_cases));
+	tcase_add_test(t, test_elements);
 	tcase_add_test(t, test_getter_values);
 	tcase_add_test(t, test_known);
 	tcase_add_test(t, test_builders);
