@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "daemon/usage.h"
+
 /* The page map of a guest of 16 GiB. */
 #define RUN_DIR_BYTES ((uint64_t)1 << 20)
 
@@ -61,47 +63,41 @@ int admission_request(const struct host *host, const char *id, struct spec *spec
 
 /* ---- how many ---- */
 
-struct live {
-	uint64_t all, own; /* restores of the host, and of one tenant */
-};
-
-/* @tenant: NULL: of no tenant. */
-static struct live count_live(const struct table *table, const char *tenant)
+static int check_host_quota(const struct host *host, const struct table *table, struct err *err)
 {
-	struct live live = {0};
+	struct usage all;
 
-	for (size_t i = 0; i < table->n; i++) {
-		const struct restore_record *rec = &table->v[i]->rec;
-
-		if (!proto_state_live(rec->state))
-			continue;
-		live.all++;
-		live.own += tenant && strcmp(rec->tenant, tenant) == 0;
-	}
-	return live;
-}
-
-static int check_host_quota(const struct host *host, const struct live *live, struct err *err)
-{
-	if (live->all < host->conf.max_restores)
+	usage_count(table, NULL, &all);
+	if (all.of[BUDGET_RESTORES] < host->conf.max_restores)
 		return 0;
 	return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
-		       (unsigned long long)live->all, (unsigned long long)host->conf.max_restores);
+		       (unsigned long long)all.of[BUDGET_RESTORES],
+		       (unsigned long long)host->conf.max_restores);
+}
+
+static int check_tenant_quota(const struct host *host, const struct table *table,
+			      const char *tenant, struct err *err)
+{
+	struct usage own;
+
+	usage_count(table, tenant, &own);
+	for (enum budget b = 0; b < BUDGET_COUNT; b++) {
+		uint64_t most = tenants_budget(&host->tenants, &host->conf, tenant, b);
+
+		if (own.of[b] >= most)
+			return err_set(err, ERR_QUOTA, "tenant %s has %llu of %llu %s, its budget",
+				       tenant, (unsigned long long)own.of[b],
+				       (unsigned long long)most, budget_name(b));
+	}
+	return 0;
 }
 
 int admission_quota(const struct host *host, const struct table *table, const char *tenant,
 		    struct err *err)
 {
-	struct live live = count_live(table, tenant);
-
-	if (check_host_quota(host, &live, err))
-		return -1;
-	if (live.own < host->conf.max_restores_per_tenant)
-		return 0;
-	return err_set(err, ERR_QUOTA,
-		       "tenant %s has %llu of %llu restores (max_restores_per_tenant)", tenant,
-		       (unsigned long long)live.own,
-		       (unsigned long long)host->conf.max_restores_per_tenant);
+	return check_host_quota(host, table, err) || check_tenant_quota(host, table, tenant, err)
+		       ? -1
+		       : 0;
 }
 
 /* ---- ready ---- */

@@ -14,7 +14,7 @@
  */
 int admission_request(const struct host *host, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct err *err);
-/* May there be one more live restore of @tenant? 0, or -1 with ERR_QUOTA. O(restores). */
+/* May there be one more restore of @tenant? 0, or -1 with ERR_QUOTA. O(restores). */
 int admission_quota(const struct host *host, const struct table *table, const char *tenant,
 		    struct err *err);
 /*

@@ -4,13 +4,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "daemon/caller.h"
 #include "daemon/descriptors.h"
 #include "daemon/event_stream.h"
 #include "daemon/log.h"
 #include "daemon/routes.h"
 #include "daemon/supervisor.h"
 #include "daemon/long_poll.h"
-#include "daemon/tenant.h"
 
 struct api {
 	struct supervisor *sup; /* borrowed */
@@ -31,12 +31,13 @@ static void on_request(struct http_request *req, void *arg)
 	routes_answer(&c);
 }
 
-static bool is_admin(const struct sock_peer *peer)
+static bool is_admin(void *arg, const struct sock_peer *peer)
 {
-	struct tenant_caller caller;
+	const struct api *api = arg;
+	struct caller caller;
 
-	tenant_resolve(peer, &caller);
-	return tenant_is_admin(&caller);
+	caller_resolve(&api->sup->host.tenants, peer, &caller);
+	return caller.role == ROLE_ADMIN;
 }
 
 /* ---- the supervisor's observer ---- */
@@ -92,7 +93,7 @@ static struct http_limits limits(const struct conf *conf)
 static int open_http(struct api *api, const struct api_parts *parts, struct err *err)
 {
 	const struct conf *conf = parts->conf;
-	const struct http_options options = {limits(conf), on_request, api, is_admin};
+	const struct http_options options = {limits(conf), on_request, is_admin, api};
 	struct sock_rights rights = sock_mode(conf->socket_mode);
 	cleanup_fd int fd = -1;
 

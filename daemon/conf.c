@@ -1,16 +1,13 @@
 #include "daemon/conf.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "common/io.h"
 #include "common/js.h"
 #include "common/parse.h"
+#include "daemon/json_file.h"
 
 enum type {
 	TYPE_BOOL,
@@ -50,6 +47,10 @@ static const struct option_row table[] = {
 	 "Directory of the database and the working sets. One daemon at a time uses it."},
 	{"worker", TYPE_PATH, AT(worker), 0, CONF_PATH_MAX, "",
 	 "The worker program; empty: beside this program, or where it was installed."},
+	{"tenants_file", TYPE_PATH, AT(tenants_file), 0, CONF_PATH_MAX, "",
+	 "A JSON file with tenants, admins and observers; empty: none."},
+	{"each_user_is_tenant", TYPE_BOOL, AT(each_user_is_tenant), 0, 0, "false",
+	 "A user who belongs to no tenant is one of its own, uid-N; else it is refused."},
 	{"log_level", TYPE_LEVEL, AT(log_level), 0, 0, "info",
 	 "Least important messages to print, one of" LEVEL_WORDS "."},
 	{"socket_mode", TYPE_MODE, AT(socket_mode), 0, 0777, "0660",
@@ -296,46 +297,15 @@ static int apply_json(struct conf *conf, struct json_object *root, struct err *e
 	return 0;
 }
 
-/* Reads at most CONF_FILE_BYTES_MAX; *ret is owned by the caller. */
-static int read_whole(int fd, char **ret, size_t *ret_len, struct err *err)
-{
-	cleanup_free char *text = xcalloc(1, CONF_FILE_BYTES_MAX + 1);
-	size_t len = io_read_at(fd, text, CONF_FILE_BYTES_MAX + 1, 0);
-
-	if (len <= CONF_FILE_BYTES_MAX && errno)
-		return err_sys(err, "cannot read it");
-	if (len > CONF_FILE_BYTES_MAX)
-		return err_set(err, ERR_TOOBIG, "is larger than %zu bytes", CONF_FILE_BYTES_MAX);
-	*ret = steal_ptr(&text);
-	*ret_len = len;
-	return 0;
-}
-
 static int apply_file(struct conf *conf, struct err *err)
 {
-	/* Non-blocking, so that a FIFO is refused instead of blocking us. */
-	cleanup_fd int fd = open(conf->file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	cleanup_json struct json_object *root = NULL;
-	cleanup_free char *text = NULL;
-	struct stat st;
-	size_t len = 0;
 
-	if (fd < 0 && errno == ENOENT && !conf->file_named)
-		return 0;
-	if (fd < 0 && errno == ENOENT)
+	if (json_file_read(conf->file, CONF_FILE_BYTES_MAX, &root, err) < 0)
+		return -1;
+	if (!root && conf->file_named)
 		return err_set(err, ERR_PATH, "no such file: create it, or give no --config");
-	if (fd < 0)
-		return err_sys(err, "cannot open it");
-	if (fstat(fd, &st) < 0)
-		return err_sys(err, "cannot look at it");
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, ERR_PATH, "is not a regular file");
-	if (read_whole(fd, &text, &len, err) < 0)
-		return -1;
-	root = js_parse(text, len, true, err);
-	if (!root)
-		return -1;
-	return apply_json(conf, root, err);
+	return root ? apply_json(conf, root, err) : 0;
 }
 
 #define FLAG_MAX 40

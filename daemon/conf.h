@@ -26,7 +26,9 @@ struct conf {
 	/* Absolute, without a trailing slash. */
 	char run_dir[CONF_RUN_DIR_MAX + 1];
 	char state_dir[CONF_PATH_MAX + 1];
-	char worker[CONF_PATH_MAX + 1]; /* program; "" = look for it */
+	char worker[CONF_PATH_MAX + 1];       /* program; "" = look for it */
+	char tenants_file[CONF_PATH_MAX + 1]; /* "" = none; see tenants.h */
+	bool each_user_is_tenant;
 	enum log_level log_level;
 
 	uint32_t socket_mode;                 /* permission bits of the control socket */

@@ -221,7 +221,9 @@ static const char *on_lease_ask(struct restore *r, const struct chan_msg *msg, i
 {
 	(void)fds;
 	if (r->rec.state == STATE_SERVING && limits_send(r) == 0)
-		lease_scheduler_ask(r->host->leases, &r->claim, r->rec.tenant, msg->lease.ask);
+		lease_scheduler_ask(r->host->leases, &r->claim, r->rec.tenant,
+				    tenants_prefetch_share(&r->host->tenants, r->rec.tenant),
+				    msg->lease.ask);
 	return NULL;
 }
 

@@ -79,6 +79,10 @@ static const char *const migrations[] = {
 	"CREATE INDEX events_restore ON events (restore);"
 	"PRAGMA application_id = " STR(APPLICATION_ID),
 	"ALTER TABLE restores ADD COLUMN max_resident_bytes INTEGER NOT NULL DEFAULT 0",
+	"CREATE TABLE tenants ("
+	"name TEXT NOT NULL PRIMARY KEY CHECK (name <> ''),"
+	"definition TEXT NOT NULL"
+	") STRICT",
 };
 /* clang-format on */
 #define VERSION ((int)ARRAY_LEN(migrations))

@@ -3,9 +3,10 @@
 #include <event2/event.h>
 #include <string.h>
 
+#include "daemon/caller.h"
+#include "daemon/json_view.h"
 #include "daemon/store.h"
 #include "daemon/timer.h"
-#include "daemon/json_view.h"
 
 #define BATCH 256
 #define HEARTBEAT_S 10
@@ -113,6 +114,29 @@ void event_stream_wake(struct event_streams *streams)
 	TAILQ_FOREACH(f, &streams->open, link)
 	if (!evtimer_pending(f->more, NULL))
 		again_in(f, 0);
+}
+
+static bool still_may(const struct event_stream *f, const struct tenants *ts)
+{
+	struct caller caller;
+	const char *only;
+
+	caller_resolve(ts, http_peer(f->req), &caller);
+	only = caller_only(&caller);
+	return caller.role != ROLE_OUTSIDER && strcmp(only ? only : "", f->tenant) == 0;
+}
+
+void event_streams_recheck(struct event_streams *streams, const struct tenants *ts)
+{
+	struct event_stream *f, *next;
+
+	for (f = TAILQ_FIRST(&streams->open); f; f = next) {
+		next = TAILQ_NEXT(f, link);
+		if (still_may(f, ts))
+			continue;
+		http_stream_drop(f->req);
+		event_stream_free(f);
+	}
 }
 
 /* A caller that names a position must be told if events after it are gone. */

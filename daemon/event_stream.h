@@ -14,6 +14,7 @@
 struct event_base;
 struct event_stream;
 struct store;
+struct tenants;
 
 struct event_streams {
 	struct event_base *base; /* borrowed, like the store */
@@ -32,5 +33,7 @@ void event_streams_init(struct event_streams *streams, struct event_base *base,
 int event_stream_get(struct api_request *c, const char *tenant, struct err *err);
 /* The store has new events: streams that follow go on. */
 void event_stream_wake(struct event_streams *streams);
+/* Tenants have changed: ends the streams of those who would get other events now, or none. */
+void event_streams_recheck(struct event_streams *streams, const struct tenants *ts);
 
 #endif

@@ -12,6 +12,7 @@
 #include "daemon/lease_scheduler.h"
 #include "daemon/pool.h"
 #include "daemon/run_dir.h"
+#include "daemon/tenants.h"
 #include "daemon/worker_user.h"
 #include "daemon/wset_store.h"
 
@@ -34,7 +35,8 @@ struct host_hooks {
 
 struct host {
 	struct event_base *base;
-	struct conf conf; /* a copy */
+	struct conf conf;       /* a copy */
+	struct tenants tenants; /* owned */
 	struct worker_user user;
 	struct journal *journal;
 	struct pool *pool;

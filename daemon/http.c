@@ -344,7 +344,7 @@ static bool has_place(struct http_request *req)
 	size_t max = limits->held;
 	struct http_conn *other;
 
-	if (http->privileged && http->privileged(&req->conn->peer))
+	if (http->privileged && http->privileged(http->arg, &req->conn->peer))
 		max += limits->held_per_uid;
 	if (user->held >= limits->held_per_uid)
 		return false;

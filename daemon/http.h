@@ -35,13 +35,13 @@ typedef void (*http_handler)(struct http_request *req, void *arg);
 typedef void (*http_gone)(struct http_request *req, void *arg);
 
 /* Has that client places of its own for held requests? */
-typedef bool (*http_privileged)(const struct sock_peer *peer);
+typedef bool (*http_privileged)(void *arg, const struct sock_peer *peer);
 
 struct http_options {
 	struct http_limits limits;
 	http_handler handler;
-	void *arg;                  /* the handler's */
 	http_privileged privileged; /* NULL: nobody is */
+	void *arg;                  /* of both */
 };
 
 /*

@@ -87,9 +87,9 @@ void lease_scheduler_free(struct lease_scheduler *lr)
 }
 
 void lease_scheduler_ask(struct lease_scheduler *lr, struct claim *c, const char *tenant,
-			 uint32_t ask)
+			 uint64_t share, uint32_t ask)
 {
-	leases_ask(&lr->leases, c, tenant, ask);
+	leases_ask(&lr->leases, c, tenant, share, ask);
 	turn_soon(lr);
 }
 

@@ -30,7 +30,7 @@ void lease_scheduler_free(struct lease_scheduler *lr);
 
 /* See leases_ask(), leases_back(). */
 void lease_scheduler_ask(struct lease_scheduler *lr, struct claim *c, const char *tenant,
-			 uint32_t ask);
+			 uint64_t share, uint32_t ask);
 void lease_scheduler_back(struct lease_scheduler *lr, struct claim *c);
 
 #endif

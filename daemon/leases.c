@@ -3,8 +3,11 @@
 #include <search.h>
 #include <string.h>
 
+#define TURN ((uint64_t)1 << 32) /* of a tenant with a share of 1, on the clock of turns */
+
 struct leases_tenant {
 	char name[PROTO_ID_MAX + 1]; /* first: the tree compares it */
+	uint64_t share, due;
 	struct claims queue;
 	TAILQ_ENTRY(leases_tenant) link;
 };
@@ -24,25 +27,42 @@ void leases_init(struct leases *ls, uint64_t max, uint64_t slice_us, uint64_t an
 
 /* ---- the queue ---- */
 
-static struct leases_tenant *tenant_of(struct leases *ls, const char *name)
+/* Behind those that are due no later: of equals, the first that came is next. */
+static void await_turn(struct leases *ls, struct leases_tenant *t)
+{
+	struct leases_tenant *before = TAILQ_LAST(&ls->turns, turns);
+
+	while (before && before->due > t->due)
+		before = TAILQ_PREV(before, turns, link);
+	if (before)
+		TAILQ_INSERT_AFTER(&ls->turns, before, t, link);
+	else
+		TAILQ_INSERT_HEAD(&ls->turns, t, link);
+}
+
+static struct leases_tenant *tenant_of(struct leases *ls, const char *name, uint64_t share)
 {
 	struct leases_tenant **found = tfind(name, &ls->tenants, by_name);
 	struct leases_tenant *t;
 
-	if (found)
+	if (found) {
+		(*found)->share = share;
 		return *found;
+	}
 	t = xcalloc(1, sizeof(*t));
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	TAILQ_INIT(&t->queue);
 	if (!tsearch(t, &ls->tenants, by_name))
 		abort();
-	TAILQ_INSERT_TAIL(&ls->turns, t, link);
+	t->share = share;
+	t->due = ls->now + TURN / share;
+	await_turn(ls, t);
 	return t;
 }
 
-static void enqueue(struct leases *ls, struct claim *c, const char *tenant)
+static void enqueue(struct leases *ls, struct claim *c, const char *tenant, uint64_t share)
 {
-	c->tenant = tenant_of(ls, tenant);
+	c->tenant = tenant_of(ls, tenant, share);
 	TAILQ_INSERT_TAIL(&c->tenant->queue, c, link);
 	c->state = CLAIM_WAITING;
 	ls->waiting++;
@@ -94,13 +114,14 @@ static void leave(struct leases *ls, struct claim *c)
 	c->state = CLAIM_NONE;
 }
 
-void leases_ask(struct leases *ls, struct claim *c, const char *tenant, uint32_t ask)
+void leases_ask(struct leases *ls, struct claim *c, const char *tenant, uint64_t share,
+		uint32_t ask)
 {
 	c->ask = ask;
 	if (c->state == CLAIM_WAITING)
 		return;
 	leave(ls, c);
-	enqueue(ls, c, tenant);
+	enqueue(ls, c, tenant, share);
 }
 
 void leases_back(struct leases *ls, struct claim *c)
@@ -137,8 +158,10 @@ struct claim *leases_grant(struct leases *ls, uint64_t now)
 	if (ls->counted >= ls->max)
 		return NULL;
 	c = TAILQ_FIRST(&t->queue);
+	ls->now = t->due;
+	t->due += TURN / t->share;
 	TAILQ_REMOVE(&ls->turns, t, link);
-	TAILQ_INSERT_TAIL(&ls->turns, t, link);
+	await_turn(ls, t);
 	dequeue(ls, c);
 	hold(ls, c, now);
 	return c;

@@ -102,6 +102,18 @@ static int run(struct conf *conf, struct err *err)
 	return serve(conf, err);
 }
 
+/* What is not in the file itself is read, too. */
+static int check(const struct conf *conf, struct err *err)
+{
+	struct tenants tenants;
+
+	if (tenants_load(conf, &tenants, err))
+		return -1;
+	tenants_fini(&tenants);
+	printf("%s: the configuration is valid\n", conf->file);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	enum conf_outcome outcome;
@@ -122,8 +134,10 @@ int main(int argc, char **argv)
 		printf("uffdd %s\n", PACKAGE_VERSION);
 		return 0;
 	case CONF_CHECK:
-		printf("%s: the configuration is valid\n", conf.file);
-		return 0;
+		rc = check(&conf, &err);
+		if (rc)
+			log_error("cannot start", "why=%s", err.msg);
+		return rc ? 2 : 0;
 	case CONF_RUN:
 		break;
 	}

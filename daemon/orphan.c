@@ -10,6 +10,7 @@
 #include "common/io.h"
 #include "common/js.h"
 #include "common/proc.h"
+#include "daemon/caller.h"
 #include "daemon/log.h"
 #include "daemon/restore_wset.h"
 #include "daemon/vmm.h"
@@ -116,13 +117,18 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 	return 0;
 }
 
-/* The tenant is that of the worker's user, whatever the request says. */
+/*
+ * The tenant is that of the worker's user, whatever the request says; a user who belongs to none
+ * any more is one of its own, since its guest lives.
+ */
 static int resolve(struct restore *r, const struct sock_peer *who, struct err *err)
 {
 	struct sock_peer served = worker_user_caller(&r->host->user, who);
-	struct tenant_caller caller;
+	struct caller caller;
 
-	tenant_resolve(&served, &caller);
+	caller_resolve(&r->host->tenants, &served, &caller);
+	if (!caller.tenant[0])
+		caller_user_tenant(served.uid, caller.tenant);
 	r->spec.tenant[0] = '\0';
 	spec_resolve(&r->spec, caller.tenant, served.uid, served.gid);
 	if (r->spec.socket_path[0])

@@ -15,7 +15,6 @@
 #include "daemon/holdings.h"
 #include "daemon/record.h"
 #include "daemon/slot.h"
-#include "daemon/tenant.h"
 
 /* After this time a worker that was told to leave is killed; long, for a busy host. */
 #define RESTORE_LEAVE_MS 30000

@@ -2,11 +2,12 @@
 
 #include <string.h>
 
-#include "daemon/event_stream.h"
 #include "daemon/api_restores.h"
+#include "daemon/api_tenants.h"
+#include "daemon/caller.h"
+#include "daemon/event_stream.h"
 #include "daemon/status.h"
 #include "daemon/supervisor.h"
-#include "daemon/tenant.h"
 
 /* ---- the table ---- */
 
@@ -14,9 +15,12 @@
 /* clang-format off */
 #define ANYBODY(fn) RIGHT_ANYBODY, {.plain = (fn)}
 #define ADMIN(fn) RIGHT_ADMIN, {.plain = (fn)}
-#define OWN_TENANT(fn) RIGHT_OWN_TENANT, {.of_tenant = (fn)}
+#define SEE_HOST(fn) RIGHT_SEE_HOST, {.plain = (fn)}
+#define SEE_TENANT(fn) RIGHT_SEE_TENANT, {.of_tenant = (fn)}
+#define SEE_THE_TENANT(fn) RIGHT_SEE_THE_TENANT, {.of_tenant = (fn)}
 #define NEW_RESTORE(fn) RIGHT_NEW_RESTORE, {.of_tenant = (fn)}
-#define OWN_RESTORE(fn) RIGHT_OWN_RESTORE, {.of_restore = (fn)}
+#define SEE_RESTORE(fn) RIGHT_SEE_RESTORE, {.of_restore = (fn)}
+#define CHANGE_RESTORE(fn) RIGHT_CHANGE_RESTORE, {.of_restore = (fn)}
 /* clang-format on */
 
 #define QUERY(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -27,23 +31,27 @@ static const struct route routes[] = {
 	{"GET", "/healthz", ANYBODY(status_healthz), NO_QUERY, false},
 	{"GET", "/readyz", ANYBODY(status_readyz), NO_QUERY, false},
 	{"GET", "/version", ANYBODY(status_version), NO_QUERY, false},
-	{"GET", "/v1/events", OWN_TENANT(event_stream_get), QUERY("after", "follow", "restore"), false},
-	{"GET", "/v1/status", ADMIN(status_get), NO_QUERY, false},
-	{"GET", "/v1/restores", OWN_TENANT(api_restores_list),
+	{"GET", "/v1/events", SEE_TENANT(event_stream_get), QUERY("after", "follow", "restore"), false},
+	{"GET", "/v1/status", SEE_HOST(status_get), NO_QUERY, false},
+	{"GET", "/v1/tenants", SEE_TENANT(api_tenants_list), QUERY("limit", "page_token"), false},
+	{"GET", "/v1/tenants/{name}", SEE_THE_TENANT(api_tenants_get), NO_QUERY, false},
+	{"PUT", "/v1/tenants/{name}", ADMIN(api_tenants_put), NO_QUERY, true},
+	{"DELETE", "/v1/tenants/{name}", ADMIN(api_tenants_delete), NO_QUERY, false},
+	{"GET", "/v1/restores", SEE_TENANT(api_restores_list),
 	 QUERY("tenant", "state", "limit", "page_token"), false},
 	{"POST", "/v1/restores", NEW_RESTORE(api_restores_post), NO_QUERY, true},
 	{"PUT", "/v1/restores/{id}", NEW_RESTORE(api_restores_put), NO_QUERY, true},
-	{"GET", "/v1/restores/{id}", OWN_RESTORE(api_restores_get), QUERY("for", "wait"), false},
-	{"DELETE", "/v1/restores/{id}", OWN_RESTORE(api_restores_delete), QUERY("grace", "kill"),
+	{"GET", "/v1/restores/{id}", SEE_RESTORE(api_restores_get), QUERY("for", "wait"), false},
+	{"DELETE", "/v1/restores/{id}", CHANGE_RESTORE(api_restores_delete),
+	 QUERY("grace", "kill"), false},
+	{"PUT", "/v1/restores/{id}/prefetch", CHANGE_RESTORE(api_restores_prefetch), NO_QUERY, true},
+	{"GET", "/v1/restores/{id}/pages", SEE_RESTORE(api_restores_pages), QUERY("offset", "limit"),
 	 false},
-	{"PUT", "/v1/restores/{id}/prefetch", OWN_RESTORE(api_restores_prefetch), NO_QUERY, true},
-	{"GET", "/v1/restores/{id}/pages", OWN_RESTORE(api_restores_pages), QUERY("offset", "limit"),
+	{"GET", "/v1/restores/{id}/working-set", SEE_RESTORE(api_restores_working_set), NO_QUERY,
 	 false},
-	{"GET", "/v1/restores/{id}/working-set", OWN_RESTORE(api_restores_working_set), NO_QUERY,
-	 false},
-	{"POST", "/v1/restores/{id}/pause", OWN_RESTORE(api_restores_pause), NO_QUERY, false},
-	{"POST", "/v1/restores/{id}/resume", OWN_RESTORE(api_restores_resume), NO_QUERY, false},
-	{"POST", "/v1/restores/{id}/restart-worker", OWN_RESTORE(api_restores_restart_worker),
+	{"POST", "/v1/restores/{id}/pause", CHANGE_RESTORE(api_restores_pause), NO_QUERY, false},
+	{"POST", "/v1/restores/{id}/resume", CHANGE_RESTORE(api_restores_resume), NO_QUERY, false},
+	{"POST", "/v1/restores/{id}/restart-worker", CHANGE_RESTORE(api_restores_restart_worker),
 	 NO_QUERY, false},
 };
 /* clang-format on */
@@ -55,10 +63,10 @@ const struct route *routes_at(size_t i)
 
 /* ---- find the row ---- */
 
-/* Does @path fit @pattern? The segment at {id} goes to @ret_id, cut if too long for an id. */
+/* Does @path fit @pattern? The segment at {…} goes to @ret_id, cut if too long for an id. */
 static bool fits(const char *pattern, const char *path, char ret_id[PROTO_ID_MAX + 2])
 {
-	const char *hole = strstr(pattern, "{id}");
+	const char *hole = strchr(pattern, '{');
 	size_t head, len;
 
 	ret_id[0] = '\0';
@@ -68,7 +76,7 @@ static bool fits(const char *pattern, const char *path, char ret_id[PROTO_ID_MAX
 	if (strncmp(pattern, path, head) != 0)
 		return false;
 	len = strcspn(path + head, "/");
-	if (len == 0 || strcmp(hole + strlen("{id}"), path + head + len) != 0)
+	if (len == 0 || strcmp(strchr(hole, '}') + 1, path + head + len) != 0)
 		return false;
 	snprintf(ret_id, PROTO_ID_MAX + 2, "%.*s", (int)min_u64(len, PROTO_ID_MAX + 1),
 		 path + head);
@@ -134,65 +142,104 @@ static int read_body(const struct route *route, struct api_request *c, struct er
 
 /* ---- rights ---- */
 
-/* The daemon's status is the only thing that is the admin's alone. */
-static int check_admin(const struct tenant_caller *caller, struct err *err)
+static int check_role(const struct route *route, const struct caller *caller,
+		      enum caller_role least, struct err *err)
 {
-	if (tenant_is_admin(caller))
+	if (caller->role >= least)
 		return 0;
-	return err_set(err, ERR_DENIED,
-		       "uid %ju may not see the daemon's status: root and the "
-		       "daemon's own user may",
-		       (uintmax_t)caller->uid);
+	return err_set(err, ERR_DENIED, "uid %ju may not %s %s: %s may", (uintmax_t)caller->uid,
+		       route->method, route->path,
+		       least == ROLE_ADMIN ? "only admins" : "admins and observers");
 }
 
-/* A restore of another tenant looks like none. */
-static struct restore *own_restore(const struct api_request *c, const struct tenant_caller *caller,
-				   struct err *err)
+/* A tenant that is not the caller's looks like none. */
+static int check_tenant(const struct caller *caller, const char *name, struct err *err)
+{
+	if (caller_may_see(caller, name))
+		return 0;
+	return err_set(err, ERR_NOTFOUND, "there is no tenant %s", name);
+}
+
+/* The same for a restore of another tenant. */
+static struct restore *find_restore(const struct api_request *c, const struct caller *caller,
+				    struct err *err)
 {
 	struct restore *r = supervisor_find(c->sup, c->id);
 
-	if (r && tenant_may_see(caller, r->rec.tenant))
+	if (r && caller_may_see(caller, r->rec.tenant))
 		return r;
 	err_set(err, ERR_NOTFOUND, "there is no restore %s", c->id);
 	return NULL;
 }
 
 /* The tenant that a new restore is for: as the body says, else the caller's own. */
-static const char *tenant_of_new(const struct api_request *c, const struct tenant_caller *caller,
+static const char *tenant_of_new(const struct api_request *c, const struct caller *caller,
 				 struct err *err)
 {
 	const char *tenant = caller->tenant;
 	bool named;
 
 	if (js_string((struct js_at){c->body, ""}, "tenant", PROTO_ID_MAX, &tenant, &named, err) ||
-	    tenant_may_act(caller, tenant, err))
+	    caller_check_act(caller, tenant, err))
 		return NULL;
 	return tenant;
 }
 
-int routes_call(const struct route *route, const struct tenant_caller *caller,
-		struct api_request *c, struct err *err)
+static int call_of_restore(const struct route *route, const struct caller *caller,
+			   struct api_request *c, struct err *err)
 {
-	const char *tenant;
-	struct restore *r;
+	struct restore *r = find_restore(c, caller, err);
 
+	if (!r ||
+	    (route->right == RIGHT_CHANGE_RESTORE && caller_check_act(caller, r->rec.tenant, err)))
+		return -1;
+	return route->handle.of_restore(c, r, err);
+}
+
+static int call_of_new(const struct route *route, const struct caller *caller,
+		       struct api_request *c, struct err *err)
+{
+	const char *tenant = tenant_of_new(c, caller, err);
+
+	return tenant ? route->handle.of_tenant(c, tenant, err) : -1;
+}
+
+static int call(const struct route *route, const struct caller *caller, struct api_request *c,
+		struct err *err)
+{
 	switch (route->right) {
 	case RIGHT_ANYBODY:
 		return route->handle.plain(c, err);
-	case RIGHT_NEW_RESTORE:
-		tenant = tenant_of_new(c, caller, err);
-		return tenant ? route->handle.of_tenant(c, tenant, err) : -1;
 	case RIGHT_ADMIN:
-		return check_admin(caller, err) ? -1 : route->handle.plain(c, err);
-	case RIGHT_OWN_TENANT:
-		return route->handle.of_tenant(c, tenant_only(caller), err);
-	case RIGHT_OWN_RESTORE:
-		r = own_restore(c, caller, err);
-		return r ? route->handle.of_restore(c, r, err) : -1;
+		return check_role(route, caller, ROLE_ADMIN, err) ? -1
+								  : route->handle.plain(c, err);
+	case RIGHT_SEE_HOST:
+		return check_role(route, caller, ROLE_OBSERVER, err) ? -1
+								     : route->handle.plain(c, err);
+	case RIGHT_SEE_TENANT:
+		return route->handle.of_tenant(c, caller_only(caller), err);
+	case RIGHT_SEE_THE_TENANT:
+		return check_tenant(caller, c->id, err) ? -1
+							: route->handle.of_tenant(c, c->id, err);
+	case RIGHT_NEW_RESTORE:
+		return call_of_new(route, caller, c, err);
+	case RIGHT_SEE_RESTORE:
+	case RIGHT_CHANGE_RESTORE:
+		return call_of_restore(route, caller, c, err);
 	case RIGHT_NONE:
 		break;
 	}
 	return err_set(err, ERR_DENIED, "nobody may %s %s", route->method, route->path);
+}
+
+int routes_call(const struct route *route, const struct caller *caller, struct api_request *c,
+		struct err *err)
+{
+	if (caller->role == ROLE_OUTSIDER && route->right != RIGHT_ANYBODY) {
+		*err = caller->why;
+		return -1;
+	}
+	return call(route, caller, c, err);
 }
 
 /* ---- a request ---- */
@@ -202,19 +249,19 @@ static int dispatch(struct api_request *c, struct err *err)
 	char allow[128], id[PROTO_ID_MAX + 2];
 	const struct route *route = find_route(http_method(c->req), http_path(c->req), id, allow,
 					       sizeof(allow));
-	struct tenant_caller caller;
+	struct caller caller;
 
 	if (!route)
 		return no_route(c->req, allow, err);
 	if (id[0] && !proto_id_valid(id))
 		return err_set(err, ERR_INVALID,
-			       "id: must be 1 to %d of A-Z a-z 0-9 . _ -, "
+			       "%s: must be 1 to %d of A-Z a-z 0-9 . _ -, "
 			       "beginning with a letter or digit",
-			       PROTO_ID_MAX);
+			       strstr(route->path, "{id}") ? "id" : "name", PROTO_ID_MAX);
 	snprintf(c->id, sizeof(c->id), "%.*s", PROTO_ID_MAX, id);
 	if (check_query(route, c->req, err) || read_body(route, c, err))
 		return -1;
-	tenant_resolve(http_peer(c->req), &caller);
+	caller_resolve(&c->sup->host.tenants, http_peer(c->req), &caller);
 	return routes_call(route, &caller, c, err);
 }
 

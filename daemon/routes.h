@@ -2,7 +2,7 @@
  * routes - the API as one table: method, path, who has the right, handler
  *
  * The only place where the API decides who may do what: per request, from the peer's credentials
- * (tenant.h). A handler is given only what the caller has a right to: the restore, or the tenant
+ * (caller.h). A handler is given only what the caller has a right to: the restore, or the tenant
  * whose restores and events it may show.
  */
 #ifndef UFFDD_ROUTES_H
@@ -10,26 +10,31 @@
 
 #include "daemon/api_request.h"
 
-struct tenant_caller;
+struct caller;
 
 enum route_right {
-	RIGHT_NONE,        /* a row that says nothing: refused to all */
-	RIGHT_ANYBODY,     /* shows nothing of a tenant */
-	RIGHT_NEW_RESTORE, /* for the tenant in the body; ERR_DENIED if the caller may not act for it */
-	RIGHT_ADMIN,       /* ERR_DENIED for all others */
-	RIGHT_OWN_TENANT,  /* those of the caller's tenant, or all for an admin */
-	RIGHT_OWN_RESTORE, /* the restore {id}; ERR_NOTFOUND if the caller may not see it */
+	RIGHT_NONE,    /* a row that says nothing: refused to all */
+	RIGHT_ANYBODY, /* shows nothing of a tenant; for outsiders, too */
+	/* ERR_DENIED for all others */
+	RIGHT_ADMIN,
+	RIGHT_SEE_HOST,       /* admins and observers */
+	RIGHT_SEE_TENANT,     /* what is the caller's tenant's, or all for admins and observers */
+	RIGHT_SEE_THE_TENANT, /* the tenant {name}; ERR_NOTFOUND if the caller may not see it */
+	RIGHT_NEW_RESTORE,    /* for the tenant in the body; ERR_DENIED: not the caller's */
+	RIGHT_SEE_RESTORE,    /* the restore {id}; ERR_NOTFOUND if the caller may not see it */
+	RIGHT_CHANGE_RESTORE, /* the same, and ERR_DENIED for those who only see it */
 };
 
 struct route {
-	const char *method, *path; /* {id} stands for one segment, a valid id */
+	const char *method, *path; /* {id} or {name} stands for one segment, a valid id */
 	enum route_right right;
 	union {
-		/* RIGHT_OWN_RESTORE */
+		/* RIGHT_SEE_RESTORE, RIGHT_CHANGE_RESTORE */
 		int (*of_restore)(struct api_request *c, struct restore *r, struct err *err);
 		/*
-		 * @tenant: borrowed. RIGHT_OWN_TENANT: the caller's, or NULL for an admin, who has
-		 * a right to all. RIGHT_NEW_RESTORE: the one that the restore is for.
+		 * @tenant: borrowed. RIGHT_SEE_TENANT: the caller's, or NULL for all.
+		 * RIGHT_SEE_THE_TENANT: the one in the path. RIGHT_NEW_RESTORE: the one that the
+		 * restore is for.
 		 */
 		int (*of_tenant)(struct api_request *c, const char *tenant, struct err *err);
 		/* every other right */
@@ -47,7 +52,7 @@ const struct route *routes_at(size_t i);
  *
  * Returns what the handler returns (api_request.h), or -1 without having called it.
  */
-int routes_call(const struct route *r, const struct tenant_caller *caller, struct api_request *c,
+int routes_call(const struct route *r, const struct caller *caller, struct api_request *c,
 		struct err *err);
 /*
  * Answers the request of @c, or leaves it to be answered later (api_request.h). The caller has

@@ -1,7 +1,7 @@
 /*
- * store - restores and events in SQLite
+ * store - restores, events and tenants in SQLite
  *
- * Only the store and database.c use <sqlite3.h>. One connection, one thread. STRICT tables, WAL,
+ * Only the store's files (store*.c, statements.c, database.c) use <sqlite3.h>. One connection, one thread. STRICT tables, WAL,
  * migrations by user_version. A database of a newer program, or a damaged one, is refused with a
  * clear text and never overwritten.
  *
@@ -79,6 +79,16 @@ int store_event_range(struct store *store, uint64_t *ret_oldest, uint64_t *ret_n
  * oldest on: the events that are kept have no gaps, even where the clock was set back.
  */
 int store_trim_events(struct store *store, int64_t before_ms, uint64_t keep, struct err *err);
+
+/* Writes a tenant's row (insert or replace). @definition: JSON text. Errors: as store_write(). */
+int store_put_tenant(struct store *store, const char *name, const char *definition,
+		     struct err *err);
+/* Removes it; 0, too, if there is none. */
+int store_drop_tenant(struct store *store, const char *name, struct err *err);
+/* Visits every tenant, in order of name. Texts are borrowed. A visitor stops it as above. */
+typedef int (*store_visit_tenant)(void *arg, const char *name, const char *definition,
+				  struct err *err);
+int store_tenants(struct store *store, store_visit_tenant visit, void *arg, struct err *err);
 
 /* SQLite's version; a static string. */
 const char *store_engine(void);

@@ -15,6 +15,7 @@
 #include "daemon/log.h"
 #include "daemon/run_dir.h"
 #include "daemon/commands.h"
+#include "daemon/tenant_store.h"
 #include "daemon/timer.h"
 #include "daemon/vmm.h"
 
@@ -360,7 +361,9 @@ static int open_all(struct supervisor *sup, struct err *err)
 	    run_dir_open(&sup->host.conf, &sup->run_fd, err))
 		return -1;
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
-	if (store_open(path, &sup->store, err))
+	if (tenants_load(&sup->host.conf, &sup->host.tenants, err) ||
+	    store_open(path, &sup->store, err) ||
+	    tenant_store_load(sup->store, &sup->host.tenants, err))
 		return -1;
 	sup->host.leases = lease_scheduler_new(sup->host.base, &sup->host.conf,
 					       &restore_lease_hooks);
@@ -421,6 +424,7 @@ void supervisor_free(struct supervisor *sup)
 	pool_free(sup->host.pool);
 	wset_store_close(sup->host.wset_store);
 	store_close(sup->store);
+	tenants_fini(&sup->host.tenants);
 	close_fd(&sup->run_fd);
 	free(sup);
 }

@@ -1,48 +1,68 @@
 #include "daemon/tenant.h"
 
-#include <string.h>
-
-void tenant_resolve(const struct sock_peer *peer, struct tenant_caller *ret)
+int tenant_check_name(const char *name, struct err *err)
 {
-	struct tenant_caller caller = {.uid = peer->uid, .gid = peer->gid};
-
-	if (peer->uid == 0 || peer->uid == geteuid()) {
-		caller.role = TENANT_ROLE_ADMIN;
-		snprintf(caller.tenant, sizeof(caller.tenant), "%s", TENANT_DEFAULT);
-	} else {
-		caller.role = TENANT_ROLE_TENANT;
-		snprintf(caller.tenant, sizeof(caller.tenant), "uid-%ju", (uintmax_t)peer->uid);
-	}
-	*ret = caller;
+	if (proto_id_valid(name))
+		return 0;
+	return err_set(err, ERR_INVALID,
+		       "tenant: must be a letter or digit and up to %d more of "
+		       "letters, digits, '.', '_' and '-'",
+		       PROTO_ID_MAX - 1);
 }
 
-bool tenant_is_admin(const struct tenant_caller *caller)
+void tenant_init(struct tenant *ret, const char *name)
 {
-	return caller->role == TENANT_ROLE_ADMIN;
+	*ret = (struct tenant){.prefetch_share = 1};
+	snprintf(ret->name, sizeof(ret->name), "%s", name);
+	budget_init(&ret->budgets);
 }
 
-const char *tenant_only(const struct tenant_caller *caller)
+static int parse_budgets(struct js_at at, struct budgets *ret, struct err *err)
 {
-	return tenant_is_admin(caller) ? NULL : caller->tenant;
+	struct json_object *o = NULL;
+	char path[JS_PATH_MAX];
+	bool have;
+
+	if (js_object(at, "budgets", &o, &have, err))
+		return -1;
+	return have ? budget_parse(js_into(at, "budgets", o, path), ret, err) : 0;
 }
 
-bool tenant_may_see(const struct tenant_caller *caller, const char *tenant)
+static int parse_share(struct js_at at, uint64_t *ret, struct err *err)
 {
-	const char *only = tenant_only(caller);
+	bool have;
 
-	return !only || strcmp(only, tenant) == 0;
+	if (js_u64(at, "prefetch_share", TENANT_SHARE_MAX, ret, &have, err))
+		return -1;
+	if (*ret)
+		return 0;
+	return err_set(err, ERR_INVALID, "%s%sprefetch_share: must be from 1 to %d", at.path,
+		       *at.path ? "." : "", TENANT_SHARE_MAX);
 }
 
-int tenant_may_act(const struct tenant_caller *caller, const char *tenant, struct err *err)
+int tenant_parse(struct js_at at, const char *name, struct tenant *ret, struct err *err)
 {
-	if (!proto_id_valid(tenant))
-		return err_set(err, ERR_INVALID,
-			       "tenant: must be a letter or digit and up to %d more of "
-			       "letters, digits, '.', '_' and '-'",
-			       PROTO_ID_MAX - 1);
-	if (!tenant_may_see(caller, tenant))
-		return err_set(err, ERR_DENIED,
-			       "uid %ju may act for tenant \"%s\" only, not \"%s\"",
-			       (uintmax_t)caller->uid, caller->tenant, tenant);
+	static const char *const keys[] = {"uids", "gids", "prefetch_share", "budgets", NULL};
+	struct tenant t;
+
+	if (tenant_check_name(name, err))
+		return -1;
+	tenant_init(&t, name);
+	if (js_known(at, keys, err) || parse_share(at, &t.prefetch_share, err) ||
+	    parse_budgets(at, &t.budgets, err) || user_set_parse(at, &t.users, err))
+		return -1;
+	*ret = t;
 	return 0;
+}
+
+void tenant_json(const struct tenant *t, struct json_object *o)
+{
+	user_set_json(&t->users, o);
+	js_add_u64(o, "prefetch_share", t->prefetch_share);
+	json_object_object_add(o, "budgets", budget_json(&t->budgets));
+}
+
+void tenant_fini(struct tenant *t)
+{
+	user_set_fini(&t->users);
 }

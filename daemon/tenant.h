@@ -1,45 +1,45 @@
 /*
- * tenant - who is calling, and for which tenant the caller may act
+ * tenant - one tenant: who acts for it, and what it may have
  *
- * Decided for every request from the kernel's word (SO_PEERCRED), never from what the caller says
- * about itself. Pure: no look-ups that can block.
+ * As JSON, the same in the tenants file, at the API and in the store:
  *
- *   uid 0, or the daemon's own   admin: sees and acts for every tenant
- *   any other uid                tenant "uid-<n>": sees and acts for that one alone
+ *   {"uids": [1000], "gids": [], "prefetch_share": 2, "budgets": {"restores": 100}}
+ *
+ * Pure.
  */
 #ifndef UFFDD_TENANT_H
 #define UFFDD_TENANT_H
 
 #include "common/proto.h"
-#include "common/sock.h"
+#include "daemon/budget.h"
+#include "daemon/user_set.h"
 
-#define TENANT_DEFAULT "default" /* of an admin that names no tenant */
+#define TENANT_SHARE_MAX 100
 
-enum tenant_role { TENANT_ROLE_TENANT, TENANT_ROLE_ADMIN };
-
-struct tenant_caller {
-	enum tenant_role role;
-	char tenant[PROTO_ID_MAX + 1]; /* the caller's own */
-	uid_t uid;
-	gid_t gid;
+struct tenant {
+	char name[PROTO_ID_MAX + 1];
+	bool configured;         /* in the tenants file: the API does not change it */
+	struct user_set users;   /* who act for it; owned */
+	uint64_t prefetch_share; /* turns with the leases of prefetch, relative to other tenants */
+	struct budgets budgets;
 };
 
-/* Fills @ret from the credentials of @peer. */
-void tenant_resolve(const struct sock_peer *peer, struct tenant_caller *ret);
-
-bool tenant_is_admin(const struct tenant_caller *caller);
+/* Is it a name that a tenant may have? 0, or -1 with ERR_INVALID. */
+int tenant_check_name(const char *name, struct err *err);
 /*
- * The one tenant whose restores and events the caller may see, borrowed from @caller; NULL: an
- * admin, who sees all.
- */
-const char *tenant_only(const struct tenant_caller *caller);
-/* May the caller know that restores of @tenant exist? Others are "not found" to it. */
-bool tenant_may_see(const struct tenant_caller *caller, const char *tenant);
-/*
- * tenant_may_act - may the caller create, change or stop restores of @tenant?
+ * tenant_parse - a tenant from its JSON object
+ * @name: of the tenant; checked here
+ * @ret: filled on success only; released by tenant_fini()
  *
- * Returns 0, or -1 with ERR_DENIED (or ERR_INVALID: not a tenant's name).
+ * Returns 0, or -1 with ERR_INVALID naming the member.
  */
-int tenant_may_act(const struct tenant_caller *caller, const char *tenant, struct err *err);
+int tenant_parse(struct js_at at, const char *name, struct tenant *ret, struct err *err);
+/* A tenant of which nothing was said: nobody's, with the default budgets. @name is valid. */
+void tenant_init(struct tenant *ret, const char *name);
+/* Adds all members of the object that tenant_parse() takes to @o. */
+void tenant_json(const struct tenant *t, struct json_object *o);
+
+/* Safe to repeat. */
+void tenant_fini(struct tenant *t);
 
 #endif

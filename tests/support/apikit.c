@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/js.h"
+#include "daemon/caller.h"
 #include "daemon/conf.h"
 #include "daemon/store.h"
 #include "daemon/timer.h"
@@ -59,13 +60,14 @@ void apikit_prepare(struct apikit *k, const char *dir)
 	snprintf(k->conf.worker, sizeof(k->conf.worker), "%s/worker/uffdd-worker", TEST_BUILD);
 	k->conf.pool_workers = 0;
 	k->conf.socket_mode = 0666;
+	k->conf.each_user_is_tenant = true;
 	/* Other users have to reach the socket. */
 	ck_assert_int_eq(chmod(dir, 0755), 0);
 	ck_assert_int_eq(mkdir(k->conf.state_dir, 0700), 0);
 	snprintf(path, sizeof(path), "%s/uffdd.db", k->conf.state_dir);
 	ck_assert_msg(store_open(path, &store, &err) == 0, "%s", err.msg);
 	write_ended(k, store, "mine", APIKIT_TENANT, APIKIT_OWNER);
-	write_ended(k, store, "roots", TENANT_DEFAULT, 0);
+	write_ended(k, store, "roots", CALLER_DEFAULT_TENANT, 0);
 	store_close(store);
 }
 

@@ -15,6 +15,8 @@
 
 #define APIKIT_OWNER 4242
 #define APIKIT_OTHER 4243
+#define APIKIT_OBSERVER 4244
+#define APIKIT_OUTSIDER 4245
 #define APIKIT_TENANT "uid-4242"                            /* of the owner */
 #define APIKIT_BODY "{\"snapshot\":{\"dir\":\"/nowhere\"}}" /* what both were made with */
 

@@ -230,9 +230,17 @@ static pid_t start_program(const char *const argv[], int out, int err)
 
 #define ARGS_MAX 32
 
+static void write_beside(const struct harness_daemon *d, const char *name, const char *text)
+{
+	cleanup_free char *file = NULL;
+
+	ck_assert_int_gt(asprintf(&file, "%s/%s", d->dir, name), 0);
+	write_file(file, text);
+}
+
 static void make_dirs(struct harness_daemon *d)
 {
-	cleanup_free char *dir = harness_tmpdir(), *file = NULL;
+	cleanup_free char *dir = harness_tmpdir();
 
 	snprintf(d->dir, sizeof(d->dir), "%s", dir);
 	snprintf(d->run, sizeof(d->run), "%s/run", dir);
@@ -242,8 +250,9 @@ static void make_dirs(struct harness_daemon *d)
 	ck_assert_int_eq(mkdir(d->state, 0700), 0);
 	/* The tests' own snapshots and sockets lie here, and some callers are other users. */
 	ck_assert_int_eq(chmod(d->dir, 0755), 0);
-	ck_assert_int_gt(asprintf(&file, "%s/uffdd.json", dir), 0);
-	write_file(file, d->config ? d->config : "{}");
+	write_beside(d, "uffdd.json", d->config ? d->config : "{\"each_user_is_tenant\":true}");
+	if (d->tenants)
+		write_beside(d, "tenants.json", d->tenants);
 }
 
 static int open_log(const struct harness_daemon *d, int flags)
@@ -293,7 +302,7 @@ static void daemon_failed(struct harness_daemon *d, const char *what)
 void harness_daemon_start(struct harness_daemon *d, const char *const *extra_args)
 {
 	const char *argv[ARGS_MAX + 1] = {TEST_BUILD "/daemon/uffdd"};
-	char config[sizeof(d->dir) + 16];
+	char config[sizeof(d->dir) + 16], tenants[sizeof(d->dir) + 16];
 	cleanup_fd int log = -1;
 	size_t n = 1;
 
@@ -306,6 +315,11 @@ void harness_daemon_start(struct harness_daemon *d, const char *const *extra_arg
 	argv[n++] = d->run;
 	argv[n++] = "--state-dir";
 	argv[n++] = d->state;
+	snprintf(tenants, sizeof(tenants), "%s/tenants.json", d->dir);
+	if (d->tenants) {
+		argv[n++] = "--tenants-file";
+		argv[n++] = tenants;
+	}
 	for (; extra_args && *extra_args; extra_args++) {
 		ck_assert_uint_lt(n, ARGS_MAX);
 		argv[n++] = *extra_args;

@@ -51,8 +51,9 @@ int harness_count_children(pid_t pid);
  *   harness_daemon_start(&d, NULL); … harness_daemon_stop(&d);
  */
 struct harness_daemon {
-	const char *config; /* in: text of the configuration file; NULL: "{}" */
-	pid_t pid;          /* 0 while it does not run */
+	const char *config;  /* in: text of the configuration file; NULL: each user is a tenant */
+	const char *tenants; /* in: text of the tenants file, or NULL */
+	pid_t pid;           /* 0 while it does not run */
 	char dir[PROTO_SUN_MAX + 1];
 	char run[PROTO_SUN_MAX + 1], state[PROTO_SUN_MAX + 1];
 	char socket[PROTO_SUN_MAX + 1];

@@ -185,7 +185,8 @@ void scene_open(struct scene *s)
 {
 	const char *more = s->config;
 
-	s->config_text = scene_format("{\"pool_workers\":%d%s%s}", SCENE_POOL, more ? "," : "",
+	s->config_text = scene_format("{\"pool_workers\":%d,\"each_user_is_tenant\":%s%s%s}",
+				      SCENE_POOL, s->d.tenants ? "false" : "true", more ? "," : "",
 				      more ? more : "");
 	s->d.config = s->config_text;
 	harness_daemon_start(&s->d, NULL);

@@ -36,10 +36,10 @@ void scene_copy_dir(const char *from, const char *to);
 void scene_make_snapshot(const char *dir, uint64_t size, uint64_t seed);
 
 struct scene {
-	const char *config; /* in: more members of the configuration, or NULL */
-	struct harness_daemon d;
-	char *config_text; /* owned */
-	int fds;           /* scene_count_fds() at rest */
+	const char *config;      /* in: more members of the configuration, or NULL */
+	struct harness_daemon d; /* with d.tenants only its users, else each user, are tenants */
+	char *config_text;       /* owned */
+	int fds;                 /* scene_count_fds() at rest */
 };
 
 /* Starts the daemon and lets it do everything once, so that its descriptors can be compared. */

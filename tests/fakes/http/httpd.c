@@ -96,14 +96,15 @@ static void handler(struct http_request *req, void *arg)
 	route_echo(req);
 }
 
-static bool is_privileged(const struct sock_peer *peer)
+static bool is_privileged(void *arg, const struct sock_peer *peer)
 {
+	(void)arg;
 	return peer->uid == HTTPD_PRIVILEGED;
 }
 
 void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 {
-	const struct http_options options = {*limits, fn, arg, is_privileged};
+	const struct http_options options = {*limits, fn, is_privileged, arg};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct err err;
 

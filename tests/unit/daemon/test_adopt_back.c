@@ -115,7 +115,7 @@ START_TEST(test_cut)
 	k.r->slot.state = SLOT_AWAITED;
 	told = keep_peer(true);
 	kept = keep_peer(false);
-	lease_scheduler_ask(k.host.leases, &k.r->claim, "t", 1);
+	lease_scheduler_ask(k.host.leases, &k.r->claim, "t", 1, 1);
 	ck_assert_int_ne(k.r->claim.state, CLAIM_NONE);
 	before = fds_count(getpid());
 	pidfd = steal_fd(&back->pidfd);
@@ -221,7 +221,7 @@ START_TEST(test_back_before_it_is_missed)
 	former->closed = true;
 	k.r->worker = former;
 	k.r->slot.state = SLOT_READY;
-	lease_scheduler_ask(k.host.leases, &k.r->claim, "t", 1);
+	lease_scheduler_ask(k.host.leases, &k.r->claim, "t", 1, 1);
 	ck_assert(take_back_without());
 	ck_assert_ptr_eq(k.r->worker, back);
 	ck_assert_int_eq(k.r->slot.state, SLOT_READY);

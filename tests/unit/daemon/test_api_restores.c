@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#include "daemon/caller.h"
 #include "daemon/timer.h"
 #include "tests/support/apikit.h"
 
@@ -141,12 +142,12 @@ static const struct {
 	{"?state=ended&limit=1", "mine ", "mine"},
 	{"?state=waiting", "new ", NULL},
 	{"?state=serving", "", NULL},
-	{"?tenant=" TENANT_DEFAULT "&limit=1", "new ", "new"},
+	{"?tenant=" CALLER_DEFAULT_TENANT "&limit=1", "new ", "new"},
 	/* What does not fit is no next page. */
 	{"?state=waiting&limit=1", "new ", NULL},
 	{"?tenant=" APIKIT_TENANT, "mine ", NULL},
-	{"?tenant=" TENANT_DEFAULT, "new roots ", NULL},
-	{"?tenant=" TENANT_DEFAULT "&state=ended", "roots ", NULL},
+	{"?tenant=" CALLER_DEFAULT_TENANT, "new roots ", NULL},
+	{"?tenant=" CALLER_DEFAULT_TENANT "&state=ended", "roots ", NULL},
 	{"?tenant=nobody", "", NULL},
 };
 
@@ -184,7 +185,8 @@ static void check_list(const char *query, const char *want, const char *token)
 
 START_TEST(test_list)
 {
-	struct restore *r = apikit_create(&apikit, "new", "\"tenant\":\"" TENANT_DEFAULT "\"");
+	struct restore *r = apikit_create(&apikit, "new",
+					  "\"tenant\":\"" CALLER_DEFAULT_TENANT "\"");
 
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		check_list(lists[i].query, lists[i].ids, lists[i].token);

@@ -69,6 +69,8 @@ static const struct {
 	{"state_dir", "\"/var/lib/uffdd\"", "\"/x/y z\"",
 	 {"\"\"", "\"state\"", "\"/a\\nb\"", "\"/a\\u007f\"", "null"}},
 	{"worker", "\"\"", "\"/bin/true\"", {"\"true\"", "[]"}},
+	{"tenants_file", "\"\"", "\"/etc/t.json\"", {"\"t.json\"", "{}"}},
+	{"each_user_is_tenant", "false", "true", {"\"true\"", "1", "null"}},
 	{"log_level", "\"info\"", "\"debug\"", {"\"loud\"", "\"\"", "3", "\"INFO\""}},
 	{"socket_mode", "\"0660\"", "\"777\"",
 	 {"\"1777\"", "\"0o660\"", "\"rw\"", "432", "\"0680\""}},

@@ -64,7 +64,7 @@ static void end(void)
 
 static void ask(size_t i)
 {
-	lease_scheduler_ask(ls, &claims[i], "t", (uint32_t)(100 + i));
+	lease_scheduler_ask(ls, &claims[i], "t", 1, (uint32_t)(100 + i));
 }
 
 static void turn(void)

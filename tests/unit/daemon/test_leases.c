@@ -34,7 +34,7 @@ static void check_empty(const struct leases *ls, const char *name)
 
 /*
  * "A1?" restore 1 of tenant A asks, "A1-" gives back, "7ms" passes; "A1+" is
- * granted and "A1!" is revoked, as soon as that can be and at no other time.
+ * granted and "A1!" is revoked, as soon as that can be and at no other time. D has a share of 2.
  */
 static const struct {
 	const char *name;
@@ -74,6 +74,12 @@ static const struct {
 	 "A1? A1+ A2? A2+ A3? 100ms A1! A1? A3+ A2! A2? A1+ 100ms A3! A3- A2+ 5000ms"},
 	{"no more are called than wait", 3, "A1? A1+ A2? A2+ A3? A3+ 500ms B1? A1! 10ms B2? A2!"},
 	{"a free one is given at once", 3, "A1? A1+ B1? B1+ C1? C1+ D1? 40ms B1- D1+ 5000ms"},
+	{"twice the share is two turns for one", 1,
+	 "D1? D1+ A1? 100ms D1! D1? D1+ 100ms D1! D1? A1+ 100ms A1! A1? D1+ 100ms D1! D1? D1+ "
+	 "100ms D1! D1? A1+ 100ms A1! A1- D1+"},
+	{"a share is of all restores together", 1,
+	 "D1? D1+ D2? A1? A2? 100ms D1! D1? D2+ 100ms D2! D2? A1+ 100ms A1! A1? D1+ 100ms D1! "
+	 "D1? D2+ 100ms D2! D2? A2+"},
 	{"two answers are late", 2,
 	 "A1? A1+ 10ms A2? A2+ B1? B2? 90ms A1! 10ms A2! 990ms B1+ 10ms B2+ 5000ms"},
 };
@@ -141,7 +147,8 @@ static void act(struct play *p, const char *word)
 	if (what == 's') {
 		pass(p, strtoull(word, NULL, 10) * MS);
 	} else if (what == '?') {
-		leases_ask(&p->ls, &p->claims[word[0] - 'A'][word[1] - '0'], tenant, 7);
+		leases_ask(&p->ls, &p->claims[word[0] - 'A'][word[1] - '0'], tenant,
+			   tenant[0] == 'D' ? 2 : 1, 7);
 		collect(p);
 	} else {
 		leases_back(&p->ls, &p->claims[word[0] - 'A'][word[1] - '0']);
@@ -181,8 +188,8 @@ START_TEST(test_the_last_ask_is_granted)
 	struct leases ls;
 
 	leases_init(&ls, 1, SLICE_US, ANSWER_US);
-	leases_ask(&ls, &c, "red", 3);
-	leases_ask(&ls, &c, "red", 4);
+	leases_ask(&ls, &c, "red", 1, 3);
+	leases_ask(&ls, &c, "red", 1, 4);
 	ck_assert_ptr_eq(leases_grant(&ls, 0), &c);
 	ck_assert_uint_eq(c.ask, 4);
 	leases_back(&ls, &c);
@@ -227,7 +234,7 @@ static void ask(struct crowd *c, struct member *m)
 {
 	bool waits = m->claim.state == CLAIM_WAITING;
 
-	leases_ask(&c->ls, &m->claim, m->tenant, 1);
+	leases_ask(&c->ls, &m->claim, m->tenant, 1, 1);
 	if (waits)
 		return;
 	m->asked_us = c->now;
@@ -361,7 +368,7 @@ START_TEST(test_shares)
 		tenants++;
 	crowd_init(&c, shares[_i].max, shares[_i].sizes, tenants);
 	for (size_t i = 0; i < c.n; i++)
-		leases_ask(&c.ls, &c.m[i].claim, c.m[i].tenant, 1);
+		leases_ask(&c.ls, &c.m[i].claim, c.m[i].tenant, 1, 1);
 	for (size_t i = 0; i < c.n; i++)
 		c.m[i].bound_us = NEVER;
 	settle(&c);

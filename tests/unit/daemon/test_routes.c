@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "daemon/tenant.h"
+#include "daemon/caller.h"
 #include "tests/support/apikit.h"
 
 static char *dir;
@@ -20,46 +20,85 @@ static void remove_dir(void)
 	free(dir);
 }
 
+/* Two tenants and an observer; every other user but root is an outsider. */
 static void start(struct apikit *k)
 {
+	static const char tenants[] = "{\"observers\":{\"uids\":[4244]},\"tenants\":{"
+				      "\"" APIKIT_TENANT "\":{\"uids\":[4242]},"
+				      "\"other\":{\"gids\":[4243]}}}";
+	FILE *f;
+
 	harness_rmtree(dir);
 	ck_assert_int_eq(mkdir(dir, 0755), 0);
 	apikit_prepare(k, dir);
+	k->conf.each_user_is_tenant = false;
+	snprintf(k->conf.tenants_file, sizeof(k->conf.tenants_file), "%s/tenants.json", dir);
+	f = fopen(k->conf.tenants_file, "we");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(tenants, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
 	apikit_start(k);
 }
 
 /* ---- every row ---- */
 
 #define MINE "/v1/restores/mine"
+#define TENANT "/v1/tenants/" APIKIT_TENANT
 /* A reply without a length, so that it is read in another way. */
 #define STREAM (-200)
 
-/*
- * By an admin, the restore's owner and another user. What is 404 for the owner is so for
- * its own reason: there is no recording.
- */
+/* By whom a row is asked. */
+enum who { ADMIN, OBSERVER, OWNER, OTHER, OUTSIDER, WHO_COUNT };
+
+static const uid_t uids[WHO_COUNT] = {0, APIKIT_OBSERVER, APIKIT_OWNER, APIKIT_OTHER,
+				      APIKIT_OUTSIDER};
+
+/* What is 404 for the owner is so for its own reason: there is no recording. */
+/* clang-format off */
 static const struct {
 	const char *method, *target, *body;
 	enum route_right right;
-	int admin, own, other;
+	int status[WHO_COUNT];
 } rows[] = {
-	{"GET", "/healthz", NULL, RIGHT_ANYBODY, 200, 200, 200},
-	{"GET", "/readyz", NULL, RIGHT_ANYBODY, 200, 200, 200},
-	{"GET", "/version", NULL, RIGHT_ANYBODY, 200, 200, 200},
-	{"GET", "/v1/events", NULL, RIGHT_OWN_TENANT, STREAM, STREAM, STREAM},
-	{"GET", "/v1/status", NULL, RIGHT_ADMIN, 200, 403, 403},
-	{"GET", "/v1/restores", NULL, RIGHT_OWN_TENANT, 200, 200, 200},
-	{"POST", "/v1/restores", "{}", RIGHT_NEW_RESTORE, 400, 400, 400},
-	{"PUT", MINE, APIKIT_BODY, RIGHT_NEW_RESTORE, 409, 200, 409},
-	{"GET", MINE, NULL, RIGHT_OWN_RESTORE, 200, 200, 404},
-	{"DELETE", MINE, NULL, RIGHT_OWN_RESTORE, 200, 200, 404},
-	{"PUT", MINE "/prefetch", "{}", RIGHT_OWN_RESTORE, 409, 409, 404},
-	{"GET", MINE "/pages", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
-	{"GET", MINE "/working-set", NULL, RIGHT_OWN_RESTORE, 404, 404, 404},
-	{"POST", MINE "/pause", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
-	{"POST", MINE "/resume", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
-	{"POST", MINE "/restart-worker", NULL, RIGHT_OWN_RESTORE, 409, 409, 404},
+	{"GET", "/healthz", NULL, RIGHT_ANYBODY, {200, 200, 200, 200, 200}},
+	{"GET", "/readyz", NULL, RIGHT_ANYBODY, {200, 200, 200, 200, 200}},
+	{"GET", "/version", NULL, RIGHT_ANYBODY, {200, 200, 200, 200, 200}},
+	{"GET", "/v1/events", NULL, RIGHT_SEE_TENANT, {STREAM, STREAM, STREAM, STREAM, 403}},
+	{"GET", "/v1/status", NULL, RIGHT_SEE_HOST, {200, 200, 403, 403, 403}},
+	{"GET", "/v1/tenants", NULL, RIGHT_SEE_TENANT, {200, 200, 200, 200, 403}},
+	{"GET", TENANT, NULL, RIGHT_SEE_THE_TENANT, {200, 200, 200, 404, 403}},
+	{"PUT", TENANT, "{}", RIGHT_ADMIN, {409, 403, 403, 403, 403}},
+	{"DELETE", TENANT, NULL, RIGHT_ADMIN, {409, 403, 403, 403, 403}},
+	{"GET", "/v1/restores", NULL, RIGHT_SEE_TENANT, {200, 200, 200, 200, 403}},
+	{"POST", "/v1/restores", "{}", RIGHT_NEW_RESTORE, {400, 403, 400, 400, 403}},
+	{"PUT", MINE, APIKIT_BODY, RIGHT_NEW_RESTORE, {409, 403, 200, 409, 403}},
+	{"GET", MINE, NULL, RIGHT_SEE_RESTORE, {200, 200, 200, 404, 403}},
+	{"DELETE", MINE, NULL, RIGHT_CHANGE_RESTORE, {200, 403, 200, 404, 403}},
+	{"PUT", MINE "/prefetch", "{}", RIGHT_CHANGE_RESTORE, {409, 403, 409, 404, 403}},
+	{"GET", MINE "/pages", NULL, RIGHT_SEE_RESTORE, {409, 409, 409, 404, 403}},
+	{"GET", MINE "/working-set", NULL, RIGHT_SEE_RESTORE, {404, 404, 404, 404, 403}},
+	{"POST", MINE "/pause", NULL, RIGHT_CHANGE_RESTORE, {409, 403, 409, 404, 403}},
+	{"POST", MINE "/resume", NULL, RIGHT_CHANGE_RESTORE, {409, 403, 409, 404, 403}},
+	{"POST", MINE "/restart-worker", NULL, RIGHT_CHANGE_RESTORE, {409, 403, 409, 404, 403}},
 };
+/* clang-format on */
+
+static bool is_of_restore(size_t i)
+{
+	return rows[i].right == RIGHT_SEE_RESTORE || rows[i].right == RIGHT_CHANGE_RESTORE;
+}
+
+/* The path of the row with the names that are used here in place of {id} and {name}. */
+static void fill_in(const char *path, char *ret, size_t len)
+{
+	const char *hole = strchr(path, '{');
+
+	if (hole)
+		snprintf(ret, len, "%.*s%s%s", (int)(hole - path), path,
+			 hole[1] == 'i' ? "mine" : APIKIT_TENANT, strchr(hole, '}') + 1);
+	else
+		snprintf(ret, len, "%s", path);
+}
 
 /* A row of the table is a row here, in the same order: whoever adds one says what it is worth. */
 START_TEST(test_rows_are_all_here)
@@ -68,39 +107,40 @@ START_TEST(test_rows_are_all_here)
 	size_t i = 0;
 
 	for (; (r = routes_at(i)); i++) {
-		bool names_one = strstr(r->path, "{id}") != NULL;
 		char target[64];
 
 		ck_assert_msg(i < ARRAY_LEN(rows), "%s %s has no row here", r->method, r->path);
-		snprintf(target, sizeof(target), "%.*s%s%s",
-			 (int)(names_one ? strstr(r->path, "{id}") - r->path : 64), r->path,
-			 names_one ? "mine" : "",
-			 names_one ? strstr(r->path, "{id}") + strlen("{id}") : "");
+		fill_in(r->path, target, sizeof(target));
 		ck_assert_str_eq(rows[i].method, r->method);
 		ck_assert_str_eq(rows[i].target, target);
 		ck_assert_msg(rows[i].right == r->right, "%s %s: right %d, not %d", r->method,
 			      target, r->right, rows[i].right);
-		ck_assert_msg(r->right != RIGHT_OWN_RESTORE || names_one, "%s", r->path);
+		ck_assert_msg(!is_of_restore(i) || strstr(r->path, "{id}"), "%s", r->path);
 		ck_assert_int_eq(!!rows[i].body, r->body);
 	}
 	ck_assert_uint_eq(i, ARRAY_LEN(rows));
 }
 END_TEST
 
-static void expect_row(size_t i, uid_t uid, int status)
+static void expect_row(size_t i, enum who who)
 {
+	bool sees = who != OTHER && who != OUTSIDER;
 	struct reply *r;
 
-	if (status == STREAM)
+	if (rows[i].status[who] == STREAM)
 		return;
-	r = apikit_ask(uid, rows[i].method, rows[i].target, rows[i].body);
-	ck_assert_msg(r->status == status, "%s %s by uid %u: %s", rows[i].method, rows[i].target,
-		      uid, r->text);
+	r = apikit_ask(uids[who], rows[i].method, rows[i].target, rows[i].body);
+	ck_assert_msg(r->status == rows[i].status[who], "%s %s by uid %u: %s", rows[i].method,
+		      rows[i].target, uids[who], r->text);
 	/* That of a caller who may see it has another reason. */
-	ck_assert_msg(uid == APIKIT_OTHER || !strstr(r->body, "there is no restore"), "%s",
-		      r->text);
+	ck_assert_msg(!sees || !strstr(r->body, "there is no restore"), "%s", r->text);
 	/* Who may not see a restore gets nothing of it. */
-	ck_assert_msg(uid != APIKIT_OTHER || !strstr(r->body, APIKIT_TENANT), "%s", r->text);
+	ck_assert_msg(sees || strstr(rows[i].target, APIKIT_TENANT) ||
+			      !strstr(r->body, APIKIT_TENANT),
+		      "%s", r->text);
+	ck_assert_msg(who != OUTSIDER || r->status == 200 ||
+			      strstr(r->body, "belongs to no tenant"),
+		      "%s", r->text);
 }
 
 START_TEST(test_row)
@@ -108,9 +148,8 @@ START_TEST(test_row)
 	struct apikit k;
 
 	start(&k);
-	expect_row(_i, 0, rows[_i].admin);
-	expect_row(_i, APIKIT_OWNER, rows[_i].own);
-	expect_row(_i, APIKIT_OTHER, rows[_i].other);
+	for (enum who who = 0; who < WHO_COUNT; who++)
+		expect_row(_i, who);
 	apikit_stop(&k);
 }
 END_TEST
@@ -134,7 +173,7 @@ START_TEST(test_row_of_unknown_id)
 	struct reply *r;
 	struct apikit k;
 
-	if (rows[_i].right != RIGHT_OWN_RESTORE)
+	if (!is_of_restore(_i))
 		return;
 	start(&k);
 	r = apikit_ask(APIKIT_OTHER, rows[_i].method, rows[_i].target, rows[_i].body);
@@ -184,10 +223,10 @@ START_TEST(test_list)
 	start(&k);
 	expect_listed(0, "", 1, 1);
 	expect_listed(0, "?tenant=" APIKIT_TENANT, 1, 0);
-	expect_listed(0, "?tenant=" TENANT_DEFAULT, 0, 1);
+	expect_listed(0, "?tenant=" CALLER_DEFAULT_TENANT, 0, 1);
 	expect_listed(APIKIT_OWNER, "", 1, 0);
 	expect_listed(APIKIT_OWNER, "?tenant=" APIKIT_TENANT, 1, 0);
-	expect_listed(APIKIT_OWNER, "?tenant=" TENANT_DEFAULT, 0, 0);
+	expect_listed(APIKIT_OWNER, "?tenant=" CALLER_DEFAULT_TENANT, 0, 0);
 	expect_listed(APIKIT_OTHER, "", 0, 0);
 	expect_listed(APIKIT_OTHER, "?tenant=" APIKIT_TENANT, 0, 0);
 	/* What one may not see ends no page. */
@@ -257,19 +296,19 @@ static int note_restore(struct api_request *c, struct restore *l, struct err *er
 }
 
 /* Whom the kernel would name; no other users are needed for these. */
-static struct tenant_caller caller_of(uid_t uid)
+static struct caller caller_of(const struct tenants *ts, uid_t uid)
 {
 	struct sock_peer peer = {.uid = uid, .gid = uid};
-	struct tenant_caller caller;
+	struct caller caller;
 
-	tenant_resolve(&peer, &caller);
+	caller_resolve(ts, &peer, &caller);
 	return caller;
 }
 
 /* 0, or the code of the error, negative; then the handler was not called. */
 static int try_right(const struct route *r, struct apikit *k, uid_t uid, const char *id)
 {
-	const struct tenant_caller caller = caller_of(uid);
+	const struct caller caller = caller_of(&k->sup->host.tenants, uid);
 	struct api_request c = {.sup = k->sup};
 	struct err err = {.msg = ""};
 	size_t before = called;
@@ -281,15 +320,17 @@ static int try_right(const struct route *r, struct apikit *k, uid_t uid, const c
 	ck_assert_uint_eq(called, before + (rc == 0));
 	ck_assert_int_eq(rc != 0, err.msg[0] != '\0');
 	/* The tenant that is given lives as long as the caller does. */
-	if (given && r->right == RIGHT_OWN_TENANT)
+	if (given && r->right == RIGHT_SEE_TENANT)
 		ck_assert_ptr_eq(given, caller.tenant);
 	return rc ? -(int)err.code : 0;
 }
 
-START_TEST(test_right_to_own_restore)
+START_TEST(test_rights_to_a_restore)
 {
 	static const struct route r = {
-		"GET", "/{id}", RIGHT_OWN_RESTORE, {.of_restore = note_restore}, NULL, false};
+		"GET", "/{id}", RIGHT_SEE_RESTORE, {.of_restore = note_restore}, NULL, false};
+	static const struct route change = {
+		"GET", "/{id}", RIGHT_CHANGE_RESTORE, {.of_restore = note_restore}, NULL, false};
 	struct apikit k;
 
 	start(&k);
@@ -302,6 +343,14 @@ START_TEST(test_right_to_own_restore)
 	ck_assert_int_eq(try_right(&r, &k, 0, ""), -ERR_NOTFOUND);
 	ck_assert_int_eq(try_right(&r, &k, 0, "roots"), 0);
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, "roots"), -ERR_NOTFOUND);
+	/* An observer sees all of them, and is told that it may not change them. */
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OBSERVER, "roots"), 0);
+	ck_assert_int_eq(try_right(&change, &k, APIKIT_OBSERVER, "roots"), -ERR_DENIED);
+	ck_assert_int_eq(try_right(&change, &k, APIKIT_OBSERVER, "none"), -ERR_NOTFOUND);
+	ck_assert_int_eq(try_right(&change, &k, APIKIT_OTHER, "mine"), -ERR_NOTFOUND);
+	ck_assert_int_eq(try_right(&change, &k, APIKIT_OWNER, "mine"), 0);
+	ck_assert_int_eq(try_right(&change, &k, 0, "mine"), 0);
+	ck_assert_int_eq(try_right(&change, &k, APIKIT_OUTSIDER, "mine"), -ERR_DENIED);
 	apikit_stop(&k);
 }
 END_TEST
@@ -317,12 +366,25 @@ START_TEST(test_other_rights)
 	start(&k);
 	ck_assert_int_eq(try_right(&r, &k, 0, ""), 0);
 	ck_assert_int_eq(try_right(&r, &k, geteuid(), ""), 0);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OBSERVER, ""), -ERR_DENIED);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, ""), -ERR_DENIED);
+	r.right = RIGHT_SEE_HOST;
+	ck_assert_int_eq(try_right(&r, &k, 0, ""), 0);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OBSERVER, ""), 0);
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, ""), -ERR_DENIED);
 	r.right = RIGHT_ANYBODY;
-	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, ""), 0);
-	r.right = RIGHT_OWN_TENANT;
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OUTSIDER, ""), 0);
+	r.right = RIGHT_SEE_THE_TENANT;
 	r.handle.of_tenant = note_tenant;
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, APIKIT_TENANT), 0);
+	ck_assert_str_eq(given, APIKIT_TENANT);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, APIKIT_TENANT), -ERR_NOTFOUND);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OBSERVER, APIKIT_TENANT), 0);
+	r.right = RIGHT_SEE_TENANT;
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OUTSIDER, ""), -ERR_DENIED);
 	ck_assert_int_eq(try_right(&r, &k, 0, ""), 0);
+	ck_assert_ptr_null(given);
+	ck_assert_int_eq(try_right(&r, &k, APIKIT_OBSERVER, ""), 0);
 	ck_assert_ptr_null(given);
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, ""), 0);
 	ck_assert_ptr_nonnull(given);
@@ -341,12 +403,12 @@ static const struct {
 	{APIKIT_OWNER, "{}", APIKIT_TENANT, 0},
 	{APIKIT_OWNER, "{\"tenant\":null}", NULL, ERR_INVALID},
 	{APIKIT_OWNER, "{\"tenant\":\"" APIKIT_TENANT "\"}", APIKIT_TENANT, 0},
-	{APIKIT_OWNER, "{\"tenant\":\"" TENANT_DEFAULT "\"}", NULL, ERR_DENIED},
+	{APIKIT_OWNER, "{\"tenant\":\"" CALLER_DEFAULT_TENANT "\"}", NULL, ERR_DENIED},
 	{APIKIT_OTHER, "{\"tenant\":\"" APIKIT_TENANT "\"}", NULL, ERR_DENIED},
 	{APIKIT_OWNER, "{\"tenant\":\"\"}", NULL, ERR_INVALID},
 	{APIKIT_OWNER, "{\"tenant\":\"../x\"}", NULL, ERR_INVALID},
 	{APIKIT_OWNER, "{\"tenant\":1}", NULL, ERR_INVALID},
-	{0, "{}", TENANT_DEFAULT, 0},
+	{0, "{}", CALLER_DEFAULT_TENANT, 0},
 	{0, "{\"tenant\":\"" APIKIT_TENANT "\"}", APIKIT_TENANT, 0},
 	{0, "{\"tenant\":\"../x\"}", NULL, ERR_INVALID},
 };
@@ -358,7 +420,8 @@ START_TEST(test_right_to_new_restore)
 	static const struct route r = {
 		"PUT", "/{id}", RIGHT_NEW_RESTORE, {.of_tenant = note_tenant}, NULL, true};
 	const char *text = new_restores[_i].body;
-	const struct tenant_caller caller = caller_of(new_restores[_i].uid);
+	const struct tenants users = {.each_user = true};
+	const struct caller caller = caller_of(&users, new_restores[_i].uid);
 	struct err err = {.msg = ""};
 	cleanup_json struct json_object *body = js_parse(text, strlen(text), false, &err);
 	struct api_request c = {.body = body};
@@ -422,7 +485,7 @@ Suite *test_suite(void)
 
 	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
 	tcase_add_test(tc, test_rows_are_all_here);
-	tcase_add_test(tc, test_right_to_own_restore);
+	tcase_add_test(tc, test_rights_to_a_restore);
 	tcase_add_test(tc, test_other_rights);
 	tcase_add_loop_test(tc, test_right_to_new_restore, 0, ARRAY_LEN(new_restores));
 	tcase_add_test(tc, test_order_of_checks);

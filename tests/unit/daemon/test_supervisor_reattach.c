@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 
+#include "daemon/caller.h"
 #include "daemon/descriptors.h"
 #include "tests/support/capacitykit.h"
 #include "tests/support/supervisorkit.h"
@@ -135,7 +136,7 @@ START_TEST(test_unknown_with_proof)
 	ck_assert_str_eq(rows(), "r:waiting ");
 	ck_assert_str_eq(events_of("r"), "adopted ");
 	ck_assert_uint_eq(k.sup->strays.n, 0);
-	ck_assert_str_eq(r->rec.tenant, TENANT_DEFAULT);
+	ck_assert_str_eq(r->rec.tenant, CALLER_DEFAULT_TENANT);
 }
 END_TEST
 

@@ -1,0 +1,41 @@
+/*
+ * budget - what each tenant may have of this host
+ *
+ * One list of names, the same in the configuration, at the API and in errors. What a tenant has is
+ * counted from what is there (usage.h), so nothing is reserved that could leak. Pure.
+ */
+#ifndef UFFDD_BUDGET_H
+#define UFFDD_BUDGET_H
+
+#include "daemon/conf.h"
+#include "common/js.h"
+
+/* X(constant, name, member of struct conf with the default, most that can be asked for) */
+#define BUDGETS(X) X(BUDGET_RESTORES, "restores", max_restores_per_tenant, 65536)
+
+#define BUDGET_CONSTANT(constant, name, member, max) constant,
+enum budget { BUDGETS(BUDGET_CONSTANT) BUDGET_COUNT };
+#undef BUDGET_CONSTANT
+
+#define BUDGET_DEFAULT UINT64_MAX /* as the host's configuration says */
+
+struct budgets {
+	uint64_t of[BUDGET_COUNT]; /* a bound, inclusive, or BUDGET_DEFAULT */
+};
+
+const char *budget_name(enum budget budget);
+/* All of them BUDGET_DEFAULT. */
+void budget_init(struct budgets *ret);
+/* The bound that holds for a tenant with @b. */
+uint64_t budget_of(const struct budgets *b, enum budget budget, const struct conf *conf);
+
+/*
+ * budget_parse - reads the members of the object @at; a budget without a member stays as it is
+ *
+ * Returns 0, or -1 with ERR_INVALID naming the member; then *ret may be half changed.
+ */
+int budget_parse(struct js_at at, struct budgets *ret, struct err *err);
+/* An object with those that are not BUDGET_DEFAULT; owned by the caller. */
+struct json_object *budget_json(const struct budgets *b);
+
+#endif
