@@ -67,7 +67,7 @@ static int check_host_quota(const struct host *host, const struct table *table, 
 {
 	struct usage all;
 
-	usage_count(table, NULL, &all);
+	usage_count(table, host->pool, NULL, &all);
 	if (all.of[BUDGET_RESTORES] < host->conf.max_restores)
 		return 0;
 	return err_set(err, ERR_QUOTA, "this host has %llu of %llu restores (max_restores)",
@@ -78,10 +78,13 @@ static int check_host_quota(const struct host *host, const struct table *table, 
 static int check_tenant_quota(const struct host *host, const struct table *table,
 			      const char *tenant, struct err *err)
 {
+	/* What one more restore certainly takes. Records make room by themselves (retention.h). */
+	static const enum budget budgets[] = {BUDGET_RESTORES, BUDGET_WORKERS};
 	struct usage own;
 
-	usage_count(table, tenant, &own);
-	for (enum budget b = 0; b < BUDGET_COUNT; b++) {
+	usage_count(table, host->pool, tenant, &own);
+	for (size_t i = 0; i < ARRAY_LEN(budgets); i++) {
+		enum budget b = budgets[i];
 		uint64_t most = tenants_budget(&host->tenants, &host->conf, tenant, b);
 
 		if (own.of[b] >= most)
@@ -98,6 +101,29 @@ int admission_quota(const struct host *host, const struct table *table, const ch
 	return check_host_quota(host, table, err) || check_tenant_quota(host, table, tenant, err)
 		       ? -1
 		       : 0;
+}
+
+int admission_size(const struct host *host, const struct table *table, const char *tenant,
+		   uint64_t bytes, struct err *err)
+{
+	uint64_t most = tenants_budget(&host->tenants, &host->conf, tenant, BUDGET_GUEST_BYTES);
+	struct usage own;
+
+	if (bytes > host->conf.snapshot_bytes_max)
+		return err_set(err, ERR_SNAPSHOT,
+			       "the snapshot has %llu bytes of memory, at most %llu are "
+			       "configured (snapshot_bytes_max)",
+			       (unsigned long long)bytes,
+			       (unsigned long long)host->conf.snapshot_bytes_max);
+	usage_count(table, NULL, tenant, &own);
+	if (own.of[BUDGET_GUEST_BYTES] <= most && bytes <= most - own.of[BUDGET_GUEST_BYTES])
+		return 0;
+	return err_set(err, ERR_QUOTA,
+		       "tenant %s has guests of %llu bytes, and this one of %llu bytes is more "
+		       "than its budget of %llu %s",
+		       tenant, (unsigned long long)own.of[BUDGET_GUEST_BYTES],
+		       (unsigned long long)bytes, (unsigned long long)most,
+		       budget_name(BUDGET_GUEST_BYTES));
 }
 
 /* ---- ready ---- */

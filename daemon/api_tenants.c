@@ -18,7 +18,7 @@ static struct json_object *usage_json(const struct supervisor *sup, const char *
 	struct json_object *o = json_object_new_object();
 	struct usage usage;
 
-	usage_count(&sup->table, name, &usage);
+	usage_count(&sup->table, sup->host.pool, name, &usage);
 	for (enum budget b = 0; b < BUDGET_COUNT; b++) {
 		struct json_object *row = json_object_new_object();
 
@@ -158,7 +158,7 @@ int api_tenants_delete(struct api_request *c, struct err *err)
 	struct json_object *was;
 	struct usage usage;
 
-	usage_count(&c->sup->table, c->id, &usage);
+	usage_count(&c->sup->table, c->sup->host.pool, c->id, &usage);
 	if (usage.of[BUDGET_RESTORES])
 		return err_set(err, ERR_STATE, "tenant %s has %llu live restores: end them first",
 			       c->id, (unsigned long long)usage.of[BUDGET_RESTORES]);

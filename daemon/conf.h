@@ -41,7 +41,10 @@ struct conf {
 	uint64_t prefetch_bytes_per_s;  /* of all leases together; 0: no limit */
 	uint64_t prefetch_margin_bytes; /* prefetch leaves this much memory to others */
 	uint64_t worker_restarts, worker_restart_window_ms; /* more deaths in the window: failed */
-	uint64_t max_restores, max_restores_per_tenant;     /* live ones */
+	uint64_t max_restores;                              /* live ones */
+	/* Defaults of budgets (budget.h). */
+	uint64_t max_restores_per_tenant, workers_per_tenant, guest_bytes_per_tenant;
+	uint64_t records_per_tenant, record_bytes_per_tenant;
 	uint64_t snapshot_bytes_max;
 	uint64_t connect_timeout_max_ms;
 	uint64_t ended_retention_ms;

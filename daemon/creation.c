@@ -27,7 +27,7 @@ static void answer(struct restore *r, const struct err *why)
 static void undo(struct restore *r)
 {
 	if (r->worker)
-		worker_abandon(r->worker);
+		worker_abandon(r->worker, r->rec.tenant);
 	r->worker = NULL;
 	restore_release(r);
 }
@@ -56,24 +56,12 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the snapshot is loaded ---- */
 
-static int check_size(const struct restore *r, uint64_t bytes, struct err *err)
-{
-	uint64_t max = r->host->conf.snapshot_bytes_max;
-
-	if (bytes <= max)
-		return 0;
-	return err_set(err, ERR_SNAPSHOT,
-		       "the snapshot has %llu bytes of memory, at most %llu are "
-		       "configured (snapshot_bytes_max)",
-		       (unsigned long long)bytes, (unsigned long long)max);
-}
-
 /* Stored before the creators are told. */
 static int record_created(struct restore *r, const struct chan_ready *ready, struct err *err)
 {
 	struct json_object *data;
 
-	if (check_size(r, ready->size_bytes, err))
+	if (r->host->hooks->size(r->host->arg, r, ready->size_bytes, err))
 		return -1;
 	r->rec.size_bytes = ready->size_bytes;
 	data = json_object_new_object();

@@ -406,10 +406,23 @@ void worker_silence(struct worker *w)
 		log_error("a worker could not be killed", "pid=%d why=%s", (int)w->pid, err.msg);
 }
 
-void worker_abandon(struct worker *w)
+void worker_abandon(struct worker *w, const char *tenant)
 {
+	snprintf(w->tenant, sizeof(w->tenant), "%s", tenant);
 	disown(w);
 	worker_silence(w);
+}
+
+size_t pool_abandoned(const struct pool *pool, const char *tenant)
+{
+	const struct worker *w;
+	size_t n = 0;
+
+	if (!pool)
+		return 0;
+	TAILQ_FOREACH(w, &pool->ownerless, link)
+	n += w->tenant[0] && (!tenant || strcmp(w->tenant, tenant) == 0);
+	return n;
 }
 
 void worker_leave(struct worker *w)

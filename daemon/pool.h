@@ -49,6 +49,7 @@ struct worker {
 	bool greeted;                     /* HELLO or REATTACH has come */
 	bool replays;                     /* came back by REATTACH: CONNECTED may come once more */
 	bool silenced;                    /* see worker_silence() */
+	char tenant[PROTO_ID_MAX + 1];    /* for whom an abandoned one had been; else "" */
 	const struct worker_hooks *hooks; /* borrowed; NULL while idle */
 	void *arg;
 	TAILQ_ENTRY(worker) link; /* in the pool's list of idle or of ownerless workers */
@@ -96,8 +97,13 @@ int worker_send(struct worker *w, enum chan_type type, struct chan_msg *msg, con
 void worker_expect_exit(struct worker *w, unsigned ms);
 /* Kills the worker; of all that it has sent or sends only its exit is still reported. */
 void worker_silence(struct worker *w);
-/* Kills the worker, and its owner hears no more: in the kernel the exit may take long. */
-void worker_abandon(struct worker *w);
+/*
+ * Kills the worker, and its owner hears no more: in the kernel the exit may take long. Until then
+ * it is counted for @tenant.
+ */
+void worker_abandon(struct worker *w, const char *tenant);
+/* Abandoned workers that have not ended; @tenant: NULL: of all. Accepts a pool that is NULL. */
+size_t pool_abandoned(const struct pool *pool, const char *tenant);
 /* Frees @w without ending the process: the supervisor leaves, and the guest does not notice. */
 void worker_leave(struct worker *w);
 

@@ -210,7 +210,7 @@ static void start_successor(struct restore *r, const char *how)
 		return;
 	}
 	if (r->worker)
-		worker_abandon(r->worker);
+		worker_abandon(r->worker, r->rec.tenant);
 	r->worker = NULL;
 	slot_event(&r->slot, SLOT_ABANDON);
 	give_up(r, "no worker could take over: %s", err.msg);

@@ -47,7 +47,8 @@ struct restore {
 	struct holdings hold;    /* descriptors, paths, deadlines */
 	uint64_t refused_events; /* REFUSED with a reason, published or not */
 	uint64_t note_events[CHAN_NOTE_COUNT]; /* the same for each kind of NOTE */
-	TAILQ_ENTRY(restore) ended_link;       /* in the supervisor's list */
+	bool kept;                             /* by retention.h, in its list */
+	TAILQ_ENTRY(restore) ended_link;
 };
 
 /*

@@ -20,7 +20,7 @@ static const char *const sql[STATEMENT_COUNT] = {
 	[PUT_EVENT] = "INSERT INTO events (time_ms, type, tenant, restore, data)"
 		      " VALUES (?, ?, ?, ?, ?)",
 	[ALL_RESTORES] = "SELECT id" COLUMNS_BUT_ID(COMMA_NAME) " FROM restores ORDER BY id",
-	[FORGET_RESTORES] = "DELETE FROM restores WHERE released AND ended_ms < ?",
+	[FORGET_RESTORE] = "DELETE FROM restores WHERE id = ?",
 	[EVENTS_ANY] = EVENTS "1" IN_ORDER,
 	[EVENTS_TENANT] = EVENTS "tenant = ?3" IN_ORDER,
 	[EVENTS_RESTORE] = EVENTS "restore = ?4" IN_ORDER,

@@ -34,7 +34,7 @@ enum statement {
 	PUT_RESTORE,
 	PUT_EVENT,
 	ALL_RESTORES,
-	FORGET_RESTORES,
+	FORGET_RESTORE,
 	EVENTS_ANY, /* of these four: + 1 with a tenant, + 2 with a restore */
 	EVENTS_TENANT,
 	EVENTS_RESTORE,

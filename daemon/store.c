@@ -168,10 +168,10 @@ int store_restores(struct store *s, store_visit_restore visit, void *arg, struct
 	return r;
 }
 
-int store_forget(struct store *s, int64_t before_ms, struct err *err)
+int store_forget(struct store *s, const char *id, struct err *err)
 {
-	sqlite3_bind_int64(statement_idle(s, FORGET_RESTORES), 1, before_ms);
-	return statement_run_alone(s, FORGET_RESTORES, "forget restores", err);
+	sqlite3_bind_text(statement_idle(s, FORGET_RESTORE), 1, id, -1, SQLITE_STATIC);
+	return statement_run_alone(s, FORGET_RESTORE, "forget a restore", err);
 }
 
 /* ---- events ---- */

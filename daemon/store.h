@@ -45,8 +45,8 @@ void store_close(struct store *store);
 int store_write(struct store *store, const struct restore_record *rec,
 		const struct store_event *event, uint64_t *ret_seq, struct err *err);
 
-/* Removes the rows of released restores that ended before @before_ms (wall clock). */
-int store_forget(struct store *store, int64_t before_ms, struct err *err);
+/* Removes the row of a restore; 0, too, if there is none. */
+int store_forget(struct store *store, const char *id, struct err *err);
 
 /*
  * Visits every row, in order of id. @rec is borrowed; the visitor may take rec->spec by setting it

@@ -68,11 +68,12 @@ static void on_ended(void *arg, struct restore *restore)
 {
 	struct supervisor *sup = arg;
 
-	TAILQ_INSERT_TAIL(&sup->ended, restore, ended_link);
+	retention_keep(&sup->retention, restore);
 }
 
 static void remove_restore(struct supervisor *sup, struct restore *restore)
 {
+	retention_drop(&sup->retention, restore);
 	table_remove(&sup->table, restore);
 	restore_free(restore);
 }
@@ -96,25 +97,15 @@ static bool has_room(void *arg)
 	return capacity_any(&sup->capacity);
 }
 
-static const struct host_hooks host_hooks = {on_changed, on_ended, on_create_failed, on_found,
-					     has_room};
-
-/* The list is in order of the end, so only its head is looked at. */
-static void forget_ended(struct supervisor *sup, int64_t now_ms)
+static int on_size(void *arg, const struct restore *restore, uint64_t bytes, struct err *err)
 {
-	int64_t before = now_ms - (int64_t)sup->host.conf.ended_retention_ms;
-	struct restore *r;
-	struct err err;
-	bool any = false;
+	struct supervisor *sup = arg;
 
-	while ((r = TAILQ_FIRST(&sup->ended)) && r->rec.ended_ms < before && restore_released(r)) {
-		TAILQ_REMOVE(&sup->ended, r, ended_link);
-		remove_restore(sup, r);
-		any = true;
-	}
-	if (any && store_forget(sup->store, before, &err))
-		log_warning("ended restores could not be forgotten", "why=%s", err.msg);
+	return admission_size(&sup->host, &sup->table, restore->rec.tenant, bytes, err);
 }
+
+static const struct host_hooks host_hooks = {on_changed, on_ended, on_create_failed,
+					     on_found,   on_size,  has_room};
 
 /* If the process that connected outlives the VMM, its pidfd tells nothing: so ask the uffd. */
 static void end_those_ended(struct supervisor *sup)
@@ -133,7 +124,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	end_those_ended(sup);
-	forget_ended(sup, now);
+	retention_expire(&sup->retention, now);
 	strays_drop_ended(&sup->strays);
 	pool_tidy(sup->host.pool);
 	if (store_trim_events(sup->store, now - (int64_t)sup->host.conf.event_retention_age_ms,
@@ -173,6 +164,7 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 	int rc = admission_request(&sup->host, id, spec, peer, err);
 
 	if (rc == 0) {
+		retention_make_room(&sup->retention, spec->tenant);
 		r = table_find(&sup->table, id);
 		if (r) {
 			rc = join(r, spec, c, err);
@@ -365,6 +357,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 	    store_open(path, &sup->store, err) ||
 	    tenant_store_load(sup->store, &sup->host.tenants, err))
 		return -1;
+	retention_init(&sup->retention, &sup->host, &sup->table, sup->store);
 	sup->host.leases = lease_scheduler_new(sup->host.base, &sup->host.conf,
 					       &restore_lease_hooks);
 	if (wset_store_open(sup->host.conf.state_dir, sup->host.conf.working_set_bytes,
@@ -394,7 +387,6 @@ int supervisor_new(struct event_base *base, const struct conf *conf, struct supe
 	sup->capacity = (struct capacity){.host = &sup->host, .table = &sup->table};
 	sup->sweep = (struct sweep){.host = &sup->host, .table = &sup->table};
 	sup->run_fd = -1;
-	TAILQ_INIT(&sup->ended);
 	supervisor_observe(sup, NULL, NULL);
 	if (open_all(sup, err)) {
 		supervisor_free(sup);

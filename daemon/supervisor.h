@@ -8,6 +8,7 @@
 #define UFFDD_SUPERVISOR_H
 
 #include "daemon/capacity.h"
+#include "daemon/retention.h"
 #include "daemon/strays.h"
 #include "daemon/sweep.h"
 
@@ -22,12 +23,11 @@ struct observer {
 };
 
 struct supervisor {
-	struct host host;    /* owned, all but the base */
-	int run_fd;          /* owned; the run directory, locked */
-	struct store *store; /* owned */
-	struct table table;  /* owned, and the restores in it */
-	/* In order of their end; to be forgotten after the retention time */
-	TAILQ_HEAD(, restore) ended;
+	struct host host;           /* owned, all but the base */
+	int run_fd;                 /* owned; the run directory, locked */
+	struct store *store;        /* owned */
+	struct table table;         /* owned, and the restores in it */
+	struct retention retention; /* of what has ended */
 	struct event *housekeeping; /* owned */
 	struct capacity capacity;
 	struct sweep sweep;

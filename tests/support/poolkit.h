@@ -129,7 +129,7 @@ static inline struct worker *take(void)
 static inline void abandon(struct worker *const *w, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		worker_abandon(w[i]);
+		worker_abandon(w[i], "t");
 }
 
 static inline bool has_ended(void *arg)

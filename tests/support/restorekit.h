@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "common/js.h"
+#include "daemon/admission.h"
 #include "daemon/restore.h"
 #include "daemon/timer.h"
 #include "tests/support/harness.h"
@@ -71,6 +72,15 @@ static inline void restorekit_create_failed(void *arg, struct restore *r)
 	restore_free(r);
 }
 
+static inline int restorekit_size(void *arg, const struct restore *r, uint64_t bytes,
+				  struct err *err)
+{
+	static const struct table none;
+
+	(void)arg;
+	return admission_size(r->host, &none, r->rec.tenant, bytes, err);
+}
+
 static inline bool restorekit_room(void *arg)
 {
 	(void)arg;
@@ -78,9 +88,9 @@ static inline bool restorekit_room(void *arg)
 }
 
 static const struct journal_hooks restorekit_journal = {restorekit_record, restorekit_written};
-static const struct host_hooks restorekit_host = {restorekit_changed, restorekit_ended,
+static const struct host_hooks restorekit_host = {restorekit_changed,       restorekit_ended,
 						  restorekit_create_failed, restorekit_found,
-						  restorekit_room};
+						  restorekit_size,          restorekit_room};
 
 /* What a caller asks for, resolved: the snapshot in the kit's directory, which need not be there. */
 static inline struct spec restorekit_spec(const struct restorekit *k, const char *members)

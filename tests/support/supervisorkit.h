@@ -100,7 +100,7 @@ static inline void end(void)
 		struct restore *r = k.sup->table.v[i];
 
 		if (r->worker)
-			worker_abandon(r->worker);
+			worker_abandon(r->worker, "t");
 		r->worker = NULL;
 	}
 	ck_assert_msg(harness_wait(has_no_worker, NULL, HARNESS_MS), "a worker lives");
@@ -244,7 +244,7 @@ static inline const char *ended(void)
 	size_t len = 0;
 
 	text[0] = '\0';
-	TAILQ_FOREACH(r, &k.sup->ended, ended_link)
+	TAILQ_FOREACH(r, &k.sup->retention.ended, ended_link)
 	len += (size_t)snprintf(text + len, sizeof(text) - len, "%s ", r->rec.id);
 	return text;
 }

@@ -115,7 +115,7 @@ static inline void workerkit_await_none(struct restorekit *k)
 static inline void workerkit_close(struct restorekit *k)
 {
 	if (k->r && k->r->worker) {
-		worker_abandon(k->r->worker);
+		worker_abandon(k->r->worker, "t");
 		k->r->worker = NULL;
 	}
 	workerkit_await_none(k);

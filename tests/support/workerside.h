@@ -60,7 +60,7 @@ static inline bool workerside_is_reaped(void *arg)
 static inline void workerside_close(struct workerside *w)
 {
 	if (w->k->r && w->k->r->worker && w->k->r->worker->pid == w->pid) {
-		worker_abandon(w->k->r->worker);
+		worker_abandon(w->k->r->worker, "t");
 		w->k->r->worker = NULL;
 	}
 	ck_assert(harness_wait(workerside_is_reaped, w, HARNESS_MS));

@@ -61,6 +61,45 @@ START_TEST(test_request)
 }
 END_TEST
 
+/* ---- the size of a guest ---- */
+
+static const struct {
+	uint64_t bytes, snapshot_max, budget;
+	enum err_code code; /* if refused */
+	const char *text;   /* NULL: admitted */
+} sizes[] = {
+	{1000, 1000, 1700, 0, NULL},
+	{1001, 1000, 2000, ERR_SNAPSHOT, "has 1001 bytes of memory, at most 1000 are configured"},
+	{1000, 1000, 1699, ERR_QUOTA,
+	 "tenant t has guests of 700 bytes, and this one of 1000 bytes is more than its budget of "
+	 "1699 guest_bytes"},
+	/* A budget that has become smaller than what is there. */
+	{0, 1000, 600, ERR_QUOTA, "tenant t has guests of 700 bytes"},
+	{UINT64_MAX, UINT64_MAX, 2000, ERR_QUOTA, "is more than its budget"},
+};
+
+START_TEST(test_size)
+{
+	struct restore own = {.rec = {.id = "a", .tenant = "t", .size_bytes = 700}};
+	struct restore other = {.rec = {.id = "b", .tenant = "u", .size_bytes = 7000}};
+	struct table table = {0};
+	struct host host = {.conf = k.conf};
+	struct err err = {.msg = ""};
+	int rc;
+
+	host.conf.snapshot_bytes_max = sizes[_i].snapshot_max;
+	host.conf.guest_bytes_per_tenant = sizes[_i].budget;
+	table_insert(&table, &own);
+	table_insert(&table, &other);
+	rc = admission_size(&host, &table, "t", sizes[_i].bytes, &err);
+	ck_assert_msg(rc == (sizes[_i].text ? -1 : 0), "%s", err.msg);
+	if (rc)
+		ck_assert_msg(err.code == sizes[_i].code && strstr(err.msg, sizes[_i].text), "%s",
+			      err.msg);
+	table_fini(&table);
+}
+END_TEST
+
 /* ---- ready ---- */
 
 static void unready(const char *why)
@@ -152,6 +191,7 @@ Suite *test_suite(void)
 	TCase *tc = runner_case(suite, "admission", prepare, end);
 
 	tcase_add_loop_test(tc, test_request, 0, ARRAY_LEN(requests));
+	tcase_add_loop_test(tc, test_size, 0, ARRAY_LEN(sizes));
 	tcase_add_test(tc, test_full);
 	tcase_add_test(tc, test_no_descriptors);
 	tcase_add_test(tc, test_no_workers);

@@ -309,7 +309,7 @@ START_TEST(test_choose)
 	ck_assert_uint_eq(k.r->rec.worker_start, k.r->worker->start);
 	ck_assert_uint_ne(k.r->rec.worker_start, 0);
 	ck_assert_ptr_eq(k.r->worker->arg, k.r);
-	worker_abandon(k.r->worker);
+	worker_abandon(k.r->worker, "t");
 	k.r->worker = first;
 }
 END_TEST

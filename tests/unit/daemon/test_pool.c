@@ -71,7 +71,7 @@ START_TEST(test_take_from_an_empty_pool)
 	ck_assert_uint_eq(pool_wanting(pool), 2 * SIZE);
 	fill();
 	await_workers(1 + SIZE);
-	worker_abandon(w);
+	worker_abandon(w, "t");
 }
 END_TEST
 
@@ -170,14 +170,37 @@ START_TEST(test_free)
 }
 END_TEST
 
+static bool none_abandoned(void *arg)
+{
+	(void)arg;
+	turn();
+	return pool_abandoned(pool, NULL) == 0;
+}
+
+/* For whom they had been, until they are reaped; one that simply has no owner is nobody's. */
+START_TEST(test_abandoned_are_counted)
+{
+	ck_assert_uint_eq(pool_abandoned(pool, NULL), 0);
+	ck_assert_uint_eq(pool_abandoned(NULL, NULL), 0);
+	worker_abandon(take(), "t");
+	worker_abandon(take(), "t");
+	worker_abandon(take(), "u");
+	ck_assert_uint_eq(pool_abandoned(pool, "t"), 2);
+	ck_assert_uint_eq(pool_abandoned(pool, "u"), 1);
+	ck_assert_uint_eq(pool_abandoned(pool, "v"), 0);
+	ck_assert_uint_eq(pool_abandoned(pool, NULL), 3);
+	ck_assert(harness_wait(none_abandoned, NULL, HARNESS_MS));
+}
+END_TEST
+
 /* Those without an owner that are not reaped yet. */
 START_TEST(test_free_abandoned)
 {
 	int before;
 
 	before = fds_count(getpid());
-	worker_abandon(take());
-	worker_abandon(take());
+	worker_abandon(take(), "t");
+	worker_abandon(take(), "t");
 	pool_free(steal_ptr(&pool));
 	/* The program's. */
 	ck_assert_int_eq(fds_count(getpid()), before - 1);
@@ -221,6 +244,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_cannot_start);
 	tc = runner_case(suite, "end", begin, end);
 	tcase_add_test(tc, test_free);
+	tcase_add_test(tc, test_abandoned_are_counted);
 	tcase_add_test(tc, test_free_abandoned);
 	tcase_add_test(tc, test_tidy);
 	return suite;

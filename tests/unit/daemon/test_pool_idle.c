@@ -46,7 +46,7 @@ START_TEST(test_idle_dies)
 	await_workers(SIZE + 1);
 	ck_assert_int_eq(fds_count(getpid()), before + 2);
 	ck_assert_uint_eq(heard.exits, 0);
-	worker_abandon(w);
+	worker_abandon(w, "t");
 }
 END_TEST
 
@@ -144,7 +144,7 @@ START_TEST(test_idle_lies)
 	ck_assert(harness_wait(has_greeted, w, HARNESS_MS));
 	ck_assert_str_eq(w->release, "a test");
 	ck_assert_uint_eq(heard.messages, 0);
-	worker_abandon(w);
+	worker_abandon(w, "t");
 }
 END_TEST
 
@@ -165,7 +165,7 @@ START_TEST(test_idle_hangs_up)
 	ck_assert_int_ne(w->pid, first);
 	ck_assert(exists(first));
 	kill(first, SIGKILL);
-	worker_abandon(w);
+	worker_abandon(w, "t");
 }
 END_TEST
 
@@ -196,7 +196,7 @@ START_TEST(test_program_that_dies)
 	setenv(ROLE, "honest", 1);
 	ck_assert_msg(harness_wait(is_usable, &err, HARNESS_MS), "%s", err.msg);
 	/* Nor is the failure remembered when that worker is handed out. */
-	worker_abandon(take());
+	worker_abandon(take(), "t");
 	ck_assert_msg(pool_check(pool, &err) == 0, "%s", err.msg);
 }
 END_TEST

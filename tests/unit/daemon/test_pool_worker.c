@@ -46,7 +46,7 @@ static void on_lie(void *arg, const char *how)
 		worker_silence(k.r->worker);
 		return;
 	}
-	worker_abandon(k.r->worker);
+	worker_abandon(k.r->worker, "t");
 	k.r->worker = NULL;
 }
 
@@ -337,7 +337,7 @@ END_TEST
 START_TEST(test_abandon)
 {
 	send_only(CHAN_PAUSED);
-	worker_abandon(k.r->worker);
+	worker_abandon(k.r->worker, "t");
 	k.r->worker = NULL;
 	ck_assert_int_eq(fds_count(getpid()), fds);
 	ck_assert(workerside_was_killed(w.pid));

@@ -221,7 +221,7 @@ START_TEST(test_quota_of_a_tenant)
 	ask_too("r", "");
 	ask_too("s", "\"tenant\":\"another\"");
 	ask_too("t", "");
-	ask_in_vain("u", "", ERR_QUOTA, "tenant t has 2 of 2 restores (max_restores_per_tenant)");
+	ask_in_vain("u", "", ERR_QUOTA, "tenant t has 2 of 2 restores, its budget");
 	ask_too("u", "\"tenant\":\"another\"");
 	ask_in_vain("v", "\"tenant\":\"another\"", ERR_QUOTA, "tenant another has 2 of 2");
 }
