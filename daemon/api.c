@@ -11,6 +11,7 @@
 #include "daemon/routes.h"
 #include "daemon/supervisor.h"
 #include "daemon/long_poll.h"
+#include "daemon/pace.h"
 
 struct api {
 	struct supervisor *sup; /* borrowed */
@@ -18,6 +19,7 @@ struct api {
 	char socket[PROTO_SUN_MAX + 1];
 	struct long_polls polls;
 	struct event_streams streams;
+	struct pace commands;
 };
 
 static void on_request(struct http_request *req, void *arg)
@@ -26,7 +28,8 @@ static void on_request(struct http_request *req, void *arg)
 	struct api_request c = {.req = req,
 				.sup = api->sup,
 				.polls = &api->polls,
-				.streams = &api->streams};
+				.streams = &api->streams,
+				.commands = &api->commands};
 
 	routes_answer(&c);
 }
@@ -131,5 +134,6 @@ void api_free(struct api *api)
 	supervisor_observe(api->sup, NULL, NULL);
 	unlink(api->socket);
 	http_free(api->http);
+	pace_fini(&api->commands);
 	free(api);
 }

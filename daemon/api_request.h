@@ -18,12 +18,14 @@ struct event_streams;
 struct restore;
 struct supervisor;
 struct long_polls;
+struct pace;
 
 struct api_request {
 	struct http_request *req; /* see http.h for its life */
 	struct supervisor *sup;   /* borrowed, as all pointers here */
 	struct long_polls *polls;
 	struct event_streams *streams;
+	struct pace *commands;     /* of tenants */
 	char id[PROTO_ID_MAX + 1]; /* from the path, or "" */
 	struct json_object *body;  /* owned by the dispatcher; NULL if the route takes none */
 };

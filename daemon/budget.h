@@ -13,11 +13,12 @@
 /* X(constant, name, member of struct conf with the default, most that can be asked for) */
 /* clang-format off */
 #define BUDGETS(X)                                                                             \
-	X(BUDGET_RESTORES,     "restores",     max_restores_per_tenant, 65536)                 \
-	X(BUDGET_WORKERS,      "workers",      workers_per_tenant,      131072)                \
-	X(BUDGET_GUEST_BYTES,  "guest_bytes",  guest_bytes_per_tenant,  (uint64_t)1 << 60)     \
-	X(BUDGET_RECORDS,      "records",      records_per_tenant,      1000000)               \
-	X(BUDGET_RECORD_BYTES, "record_bytes", record_bytes_per_tenant, (uint64_t)1 << 40)
+	X(BUDGET_RESTORES,     "restores",       max_restores_per_tenant,   65536)             \
+	X(BUDGET_WORKERS,      "workers",        workers_per_tenant,        131072)            \
+	X(BUDGET_GUEST_BYTES,  "guest_bytes",    guest_bytes_per_tenant,    (uint64_t)1 << 60) \
+	X(BUDGET_RECORDS,      "records",        records_per_tenant,        1000000)           \
+	X(BUDGET_RECORD_BYTES, "record_bytes",   record_bytes_per_tenant,   (uint64_t)1 << 40) \
+	X(BUDGET_COMMANDS,     "commands_per_s", commands_per_s_per_tenant, 1000000)
 /* clang-format on */
 
 #define BUDGET_CONSTANT(constant, name, member, max) constant,

@@ -83,6 +83,8 @@ static const struct option_row table[] = {
 	 "Worker processes of one tenant, also those that are to end and have not."},
 	{"guest_bytes_per_tenant", TYPE_UINT, AT(guest_bytes_per_tenant), 4096, KIB * TIB,
 	 "1125899906842624", "Memory of all guests of one tenant, in bytes."},
+	{"commands_per_s_per_tenant", TYPE_UINT, AT(commands_per_s_per_tenant), 1, 1000000, "200",
+	 "Commands to restores of one tenant in a second; stops are not counted."},
 	{"records_per_tenant", TYPE_UINT, AT(records_per_tenant), 1, 1000000, "4096",
 	 "Restores of one tenant that have ended and stay listed; the oldest go first."},
 	{"record_bytes_per_tenant", TYPE_UINT, AT(record_bytes_per_tenant), 64 * KIB, TIB,

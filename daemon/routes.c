@@ -6,6 +6,7 @@
 #include "daemon/api_tenants.h"
 #include "daemon/caller.h"
 #include "daemon/event_stream.h"
+#include "daemon/pace.h"
 #include "daemon/status.h"
 #include "daemon/supervisor.h"
 
@@ -20,6 +21,7 @@
 #define SEE_THE_TENANT(fn) RIGHT_SEE_THE_TENANT, {.of_tenant = (fn)}
 #define NEW_RESTORE(fn) RIGHT_NEW_RESTORE, {.of_tenant = (fn)}
 #define SEE_RESTORE(fn) RIGHT_SEE_RESTORE, {.of_restore = (fn)}
+#define STOP_RESTORE(fn) RIGHT_STOP_RESTORE, {.of_restore = (fn)}
 #define CHANGE_RESTORE(fn) RIGHT_CHANGE_RESTORE, {.of_restore = (fn)}
 /* clang-format on */
 
@@ -42,7 +44,7 @@ static const struct route routes[] = {
 	{"POST", "/v1/restores", NEW_RESTORE(api_restores_post), NO_QUERY, true},
 	{"PUT", "/v1/restores/{id}", NEW_RESTORE(api_restores_put), NO_QUERY, true},
 	{"GET", "/v1/restores/{id}", SEE_RESTORE(api_restores_get), QUERY("for", "wait"), false},
-	{"DELETE", "/v1/restores/{id}", CHANGE_RESTORE(api_restores_delete),
+	{"DELETE", "/v1/restores/{id}", STOP_RESTORE(api_restores_delete),
 	 QUERY("grace", "kill"), false},
 	{"PUT", "/v1/restores/{id}/prefetch", CHANGE_RESTORE(api_restores_prefetch), NO_QUERY, true},
 	{"GET", "/v1/restores/{id}/pages", SEE_RESTORE(api_restores_pages), QUERY("offset", "limit"),
@@ -185,13 +187,38 @@ static const char *tenant_of_new(const struct api_request *c, const struct calle
 	return tenant;
 }
 
+/* Each command may cost an event, and its worker a look. Nobody is kept from a stop. */
+static int check_pace(const struct api_request *c, const struct caller *caller, struct err *err)
+{
+	const struct host *host = &c->sup->host;
+	uint64_t wait_us = 0;
+	uint64_t per_s = tenants_budget(&host->tenants, &host->conf, caller->tenant,
+					BUDGET_COMMANDS);
+
+	if (caller->role != ROLE_TENANT ||
+	    (per_s && pace_take(c->commands, caller->tenant, per_s, now_us(), &wait_us)))
+		return 0;
+	return err_set(err, ERR_QUOTA, "tenant %s has its budget of %llu %s: try again in %llu ms",
+		       caller->tenant, (unsigned long long)per_s, budget_name(BUDGET_COMMANDS),
+		       (unsigned long long)(wait_us / 1000 + 1));
+}
+
+static int check_change(const struct route *route, const struct caller *caller,
+			const struct api_request *c, const char *tenant, struct err *err)
+{
+	if (route->right == RIGHT_SEE_RESTORE)
+		return 0;
+	if (caller_check_act(caller, tenant, err))
+		return -1;
+	return route->right == RIGHT_CHANGE_RESTORE ? check_pace(c, caller, err) : 0;
+}
+
 static int call_of_restore(const struct route *route, const struct caller *caller,
 			   struct api_request *c, struct err *err)
 {
 	struct restore *r = find_restore(c, caller, err);
 
-	if (!r ||
-	    (route->right == RIGHT_CHANGE_RESTORE && caller_check_act(caller, r->rec.tenant, err)))
+	if (!r || check_change(route, caller, c, r->rec.tenant, err))
 		return -1;
 	return route->handle.of_restore(c, r, err);
 }
@@ -224,6 +251,7 @@ static int call(const struct route *route, const struct caller *caller, struct a
 	case RIGHT_NEW_RESTORE:
 		return call_of_new(route, caller, c, err);
 	case RIGHT_SEE_RESTORE:
+	case RIGHT_STOP_RESTORE:
 	case RIGHT_CHANGE_RESTORE:
 		return call_of_restore(route, caller, c, err);
 	case RIGHT_NONE:

@@ -22,14 +22,15 @@ enum route_right {
 	RIGHT_SEE_THE_TENANT, /* the tenant {name}; ERR_NOTFOUND if the caller may not see it */
 	RIGHT_NEW_RESTORE,    /* for the tenant in the body; ERR_DENIED: not the caller's */
 	RIGHT_SEE_RESTORE,    /* the restore {id}; ERR_NOTFOUND if the caller may not see it */
-	RIGHT_CHANGE_RESTORE, /* the same, and ERR_DENIED for those who only see it */
+	RIGHT_STOP_RESTORE,   /* the same, and ERR_DENIED for those who only see it */
+	RIGHT_CHANGE_RESTORE, /* the same, and ERR_QUOTA for a tenant that does so too often */
 };
 
 struct route {
 	const char *method, *path; /* {id} or {name} stands for one segment, a valid id */
 	enum route_right right;
 	union {
-		/* RIGHT_SEE_RESTORE, RIGHT_CHANGE_RESTORE */
+		/* RIGHT_…_RESTORE, but for a new one */
 		int (*of_restore)(struct api_request *c, struct restore *r, struct err *err);
 		/*
 		 * @tenant: borrowed. RIGHT_SEE_TENANT: the caller's, or NULL for all.

@@ -147,6 +147,33 @@ START_TEST(test_own_only)
 }
 END_TEST
 
+static int pause_by(uid_t uid)
+{
+	return apikit_ask(uid, "POST", "/v1/restores/mine/pause", NULL)->status;
+}
+
+/* A tenant's commands are counted, whatever becomes of them; stops and admins are not. */
+START_TEST(test_commands)
+{
+	const char *tenant = "/" APIKIT_TENANT;
+
+	ask(0, 201, "PUT", tenant, "{\"uids\":[4242],\"budgets\":{\"commands_per_s\":1}}");
+	ck_assert_int_eq(pause_by(APIKIT_OWNER), 409);
+	WAIT_FOR(pause_by(APIKIT_OWNER) == 429);
+	for (int i = 0; i < 10; i++)
+		ck_assert_int_eq(pause_by(0), 409);
+	WAIT_FOR(pause_by(APIKIT_OWNER) == 409);
+	ask(0, 200, "PUT", tenant, "{\"uids\":[4242],\"budgets\":{\"commands_per_s\":0}}");
+	apikit_check_problem(apikit_ask(APIKIT_OWNER, "PUT", "/v1/restores/mine/prefetch", "{}"),
+			     ERR_QUOTA, "has its budget of 0 commands_per_s");
+	ck_assert_int_eq(apikit_ask(APIKIT_OWNER, "GET", "/v1/restores/mine", NULL)->status, 200);
+	ck_assert_int_eq(apikit_ask(APIKIT_OWNER, "DELETE", "/v1/restores/mine", NULL)->status,
+			 200);
+	ck_assert_ptr_nonnull(strstr(ask(0, 200, "GET", tenant, NULL),
+				     "\"commands_per_s\":{\"used\":null,\"limit\":0}"));
+}
+END_TEST
+
 /* ---- events ---- */
 
 START_TEST(test_events)
@@ -201,6 +228,7 @@ Suite *test_suite(void)
 	/* Only root can ask as somebody else. */
 	if (geteuid() == 0) {
 		tcase_add_test(t, test_own_only);
+		tcase_add_test(t, test_commands);
 		tcase_add_test(t, test_streams);
 	}
 	suite_add_tcase(s, t);

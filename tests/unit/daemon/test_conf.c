@@ -90,6 +90,7 @@ static const struct {
 	{"max_restores_per_tenant", "1024", "1", {"0", "65537", "null"}},
 	{"workers_per_tenant", "2048", "1", {"0", "131073", "null"}},
 	{"guest_bytes_per_tenant", "1125899906842624", "4096", {"4095", "1125899906842625"}},
+	{"commands_per_s_per_tenant", "200", "1", {"0", "1000001", "1.5"}},
 	{"records_per_tenant", "4096", "1", {"0", "1000001", "\"1\""}},
 	{"record_bytes_per_tenant", "67108864", "65536", {"65535", "1099511627777", "-1"}},
 	{"snapshot_bytes_max", "1099511627776", "8796093022208", {"4095", "8796093022209"}},

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "daemon/caller.h"
+#include "daemon/pace.h"
 #include "tests/support/apikit.h"
 
 static char *dir;
@@ -26,17 +27,13 @@ static void start(struct apikit *k)
 	static const char tenants[] = "{\"observers\":{\"uids\":[4244]},\"tenants\":{"
 				      "\"" APIKIT_TENANT "\":{\"uids\":[4242]},"
 				      "\"other\":{\"gids\":[4243]}}}";
-	FILE *f;
 
 	harness_rmtree(dir);
 	ck_assert_int_eq(mkdir(dir, 0755), 0);
 	apikit_prepare(k, dir);
 	k->conf.each_user_is_tenant = false;
 	snprintf(k->conf.tenants_file, sizeof(k->conf.tenants_file), "%s/tenants.json", dir);
-	f = fopen(k->conf.tenants_file, "we");
-	ck_assert_ptr_nonnull(f);
-	ck_assert_int_ge(fputs(tenants, f), 0);
-	ck_assert_int_eq(fclose(f), 0);
+	scene_write(k->conf.tenants_file, tenants, strlen(tenants));
 	apikit_start(k);
 }
 
@@ -44,8 +41,7 @@ static void start(struct apikit *k)
 
 #define MINE "/v1/restores/mine"
 #define TENANT "/v1/tenants/" APIKIT_TENANT
-/* A reply without a length, so that it is read in another way. */
-#define STREAM (-200)
+#define STREAM (-200) /* a reply without a length, so that it is read in another way */
 
 /* By whom a row is asked. */
 enum who { ADMIN, OBSERVER, OWNER, OTHER, OUTSIDER, WHO_COUNT };
@@ -73,7 +69,7 @@ static const struct {
 	{"POST", "/v1/restores", "{}", RIGHT_NEW_RESTORE, {400, 403, 400, 400, 403}},
 	{"PUT", MINE, APIKIT_BODY, RIGHT_NEW_RESTORE, {409, 403, 200, 409, 403}},
 	{"GET", MINE, NULL, RIGHT_SEE_RESTORE, {200, 200, 200, 404, 403}},
-	{"DELETE", MINE, NULL, RIGHT_CHANGE_RESTORE, {200, 403, 200, 404, 403}},
+	{"DELETE", MINE, NULL, RIGHT_STOP_RESTORE, {200, 403, 200, 404, 403}},
 	{"PUT", MINE "/prefetch", "{}", RIGHT_CHANGE_RESTORE, {409, 403, 409, 404, 403}},
 	{"GET", MINE "/pages", NULL, RIGHT_SEE_RESTORE, {409, 409, 409, 404, 403}},
 	{"GET", MINE "/working-set", NULL, RIGHT_SEE_RESTORE, {404, 404, 404, 404, 403}},
@@ -85,7 +81,7 @@ static const struct {
 
 static bool is_of_restore(size_t i)
 {
-	return rows[i].right == RIGHT_SEE_RESTORE || rows[i].right == RIGHT_CHANGE_RESTORE;
+	return rows[i].right >= RIGHT_SEE_RESTORE;
 }
 
 /* The path of the row with the names that are used here in place of {id} and {name}. */
@@ -309,7 +305,8 @@ static struct caller caller_of(const struct tenants *ts, uid_t uid)
 static int try_right(const struct route *r, struct apikit *k, uid_t uid, const char *id)
 {
 	const struct caller caller = caller_of(&k->sup->host.tenants, uid);
-	struct api_request c = {.sup = k->sup};
+	struct pace pace = {0};
+	struct api_request c = {.sup = k->sup, .commands = &pace};
 	struct err err = {.msg = ""};
 	size_t before = called;
 	int rc;
@@ -317,6 +314,7 @@ static int try_right(const struct route *r, struct apikit *k, uid_t uid, const c
 	given = NULL;
 	snprintf(c.id, sizeof(c.id), "%s", id);
 	rc = routes_call(r, &caller, &c, &err);
+	pace_fini(&pace);
 	ck_assert_uint_eq(called, before + (rc == 0));
 	ck_assert_int_eq(rc != 0, err.msg[0] != '\0');
 	/* The tenant that is given lives as long as the caller does. */
