@@ -22,11 +22,10 @@ static struct json_object *usage_json(const struct supervisor *sup, const char *
 	for (enum budget b = 0; b < BUDGET_COUNT; b++) {
 		struct json_object *row = json_object_new_object();
 
-		/* A rate is not something that one has. */
-		if (b == BUDGET_COMMANDS)
-			json_object_object_add(row, "used", NULL);
-		else
+		if (budget_is_counted(b))
 			js_add_u64(row, "used", usage.of[b]);
+		else
+			json_object_object_add(row, "used", NULL);
 		js_add_u64(row, "limit",
 			   tenants_budget(&sup->host.tenants, &sup->host.conf, name, b));
 		json_object_object_add(o, budget_name(b), row);

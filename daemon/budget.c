@@ -17,6 +17,11 @@ const char *budget_name(enum budget budget)
 	return table[budget].name;
 }
 
+bool budget_is_counted(enum budget budget)
+{
+	return budget != BUDGET_EVENTS && budget != BUDGET_COMMANDS;
+}
+
 void budget_init(struct budgets *ret)
 {
 	for (size_t i = 0; i < BUDGET_COUNT; i++)

@@ -18,6 +18,7 @@
 	X(BUDGET_GUEST_BYTES,  "guest_bytes",    guest_bytes_per_tenant,    (uint64_t)1 << 60) \
 	X(BUDGET_RECORDS,      "records",        records_per_tenant,        1000000)           \
 	X(BUDGET_RECORD_BYTES, "record_bytes",   record_bytes_per_tenant,   (uint64_t)1 << 40) \
+	X(BUDGET_EVENTS,       "events",         events_per_tenant,         10000000)          \
 	X(BUDGET_COMMANDS,     "commands_per_s", commands_per_s_per_tenant, 1000000)
 /* clang-format on */
 
@@ -32,6 +33,8 @@ struct budgets {
 };
 
 const char *budget_name(enum budget budget);
+/* Is it a number of things that there are (usage.h)? Else it is only looked at now and then. */
+bool budget_is_counted(enum budget budget);
 /* All of them BUDGET_DEFAULT. */
 void budget_init(struct budgets *ret);
 /* The bound that holds for a tenant with @b. */

@@ -103,6 +103,8 @@ static const struct option_row table[] = {
 	 "268435456", "All working-set files of a tenant, in bytes; the oldest go first."},
 	{"event_retention_count", TYPE_UINT, AT(event_retention_count), 1, 10000000,
 	 "100000", "How many events are kept."},
+	{"events_per_tenant", TYPE_UINT, AT(events_per_tenant), 1, 10000000, "50000",
+	 "How many events of one tenant are kept."},
 	{"event_retention_age", TYPE_DURATION, AT(event_retention_age_ms), SECOND, 366 * DAY,
 	 "72h", "How long events are kept."},
 	{"http_header_bytes", TYPE_UINT, AT(http_header_bytes), KIB, MIB, "8192",

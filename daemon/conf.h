@@ -50,7 +50,7 @@ struct conf {
 	uint64_t ended_retention_ms;
 	uint64_t record_window_ms; /* 0: nothing is recorded */
 	uint64_t working_set_bytes, working_set_bytes_per_tenant;
-	uint64_t event_retention_count, event_retention_age_ms;
+	uint64_t event_retention_count, events_per_tenant, event_retention_age_ms;
 
 	uint64_t http_header_bytes, http_body_bytes;
 	uint64_t http_connections, http_connections_per_uid;

@@ -82,7 +82,14 @@ static const char *const migrations[] = {
 	"CREATE TABLE tenants ("
 	"name TEXT NOT NULL PRIMARY KEY CHECK (name <> ''),"
 	"definition TEXT NOT NULL"
-	") STRICT",
+	") STRICT;"
+	/* The last event that was dropped, of each tenant; '*': of all. */
+	"CREATE TABLE event_floors ("
+	"tenant TEXT NOT NULL PRIMARY KEY,"
+	"seq INTEGER NOT NULL"
+	") STRICT;"
+	"INSERT INTO event_floors SELECT '*', coalesce((SELECT min(seq) - 1 FROM events),"
+	" (SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)",
 };
 /* clang-format on */
 #define VERSION ((int)ARRAY_LEN(migrations))

@@ -71,18 +71,36 @@ static void again_in(struct event_stream *f, unsigned ms)
 	timer_add(f->more, ms * TIMER_MS);
 }
 
+/* 0: the next BATCH events are sent, or as many as the reader takes. */
+static int send_batch(struct event_stream *f)
+{
+	const struct store_filter filter = {f->tenant, f->restore, f->after};
+	const char *tenant = f->tenant[0] ? f->tenant : NULL;
+	uint64_t oldest, newest;
+	struct err err;
+
+	f->full = false;
+	f->sent = 0;
+	if (store_event_range(f->streams->store, tenant, &oldest, &newest, &err))
+		return -1;
+	/* A reader so slow that events were removed before it came to them must be told. */
+	if (f->after + 1 < oldest)
+		return -1;
+	if (store_events(f->streams->store, &filter, BATCH, send_event, f, &err))
+		return f->full ? 0 : -1;
+	/* Up to here nothing is left for this reader, whatever is removed. */
+	if (f->sent < BATCH)
+		f->after = max_u64(f->after, newest);
+	return 0;
+}
+
 static void on_more(evutil_socket_t fd, short what, void *arg)
 {
 	struct event_stream *f = arg;
-	const struct store_filter filter = {f->tenant, f->restore, f->after};
-	struct err err;
-	int rc;
+	int rc = send_batch(f);
 
 	(void)fd;
 	(void)what;
-	f->full = false;
-	f->sent = 0;
-	rc = store_events(f->streams->store, &filter, BATCH, send_event, f, &err);
 	if (f->full) {
 		again_in(f, FULL_MS);
 	} else if (rc) {
@@ -140,27 +158,30 @@ void event_streams_recheck(struct event_streams *streams, const struct tenants *
 }
 
 /* A caller that names a position must be told if events after it are gone. */
-static int check_after(struct api_request *c, uint64_t *after, struct err *err)
+static int check_after(struct api_request *c, const char *tenant, uint64_t *after, struct err *err)
 {
 	uint64_t oldest, newest;
 	bool named = http_query(c->req, "after") != NULL;
 
 	if (api_query_u64(c, "after", 0, INT64_MAX, after, err) ||
-	    store_event_range(c->streams->store, &oldest, &newest, err))
+	    store_event_range(c->streams->store, tenant, &oldest, &newest, err))
 		return -1;
 	if (named && *after + 1 < oldest)
 		return err_set(err, ERR_TRIMMED,
 			       "events up to %llu are no longer kept: list the "
 			       "restores and follow from %llu",
 			       (unsigned long long)oldest - 1, (unsigned long long)oldest - 1);
+	if (!named)
+		*after = oldest - 1;
 	return 0;
 }
 
-static int read_query(struct api_request *c, struct event_stream *f, struct err *err)
+static int read_query(struct api_request *c, const char *tenant, struct event_stream *f,
+		      struct err *err)
 {
 	const char *restore = http_query(c->req, "restore");
 
-	if (check_after(c, &f->after, err) || api_query_bool(c, "follow", &f->follow, err))
+	if (check_after(c, tenant, &f->after, err) || api_query_bool(c, "follow", &f->follow, err))
 		return -1;
 	if (restore && !proto_id_valid(restore))
 		return err_set(err, ERR_INVALID, "restore: is not an id");
@@ -185,7 +206,7 @@ int event_stream_get(struct api_request *c, const char *tenant, struct err *err)
 	f->streams = c->streams;
 	f->req = c->req;
 	snprintf(f->tenant, sizeof(f->tenant), "%s", tenant ? tenant : "");
-	rc = read_query(c, f, err);
+	rc = read_query(c, tenant, f, err);
 	if (rc == 0 && http_stream_begin(c->req, 200, "application/x-ndjson", on_gone, f))
 		rc = err_set(err, ERR_QUOTA, "too many streams are open already");
 	if (rc)

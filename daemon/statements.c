@@ -26,10 +26,17 @@ static const char *const sql[STATEMENT_COUNT] = {
 	[EVENTS_RESTORE] = EVENTS "restore = ?4" IN_ORDER,
 	/* The plus keeps the planner on the restore's index: fewer rows than a tenant's. */
 	[EVENTS_BOTH] = EVENTS "restore = ?4 AND +tenant = ?3" IN_ORDER,
-	[EVENT_RANGE] = "SELECT coalesce((SELECT min(seq) FROM events), " NEWEST " + 1, 0),"
-			" coalesce(" NEWEST ", 0)",
+	[EVENT_RANGE] = "SELECT max(seq), coalesce(" NEWEST ", 0) FROM event_floors",
+	[EVENT_RANGE_TENANT] = "SELECT max(seq), coalesce(" NEWEST ", 0) FROM event_floors"
+			       " WHERE tenant IN ('*', ?)",
 	[EVENT_SINCE] = "SELECT seq FROM events WHERE time_ms >= ? ORDER BY seq LIMIT 1",
-	[DROP_EVENTS] = "DELETE FROM events WHERE seq < ?",
+	[EVENT_BEYOND] = "SELECT seq FROM events WHERE tenant = ? ORDER BY seq DESC LIMIT 1 OFFSET ?",
+	[EVENT_COUNTS] = "SELECT tenant, count(*) FROM events GROUP BY tenant ORDER BY tenant",
+	[DROP_EVENTS] = "DELETE FROM events WHERE seq <= ?",
+	[DROP_EVENTS_TENANT] = "DELETE FROM events WHERE seq <= ? AND tenant = ?",
+	[SET_EVENT_FLOOR] = "INSERT OR REPLACE INTO event_floors (seq, tenant) VALUES (?, ?)",
+	/* Those below the floor of all say nothing any more. */
+	[DROP_EVENT_FLOORS] = "DELETE FROM event_floors WHERE tenant <> '*' AND seq <= ?",
 	[PUT_TENANT] = "INSERT OR REPLACE INTO tenants (name, definition) VALUES (?, ?)",
 	[DROP_TENANT] = "DELETE FROM tenants WHERE name = ?",
 	[ALL_TENANTS] = "SELECT name, definition FROM tenants ORDER BY name",

@@ -69,16 +69,23 @@ typedef int (*store_visit_event)(void *arg, const struct store_event *event, str
 int store_events(struct store *store, const struct store_filter *filter, size_t max,
 		 store_visit_event visit, void *arg, struct err *err);
 /*
- * The seq of the newest event ever and of the oldest that is kept; both 0 if there was never one.
- * *ret_oldest is *ret_newest + 1 when none is kept.
+ * store_event_range - which events a reader can have had, and which it can still have
+ * @tenant: whose events are read; NULL: all of them
+ * @ret_oldest: from this seq on no event was removed
+ * @ret_newest: of the newest event ever, whose it is does not matter; 0: there was never one
  */
-int store_event_range(struct store *store, uint64_t *ret_oldest, uint64_t *ret_newest,
-		      struct err *err);
+int store_event_range(struct store *store, const char *tenant, uint64_t *ret_oldest,
+		      uint64_t *ret_newest, struct err *err);
 /*
- * Removes events older than @before_ms (wall clock), and all but the newest @keep. Only from the
- * oldest on: the events that are kept have no gaps, even where the clock was set back.
+ * Removes events older than @before_ms (wall clock). Only from the oldest on: the events that are
+ * kept have no gaps, even where the clock was set back.
  */
-int store_trim_events(struct store *store, int64_t before_ms, uint64_t keep, struct err *err);
+int store_trim_events(struct store *store, int64_t before_ms, struct err *err);
+/* Removes all but the newest @keep events of @tenant ("": of the daemon itself). */
+int store_trim_tenant(struct store *store, const char *tenant, uint64_t keep, struct err *err);
+/* Visits every tenant that has events, in order of name. O(events). */
+typedef int (*store_visit_count)(void *arg, const char *tenant, uint64_t events, struct err *err);
+int store_event_counts(struct store *store, store_visit_count visit, void *arg, struct err *err);
 
 /* Writes a tenant's row (insert or replace). @definition: JSON text. Errors: as store_write(). */
 int store_put_tenant(struct store *store, const char *name, const char *definition,

@@ -127,8 +127,8 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	retention_expire(&sup->retention, now);
 	strays_drop_ended(&sup->strays);
 	pool_tidy(sup->host.pool);
-	if (store_trim_events(sup->store, now - (int64_t)sup->host.conf.event_retention_age_ms,
-			      sup->host.conf.event_retention_count, &err))
+	if (event_retention_run(&sup->events, sup->store, &sup->host.tenants, &sup->host.conf, now,
+				&err))
 		log_warning("old events could not be dropped", "why=%s", err.msg);
 }
 

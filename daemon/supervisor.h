@@ -8,6 +8,7 @@
 #define UFFDD_SUPERVISOR_H
 
 #include "daemon/capacity.h"
+#include "daemon/event_retention.h"
 #include "daemon/retention.h"
 #include "daemon/strays.h"
 #include "daemon/sweep.h"
@@ -28,6 +29,7 @@ struct supervisor {
 	struct store *store;        /* owned */
 	struct table table;         /* owned, and the restores in it */
 	struct retention retention; /* of what has ended */
+	struct event_retention events;
 	struct event *housekeeping; /* owned */
 	struct capacity capacity;
 	struct sweep sweep;

@@ -105,7 +105,7 @@ static inline void must_range(struct store *s, uint64_t oldest, uint64_t newest)
 	uint64_t o = 77, n = 77;
 	struct err err = {.msg = ""};
 
-	ck_assert_msg(store_event_range(s, &o, &n, &err) == 0, "%s", err.msg);
+	ck_assert_msg(store_event_range(s, NULL, &o, &n, &err) == 0, "%s", err.msg);
 	ck_assert_uint_eq(o, oldest);
 	ck_assert_uint_eq(n, newest);
 }

@@ -10,6 +10,7 @@
 static struct event_streams streams;
 static struct store *store;
 static const char *tenant; /* of who asks; NULL: an admin */
+static uint64_t kept;      /* events of red, once a stream has begun; 0: all */
 
 static void handler(struct http_request *req, void *arg)
 {
@@ -19,6 +20,8 @@ static void handler(struct http_request *req, void *arg)
 	(void)arg;
 	if (event_stream_get(&c, tenant, &err))
 		api_problem(req, &err);
+	else if (kept)
+		ck_assert_int_eq(store_trim_tenant(store, "red", kept, &err), 0);
 }
 
 static void start(const struct http_limits *limits)
@@ -181,7 +184,7 @@ START_TEST(test_refused)
 	expect_refused("?follow=yes", 400, "follow: must be true or false");
 	expect_refused("?restore=-", 400, "restore: is not an id");
 	/* A place is named, and what came behind it is gone: that must be told. */
-	ck_assert_int_eq(store_trim_events(store, 0, 2, &err), 0);
+	ck_assert_int_eq(store_trim_tenant(store, "red", 2, &err), 0);
 	expect_refused("?after=2", 410,
 		       "events up to 3 are no longer kept: list the restores and "
 		       "follow from 3");
@@ -270,6 +273,50 @@ START_TEST(test_follow)
 }
 END_TEST
 
+/* What others did is no loss to a reader who has had all of its own. */
+START_TEST(test_idle_follower)
+{
+	struct err err = {.msg = ""};
+	int fd;
+
+	start_default();
+	tenant = "red";
+	add("red", "a", 1);
+	heard.n = 0;
+	fd = ask("?follow=true&after=0", "1.1");
+	WAIT_FOR(client_hears(fd, &heard, "{\"seq\":1,"));
+	for (uint64_t seq = 2; seq <= 9; seq++)
+		add("blue", "a", seq);
+	event_stream_wake(&streams);
+	add("red", "a", 10);
+	event_stream_wake(&streams);
+	WAIT_FOR(client_hears(fd, &heard, "{\"seq\":10,"));
+	ck_assert_msg(store_trim_events(store, INT64_MAX, &err) == 0, "%s", err.msg);
+	add("red", "a", 11);
+	event_stream_wake(&streams);
+	WAIT_FOR(client_hears(fd, &heard, "{\"seq\":11,"));
+	stop();
+	close(fd);
+	tenant = NULL;
+}
+END_TEST
+
+/* Events that were removed before the reader came to them are missed: so it must not go on. */
+START_TEST(test_removed_before_read)
+{
+	cleanup_free char *reply = NULL;
+
+	start_default();
+	for (uint64_t seq = 1; seq <= 5; seq++)
+		add("red", "a", seq);
+	kept = 2;
+	reply = read_to_end(ask("?follow=true&after=1", "1.1"));
+	kept = 0;
+	ck_assert_msg(!strstr(reply, "\"seq\"") && !strstr(reply, "\r\n0\r\n"), "%s", reply);
+	stop();
+}
+END_TEST
+
 START_TEST(test_end)
 {
 	cleanup_free char *reply = NULL;
@@ -333,6 +380,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_many);
 	tcase_add_test(tc, test_slow_reader);
 	tcase_add_test(tc, test_follow);
+	tcase_add_test(tc, test_idle_follower);
+	tcase_add_test(tc, test_removed_before_read);
 	tcase_add_test(tc, test_end);
 	tcase_add_test(tc, test_store_fails);
 	tcase_add_test(tc, test_too_many);

@@ -75,10 +75,10 @@ START_TEST(test_locked_by_shell)
 	ck_assert_int_eq(sqlite3_exec(shell, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
 	must_write(s, NULL, &e, 1);
 	ck_assert_int_eq(sqlite3_exec(shell, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-	ck_assert_int_lt(store_trim_events(s, 100, 0, &err), 0);
+	ck_assert_int_lt(store_trim_events(s, 100, &err), 0);
 	ck_assert_int_lt(store_forget(s, "a", &err), 0);
 	ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
-	ck_assert_int_eq(store_trim_events(s, 100, 0, &err), 0);
+	ck_assert_int_eq(store_trim_events(s, 100, &err), 0);
 	must_range(s, 2, 1);
 	store_close(s);
 }
@@ -183,7 +183,7 @@ START_TEST(test_disk_full)
 	ck_assert_int_eq(unlink(ballast), 0);
 	e.data = NULL;
 	must_write(s, &v2, &e, last + 1);
-	ck_assert_int_eq(store_trim_events(s, 0, 2, &err), 0);
+	ck_assert_int_eq(store_trim_tenant(s, "t", 2, &err), 0);
 	store_close(s);
 	s = must_open();
 	check_row(s, v2.revision);
@@ -206,7 +206,7 @@ START_TEST(test_no_room_to_begin)
 	ck_assert_msg(err.code == ERR_NOSPACE, "%s", err.msg);
 	ck_assert_int_eq(unlink(ballast), 0);
 	s = must_open();
-	must_range(s, 0, 0);
+	must_range(s, 1, 0);
 	store_close(s);
 }
 END_TEST

@@ -37,7 +37,7 @@ START_TEST(test_events_reopen)
 
 	empty_dir();
 	s = must_open();
-	must_range(s, 0, 0);
+	must_range(s, 1, 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		must_write(s, NULL, &rows[i], rows[i].seq);
 	ck_assert_int_eq(store_write(s, NULL, &rows[0], NULL, &err), 0);
@@ -56,13 +56,8 @@ START_TEST(test_trim)
 	static const int64_t times[] = {10, 20, 30, 40, 50, 25, 60};
 	static const struct {
 		int64_t before;
-		uint64_t keep, oldest;
-	} rows[] = {
-		{0, 100, 1},  {10, 100, 1}, {11, 100, 2}, {21, 100, 3},
-		{30, 100, 3}, {31, 100, 4}, {41, 100, 5}, {41, UINT64_MAX, 5},
-		{51, 100, 7}, {0, 7, 1},    {0, 6, 2},    {31, 2, 6},
-		{51, 5, 7},   {0, 1, 7},    {0, 0, 8},    {61, 100, 8},
-	};
+		uint64_t oldest;
+	} rows[] = {{0, 1}, {10, 1}, {11, 2}, {21, 3}, {30, 3}, {31, 4}, {41, 5}, {51, 7}, {61, 8}};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct store_event e = event_at(70, "t", "a");
@@ -76,8 +71,8 @@ START_TEST(test_trim)
 
 			must_write(s, NULL, &old, k + 1);
 		}
-		ck_assert_msg(store_trim_events(s, rows[i].before, rows[i].keep, &err) == 0,
-			      "row %zu: %s", i, err.msg);
+		ck_assert_msg(store_trim_events(s, rows[i].before, &err) == 0, "row %zu: %s", i,
+			      err.msg);
 		must_range(s, rows[i].oldest, 7);
 		/* Numbers are never used again, not even after all were dropped. */
 		if (rows[i].oldest == 8) {
@@ -89,6 +84,82 @@ START_TEST(test_trim)
 		must_range(s, rows[i].oldest, 8);
 		store_close(s);
 	}
+}
+END_TEST
+
+/* The range as that tenant sees it. */
+static void sees(struct store *s, const char *tenant, uint64_t oldest, uint64_t newest)
+{
+	uint64_t o = 77, n = 77;
+	struct err err = {.msg = ""};
+
+	ck_assert_msg(store_event_range(s, tenant, &o, &n, &err) == 0, "%s", err.msg);
+	ck_assert_uint_eq(o, oldest);
+	ck_assert_uint_eq(n, newest);
+}
+
+static int list_count(void *arg, const char *tenant, uint64_t events, struct err *err)
+{
+	char *text = arg;
+
+	(void)err;
+	snprintf(text + strlen(text), 64 - strlen(text), "%s:%" PRIu64 " ", tenant, events);
+	return 0;
+}
+
+static void counts(struct store *s, const char *want)
+{
+	char text[64] = "";
+	struct err err = {.msg = ""};
+
+	ck_assert_msg(store_event_counts(s, list_count, text, &err) == 0, "%s", err.msg);
+	ck_assert_str_eq(text, want);
+}
+
+static void trim(struct store *s, const char *tenant, uint64_t keep)
+{
+	struct err err = {.msg = ""};
+
+	ck_assert_msg(store_trim_tenant(s, tenant, keep, &err) == 0, "%s", err.msg);
+}
+
+/* One loses its oldest; others lose nothing, and are told of nothing. */
+START_TEST(test_trim_tenant)
+{
+	struct err err = {.msg = ""};
+	struct store *s;
+
+	empty_dir();
+	s = must_open();
+	for (uint64_t i = 1; i <= 10; i++) {
+		struct store_event e = event_at((int64_t)i, i % 2 ? "odd" : "even", "a");
+
+		must_write(s, NULL, &e, i);
+	}
+	counts(s, "even:5 odd:5 ");
+	trim(s, "odd", 5);
+	trim(s, "none", 0);
+	sees(s, NULL, 1, 10);
+	trim(s, "odd", 2);
+	counts(s, "even:5 odd:2 ");
+	sees(s, "odd", 6, 10);
+	sees(s, "even", 1, 10);
+	/* Who reads all has lost some, too. */
+	sees(s, NULL, 6, 10);
+	trim(s, "odd", 0);
+	sees(s, "odd", 10, 10);
+	ck_assert_int_eq(store_trim_events(s, 5, &err), 0);
+	counts(s, "even:3 ");
+	sees(s, "even", 6, 10);
+	sees(s, "odd", 10, 10);
+	/* What is said of each is over once all have lost as much. */
+	ck_assert_int_eq(store_trim_events(s, 11, &err), 0);
+	sees(s, "odd", 11, 10);
+	store_close(s);
+	in_shell("DELETE FROM event_floors WHERE tenant = '*'");
+	s = must_open();
+	sees(s, NULL, 1, 10);
+	store_close(s);
 }
 END_TEST
 
@@ -226,8 +297,9 @@ START_TEST(test_many_events)
 	for (size_t i = 0; i < ARRAY_LEN(filters); i++)
 		ck_assert_msg(cost_of(s, &filters[i], 1) * 20 < all, "filter %zu scans", i);
 	ck_assert_msg(cost_of_range(s) * 20 < all, "the range is counted");
-	ck_assert_int_eq(store_trim_events(s, 0, 10, &err), 0);
-	must_range(s, MANY - 9, MANY);
+	/* The last one is another tenant's. */
+	ck_assert_int_eq(store_trim_tenant(s, "t", 10, &err), 0);
+	must_range(s, MANY - 10, MANY);
 	store_close(s);
 }
 END_TEST
@@ -240,6 +312,7 @@ Suite *test_suite(void)
 	tcase_add_unchecked_fixture(t, make_dir, remove_dir);
 	tcase_add_test(t, test_events_reopen);
 	tcase_add_test(t, test_trim);
+	tcase_add_test(t, test_trim_tenant);
 	tcase_add_test(t, test_filters);
 	tcase_add_test(t, test_many_events);
 	suite_add_tcase(s, t);
