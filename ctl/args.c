@@ -289,6 +289,27 @@ int args_rest(struct args *args, const struct args_option *own, struct err *err)
 	return 0;
 }
 
+int args_check_words(const struct args *args, size_t skip, const struct args_words *wanted,
+		     struct err *err)
+{
+	const char **words = args->words + skip;
+	size_t n = args->nwords - skip;
+
+	if (n < wanted->min)
+		return err_set(err, ERR_INVALID, "%.*s is missing",
+			       (int)strcspn(wanted->operands, " ."), wanted->operands);
+	if (n > wanted->max)
+		return err_set(err, ERR_INVALID, "\"%.200s\" is one argument too many",
+			       words[wanted->max]);
+	for (size_t i = 0; i < n && i < wanted->ids; i++)
+		if (!proto_id_valid(words[i]))
+			return err_set(err, ERR_INVALID,
+				       "\"%.200s\" is no id: letters, digits, \".\", \"_\" and "
+				       "\"-\", at most %d",
+				       words[i], PROTO_ID_MAX);
+	return 0;
+}
+
 static const struct args_option *by_name(const struct args_option *table, const char *name)
 {
 	for (; table && table->name; table++)

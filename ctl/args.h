@@ -66,6 +66,19 @@ int args_verb(struct args *args, const char **ret_verb, struct err *err);
  */
 int args_rest(struct args *args, const struct args_option *own, struct err *err);
 
+/* What the words that are no options must be. */
+struct args_words {
+	const char *operands; /* as in the synopsis; the first one is named if none is there */
+	size_t min, max;
+	size_t ids; /* so many words, from the first on, are ids */
+};
+
+/*
+ * Checks number and form of the words behind the first @skip. Returns 0, or -1 with ERR_INVALID.
+ */
+int args_check_words(const struct args *args, size_t skip, const struct args_words *wanted,
+		     struct err *err);
+
 /* The value of option @name of @table: "" for a flag, NULL if not given. Borrowed. */
 const char *args_get(const struct args *args, const struct args_option *table, const char *name);
 

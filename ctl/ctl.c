@@ -4,6 +4,7 @@
 
 #include "common/proto.h"
 #include "ctl/member.h"
+#include "ctl/render.h"
 #include "ctl/terminal.h"
 
 const struct args_option ctl_options[] = {
@@ -107,19 +108,15 @@ int ctl_call(struct ctl *ctl, const struct client_request *req, struct json_obje
 	return 0;
 }
 
-void ctl_print(struct ctl *ctl, struct json_object *restore,
+void ctl_print(struct ctl *ctl, struct json_object *o,
 	       void (*show)(FILE *out, struct json_object *o, bool colour))
 {
-	const char *id = member_string(restore, "id");
-
-	if (ctl->json) {
-		terminal_json(stdout, restore);
-	} else if (ctl->quiet) {
-		terminal_text(stdout, id ? id : "-");
-		putchar('\n');
-	} else {
-		show(stdout, restore, ctl->colour);
-	}
+	if (ctl->json)
+		terminal_json(stdout, o);
+	else if (ctl->quiet)
+		render_name(stdout, o, ctl->colour);
+	else
+		show(stdout, o, ctl->colour);
 }
 
 int ctl_show(struct ctl *ctl, const struct client_request *req,

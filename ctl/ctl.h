@@ -53,11 +53,11 @@ int ctl_usage(struct ctl *ctl, const struct err *err);
  */
 int ctl_call(struct ctl *ctl, const struct client_request *req, struct json_object **ret,
 	     struct err *err);
-/* Requests a restore and prints it; @show is for ctl_print(). Returns the exit code. */
+/* Requests a restore or a tenant and prints it; @show is for ctl_print(). Returns the exit code. */
 int ctl_show(struct ctl *ctl, const struct client_request *req,
 	     void (*show)(FILE *out, struct json_object *o, bool colour));
-/* Prints a restore as JSON (-o json), as its id (-q), or by @show. */
-void ctl_print(struct ctl *ctl, struct json_object *restore,
+/* Prints a restore or a tenant as JSON (-o json), as its id or name (-q), or by @show. */
+void ctl_print(struct ctl *ctl, struct json_object *o,
 	       void (*show)(FILE *out, struct json_object *o, bool colour));
 
 #endif

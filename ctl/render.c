@@ -3,17 +3,8 @@
 #include <string.h>
 
 #include "ctl/member.h"
+#include "ctl/table.h"
 #include "ctl/terminal.h"
-
-/* Prints one value; @v is the value at the row's path, never NULL. */
-typedef void render_fn(FILE *out, struct json_object *v, bool colour);
-
-struct row {
-	const char *label;
-	const char *path; /* "": the whole object */
-	render_fn *cell;
-	bool right; /* columns: align numbers at the right */
-};
 
 static const struct {
 	const char *state, *colour;
@@ -231,7 +222,16 @@ static void cell_time(FILE *out, struct json_object *v, bool colour)
 
 /* ---- one restore ---- */
 
-static const struct row show_rows[] = {
+void render_name(FILE *out, struct json_object *o, bool colour)
+{
+	const char *id = member_string(o, "id"), *name = id ? id : member_string(o, "name");
+
+	(void)colour;
+	terminal_text(out, name ? name : "-");
+	putc('\n', out);
+}
+
+static const struct table_row show_rows[] = {
 	{"id", "id", cell_plain, false},
 	{"tenant", "tenant", cell_plain, false},
 	{"state", "", cell_state, false},
@@ -292,7 +292,7 @@ void render_line(FILE *out, struct json_object *restore, bool colour)
 
 /* ---- many ---- */
 
-static const struct row columns[] = {
+static const struct table_row columns[] = {
 	{"ID", "id", cell_plain, false},
 	{"TENANT", "tenant", cell_plain, false},
 	{"STATE", "", cell_state, false},
@@ -303,74 +303,9 @@ static const struct row columns[] = {
 	{"AGE", "created_at", cell_age, true},
 };
 
-/* Columns on the screen: an escape sequence takes none, a UTF-8 character takes one. */
-static size_t shown_width(const char *text)
-{
-	size_t width = 0;
-
-	for (; *text; text++) {
-		if (*text == '\033')
-			text += strcspn(text, "m");
-		else if (((unsigned char)*text & 0xc0) != 0x80)
-			width++;
-	}
-	return width;
-}
-
-/* The cell as text, owned by the caller. */
-static char *cell_of(const struct row *column, struct json_object *item, bool colour)
-{
-	struct json_object *v = member_at(item, column->path);
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	if (!out)
-		abort();
-	if (v)
-		column->cell(out, v, colour);
-	else
-		putc('-', out);
-	fclose(out);
-	return text;
-}
-
-static void put_cell(FILE *out, size_t column, size_t width, const char *text)
-{
-	size_t shown = shown_width(text);
-	int pad = shown < width ? (int)(width - shown) : 0;
-	bool last = column + 1 == ARRAY_LEN(columns);
-
-	if (columns[column].right)
-		fprintf(out, "%*s%s", pad, "", text);
-	else
-		fprintf(out, "%s%*s", text, last ? 0 : pad, "");
-	fputs(last ? "\n" : "  ", out);
-}
-
 void render_list(FILE *out, struct json_object *items, bool colour)
 {
-	size_t n = json_object_array_length(items);
-	size_t width[ARRAY_LEN(columns)];
-	char **cells = xcalloc(n ? n * ARRAY_LEN(columns) : 1, sizeof(*cells));
-
-	for (size_t c = 0; c < ARRAY_LEN(columns); c++) {
-		width[c] = strlen(columns[c].label);
-		for (size_t i = 0; i < n; i++) {
-			struct json_object *item = json_object_array_get_idx(items, i);
-			char *cell = cell_of(&columns[c], item, colour);
-
-			cells[i * ARRAY_LEN(columns) + c] = cell;
-			width[c] = max_u64(width[c], shown_width(cell));
-		}
-	}
-	for (size_t c = 0; c < ARRAY_LEN(columns); c++)
-		put_cell(out, c, width[c], columns[c].label);
-	for (size_t i = 0; i < n * ARRAY_LEN(columns); i++) {
-		put_cell(out, i % ARRAY_LEN(columns), width[i % ARRAY_LEN(columns)], cells[i]);
-		free(cells[i]);
-	}
-	free(cells);
+	table_print(out, columns, ARRAY_LEN(columns), items, colour);
 }
 
 /* ---- events ---- */

@@ -14,6 +14,9 @@
 /* "512 MiB"; writes at most @len bytes, with NUL. */
 void render_size(uint64_t bytes, char *ret, size_t len);
 
+/* Prints the id of a restore, the name of a tenant. */
+void render_name(FILE *out, struct json_object *o, bool colour);
+
 /* Prints a table with a head and one row per restore. @items: array. */
 void render_list(FILE *out, struct json_object *items, bool colour);
 /* Prints everything about one restore. */

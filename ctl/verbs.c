@@ -8,12 +8,11 @@
 #include "ctl/events.h"
 #include "ctl/member.h"
 #include "ctl/pages.h"
+#include "ctl/paging.h"
 #include "ctl/render.h"
 #include "ctl/wait.h"
 #include "ctl/working_set.h"
 #include "ctl/terminal.h"
-
-#define LIST_PARTS_MAX 10000 /* a daemon that never stops paging is broken */
 
 /* ---- list, status ---- */
 
@@ -24,81 +23,23 @@ static const struct args_option list_options[] = {
 	{0},
 };
 
-static int list_target(struct ctl *ctl, const char *token, char *target, struct err *err)
+/* The list that the options of the verb select. @target: CTL_TARGET_MAX bytes. */
+static struct paging restores(const struct ctl *ctl, char *target)
 {
 	const char *tenant = ctl_option(ctl, "tenant"), *state = ctl_option(ctl, "state");
-	char escaped[3 * CLIENT_TOKEN_MAX + 1];
 
-	if (!client_escape(token, escaped))
-		return err_set(err, ERR_PEER, "uffdd's next_page_token is longer than %d bytes",
-			       CLIENT_TOKEN_MAX);
-	snprintf(target, CTL_TARGET_MAX, "/v1/restores?limit=1000%s%s%s%s%s%s",
+	snprintf(target, CTL_TARGET_MAX, "/v1/restores?limit=1000%s%s%s%s",
 		 tenant ? "&tenant=" : "", tenant ? tenant : "", state ? "&state=" : "",
-		 state ? state : "", *token ? "&page_token=" : "", escaped);
-	return 0;
-}
-
-/* Appends the items of one part of the list to @items; @ret_token becomes "" at the end. */
-static int list_part(struct ctl *ctl, struct json_object *items, char *token, struct err *err)
-{
-	char target[CTL_TARGET_MAX];
-	struct client_request req = {"GET", target};
-	cleanup_json struct json_object *part = NULL;
-	struct json_object *more;
-	const char *next;
-
-	if (list_target(ctl, token, target, err) < 0 || ctl_call(ctl, &req, &part, err) < 0)
-		return -1;
-	more = member_at(part, "items");
-	if (!json_object_is_type(more, json_type_array))
-		return err_set(err, ERR_PEER, "uffdd's answer has no list of restores");
-	for (size_t i = 0; i < json_object_array_length(more); i++)
-		json_object_array_add(items, json_object_get(json_object_array_get_idx(more, i)));
-	next = member_string(part, "next_page_token");
-	snprintf(token, CLIENT_TOKEN_MAX + 2, "%s", next ? next : "");
-	return 0;
-}
-
-static int list_all(struct ctl *ctl, struct json_object *items, struct err *err)
-{
-	char token[CLIENT_TOKEN_MAX + 2] = ""; /* room to notice a token that is too long */
-
-	for (int parts = 0; parts < LIST_PARTS_MAX; parts++) {
-		if (list_part(ctl, items, token, err) < 0)
-			return -1;
-		if (!*token)
-			return 0;
-	}
-	return err_set(err, ERR_PEER, "uffdd's list has no end");
-}
-
-static void list_ids(struct json_object *items)
-{
-	for (size_t i = 0; i < json_object_array_length(items); i++) {
-		const char *id = member_string(json_object_array_get_idx(items, i), "id");
-
-		terminal_text(stdout, id ? id : "-");
-		putchar('\n');
-	}
+		 state ? state : "");
+	return (struct paging){target, "restores", render_list};
 }
 
 static int list_run(struct ctl *ctl)
 {
-	cleanup_json struct json_object *list = json_object_new_object();
-	struct json_object *items = json_object_new_array();
-	struct err err;
+	char target[CTL_TARGET_MAX];
+	struct paging list = restores(ctl, target);
 
-	json_object_object_add(list, "items", items);
-	json_object_object_add(list, "next_page_token", NULL);
-	if (list_all(ctl, items, &err) < 0)
-		return ctl_fail(ctl, &err);
-	if (ctl->json)
-		terminal_json(stdout, list);
-	else if (ctl->quiet)
-		list_ids(items);
-	else
-		render_list(stdout, items, ctl->colour);
-	return CTL_DONE;
+	return paging_list(ctl, &list);
 }
 
 /* Not by path: the name of a newer daemon's state may have a dot. */
@@ -202,6 +143,8 @@ static int status_run(struct ctl *ctl)
 	cleanup_json struct json_object *items = json_object_new_array();
 	cleanup_json struct json_object *counts = NULL, *more = NULL;
 	struct client_request req = {"GET", "/readyz"};
+	char target[CTL_TARGET_MAX];
+	struct paging list = restores(ctl, target);
 	struct json_object *reply;
 	int rc = CTL_DONE;
 	struct err err;
@@ -215,7 +158,7 @@ static int status_run(struct ctl *ctl)
 	} else {
 		json_object_put(reply);
 	}
-	if (list_all(ctl, items, &err) < 0)
+	if (paging_all(ctl, &list, items, &err) < 0)
 		return ctl_fail(ctl, &err);
 	counts = count_states(items);
 	more = ask_more(ctl);
@@ -430,19 +373,10 @@ const struct verb *verbs_find(const char *name)
 
 int verbs_check(const struct verb *verb, const struct args *args, struct err *err)
 {
-	if (args->nwords < verb->min_words)
-		return err_set(err, ERR_INVALID, "%.*s is missing",
-			       (int)strcspn(verb->operands, " ."), verb->operands);
-	if (args->nwords > verb->max_words)
-		return err_set(err, ERR_INVALID, "\"%.200s\" is one argument too many",
-			       args->words[verb->max_words]);
-	for (size_t i = 0; i < args->nwords && i < verb->ids; i++)
-		if (!proto_id_valid(args->words[i]))
-			return err_set(err, ERR_INVALID,
-				       "\"%.200s\" is no id: letters, digits, \".\", \"_\" and "
-				       "\"-\", at most %d",
-				       args->words[i], PROTO_ID_MAX);
-	return 0;
+	const struct args_words words = {verb->operands, verb->min_words, verb->max_words,
+					 verb->ids};
+
+	return args_check_words(args, 0, &words, err);
 }
 
 void verbs_help(FILE *out)
