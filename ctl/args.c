@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "common/parse.h"
-#include "common/proto.h"
 
 #define OPTIONS_MAX 48                         /* options of a verb and global options together */
 #define NAMED 256                              /* above every letter */
@@ -62,6 +61,18 @@ bool args_owner(const char *text, uint64_t *ret_uid, uint64_t *ret_gid, bool *re
 		return false;
 	*ret_have_gid = colon != NULL;
 	return !colon || parse_u64(colon + 1, 0, UID_LARGEST, ret_gid);
+}
+
+bool args_budget(const char *text, struct args_budget *ret)
+{
+	size_t len = strcspn(text, "=");
+
+	if (text[len] != '=' || len > PROTO_ID_MAX)
+		return false;
+	*ret = (struct args_budget){.by_default = strcmp(text + len + 1, "default") == 0};
+	memcpy(ret->name, text, len);
+	return proto_id_valid(ret->name) &&
+	       (ret->by_default || args_bytes(text + len + 1, &ret->limit));
 }
 
 static bool ok_text(const char *value)
@@ -129,6 +140,13 @@ static bool ok_layer(const char *value)
 	return equals && equals != value && equals[1] != '\0';
 }
 
+static bool ok_budget(const char *value)
+{
+	struct args_budget budget;
+
+	return args_budget(value, &budget);
+}
+
 static const struct {
 	bool (*ok)(const char *value);
 	const char *wants;
@@ -138,12 +156,14 @@ static const struct {
 	[ARGS_STATE] = {ok_state, "waiting, serving, recovering, ended or failed"},
 	[ARGS_GOAL] = {ok_goal, "waiting, serving, recovering, ended, failed or complete"},
 	[ARGS_UID] = {ok_uid, "a user number"},
+	[ARGS_GID] = {ok_uid, "a group number"},
 	[ARGS_OWNER] = {ok_owner, "numbers as UID or UID:GID"},
 	[ARGS_MODE] = {ok_mode, "octal digits such as 0660, at most 0777"},
 	[ARGS_U64] = {ok_u64, "a number"},
 	[ARGS_BYTES] = {ok_bytes, "a number of bytes such as 65536, 64K, 200M or 1G"},
 	[ARGS_DURATION] = {ok_duration, "a time such as 500ms, 30s or 2m, at most 24h"},
 	[ARGS_LAYER] = {ok_layer, "BUILDID=FILE"},
+	[ARGS_BUDGET] = {ok_budget, "NAME=N, such as restores=100 or bytes=1G, or NAME=default"},
 };
 
 /* Is @value one of the words of "a|b|c"? */
@@ -318,14 +338,25 @@ static const struct args_option *by_name(const struct args_option *table, const 
 	return NULL;
 }
 
-const char *args_get(const struct args *args, const struct args_option *table, const char *name)
+const char *args_next(const struct args *args, const struct args_option *table, const char *name,
+		      size_t *at)
 {
 	const struct args_option *option = by_name(table, name);
 
-	for (size_t i = 0; i < args->ngiven; i++)
-		if (args->given[i].option == option)
-			return args->given[i].value ? args->given[i].value : "";
+	while (*at < args->ngiven) {
+		const struct args_given *given = &args->given[(*at)++];
+
+		if (given->option == option)
+			return given->value ? given->value : "";
+	}
 	return NULL;
+}
+
+const char *args_get(const struct args *args, const struct args_option *table, const char *name)
+{
+	size_t at = 0;
+
+	return args_next(args, table, name, &at);
 }
 
 void args_help(FILE *out, const struct args_option *table)

@@ -10,6 +10,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "common/proto.h"
 
 enum args_kind {
 	ARGS_FLAG,   /* no value */
@@ -19,12 +20,14 @@ enum args_kind {
 	ARGS_STATE,  /* state of a restore */
 	ARGS_GOAL,   /* state of a restore, or "complete" */
 	ARGS_UID,    /* 0..2^32-2 */
+	ARGS_GID,    /* the same, of a group */
 	ARGS_OWNER,  /* UID or UID:GID */
 	ARGS_MODE,   /* octal, up to 0777 */
 	ARGS_U64,
 	ARGS_BYTES,    /* number, perhaps with K, M or G: powers of 1024 */
 	ARGS_DURATION, /* duration, as in proto.h */
 	ARGS_LAYER,    /* BUILDID=FILE */
+	ARGS_BUDGET,   /* NAME=N, N as ARGS_BYTES, or NAME=default */
 };
 
 struct args_option {
@@ -81,11 +84,25 @@ int args_check_words(const struct args *args, size_t skip, const struct args_wor
 
 /* The value of option @name of @table: "" for a flag, NULL if not given. Borrowed. */
 const char *args_get(const struct args *args, const struct args_option *table, const char *name);
+/*
+ * Every value of a repeated option, one a call, in the order given; *at is 0 at first. NULL: there
+ * are no more. Borrowed.
+ */
+const char *args_next(const struct args *args, const struct args_option *table, const char *name,
+		      size_t *at);
 
 /* A number, perhaps with K, M or G (powers of 1024). False: anything else. */
 bool args_bytes(const char *text, uint64_t *ret);
 /* UID[:GID]; *ret_have_gid says whether a GID was given. False: anything else. */
 bool args_owner(const char *text, uint64_t *ret_uid, uint64_t *ret_gid, bool *ret_have_gid);
+
+struct args_budget {
+	char name[PROTO_ID_MAX + 1]; /* has the form of an id */
+	bool by_default;             /* the host's limit is wanted */
+	uint64_t limit;              /* 0 if @by_default */
+};
+/* NAME=N or NAME=default. False: anything else. */
+bool args_budget(const char *text, struct args_budget *ret);
 
 /* Prints one line per option, for --help. */
 void args_help(FILE *out, const struct args_option *table);

@@ -119,12 +119,11 @@ static int each(const struct args *args, const char *name, struct json_object *i
 		int (*add)(struct json_object *into, const char *value, struct err *err),
 		struct err *err)
 {
-	for (size_t i = 0; i < args->ngiven; i++) {
-		const struct args_given *given = &args->given[i];
+	const char *value;
 
-		if (strcmp(given->option->name, name) == 0 && add(into, given->value, err) < 0)
+	for (size_t at = 0; (value = args_next(args, create_options, name, &at));)
+		if (add(into, value, err) < 0)
 			return -1;
-	}
 	return 0;
 }
 

@@ -6,6 +6,8 @@
 #include "ctl/table.h"
 #include "ctl/terminal.h"
 
+#define COLUMN_WORDS_MAX 4 /* of an array in a table */
+
 static const struct {
 	const char *state, *colour;
 } colours[] = {
@@ -92,6 +94,59 @@ static void cell_pairs(FILE *out, struct json_object *v, bool colour)
 		cell_plain(out, member, colour);
 		blank = " ";
 	}
+}
+
+/* @max: so many of an array are shown. */
+static void put_words(FILE *out, struct json_object *v, const char *separator, size_t max)
+{
+	size_t n;
+
+	if (!json_object_is_type(v, json_type_array)) {
+		cell_plain(out, v, false);
+		return;
+	}
+	n = json_object_array_length(v);
+	for (size_t i = 0; i < min_u64(n, max); i++) {
+		if (i > 0)
+			fputs(separator, out);
+		cell_plain(out, json_object_array_get_idx(v, i), false);
+	}
+	if (n > max)
+		fprintf(out, "%s…", separator);
+	else if (n == 0)
+		putc('-', out);
+}
+
+/* Prints an array of short words. */
+static void cell_words(FILE *out, struct json_object *v, bool colour)
+{
+	(void)colour;
+	put_words(out, v, " ", SIZE_MAX);
+}
+
+/* The same for a column: the first ones only. */
+static void cell_some_words(FILE *out, struct json_object *v, bool colour)
+{
+	(void)colour;
+	put_words(out, v, ",", COLUMN_WORDS_MAX);
+}
+
+static void put_member(FILE *out, struct json_object *o, const char *key)
+{
+	struct json_object *v = member_at(o, key);
+
+	if (v)
+		cell_plain(out, v, false);
+	else
+		putc('-', out);
+}
+
+static void cell_usage(FILE *out, struct json_object *usage, bool colour)
+{
+	(void)colour;
+	put_member(out, usage, "used");
+	putc('/', out);
+	put_member(out, usage, "limit");
 }
 
 /* Before the handshake only the size of the snapshot is known. */
@@ -262,17 +317,23 @@ static bool is_empty(struct json_object *v)
 	       (json_object_is_type(v, json_type_object) && json_object_object_length(v) == 0);
 }
 
-void render_show(FILE *out, struct json_object *restore, bool colour)
+static void put_rows(FILE *out, const struct table_row *rows, size_t n, struct json_object *o,
+		     bool colour)
 {
-	for (size_t i = 0; i < ARRAY_LEN(show_rows); i++) {
-		struct json_object *v = member_at(restore, show_rows[i].path);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *v = member_at(o, rows[i].path);
 
 		if (is_empty(v))
 			continue;
-		fprintf(out, "%-16s ", show_rows[i].label);
-		show_rows[i].cell(out, v, colour);
+		fprintf(out, "%-16s ", rows[i].label);
+		rows[i].cell(out, v, colour);
 		putc('\n', out);
 	}
+}
+
+void render_show(FILE *out, struct json_object *restore, bool colour)
+{
+	put_rows(out, show_rows, ARRAY_LEN(show_rows), restore, colour);
 }
 
 void render_line(FILE *out, struct json_object *restore, bool colour)
@@ -308,6 +369,53 @@ void render_list(FILE *out, struct json_object *items, bool colour)
 	table_print(out, columns, ARRAY_LEN(columns), items, colour);
 }
 
+/* ---- tenants ---- */
+
+static const struct table_row tenant_columns[] = {
+	{"NAME", "name", cell_plain, false},
+	{"ORIGIN", "origin", cell_plain, false},
+	{"UIDS", "uids", cell_some_words, false},
+	{"GIDS", "gids", cell_some_words, false},
+	{"SHARE", "prefetch_share", cell_plain, true},
+	{"RESTORES", "usage.restores", cell_usage, true},
+};
+
+void render_tenants(FILE *out, struct json_object *items, bool colour)
+{
+	table_print(out, tenant_columns, ARRAY_LEN(tenant_columns), items, colour);
+}
+
+static const struct table_row tenant_rows[] = {
+	{"name", "name", cell_plain, false},
+	{"origin", "origin", cell_plain, false},
+	{"uids", "uids", cell_words, false},
+	{"gids", "gids", cell_words, false},
+	{"prefetch_share", "prefetch_share", cell_plain, false},
+};
+
+static void put_budget(FILE *out, const char *name, struct json_object *usage)
+{
+	terminal_text(out, name);
+	fprintf(out, "%*s ", (int)(16 - min_u64(strlen(name), 16)), "");
+	put_member(out, usage, "used");
+	fputs(" of ", out);
+	put_member(out, usage, "limit");
+	putc('\n', out);
+}
+
+void render_tenant(FILE *out, struct json_object *tenant, bool colour)
+{
+	struct json_object *usage = member_at(tenant, "usage");
+
+	put_rows(out, tenant_rows, ARRAY_LEN(tenant_rows), tenant, colour);
+	if (!json_object_is_type(usage, json_type_object))
+		return;
+	json_object_object_foreach(usage, budget, one)
+	{
+		put_budget(out, budget, one);
+	}
+}
+
 /* ---- events ---- */
 
 void render_event(FILE *out, struct json_object *event, bool colour)
@@ -329,20 +437,6 @@ void render_event(FILE *out, struct json_object *event, bool colour)
 
 /* ---- version ---- */
 
-/* Prints an array of short words. */
-static void cell_words(FILE *out, struct json_object *v)
-{
-	if (!json_object_is_type(v, json_type_array)) {
-		cell_plain(out, v, false);
-		return;
-	}
-	for (size_t i = 0; i < json_object_array_length(v); i++) {
-		if (i > 0)
-			putc(' ', out);
-		cell_plain(out, json_object_array_get_idx(v, i), false);
-	}
-}
-
 void render_version(FILE *out, struct json_object *server)
 {
 	const char *version = member_string(server, "version");
@@ -356,7 +450,7 @@ void render_version(FILE *out, struct json_object *server)
 		fputs(separator, out);
 		terminal_text(out, key);
 		putc(' ', out);
-		cell_words(out, v);
+		cell_words(out, v, false);
 		separator = ", ";
 	}
 	fputs(*separator == ',' ? ")\n" : "\n", out);

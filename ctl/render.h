@@ -23,6 +23,10 @@ void render_list(FILE *out, struct json_object *items, bool colour);
 void render_show(FILE *out, struct json_object *restore, bool colour);
 /* Prints "ID STATE", and the restore's flags and reason. */
 void render_line(FILE *out, struct json_object *restore, bool colour);
+/* Prints a table with a head and one row per tenant. @items: array. */
+void render_tenants(FILE *out, struct json_object *items, bool colour);
+/* Prints everything about one tenant, with a line for each budget. */
+void render_tenant(FILE *out, struct json_object *tenant, bool colour);
 /* Prints "0.1.0 (api v1, kernel 6.1, …)". */
 void render_version(FILE *out, struct json_object *server);
 void render_event(FILE *out, struct json_object *event, bool colour);

@@ -3,8 +3,8 @@
  *
  * Objects are borrowed. A missing or null member is "-".
  */
-#ifndef UFFDD_TABLE_H
-#define UFFDD_TABLE_H
+#ifndef UFFDD_CTL_TABLE_H
+#define UFFDD_CTL_TABLE_H
 
 #include <json-c/json.h>
 

@@ -10,6 +10,7 @@
 #include "ctl/pages.h"
 #include "ctl/paging.h"
 #include "ctl/render.h"
+#include "ctl/tenant.h"
 #include "ctl/wait.h"
 #include "ctl/working_set.h"
 #include "ctl/terminal.h"
@@ -359,6 +360,9 @@ const struct verb verbs_table[] = {
 	{"restart-worker", "ID",
 	 "Move a restore to a new worker, of the release that is installed; its guest goes on.",
 	 NULL, 1, 1, 1, restart_run},
+	{"tenant", "list | show NAME | set NAME | rm NAME",
+	 "Show tenants, say who acts for one and how much it may have, or remove it.",
+	 tenant_options, 0, SIZE_MAX, 0, tenant_run},
 	{0},
 };
 /* clang-format on */

@@ -97,7 +97,7 @@ END_TEST
 
 #define VERBS                                                                          \
 	"create list show wait stop prefetch pages working-set events status version " \
-	"pause resume restart-worker"
+	"pause resume restart-worker tenant"
 
 /* Help and version come before everything that is wrong behind the verb. */
 START_TEST(before_the_verb_runs)

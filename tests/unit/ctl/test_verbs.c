@@ -8,6 +8,7 @@
 #include "ctl/create.h"
 #include "ctl/events.h"
 #include "ctl/pages.h"
+#include "ctl/tenant.h"
 #include "ctl/wait.h"
 #include "ctl/working_set.h"
 #include "tests/support/ctlkit.h"
@@ -264,6 +265,7 @@ static const struct {
 	{"pause", NULL, NULL, 1, 1, 1},
 	{"resume", NULL, NULL, 1, 1, 1},
 	{"restart-worker", NULL, NULL, 1, 1, 1},
+	{"tenant", tenant_options, tenant_run, 0, SIZE_MAX, 0},
 };
 /* clang-format on */
 
