@@ -70,8 +70,9 @@ static const struct ctlkit_case cases[] = {
 	 "gids             -\nprefetch_share   3\n"
 	 "a.b              1 of 2\na_budget_of_the_future 0 of 1073741824\n"
 	 "\\x07                - of -\nn                - of -\n", NULL, GET},
-	{"tenant show acme", {{200, "{\"name\":\"a\\u001b\",\"usage\":7,\"more\":1}"}}, 0,
-	 "name             a\\x1b\n", NULL, GET},
+	{"tenant show acme", {{200, "{\"name\":\"a\\u001b\",\"gids\":\"all\\u0007\",\"usage\":7,"
+			     "\"more\":1}"}}, 0,
+	 "name             a\\x1b\ngids             all\\x07\n", NULL, GET},
 	{"tenant show acme -o json", {{200, OLD}}, 0, OLD "\n", NULL, GET},
 	{"tenant show acme -q", {{200, OLD}}, 0, "acme\n", NULL, GET},
 	{"tenant show acme", {NOT_FOUND}, 3, NULL, SAID_NOT_FOUND, GET},
@@ -93,6 +94,8 @@ static const struct ctlkit_case cases[] = {
 	{"tenant set acme --budget restores=7 --budget a.b=2K", {{200, OLD}, {200, NEW}}, 0,
 	 SHOWN_NEW, NULL,
 	 PUT("{" DEFINITION("1000,1001", "27", "1", "\"restores\":7,\"a.b\":2048") "}")},
+	{"tenant set acme --budget a.b=1", {{200, OLD}, {200, NEW}}, 0, SHOWN_NEW, NULL,
+	 PUT("{" DEFINITION("1000,1001", "27", "1", "\"restores\":100,\"a.b\":1") "}")},
 	{"tenant set acme --budget restores=default --budget x=default", {{200, OLD}, {200, NEW}}, 0,
 	 SHOWN_NEW, NULL, PUT("{" DEFINITION("1000,1001", "27", "1", "") "}")},
 	/* What a newer daemon defines stays, too. */
@@ -100,6 +103,8 @@ static const struct ctlkit_case cases[] = {
 	 {{200, TENANT("acme", "api", "\"label\":{\"x\":null}", USED("a", "1", "2"))}, {200, NEW}}, 0,
 	 SHOWN_NEW, NULL, PUT("{\"label\":{\"x\":null},\"uids\":[7]}")},
 	{"tenant set acme --budget x=0", {{200, "{\"budgets\":null}"}, {200, NEW}}, 0, SHOWN_NEW,
+	 NULL, PUT("{\"budgets\":{\"x\":0}}")},
+	{"tenant set acme --budget x=0", {{200, "{\"budgets\":[7]}"}, {200, NEW}}, 0, SHOWN_NEW,
 	 NULL, PUT("{\"budgets\":{\"x\":0}}")},
 	/* None is there yet: the definition has what is named. */
 	{"tenant set acme --no-uids", {NOT_FOUND, {201, NEW}}, 0, SHOWN_NEW, NULL,
@@ -176,39 +181,41 @@ END_TEST
 
 #define NAME_63 "n23456789012345678901234567890123456789012345678901234567890123"
 
-START_TEST(values_of_options)
-{
 #define BUDGET_WANTS \
 	"--budget wants NAME=N, such as restores=100 or bytes=1G, or NAME=default, not "
-	/* clang-format off */
-	static const struct {
-		const char *word, *says; /* NULL: it is taken */
-	} values[] = {
-		{"--uid=4294967294", NULL},
-		{"--uid=4294967295", "--uid wants a user number, not \"4294967295\""},
-		{"--uid=root", "--uid wants a user number, not \"root\""},
-		{"--gid=4294967294", NULL},
-		{"--gid=4294967295", "--gid wants a group number, not \"4294967295\""},
-		{"--gid=", "--gid wants a group number, not \"\""},
-		{"--no-uids=1", "--no-uids takes no value"},
-		{"--no-gids=1", "--no-gids takes no value"},
-		{"--prefetch-share=9223372036854775807", NULL},
-		{"--prefetch-share=1K", "--prefetch-share wants a number, not \"1K\""},
-		{"--budget=" NAME_63 "=0", NULL},
-		{"--budget=" NAME_63 "4=0", BUDGET_WANTS "\"" NAME_63 "4=0\""},
-		{"--budget=a=200M", NULL},
-		{"--budget=a=default", NULL},
-		{"--budget=a=", BUDGET_WANTS "\"a=\""},
-		{"--budget=a=1T", BUDGET_WANTS "\"a=1T\""},
-		{"--budget=a=defaults", BUDGET_WANTS "\"a=defaults\""},
-		{"--budget=a=-1", BUDGET_WANTS "\"a=-1\""},
-		{"--budget=a", BUDGET_WANTS "\"a\""},
-		{"--budget==1", BUDGET_WANTS "\"=1\""},
-		{"--budget=a/b=1", BUDGET_WANTS "\"a/b=1\""},
-		{"--budget=", BUDGET_WANTS "\"\""},
-	};
-	/* clang-format on */
+/* clang-format off */
+static const struct {
+	const char *word, *says; /* NULL: it is taken */
+} values[] = {
+	{"--uid=4294967294", NULL},
+	{"--uid=4294967295", "--uid wants a user number, not \"4294967295\""},
+	{"--uid=root", "--uid wants a user number, not \"root\""},
+	{"--gid=4294967294", NULL},
+	{"--gid=4294967295", "--gid wants a group number, not \"4294967295\""},
+	{"--gid=", "--gid wants a group number, not \"\""},
+	{"--no-uids=1", "--no-uids takes no value"},
+	{"--no-gids=1", "--no-gids takes no value"},
+	{"--prefetch-share=9223372036854775807", NULL},
+	{"--prefetch-share=1K", "--prefetch-share wants a number, not \"1K\""},
+	{"--budget=" NAME_63 "=0", NULL},
+	{"--budget=" NAME_63 "4=0", BUDGET_WANTS "\"" NAME_63 "4=0\""},
+	{"--budget=a=200M", NULL},
+	{"--budget=a=default", NULL},
+	{"--budget=a=", BUDGET_WANTS "\"a=\""},
+	{"--budget=a=1T", BUDGET_WANTS "\"a=1T\""},
+	{"--budget=a=defaults", BUDGET_WANTS "\"a=defaults\""},
+	{"--budget=a=-1", BUDGET_WANTS "\"a=-1\""},
+	{"--budget=a", BUDGET_WANTS "\"a\""},
+	/* What comes behind the end of the word does not count. */
+	{"--budget=a\0" "1", BUDGET_WANTS "\"a\""},
+	{"--budget==1", BUDGET_WANTS "\"=1\""},
+	{"--budget=a/b=1", BUDGET_WANTS "\"a/b=1\""},
+	{"--budget=", BUDGET_WANTS "\"\""},
+};
+/* clang-format on */
 
+START_TEST(values_of_options)
+{
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 		char *argv[] = {(char *)(uintptr_t) "uffdctl", (char *)(uintptr_t)values[i].word,
 				NULL};
