@@ -149,10 +149,8 @@ static int check_run_dir(const struct host *host, struct err *err)
 int admission_ready(const struct host *host, const struct table *table,
 		    const struct capacity *capacity, struct err *err)
 {
-	struct live live = count_live(table, NULL);
-
 	if (journal_check(host->journal, err) == 0 && pool_check(host->pool, err) == 0 &&
-	    check_host_quota(host, &live, err) == 0 && capacity_check(capacity, err) == 0 &&
+	    check_host_quota(host, table, err) == 0 && capacity_check(capacity, err) == 0 &&
 	    check_run_dir(host, err) == 0)
 		return 0;
 	err->code = ERR_UNREADY;
