@@ -58,7 +58,8 @@
 #endif
 #define CHAN_VERSION_MIN 1
 #define CHAN_FD 3
-/* argv[0] and name of the worker program. */
+/* argv[0] and name of the worker program: as the zygote, and as a worker, executed or forked. */
+#define CHAN_ZYGOTE "uffdd-zygote"
 #define CHAN_WORKER "uffdd-worker"
 #define CHAN_FDS_MAX 32
 #define CHAN_GROUPS_MAX 64
@@ -218,8 +219,8 @@ struct chan_note {     /* becomes an event */
 	char msg[480];
 };
 
-struct chan_forked {
-	uint32_t pid;
+struct chan_forked {  /* fds: pidfd of the new worker */
+	uint32_t pid; /* 0: the fork failed */
 	uint32_t pad;
 };
 
@@ -251,8 +252,8 @@ struct chan_empty {
 	X(CHAN_LEASE_BACK,   empty,   worker)            \
 	X(CHAN_LEASE_GRANT,  lease,   supervisor)        \
 	X(CHAN_LEASE_REVOKE, empty,   supervisor)        \
-	X(CHAN_FORK,         empty,   supervisor) /* this and the next: no longer sent */ \
-	X(CHAN_FORKED,       forked,  worker)           \
+	X(CHAN_FORK,         empty,   supervisor) /* fds: a worker's channel; to the zygote */ \
+	X(CHAN_FORKED,       forked,  zygote)           \
 	X(CHAN_WSET_GIVEN, empty,     supervisor)        \
 	X(CHAN_WSET_MADE,  empty,     worker)         \
 	X(CHAN_PEER,       empty,     both)           \

@@ -20,6 +20,7 @@ struct pool {
 	struct worker_list list;      /* idle workers */
 	struct worker_list ownerless; /* without an owner, until they are reaped */
 	struct event *refill;
+	struct event *on_zygote; /* owned; fires when the zygote has died */
 	bool failing;   /* the last worker that was to stand ready could not, for the reason why */
 	struct err why; /* while failing */
 };
@@ -218,13 +219,46 @@ static void listen_to(struct worker *w)
 	event_add(w->on_chan, NULL);
 }
 
+static void unwatch_zygote(struct pool *pool)
+{
+	timer_drop(&pool->on_zygote);
+}
+
+static void on_zygote_exit(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *pool = arg;
+	char how[64];
+
+	(void)fd;
+	(void)what;
+	spawn_reap(pool->spawn.zygote_pidfd, how, sizeof(how));
+	log_warning("the zygote died, another one takes its place", "how=%s", how);
+	unwatch_zygote(pool);
+	spawn_zygote_lost(&pool->spawn);
+}
+
+static void watch_zygote(struct pool *pool)
+{
+	int pidfd = pool->spawn.zygote_pidfd;
+
+	if (pidfd < 0)
+		return;
+	pool->on_zygote = event_new(pool->base, pidfd, EV_READ, on_zygote_exit, pool);
+	event_add(pool->on_zygote, NULL);
+}
+
 static int worker_new(struct pool *pool, struct worker **ret, struct err *err)
 {
 	struct worker *w = xcalloc(1, sizeof(*w));
+	int rc;
 
 	w->pool = pool;
 	w->pidfd = w->chan = -1;
-	if (spawn_worker(&pool->spawn, &w->pid, &w->pidfd, &w->chan, err)) {
+	/* spawn_worker() may replace the zygote. */
+	unwatch_zygote(pool);
+	rc = spawn_worker(&pool->spawn, &w->pid, &w->pidfd, &w->chan, err);
+	watch_zygote(pool);
+	if (rc) {
 		worker_free(w);
 		return -1;
 	}
@@ -281,7 +315,7 @@ int pool_new(struct event_base *base, const char *path, size_t size, struct pool
 
 	pool->base = base;
 	pool->size = size;
-	pool->spawn = (struct spawn){.exec_fd = -1};
+	pool->spawn = (struct spawn){-1, -1, -1};
 	TAILQ_INIT(&pool->list);
 	TAILQ_INIT(&pool->ownerless);
 	pool->refill = evtimer_new(base, on_refill, pool);
@@ -307,6 +341,7 @@ void pool_free(struct pool *pool)
 	while ((w = TAILQ_FIRST(&pool->ownerless)))
 		worker_free(w);
 	event_free(pool->refill);
+	unwatch_zygote(pool);
 	spawn_close(&pool->spawn);
 	free(pool);
 }
@@ -319,7 +354,7 @@ void pool_tidy(struct pool *pool)
 size_t pool_wanting(const struct pool *pool)
 {
 	/* Channel and pidfd of each. */
-	return 2 * (pool->size - pool->idle);
+	return 2 * (pool->size - pool->idle) + 2 * (pool->spawn.zygote < 0);
 }
 
 /* A worker that has just died, was silenced, or has hung up is left to on_exit_cb(). */

@@ -1,15 +1,32 @@
 #include "daemon/spawn.h"
 
+#include <config.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common/chan.h"
+#include "common/proc.h"
 #include "daemon/closer.h"
+
+/* Sanitizers keep track of threads and processes, and miss those made by a bare clone(). */
+#ifdef BUILD_SANITIZED
+#define HAVE_ZYGOTE false
+#else
+#define HAVE_ZYGOTE true
+#endif
+/*
+ * A fork takes some 100 us. A zygote that does not answer is stopped, or hangs. We wait in slices,
+ * so that a host that ran neither process for a while costs only one of them.
+ */
+#define FORK_SLICE_MS 100
+#define FORK_SLICES 10
 
 int spawn_open(const char *path, struct spawn *ret, struct err *err)
 {
@@ -24,7 +41,7 @@ int spawn_open(const char *path, struct spawn *ret, struct err *err)
 			       "install it, or say where it is with --worker",
 			       path, strerror(sys));
 	}
-	*ret = (struct spawn){.exec_fd = fd};
+	*ret = (struct spawn){.exec_fd = fd, .zygote = -1, .zygote_pidfd = -1};
 	return 0;
 }
 
@@ -48,10 +65,9 @@ static int drop_descriptors(int exec_fd, int chan)
 }
 
 /* In the child, between fork and exec: async-signal-safe calls only. */
-static void execute(int exec_fd, int chan)
+static void execute(int exec_fd, int chan, const char *name)
 {
-	static char name[] = CHAN_WORKER;
-	char *const argv[] = {name, NULL};
+	char *const argv[] = {(char *)(uintptr_t)name, NULL};
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t none;
 	int null;
@@ -68,8 +84,8 @@ static void execute(int exec_fd, int chan)
 	_exit(127);
 }
 
-int spawn_worker(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
-		 struct err *err)
+static int exec_program(int exec_fd, const char *name, pid_t *ret_pid, int *ret_pidfd,
+			int *ret_chan, struct err *err)
 {
 	sigset_t all, before;
 	int ends[2], pidfd;
@@ -87,7 +103,7 @@ int spawn_worker(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret
 	/* fork() that also gives a pidfd, so that the pid cannot be another process's by then. */
 	pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
 	if (pid == 0)
-		execute(s->exec_fd, ends[1]);
+		execute(exec_fd, ends[1], name);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	close(ends[1]);
 	if (pid < 0) {
@@ -101,8 +117,93 @@ int spawn_worker(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret
 	return 0;
 }
 
+/* ---- the zygote ---- */
+
+/*
+ * What the zygote has sent is still in its channel. The zygote leaves when that is closed, so that
+ * waiting for it ends even where we may not send it a signal.
+ */
+static void end_zygote(struct spawn *s)
+{
+	struct err err;
+
+	if (s->zygote_pidfd < 0)
+		return;
+	shutdown(s->zygote, SHUT_WR);
+	proc_kill(s->zygote_pidfd, &err);
+	waitid(P_PIDFD, (id_t)s->zygote_pidfd, &(siginfo_t){0}, WEXITED);
+	close_fd(&s->zygote_pidfd);
+}
+
+void spawn_zygote_lost(struct spawn *s)
+{
+	end_zygote(s);
+	close_fd(&s->zygote);
+}
+
+static bool answers(const struct spawn *s)
+{
+	struct pollfd p = {.fd = s->zygote, .events = POLLIN};
+	int n = 0;
+
+	for (int i = 0; i < FORK_SLICES && n == 0; i++)
+		do
+			n = poll(&p, 1, FORK_SLICE_MS);
+		while (n < 0 && errno == EINTR);
+	return n == 1;
+}
+
+static int await_forked(struct spawn *s, struct chan_msg *msg, int fds[CHAN_FDS_MAX],
+			struct err *err)
+{
+	/* The zygote may have forked a worker at the last moment: take it, or it is lost. */
+	if (!answers(s))
+		end_zygote(s);
+	if (chan_recv(s->zygote, msg, fds, err) != CHAN_GOT)
+		return -1;
+	if (msg->type == CHAN_FORKED && msg->forked.pid && fds[0] >= 0)
+		return 0;
+	chan_close_fds(fds);
+	return -1;
+}
+
+static int fork_in_zygote(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan,
+			  struct err *err)
+{
+	int ends[2], fds[CHAN_FDS_MAX], rc;
+	struct chan_msg msg = {0};
+	pid_t pid;
+
+	if (s->zygote < 0 &&
+	    exec_program(s->exec_fd, CHAN_ZYGOTE, &pid, &s->zygote_pidfd, &s->zygote, err))
+		return -1;
+	if (chan_pair(ends, err))
+		return -1;
+	rc = chan_send(s->zygote, CHAN_FORK, &msg, &ends[1], 1, err);
+	close(ends[1]);
+	if (rc || await_forked(s, &msg, fds, err)) {
+		close(ends[0]);
+		spawn_zygote_lost(s);
+		return -1;
+	}
+	if (s->zygote_pidfd < 0)
+		spawn_zygote_lost(s);
+	*ret_pid = (pid_t)msg.forked.pid;
+	*ret_pidfd = fds[0];
+	*ret_chan = ends[0];
+	return 0;
+}
+
+int spawn_worker(struct spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_chan, struct err *err)
+{
+	if (HAVE_ZYGOTE && fork_in_zygote(s, ret_pid, ret_pidfd, ret_chan, err) == 0)
+		return 0;
+	return exec_program(s->exec_fd, CHAN_WORKER, ret_pid, ret_pidfd, ret_chan, err);
+}
+
 void spawn_close(struct spawn *s)
 {
+	spawn_zygote_lost(s);
 	close_fd(&s->exec_fd);
 }
 

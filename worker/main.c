@@ -14,6 +14,7 @@
 #include "worker/job.h"
 #include "worker/job_state.h"
 #include "worker/syscalls.h"
+#include "worker/zygote.h"
 
 /* A snapshot may have thousands of layers; root may raise its limit for that. */
 static void raise_fd_limit(void)
@@ -36,6 +37,20 @@ static bool has_channel(void)
 	return getsockopt(CHAN_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
 }
 
+/*
+ * In a child of the zygote, which holds nothing but its channel. Executed anew, each worker has
+ * addresses, and random values of libc, of its own: what a tenant finds out about one worker says
+ * nothing about another.
+ */
+static int become_worker(void)
+{
+	static char name[] = CHAN_WORKER;
+	char *const argv[] = {name, NULL};
+
+	execv("/proc/self/exe", argv);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct err err;
@@ -53,6 +68,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	if (strcmp(argv[0], CHAN_ZYGOTE) == 0) {
+		prctl(PR_SET_NAME, CHAN_ZYGOTE);
+		zygote_run(CHAN_FD);
+		return become_worker();
+	}
 	prctl(PR_SET_NAME, CHAN_WORKER);
 	raise_fd_limit();
 	holder = holder_start();

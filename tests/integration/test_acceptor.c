@@ -72,7 +72,7 @@ static bool is_replaced(void *arg)
 {
 	const struct killing *k = arg;
 
-	return harness_count_children(k->scene.d.pid) == SCENE_POOL + 1;
+	return harness_count_workers(k->scene.d.pid) == SCENE_POOL + 1;
 }
 
 /* And the pool has filled up again, so that descriptors can be counted. */

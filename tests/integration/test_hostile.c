@@ -414,9 +414,10 @@ static bool are_replaced(void *arg)
 	for (int i = 0; i < idle->n; i++)
 		if (kill(idle->pids[i], 0) == 0)
 			return false;
-	return harness_count_children(idle->s->d.pid) == SCENE_POOL;
+	return harness_count_workers(idle->s->d.pid) == SCENE_POOL;
 }
 
+/* And the zygote with them. */
 START_TEST(test_idle_workers_die)
 {
 	struct scene s = {0};

@@ -30,12 +30,11 @@ check() {
 	fi
 }
 
-echo 1..13
+echo 1..12
 check without worker/uffdd-worker event
 check without worker/uffdd-worker sqlite3
 check without worker/uffdd-worker curl
 check with worker/uffdd-worker json-c
-check with worker/uffdd-worker seccomp
 check without ctl/uffdctl event
 check without ctl/uffdctl sqlite3
 check with ctl/uffdctl curl

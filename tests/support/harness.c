@@ -173,7 +173,7 @@ static pid_t parent_of(const char *pid, char ret_name[static 32])
 		       : -1;
 }
 
-int harness_count_children(pid_t pid)
+static int count_children(pid_t pid, const char *but)
 {
 	DIR *dir = opendir("/proc");
 	char name[32];
@@ -181,7 +181,8 @@ int harness_count_children(pid_t pid)
 
 	ck_assert_ptr_nonnull(dir);
 	for (struct dirent *e; (e = readdir(dir));)
-		n += isdigit((unsigned char)e->d_name[0]) && parent_of(e->d_name, name) == pid;
+		n += isdigit((unsigned char)e->d_name[0]) && parent_of(e->d_name, name) == pid &&
+		     strcmp(name, but) != 0;
 	closedir(dir);
 	return n;
 }
@@ -204,6 +205,16 @@ struct rlimit harness_limit_fds(int spare)
 	now.rlim_cur = (rlim_t)fds[spare];
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
 	return before;
+}
+
+int harness_count_children(pid_t pid)
+{
+	return count_children(pid, "");
+}
+
+int harness_count_workers(pid_t pid)
+{
+	return count_children(pid, CHAN_ZYGOTE);
 }
 
 /* Forks and executes; output goes to the two descriptors. A dead test takes it along. */

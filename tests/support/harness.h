@@ -43,6 +43,8 @@ bool harness_wait(bool (*cond)(void *), void *arg, int timeout_ms);
 struct rlimit harness_limit_fds(int spare);
 /* Children of a process, those not yet waited for included. */
 int harness_count_children(pid_t pid);
+/* Of a supervisor, without its zygote. */
+int harness_count_workers(pid_t pid);
 
 /*
  * A daemon out of the build tree, in a directory of its own.

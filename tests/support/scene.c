@@ -15,6 +15,7 @@
 #include "tests/fakes/snapshot/snapgen.h"
 
 #define REQUESTS_MAX 4096
+#define ZYGOTE_FDS 2 /* its channel and its pidfd */
 
 char *scene_format(const char *fmt, ...)
 {
@@ -95,7 +96,7 @@ static bool pool_is_full(void *arg)
 {
 	const struct scene *s = arg;
 
-	return harness_count_children(s->d.pid) == SCENE_POOL;
+	return harness_count_workers(s->d.pid) == SCENE_POOL;
 }
 
 /* Those of the control socket's connections, by their inodes. */
@@ -132,15 +133,16 @@ static bool is_request(const struct requests *r, const char *link)
 }
 
 /*
- * A connection closes a moment after its reply, and the database opens some of its files when it
- * is first written to: none of it is counted.
+ * A connection closes a moment after its reply, the database opens some of its files when it
+ * is first written to, and a zygote that does not answer is ended: none of it is counted.
  */
 int scene_count_fds(const struct scene *s)
 {
 	cleanup_free char *path = scene_format("/proc/%d/fd", (int)s->d.pid);
 	struct requests requests;
 	DIR *dir = opendir(path);
-	int n = 0;
+	int nurseries = harness_count_children(s->d.pid) - harness_count_workers(s->d.pid);
+	int n = -nurseries * ZYGOTE_FDS;
 
 	ck_assert_msg(dir != NULL, "cannot look into %s: %s", path, strerror(errno));
 	find_requests(s, &requests);
@@ -169,7 +171,7 @@ void scene_at_rest(struct scene *s)
 	ck_assert_msg(harness_wait(is_at_rest, s, SCENE_MS),
 		      "the daemon is not as before: %d descriptors of %d, %d workers of %d, "
 		      "%d sockets, %d page maps",
-		      scene_count_fds(s), s->fds, harness_count_children(s->d.pid), SCENE_POOL,
+		      scene_count_fds(s), s->fds, harness_count_workers(s->d.pid), SCENE_POOL,
 		      count_files(s, "uffd"), count_files(s, "maps"));
 }
 

@@ -44,7 +44,7 @@ struct scene {
 
 /* Starts the daemon and lets it do everything once, so that its descriptors can be compared. */
 void scene_open(struct scene *s);
-/* Open descriptors of the daemon, but for requests and database: as after a restart. */
+/* Open descriptors of the daemon, but for requests, database, zygote: as after a restart. */
 int scene_count_fds(const struct scene *s);
 /* Waits until nothing is left of any restore: descriptors, workers, sockets, page maps. */
 void scene_at_rest(struct scene *s);

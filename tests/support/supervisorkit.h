@@ -87,11 +87,17 @@ static inline void begin(void)
 	start();
 }
 
+/*
+ * A zygote that is slow on a busy host is killed, and may leave a worker that nobody knows: only
+ * housekeeping reaps that one.
+ */
 static inline bool has_no_worker(void *arg)
 {
 	(void)arg;
 	workerkit_turn(&at);
-	return harness_count_children(getpid()) == 0;
+	if (k.sup)
+		pool_tidy(k.sup->host.pool);
+	return harness_count_workers(getpid()) == 0;
 }
 
 static inline void end(void)

@@ -103,7 +103,7 @@ static inline bool workerkit_has_ended(void *arg)
 static inline bool workerkit_has_none(void *arg)
 {
 	workerkit_turn(arg);
-	return harness_count_children(getpid()) == 0;
+	return harness_count_workers(getpid()) == 0;
 }
 
 /* All of them have ended, and are reaped; the test has no other children. */

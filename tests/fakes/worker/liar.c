@@ -391,6 +391,7 @@ int main(int argc, char **argv)
 	struct err err;
 	int inner[2];
 
+	/* Without a zygote the program is executed for each worker. */
 	if (argc < 1 || strcmp(argv[0], CHAN_WORKER) != 0)
 		return 1;
 	if (chan_pair(inner, &err))

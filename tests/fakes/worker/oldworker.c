@@ -96,6 +96,7 @@ int main(int argc, char **argv)
 	struct chan_msg msg = {.hello.chan_version = OLD}, ready = {0};
 	struct chan_assign assign;
 
+	/* Without a zygote the program is executed for each worker. */
 	if (argc < 1 || strcmp(argv[0], CHAN_WORKER) != 0)
 		return 1;
 	say(&msg, CHAN_HELLO, 40, NULL, 0);

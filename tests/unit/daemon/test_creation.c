@@ -195,6 +195,7 @@ START_TEST(test_begin_without_descriptors)
 	int spare = 0, rc = -1, before;
 	struct err err = {.msg = ""};
 
+	/* The zygote is there. */
 	create();
 	creation_failed(k.r, &err);
 	check_nothing_is_left("the first");
@@ -305,6 +306,7 @@ START_TEST(test_cannot_be_loaded)
 	pool_free(k.host.pool);
 	k.host.pool = NULL;
 	workerkit_open(&k);
+	/* A pool without a zygote, as before. */
 	ck_assert_int_eq(fds_count(getpid()), before);
 }
 END_TEST

@@ -20,18 +20,18 @@ START_TEST(test_no_program)
 }
 END_TEST
 
-/* Workers start from the loop. The pool wants channel and pidfd of each. */
+/* Workers start from the loop. The pool wants channel and pidfd of each, and of the zygote. */
 START_TEST(test_fills_up)
 {
 	int before = fds_count(getpid());
 	size_t wanting = pool_wanting(pool);
 
 	ck_assert_int_eq(harness_count_children(getpid()), 0);
-	ck_assert_uint_eq(wanting, 2 * SIZE);
+	ck_assert_uint_eq(wanting, 2 * SIZE + 2);
 	fill();
 	await_workers(SIZE);
-	ck_assert_int_eq(harness_count_children(getpid()), SIZE);
-	ck_assert_int_eq(fds_count(getpid()), before + 2 * SIZE);
+	ck_assert_int_eq(harness_count_children(getpid()), SIZE + ZYGOTE);
+	ck_assert_int_eq(fds_count(getpid()), before + 2 * SIZE + 2 * ZYGOTE);
 	turn();
 	await_workers(SIZE);
 }
@@ -46,7 +46,7 @@ START_TEST(test_take)
 	fill();
 	for (int i = 0; i < SIZE; i++) {
 		w[i] = take();
-		ck_assert_uint_eq(pool_wanting(pool), 2 * ((size_t)i + 1));
+		ck_assert_uint_eq(pool_wanting(pool), (ZYGOTE ? 0 : 2) + 2 * ((size_t)i + 1));
 	}
 	/* These were there. */
 	await_workers(SIZE);
@@ -68,7 +68,7 @@ START_TEST(test_take_from_an_empty_pool)
 	struct worker *w = take();
 
 	await_workers(1);
-	ck_assert_uint_eq(pool_wanting(pool), 2 * SIZE);
+	ck_assert_uint_eq(pool_wanting(pool), 2 * SIZE + (ZYGOTE ? 0 : 2));
 	fill();
 	await_workers(1 + SIZE);
 	worker_abandon(w, "t");
@@ -149,7 +149,7 @@ static bool is_alone(void *arg)
 	return harness_count_children(getpid()) == 1;
 }
 
-/* Idle ones end by themselves; a guest is served on. */
+/* Idle ones end by themselves, and so does the zygote; a guest is served on. */
 START_TEST(test_free)
 {
 	int before = fds_count(getpid());

@@ -1,4 +1,4 @@
-/* test_pool_idle - workers that end, lie or hang up before they are handed out */
+/* test_pool_idle - workers that end, lie or hang up before they are handed out, and the zygote's end */
 #include "daemon/pool.h"
 
 #include <sys/prctl.h>
@@ -18,7 +18,7 @@ static bool is_one_short(void *arg)
 {
 	(void)arg;
 	turn();
-	return pool_wanting(pool) == 2;
+	return pool_wanting(pool) == 2 + (ZYGOTE ? 0 : 2);
 }
 
 /* A dead worker is reaped and replaced, but not at once: a bad program must not make us spin. */
@@ -41,7 +41,7 @@ START_TEST(test_idle_dies)
 	w = take();
 	turn();
 	turn();
-	ck_assert(pool_wanting(pool) == 4 || now_us() - since >= REFILL_US);
+	ck_assert(pool_wanting(pool) == 4 + (ZYGOTE ? 0 : 2) || now_us() - since >= REFILL_US);
 	fill();
 	await_workers(SIZE + 1);
 	ck_assert_int_eq(fds_count(getpid()), before + 2);
@@ -68,6 +68,35 @@ START_TEST(test_dead_is_not_handed_out)
 	await_workers(2 * SIZE);
 	ck_assert_uint_eq(heard.exits, 0);
 	abandon(w, SIZE);
+}
+END_TEST
+
+static bool has_another(void *arg)
+{
+	const pid_t *former = arg;
+
+	turn();
+	return pool_wanting(pool) == 0 && !exists(*former);
+}
+
+/* The loop reaps the zygote; the next worker comes out of another one. */
+START_TEST(test_zygote_dies)
+{
+	struct worker *w;
+	pid_t former;
+
+	if (!ZYGOTE)
+		return;
+	fill();
+	former = kill_child(CHAN_ZYGOTE);
+	turn();
+	ck_assert(!exists(former));
+	ck_assert_uint_eq(pool_wanting(pool), 2);
+	w = take();
+	ck_assert(harness_wait(has_another, &former, HARNESS_MS));
+	ck_assert_int_ne(child_named(CHAN_ZYGOTE), former);
+	ck_assert_int_eq(harness_count_children(getpid()), 1 + SIZE + 1);
+	worker_abandon(w, "t");
 }
 END_TEST
 
@@ -207,12 +236,16 @@ Suite *test_suite(void)
 	Suite *suite;
 	TCase *tc;
 
+	/* As a worker, and not as a zygote, of which there is none then. */
+	if (strcmp(program_invocation_name, CHAN_ZYGOTE) == 0)
+		_exit(0);
 	if (role)
 		be_worker(role);
 	suite = suite_create("pool idle");
 	tc = runner_case(suite, "idle", begin, end);
 	tcase_add_test(tc, test_idle_dies);
 	tcase_add_test(tc, test_dead_is_not_handed_out);
+	tcase_add_test(tc, test_zygote_dies);
 	tcase_add_loop_test(tc, test_idle_lies, 0, ARRAY_LEN(lies));
 	tcase_add_test(tc, test_idle_hangs_up);
 	tcase_add_test(tc, test_program_that_dies);

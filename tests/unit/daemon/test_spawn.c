@@ -1,8 +1,11 @@
-/* spawn: workers of the real program */
+/* spawn: workers out of the zygote, or without it; the real program */
+#include <config.h>
+
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/personality.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common/chan.h"
@@ -12,6 +15,13 @@
 #include "tests/support/runner.h"
 
 #define PROGRAM TEST_BUILD "/worker/uffdd-worker"
+
+/* Sanitizers do without a zygote. */
+#ifdef BUILD_SANITIZED
+#define ZYGOTE false
+#else
+#define ZYGOTE true
+#endif
 
 static struct spawn spawn;
 
@@ -80,17 +90,18 @@ static void check_name(pid_t pid, const char *want)
 	ck_assert_str_eq(name, want);
 }
 
-START_TEST(test_many)
+START_TEST(test_many_of_one_zygote)
 {
 	struct child c[8];
 
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		c[i] = start();
-	ck_assert_int_eq(harness_count_children(getpid()), (int)ARRAY_LEN(c));
+	ck_assert_int_eq(harness_count_children(getpid()), (int)ARRAY_LEN(c) + ZYGOTE);
+	ck_assert_int_eq(harness_count_workers(getpid()), (int)ARRAY_LEN(c));
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		check_name(c[i].pid, CHAN_WORKER);
 	spawn_close(&spawn);
-	/* They do not need us any more. */
+	/* They do not need it any more. */
 	ck_assert_int_eq(harness_count_children(getpid()), (int)ARRAY_LEN(c));
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		end(&c[i]);
@@ -158,6 +169,34 @@ START_TEST(test_addresses)
 }
 END_TEST
 
+/* Dead, or stopped: a worker comes all the same, and then another zygote. */
+START_TEST(test_zygote_dies)
+{
+	static const int signals[] = {SIGKILL, SIGSTOP};
+	struct child first, second, third;
+	int zygote;
+
+	if (!ZYGOTE)
+		return;
+	first = start();
+	zygote = spawn.zygote;
+	ck_assert_int_ge(zygote, 0);
+	ck_assert_int_eq(syscall(SYS_pidfd_send_signal, spawn.zygote_pidfd, signals[_i], NULL, 0),
+			 0);
+	second = start();
+	check_name(second.pid, CHAN_WORKER);
+	ck_assert_int_eq(spawn.zygote, -1);
+	third = start();
+	ck_assert_int_ge(spawn.zygote, 0);
+	ck_assert_int_eq(harness_count_children(getpid()), 4);
+	end(&first);
+	end(&second);
+	end(&third);
+	spawn_close(&spawn);
+	ck_assert_int_eq(harness_count_children(getpid()), 0);
+}
+END_TEST
+
 START_TEST(test_how_it_ended)
 {
 	struct child c = start();
@@ -209,8 +248,9 @@ Suite *test_suite(void)
 	TCase *t = tcase_create("children");
 
 	tcase_add_checked_fixture(t, setup, NULL);
-	tcase_add_test(t, test_many);
+	tcase_add_test(t, test_many_of_one_zygote);
 	tcase_add_test(t, test_addresses);
+	tcase_add_loop_test(t, test_zygote_dies, 0, 2);
 	tcase_add_test(t, test_how_it_ended);
 	tcase_add_test(t, test_no_program);
 	tcase_add_test(t, a_child_that_nobody_knows);
