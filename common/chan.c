@@ -14,7 +14,8 @@
 /* Worker and supervisor are built together, but an upgraded supervisor meets old workers. */
 static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
-static_assert(sizeof(struct chan_assign) == 536, "wire");
+static_assert(sizeof(struct chan_assign) == 560, "wire");
+static_assert(sizeof(struct chan_bounds) == 24, "wire");
 static_assert(sizeof(struct chan_ready) == 64, "wire");
 static_assert(sizeof(struct chan_refused) == 272, "wire");
 static_assert(sizeof(struct chan_connected) == 32, "wire");

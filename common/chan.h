@@ -84,6 +84,11 @@ enum chan_holder {
 	CHAN_HOLDER_THERE, /* a connection to the predecessor's holder */
 };
 
+/* What the tenant of a restore may still have; 0: no bound. */
+struct chan_bounds {
+	uint64_t map_bytes, entries, files;
+};
+
 struct chan_assign { /* fds: see kind and holder; the request is a memfd with JSON */
 	char id[PROTO_ID_MAX + 1];
 	char reconnect_path[PROTO_SUN_MAX + 1]; /* workers.sock of the next supervisor */
@@ -104,6 +109,7 @@ struct chan_assign { /* fds: see kind and holder; the request is a memfd with JS
 	uint32_t holder;                /* enum chan_holder */
 	uint32_t pad;
 	uint32_t serve_uid, serve_gid; /* of the worker once its files are open; 0: as before */
+	struct chan_bounds bounds;     /* of a new restore */
 };
 
 /* fds: @count files, beginning with number @first of the @total files of a restore. */

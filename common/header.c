@@ -265,6 +265,11 @@ static int parse_entries(struct parser *p, struct err *err)
 	return extents_end(&p->h.extents, err);
 }
 
+uint64_t header_entries(uint64_t file_bytes)
+{
+	return file_bytes > PREFIX_BYTES ? (file_bytes - PREFIX_BYTES) / ENTRY_BYTES : 0;
+}
+
 int header_parse(const void *bytes, size_t len, struct header *ret, struct err *err)
 {
 	struct parser p = {.bytes = bytes};

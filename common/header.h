@@ -48,5 +48,7 @@ struct header {
  */
 int header_parse(const void *bytes, size_t len, struct header *ret, struct err *err);
 void header_fini(struct header *h);
+/* How many entries a header file of so many bytes has at most. */
+uint64_t header_entries(uint64_t file_bytes);
 
 #endif

@@ -36,7 +36,7 @@ const char *const pagemap_limit_texts[LIMIT_COUNT] = {
 #undef X
 };
 
-static uint64_t file_bytes(uint64_t span_bytes)
+uint64_t pagemap_file_bytes(uint64_t span_bytes)
 {
 	uint64_t pages = align_up(span_bytes, PAGE_4K) / PAGE_4K;
 
@@ -116,7 +116,7 @@ int pagemap_create(int fd, uint64_t span_bytes, struct pagemap *ret, struct err 
 	if (span_bytes == 0 || span_bytes > SPAN_MAX)
 		return err_set(err, ERR_TOOBIG, "a snapshot of %llu bytes is outside 1 to %llu",
 			       (unsigned long long)span_bytes, (unsigned long long)SPAN_MAX);
-	bytes = file_bytes(span_bytes);
+	bytes = pagemap_file_bytes(span_bytes);
 	if (size_file(fd, bytes, err) < 0)
 		return -1;
 	if (map_file(fd, bytes, ret, err) < 0)
@@ -167,11 +167,11 @@ int pagemap_open(int fd, struct pagemap *ret, struct err *err)
 		return -1;
 	if (!view.head.connected)
 		return err_set(err, ERR_STATE, "the page map knows no VMM");
-	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != file_bytes(view.head.span_bytes))
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != pagemap_file_bytes(view.head.span_bytes))
 		return err_set(err, ERR_SYSTEM, "the page map file has %lld bytes, not %llu",
 			       (long long)st.st_size,
-			       (unsigned long long)file_bytes(view.head.span_bytes));
-	if (map_file(fd, file_bytes(view.head.span_bytes), ret, err) < 0)
+			       (unsigned long long)pagemap_file_bytes(view.head.span_bytes));
+	if (map_file(fd, pagemap_file_bytes(view.head.span_bytes), ret, err) < 0)
 		return -1;
 	ret->npages = (view.head.span_bytes + view.regions.page_bytes - 1) /
 		      view.regions.page_bytes;
@@ -277,7 +277,7 @@ static int check_head(int fd, const struct pagemap_head *head, struct err *err)
 			       (unsigned long long)head->span_bytes);
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, "cannot look at the page map file");
-	if ((uint64_t)st.st_size < file_bytes(head->span_bytes))
+	if ((uint64_t)st.st_size < pagemap_file_bytes(head->span_bytes))
 		return err_set(err, ERR_SYSTEM, "the page map is damaged: %lld bytes are too few",
 			       (long long)st.st_size);
 	return 0;

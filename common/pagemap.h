@@ -145,6 +145,8 @@ struct pagemap {
 	uint64_t absent_zeros; /* absent pages that need no snapshot data; kept by guest.c */
 };
 
+/* Size of the page map of so many bytes of guest memory. */
+uint64_t pagemap_file_bytes(uint64_t span_bytes);
 /*
  * pagemap_create - size the (empty) file for a snapshot and map it
  * @fd: stays the caller's

@@ -75,23 +75,38 @@ static int check_host_quota(const struct host *host, const struct table *table, 
 		       (unsigned long long)host->conf.max_restores);
 }
 
-static int check_tenant_quota(const struct host *host, const struct table *table,
-			      const char *tenant, struct err *err)
+void admission_left(const struct host *host, const struct table *table, const char *tenant,
+		    struct budgets *ret)
 {
-	/* What one more restore certainly takes. Records make room by themselves (retention.h). */
-	static const enum budget budgets[] = {BUDGET_RESTORES, BUDGET_WORKERS};
 	struct usage own;
 
 	usage_count(table, host->pool, tenant, &own);
-	for (size_t i = 0; i < ARRAY_LEN(budgets); i++) {
-		enum budget b = budgets[i];
+	for (enum budget b = 0; b < BUDGET_COUNT; b++) {
 		uint64_t most = tenants_budget(&host->tenants, &host->conf, tenant, b);
 
-		if (own.of[b] >= most)
-			return err_set(err, ERR_QUOTA, "tenant %s has %llu of %llu %s, its budget",
-				       tenant, (unsigned long long)own.of[b],
-				       (unsigned long long)most, budget_name(b));
+		ret->of[b] = most > own.of[b] ? most - own.of[b] : 0;
 	}
+}
+
+/* Records make room by themselves (retention.h); others are not counted here. */
+static bool is_taken(enum budget b)
+{
+	return budget_is_counted(b) && b != BUDGET_RECORDS && b != BUDGET_RECORD_BYTES;
+}
+
+static int check_tenant_quota(const struct host *host, const struct table *table,
+			      const char *tenant, struct err *err)
+{
+	struct budgets left;
+
+	admission_left(host, table, tenant, &left);
+	for (enum budget b = 0; b < BUDGET_COUNT; b++)
+		if (is_taken(b) && !left.of[b])
+			return err_set(err, ERR_QUOTA, "tenant %s has all of its budget of %llu %s",
+				       tenant,
+				       (unsigned long long)tenants_budget(&host->tenants,
+									  &host->conf, tenant, b),
+				       budget_name(b));
 	return 0;
 }
 
@@ -101,29 +116,6 @@ int admission_quota(const struct host *host, const struct table *table, const ch
 	return check_host_quota(host, table, err) || check_tenant_quota(host, table, tenant, err)
 		       ? -1
 		       : 0;
-}
-
-int admission_size(const struct host *host, const struct table *table, const char *tenant,
-		   uint64_t bytes, struct err *err)
-{
-	uint64_t most = tenants_budget(&host->tenants, &host->conf, tenant, BUDGET_GUEST_BYTES);
-	struct usage own;
-
-	if (bytes > host->conf.snapshot_bytes_max)
-		return err_set(err, ERR_SNAPSHOT,
-			       "the snapshot has %llu bytes of memory, at most %llu are "
-			       "configured (snapshot_bytes_max)",
-			       (unsigned long long)bytes,
-			       (unsigned long long)host->conf.snapshot_bytes_max);
-	usage_count(table, NULL, tenant, &own);
-	if (own.of[BUDGET_GUEST_BYTES] <= most && bytes <= most - own.of[BUDGET_GUEST_BYTES])
-		return 0;
-	return err_set(err, ERR_QUOTA,
-		       "tenant %s has guests of %llu bytes, and this one of %llu bytes is more "
-		       "than its budget of %llu %s",
-		       tenant, (unsigned long long)own.of[BUDGET_GUEST_BYTES],
-		       (unsigned long long)bytes, (unsigned long long)most,
-		       budget_name(BUDGET_GUEST_BYTES));
 }
 
 /* ---- ready ---- */

@@ -17,12 +17,9 @@ int admission_request(const struct host *host, const char *id, struct spec *spec
 /* May there be one more restore of @tenant? 0, or -1 with ERR_QUOTA. O(restores). */
 int admission_quota(const struct host *host, const struct table *table, const char *tenant,
 		    struct err *err);
-/*
- * May a restore of @tenant that is being created have a guest of @bytes? 0, or -1 with ERR_SNAPSHOT
- * (snapshot_bytes_max) or ERR_QUOTA (the tenant's budget). O(restores).
- */
-int admission_size(const struct host *host, const struct table *table, const char *tenant,
-		   uint64_t bytes, struct err *err);
+/* What is left of the budgets of @tenant. O(restores). */
+void admission_left(const struct host *host, const struct table *table, const char *tenant,
+		    struct budgets *ret);
 /*
  * Could a restore be created now, whoever asks? 0, or -1 with ERR_UNREADY and the first thing that
  * is missing: the store, workers, restores, descriptors, or space in the run directory.

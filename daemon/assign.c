@@ -108,6 +108,17 @@ static void fill_state(const struct restore *r, struct chan_assign *a)
 	a->max_resident_bytes = r->rec.max_resident_bytes;
 }
 
+/* So that what costs too much is not even made. READY is checked, too (creation.c). */
+static void fill_bounds(const struct restore *r, struct chan_assign *a)
+{
+	struct budgets left;
+
+	r->host->hooks->left(r->host->arg, r, &left);
+	a->bounds.map_bytes = left.of[BUDGET_MAP_BYTES];
+	a->bounds.entries = left.of[BUDGET_ENTRIES];
+	a->bounds.files = left.of[BUDGET_FILES];
+}
+
 int assign_choose(struct restore *r, struct err *err)
 {
 	if (pool_take(r->host->pool, r->host->worker_hooks, r, &r->worker, err))
@@ -128,6 +139,8 @@ static int assign(struct restore *r, enum chan_assign_kind kind, int map, struct
 		return -1;
 	fill_identity(r, &msg.assign);
 	fill_state(r, &msg.assign);
+	if (restore_is_creating(r))
+		fill_bounds(r, &msg.assign);
 	msg.assign.kind = kind;
 	msg.assign.holder = holders_reach(r->host, r->rec.id,
 					  msg.assign.serve_uid ? msg.assign.serve_uid

@@ -16,6 +16,9 @@
 	X(BUDGET_RESTORES,     "restores",       max_restores_per_tenant,   65536)             \
 	X(BUDGET_WORKERS,      "workers",        workers_per_tenant,        131072)            \
 	X(BUDGET_GUEST_BYTES,  "guest_bytes",    guest_bytes_per_tenant,    (uint64_t)1 << 60) \
+	X(BUDGET_MAP_BYTES,    "page_map_bytes", page_map_bytes_per_tenant, (uint64_t)1 << 40) \
+	X(BUDGET_ENTRIES,      "header_entries", header_entries_per_tenant, (uint64_t)1 << 40) \
+	X(BUDGET_FILES,        "files",          files_per_tenant,          (uint64_t)1 << 32) \
 	X(BUDGET_RECORDS,      "records",        records_per_tenant,        1000000)           \
 	X(BUDGET_RECORD_BYTES, "record_bytes",   record_bytes_per_tenant,   (uint64_t)1 << 40) \
 	X(BUDGET_EVENTS,       "events",         events_per_tenant,         10000000)          \

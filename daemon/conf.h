@@ -44,6 +44,7 @@ struct conf {
 	uint64_t max_restores;                              /* live ones */
 	/* Defaults of budgets (budget.h). */
 	uint64_t max_restores_per_tenant, workers_per_tenant, guest_bytes_per_tenant;
+	uint64_t page_map_bytes_per_tenant, header_entries_per_tenant, files_per_tenant;
 	uint64_t records_per_tenant, record_bytes_per_tenant, commands_per_s_per_tenant;
 	uint64_t snapshot_bytes_max;
 	uint64_t connect_timeout_max_ms;

@@ -56,14 +56,53 @@ static void on_load_by(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the snapshot is loaded ---- */
 
+static int check_size(const struct restore *r, uint64_t bytes, struct err *err)
+{
+	uint64_t max = r->host->conf.snapshot_bytes_max;
+
+	if (bytes <= max)
+		return 0;
+	return err_set(err, ERR_SNAPSHOT,
+		       "the snapshot has %llu bytes of memory, at most %llu are "
+		       "configured (snapshot_bytes_max)",
+		       (unsigned long long)bytes, (unsigned long long)max);
+}
+
+/* What the restore takes is counted for its tenant from now on, if there is so much left. */
+static int take(struct restore *r, const struct chan_ready *ready, struct err *err)
+{
+	const struct {
+		enum budget budget;
+		uint64_t *to, value;
+	} costs[] = {
+		{BUDGET_GUEST_BYTES, &r->rec.size_bytes, ready->size_bytes},
+		{BUDGET_MAP_BYTES, &r->rec.map_bytes, pagemap_file_bytes(ready->size_bytes)},
+		{BUDGET_ENTRIES, &r->rec.extents, ready->extents},
+		{BUDGET_FILES, &r->rec.files, ready->layers},
+	};
+	struct budgets left;
+
+	r->host->hooks->left(r->host->arg, r, &left);
+	for (size_t i = 0; i < ARRAY_LEN(costs); i++)
+		if (costs[i].value > left.of[costs[i].budget])
+			return err_set(err, ERR_QUOTA,
+				       "the restore takes %llu %s, and %llu are left of the budget "
+				       "of tenant %s",
+				       (unsigned long long)costs[i].value,
+				       budget_name(costs[i].budget),
+				       (unsigned long long)left.of[costs[i].budget], r->rec.tenant);
+	for (size_t i = 0; i < ARRAY_LEN(costs); i++)
+		*costs[i].to = costs[i].value;
+	return 0;
+}
+
 /* Stored before the creators are told. */
 static int record_created(struct restore *r, const struct chan_ready *ready, struct err *err)
 {
 	struct json_object *data;
 
-	if (r->host->hooks->size(r->host->arg, r, ready->size_bytes, err))
+	if (check_size(r, ready->size_bytes, err) || take(r, ready, err))
 		return -1;
-	r->rec.size_bytes = ready->size_bytes;
 	data = json_object_new_object();
 	js_add_u64(data, "size_bytes", ready->size_bytes);
 	js_add_u64(data, "layers", ready->layers);

@@ -79,6 +79,9 @@ static const char *const migrations[] = {
 	"CREATE INDEX events_restore ON events (restore);"
 	"PRAGMA application_id = " STR(APPLICATION_ID),
 	"ALTER TABLE restores ADD COLUMN max_resident_bytes INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE restores ADD COLUMN map_bytes INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE restores ADD COLUMN extents INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE restores ADD COLUMN files INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE tenants ("
 	"name TEXT NOT NULL PRIMARY KEY CHECK (name <> ''),"
 	"definition TEXT NOT NULL"

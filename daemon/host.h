@@ -29,8 +29,8 @@ struct host_hooks {
 	void (*create_failed)(void *arg, struct restore *restore);
 	/* The VMM of @restore is another process than was thought: carry out a pending stop. */
 	void (*found)(void *arg, struct restore *restore);
-	/* May @restore, which is being created, have a guest of so many bytes? 0, or -1. */
-	int (*size)(void *arg, const struct restore *restore, uint64_t bytes, struct err *err);
+	/* What the tenant of @restore, which is being created, may have beside its others. */
+	void (*left)(void *arg, const struct restore *restore, struct budgets *ret);
 	/* Are descriptors left for a connection that is accepted now? */
 	bool (*room)(void *arg);
 };

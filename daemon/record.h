@@ -42,6 +42,7 @@ struct restore_record {
 	uint64_t worker_start;
 
 	uint64_t size_bytes, page_bytes, memory_bytes; /* page, memory: 0 until connected */
+	uint64_t map_bytes, extents, files;            /* of page map and snapshot */
 	bool complete, paused;
 	bool released;               /* nothing but this record is left */
 	enum spec_prefetch prefetch; /* as it is now, not as the request asked */

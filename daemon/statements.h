@@ -20,7 +20,7 @@
 	X(worker_start, U64) X(size_bytes, U64) X(page_bytes, U64) X(memory_bytes, U64)       \
 	X(complete, BOOL) X(paused, BOOL) X(released, BOOL)                                   \
 	X(prefetch, PREFETCH) X(prefetch_held, BOOL) X(rate_bytes_per_s, U64)                 \
-	X(max_resident_bytes, U64)                                                            \
+	X(max_resident_bytes, U64) X(map_bytes, U64) X(extents, U64) X(files, U64)            \
 	X(wset_key, TEXT) X(recording, BOOL) X(wset_pages, U64)                               \
 	X(stop_reason, TEXT) X(stop_by_us, U64)                                               \
 	X(created_ms, I64) X(connected_ms, I64) X(ended_ms, I64)                              \

@@ -97,15 +97,15 @@ static bool has_room(void *arg)
 	return capacity_any(&sup->capacity);
 }
 
-static int on_size(void *arg, const struct restore *restore, uint64_t bytes, struct err *err)
+static void on_left(void *arg, const struct restore *restore, struct budgets *ret)
 {
 	struct supervisor *sup = arg;
 
-	return admission_size(&sup->host, &sup->table, restore->rec.tenant, bytes, err);
+	admission_left(&sup->host, &sup->table, restore->rec.tenant, ret);
 }
 
 static const struct host_hooks host_hooks = {on_changed, on_ended, on_create_failed,
-					     on_found,   on_size,  has_room};
+					     on_found,   on_left,  has_room};
 
 /* If the process that connected outlives the VMM, its pidfd tells nothing: so ask the uffd. */
 static void end_those_ended(struct supervisor *sup)

@@ -22,6 +22,9 @@ static struct usage usage_of(const struct restore *r)
 	u.of[BUDGET_RESTORES] = live || (!released && r->rec.state == STATE_FAILED);
 	u.of[BUDGET_WORKERS] = !released;
 	u.of[BUDGET_GUEST_BYTES] = released ? 0 : r->rec.size_bytes;
+	u.of[BUDGET_MAP_BYTES] = released ? 0 : r->rec.map_bytes;
+	u.of[BUDGET_ENTRIES] = released ? 0 : r->rec.extents;
+	u.of[BUDGET_FILES] = released ? 0 : r->rec.files;
 	u.of[BUDGET_RECORDS] = !live;
 	u.of[BUDGET_RECORD_BYTES] = live ? 0 : record_bytes(r);
 	return u;

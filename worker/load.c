@@ -119,7 +119,7 @@ static int open_files(struct job *j, struct files *files, struct err *err)
 
 static int load_source(struct job *j, struct files *files, struct err *err)
 {
-	if (source_load(&j->spec, files, &j->src, err) == 0)
+	if (source_load(&j->spec, files, j->assign.bounds.entries, &j->src, err) == 0)
 		return 0;
 	if (j->map.head)
 		err_wrap(err, "nobody has kept the snapshot's files open for another worker, and "
@@ -143,9 +143,30 @@ static int check_descriptors(const struct job *j, struct err *err)
 		       (unsigned long long)j->fds_max, (unsigned long long)(need - j->fds_max));
 }
 
+static int check_bound(uint64_t value, uint64_t max, const char *budget, struct err *err)
+{
+	if (!max || value <= max)
+		return 0;
+	return err_set(err, ERR_QUOTA,
+		       "the restore takes %llu %s, and %llu are left of the tenant's budget",
+		       (unsigned long long)value, budget, (unsigned long long)max);
+}
+
+/* Before it is made: the supervisor checks again what the restore takes. */
+static int check_bounds(const struct job *j, struct err *err)
+{
+	uint64_t map_bytes = pagemap_file_bytes(source_span_bytes(j->src));
+
+	return check_bound(source_layers(j->src), j->assign.bounds.files, "files", err) ||
+			       check_bound(map_bytes, j->assign.bounds.map_bytes, "page_map_bytes",
+					   err)
+		       ? -1
+		       : 0;
+}
+
 static int load_new(struct job *j, struct files *files, struct err *err)
 {
-	if (load_source(j, files, err) || check_descriptors(j, err) ||
+	if (load_source(j, files, err) || check_descriptors(j, err) || check_bounds(j, err) ||
 	    pagemap_create(j->map_fd, source_span_bytes(j->src), &j->map, err))
 		return -1;
 	identity_write(j->src, j->map.head);

@@ -15,6 +15,7 @@ struct source {
 	struct layer *files; /* owned; index = layer */
 	size_t nfiles;
 	struct files *opened; /* borrowed, while loading */
+	uint64_t entries_max; /* of the header; 0: no bound */
 	struct extents extents;
 	uint64_t size_bytes;
 	uuid_t build;  /* of the header */
@@ -31,6 +32,19 @@ static int files_alloc(struct source *src, size_t n, struct err *err)
 		src->files[i].fd = -1;
 	src->nfiles = n;
 	return 0;
+}
+
+/* Before there is memory for them. */
+static int check_entries(const struct layer *f, uint64_t max, struct err *err)
+{
+	uint64_t n = header_entries(f->size_bytes);
+
+	if (!max || n <= max)
+		return 0;
+	return err_set(err, ERR_QUOTA,
+		       "%s has %" PRIu64 " entries, and %" PRIu64
+		       " are left of the tenant's budget of header_entries",
+		       layer_shown(f->path), n, max);
 }
 
 static int header_load(const struct layer *f, struct header *ret, struct err *err)
@@ -78,6 +92,7 @@ static int load_header(const struct spec *spec, struct source *src, struct err *
 	if (files_are_new(src->opened) && src->opened->dir_sys)
 		return layer_open_failed(spec->path, src->opened->dir_sys, err);
 	if (layers_take(src->opened, 0, &at, &src->header, err) < 0 ||
+	    check_entries(&src->header, src->entries_max, err) < 0 ||
 	    header_load(&src->header, &h, err) < 0)
 		return -1;
 
@@ -172,7 +187,8 @@ static int load_memory(const struct spec *spec, struct source *src, struct err *
 	return rc;
 }
 
-int source_load(const struct spec *spec, struct files *files, struct source **ret, struct err *err)
+int source_load(const struct spec *spec, struct files *files, uint64_t entries_max,
+		struct source **ret, struct err *err)
 {
 	struct source *src;
 	int rc;
@@ -185,6 +201,7 @@ int source_load(const struct spec *spec, struct files *files, struct source **re
 	src = xcalloc(1, sizeof(*src));
 	src->header.fd = -1;
 	src->opened = files;
+	src->entries_max = entries_max;
 	rc = spec->source == SOURCE_MEMORY ? load_memory(spec, src, err)
 					   : load_header(spec, src, err);
 	if (rc < 0) {

@@ -23,12 +23,14 @@ struct source;
 /*
  * source_load - map and check a snapshot
  * @files: of files_open(), or of a predecessor; those that the snapshot needs are taken
+ * @entries_max: of a header, which are refused before they are read; 0: no bound
  * @ret: owned by the caller, released by source_free(); untouched on failure
  *
  * Opens nothing. Returns 0, or -1 with ERR_PATH, ERR_SNAPSHOT, ERR_INVALID, ERR_QUOTA or
  * ERR_SYSTEM.
  */
-int source_load(const struct spec *spec, struct files *files, struct source **ret, struct err *err);
+int source_load(const struct spec *spec, struct files *files, uint64_t entries_max,
+		struct source **ret, struct err *err);
 /*
  * For a guest that needs no snapshot data any more: @span_bytes of zeros, without a file. Owned by
  * the caller. Aborts without memory.

@@ -152,14 +152,14 @@ START_TEST(test_limits)
 	scene_create(&s, "a", SCENE_SNAPSHOT, NULL);
 	scene_create(&s, "b", SCENE_SNAPSHOT, NULL);
 	scene_create(&s, "c", SCENE_SNAPSHOT, NULL);
-	check_quota(&s, "d", "3 of 3 restores, its budget");
+	check_quota(&s, "d", "all of its budget of 3 restores");
 	/* What is there already is no further one. */
 	scene_tell(&s, 200, "PUT", RESTORES "/c", again);
 	scene_create(&s, "e", SCENE_SNAPSHOT, "\"tenant\":\"red\"");
 	scene_create(&s, "f", SCENE_SNAPSHOT, "\"tenant\":\"red\"");
 	check_quota(&s, "g", "(max_restores)");
 	scene_delete(&s, "f", "");
-	check_quota(&s, "g", "3 of 3 restores, its budget");
+	check_quota(&s, "g", "all of its budget of 3 restores");
 	scene_delete(&s, "a", "");
 	scene_create(&s, "d", SCENE_SNAPSHOT, NULL);
 	for (const char *id = "bcde"; *id; id++) {

@@ -235,16 +235,52 @@ START_TEST(test_budget)
 		   "{\"uids\":[64005],\"budgets\":{\"restores\":2}}");
 	act_as(GREEN);
 	scene_create(&s, "g2", snapshot, NULL);
-	scene_refused(&s, "PUT", "/v1/restores/g3", body, ERR_QUOTA, "2 of 2 restores");
+	scene_refused(&s, "PUT", "/v1/restores/g3", body, ERR_QUOTA,
+		      "all of its budget of 2 restores");
 	act_as(ADMIN);
-	scene_refused(&s, "PUT", "/v1/restores/g3", body, ERR_QUOTA, "2 of 2 restores");
+	scene_refused(&s, "PUT", "/v1/restores/g3", body, ERR_QUOTA,
+		      "all of its budget of 2 restores");
 	act_as_root();
 	scene_kill(&s);
 	harness_daemon_start(&s.d, NULL);
-	scene_refused(&s, "PUT", "/v1/restores/g3", body, ERR_QUOTA, "2 of 2 restores");
+	scene_refused(&s, "PUT", "/v1/restores/g3", body, ERR_QUOTA,
+		      "all of its budget of 2 restores");
 	scene_delete(&s, "g2", "");
 	scene_tell(&s, 201, "PUT", "/v1/restores/g3", body);
 	scene_delete(&s, "g3", "");
+	close_host(&s);
+}
+END_TEST
+
+/* What a snapshot would cost is found out before it is paid. */
+START_TEST(test_budget_of_snapshots)
+{
+	static const struct {
+		const char *budget, *says;
+	} rows[] = {
+		{"header_entries", " entries, and 1 are left of the tenant's budget"},
+		{"files", " files, and 1 are left of the tenant's budget"},
+		{"page_map_bytes", " page_map_bytes, and 1 are left of the tenant's budget"},
+		{"guest_bytes", " guest_bytes, and 1 are left of the budget of tenant green"},
+	};
+	cleanup_free char *body = NULL;
+	struct scene s = {0};
+
+	open_host(&s);
+	body = scene_body(snapshot, "\"tenant\":\"green\"");
+	scene_delete(&s, "green", "");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		cleanup_free char *tenant =
+			scene_format("{\"uids\":[64005],\"budgets\":{\"%s\":1}}", rows[i].budget);
+
+		scene_tell(&s, 200, "PUT", "/v1/tenants/green", tenant);
+		scene_refused(&s, "PUT", "/v1/restores/g", body, ERR_QUOTA, rows[i].says);
+	}
+	/* Another's is not touched by that, and one's own is there again. */
+	scene_tell(&s, 200, "PUT", "/v1/tenants/green", "{\"uids\":[64005]}");
+	act_as(GREEN);
+	scene_create(&s, "green", snapshot, NULL);
+	act_as_root();
 	close_host(&s);
 }
 END_TEST
@@ -264,6 +300,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_lists_and_creates);
 	tcase_add_test(tc, test_tenant_goes);
 	tcase_add_test(tc, test_budget);
+	tcase_add_test(tc, test_budget_of_snapshots);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

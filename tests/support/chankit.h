@@ -24,7 +24,7 @@ static const struct {
 	} text[2]; /* in the body */
 } wire[CHAN_TYPE_COUNT] = {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
-	[CHAN_ASSIGN] = {"ASSIGN", 536, {{0, 64}, {64, 108}}},
+	[CHAN_ASSIGN] = {"ASSIGN", 560, {{0, 64}, {64, 108}}},
 	[CHAN_READY] = {"READY", 64},
 	[CHAN_REFUSED] = {"REFUSED", 272, {{16, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},

@@ -12,7 +12,7 @@ static inline int source_open(const struct spec *spec, struct source **ret, stru
 	int rc = files_open(spec, &files, err);
 
 	if (rc == 0)
-		rc = source_load(spec, &files, ret, err);
+		rc = source_load(spec, &files, 0, ret, err);
 	files_fini(&files);
 	return rc;
 }

@@ -72,13 +72,12 @@ static inline void restorekit_create_failed(void *arg, struct restore *r)
 	restore_free(r);
 }
 
-static inline int restorekit_size(void *arg, const struct restore *r, uint64_t bytes,
-				  struct err *err)
+static inline void restorekit_left(void *arg, const struct restore *r, struct budgets *ret)
 {
 	static const struct table none;
 
 	(void)arg;
-	return admission_size(r->host, &none, r->rec.tenant, bytes, err);
+	admission_left(r->host, &none, r->rec.tenant, ret);
 }
 
 static inline bool restorekit_room(void *arg)
@@ -90,7 +89,7 @@ static inline bool restorekit_room(void *arg)
 static const struct journal_hooks restorekit_journal = {restorekit_record, restorekit_written};
 static const struct host_hooks restorekit_host = {restorekit_changed,       restorekit_ended,
 						  restorekit_create_failed, restorekit_found,
-						  restorekit_size,          restorekit_room};
+						  restorekit_left,          restorekit_room};
 
 /* What a caller asks for, resolved: the snapshot in the kit's directory, which need not be there. */
 static inline struct spec restorekit_spec(const struct restorekit *k, const char *members)

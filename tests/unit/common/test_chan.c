@@ -125,9 +125,9 @@ START_TEST(cut_off_by_the_buffer)
 	struct chan_msg *msg = (struct chan_msg *)buf;
 	int pair[2];
 
-	ck_assert_uint_eq(sizeof(*msg), HEAD + wire[CHAN_FAILED].body);
+	ck_assert_uint_eq(sizeof(*msg), HEAD + wire[CHAN_ASSIGN].body);
 	make_pair(pair);
-	msg->type = CHAN_FAILED;
+	msg->type = CHAN_ASSIGN;
 	msg->version = CHAN_VERSION;
 	expect_bad(pair, "one more", buf, sizeof(buf), 0, "wrong length");
 }

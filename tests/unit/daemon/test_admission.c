@@ -61,42 +61,71 @@ START_TEST(test_request)
 }
 END_TEST
 
-/* ---- the size of a guest ---- */
+/* ---- what is left ---- */
 
-static const struct {
-	uint64_t bytes, snapshot_max, budget;
-	enum err_code code; /* if refused */
-	const char *text;   /* NULL: admitted */
-} sizes[] = {
-	{1000, 1000, 1700, 0, NULL},
-	{1001, 1000, 2000, ERR_SNAPSHOT, "has 1001 bytes of memory, at most 1000 are configured"},
-	{1000, 1000, 1699, ERR_QUOTA,
-	 "tenant t has guests of 700 bytes, and this one of 1000 bytes is more than its budget of "
-	 "1699 guest_bytes"},
-	/* A budget that has become smaller than what is there. */
-	{0, 1000, 600, ERR_QUOTA, "tenant t has guests of 700 bytes"},
-	{UINT64_MAX, UINT64_MAX, 2000, ERR_QUOTA, "is more than its budget"},
-};
-
-START_TEST(test_size)
+START_TEST(test_left)
 {
-	struct restore own = {.rec = {.id = "a", .tenant = "t", .size_bytes = 700}};
+	struct restore own = {.rec = {.id = "a", .tenant = "t", .size_bytes = 700, .files = 9}};
 	struct restore other = {.rec = {.id = "b", .tenant = "u", .size_bytes = 7000}};
 	struct table table = {0};
 	struct host host = {.conf = k.conf};
-	struct err err = {.msg = ""};
-	int rc;
+	struct budgets left;
 
-	host.conf.snapshot_bytes_max = sizes[_i].snapshot_max;
-	host.conf.guest_bytes_per_tenant = sizes[_i].budget;
+	host.conf.guest_bytes_per_tenant = 1700;
+	host.conf.files_per_tenant = 9;
+	host.conf.header_entries_per_tenant = 5;
 	table_insert(&table, &own);
 	table_insert(&table, &other);
-	rc = admission_size(&host, &table, "t", sizes[_i].bytes, &err);
-	ck_assert_msg(rc == (sizes[_i].text ? -1 : 0), "%s", err.msg);
+	admission_left(&host, &table, "t", &left);
+	ck_assert_uint_eq(left.of[BUDGET_GUEST_BYTES], 1000);
+	ck_assert_uint_eq(left.of[BUDGET_FILES], 0);
+	ck_assert_uint_eq(left.of[BUDGET_ENTRIES], 5);
+	/* A budget that has become smaller than what is there. */
+	host.conf.guest_bytes_per_tenant = 600;
+	admission_left(&host, &table, "t", &left);
+	ck_assert_uint_eq(left.of[BUDGET_GUEST_BYTES], 0);
+	table_fini(&table);
+}
+END_TEST
+
+/* Of each that is counted: nothing is left, nothing is created. Records make room by themselves. */
+static const struct {
+	const char *budgets, *says; /* NULL: admitted */
+} quotas[] = {
+	{"{}", NULL},
+	{"{\"restores\":1}", "tenant t has all of its budget of 1 restores"},
+	{"{\"restores\":2,\"workers\":2,\"guest_bytes\":701,\"files\":10}", NULL},
+	{"{\"workers\":1}", "tenant t has all of its budget of 1 workers"},
+	{"{\"guest_bytes\":700}", "tenant t has all of its budget of 700 guest_bytes"},
+	{"{\"guest_bytes\":0}", "tenant t has all of its budget of 0 guest_bytes"},
+	{"{\"files\":9}", "tenant t has all of its budget of 9 files"},
+	{"{\"page_map_bytes\":0}", "of 0 page_map_bytes"},
+	{"{\"header_entries\":0}", "of 0 header_entries"},
+	{"{\"records\":0,\"record_bytes\":0,\"events\":0,\"commands_per_s\":0}", NULL},
+};
+
+START_TEST(test_quota)
+{
+	struct restore own = {.rec = {.id = "a", .tenant = "t", .size_bytes = 700, .files = 9}};
+	struct table table = {0};
+	struct host host = {.conf = k.conf};
+	struct err err = {.msg = ""};
+	const char *text = quotas[_i].budgets;
+	cleanup_json struct json_object *o = js_parse(text, strlen(text), false, &err);
+	struct tenant t;
+	int rc;
+
+	tenant_init(&t, "t");
+	ck_assert_int_eq(budget_parse((struct js_at){o, ""}, &t.budgets, &err), 0);
+	tenants_put(&host.tenants, &t);
+	table_insert(&table, &own);
+	rc = admission_quota(&host, &table, "t", &err);
+	ck_assert_msg(rc == (quotas[_i].says ? -1 : 0), "%s: %s", text, err.msg);
 	if (rc)
-		ck_assert_msg(err.code == sizes[_i].code && strstr(err.msg, sizes[_i].text), "%s",
+		ck_assert_msg(err.code == ERR_QUOTA && strstr(err.msg, quotas[_i].says), "%s",
 			      err.msg);
 	table_fini(&table);
+	tenants_fini(&host.tenants);
 }
 END_TEST
 
@@ -191,7 +220,8 @@ Suite *test_suite(void)
 	TCase *tc = runner_case(suite, "admission", prepare, end);
 
 	tcase_add_loop_test(tc, test_request, 0, ARRAY_LEN(requests));
-	tcase_add_loop_test(tc, test_size, 0, ARRAY_LEN(sizes));
+	tcase_add_test(tc, test_left);
+	tcase_add_loop_test(tc, test_quota, 0, ARRAY_LEN(quotas));
 	tcase_add_test(tc, test_full);
 	tcase_add_test(tc, test_no_descriptors);
 	tcase_add_test(tc, test_no_workers);

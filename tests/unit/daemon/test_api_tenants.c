@@ -86,7 +86,7 @@ START_TEST(test_live_restores)
 	refused("DELETE", "/default", NULL, ERR_STATE, "has 1 live restores: end them first");
 	/* And the budget holds, for an admin, too. */
 	apikit_refused("PUT", "/more", APIKIT_BODY, ERR_QUOTA,
-		       "tenant default has 1 of 1 restores, its budget");
+		       "tenant default has all of its budget of 1 restores");
 	r->rec.state = STATE_ENDED;
 	ask(0, 200, "DELETE", "/default", NULL);
 }

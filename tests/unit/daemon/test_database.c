@@ -148,6 +148,9 @@ START_TEST(test_older)
 	struct err err;
 
 	in_shell("DELETE FROM events WHERE seq < 3; DROP TABLE tenants; DROP TABLE event_floors;"
+		 "ALTER TABLE restores DROP COLUMN map_bytes;"
+		 "ALTER TABLE restores DROP COLUMN extents;"
+		 "ALTER TABLE restores DROP COLUMN files;"
 		 "ALTER TABLE restores DROP COLUMN max_resident_bytes; PRAGMA user_version = 1");
 	s = must_open();
 	must_range(s, 3, RECORDS);

@@ -221,9 +221,10 @@ START_TEST(test_quota_of_a_tenant)
 	ask_too("r", "");
 	ask_too("s", "\"tenant\":\"another\"");
 	ask_too("t", "");
-	ask_in_vain("u", "", ERR_QUOTA, "tenant t has 2 of 2 restores, its budget");
+	ask_in_vain("u", "", ERR_QUOTA, "tenant t has all of its budget of 2 restores");
 	ask_too("u", "\"tenant\":\"another\"");
-	ask_in_vain("v", "\"tenant\":\"another\"", ERR_QUOTA, "tenant another has 2 of 2");
+	ask_in_vain("v", "\"tenant\":\"another\"", ERR_QUOTA,
+		    "tenant another has all of its budget of 2");
 }
 END_TEST
 

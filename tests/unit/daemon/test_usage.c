@@ -8,13 +8,19 @@
 /* Of red: a failed one that is held, and one that is not; one that has ended and not yet let go. */
 static struct restore restores[] = {
 	{.rec = {.id = "a", .tenant = "red", .state = STATE_WAITING, .size_bytes = 1}},
-	{.rec = {.id = "b", .tenant = "red", .state = STATE_SERVING, .size_bytes = 10}},
+	{.rec = {.id = "b",
+		 .tenant = "red",
+		 .state = STATE_SERVING,
+		 .size_bytes = 10,
+		 .map_bytes = 3,
+		 .extents = 5,
+		 .files = 7}},
 	{.rec = {.id = "c", .tenant = "red", .state = STATE_RECOVERING, .size_bytes = 100}},
 	{.rec = {.id = "d", .tenant = "red", .state = STATE_FAILED, .size_bytes = 1000}},
 	{.rec = {.id = "e", .tenant = "red", .state = STATE_FAILED, .size_bytes = 5},
 	 .slot = {.state = SLOT_OVER}},
 	{.rec = {.id = "f", .tenant = "red", .state = STATE_ENDED, .size_bytes = 10000}},
-	{.rec = {.id = "g", .tenant = "blue", .state = STATE_ENDED, .size_bytes = 7},
+	{.rec = {.id = "g", .tenant = "blue", .state = STATE_ENDED, .size_bytes = 7, .files = 9},
 	 .slot = {.state = SLOT_OVER}},
 	{.rec = {.id = "h", .tenant = "green", .state = STATE_SERVING, .size_bytes = 8}},
 };
@@ -54,6 +60,9 @@ START_TEST(test_count)
 	ck_assert_uint_eq(u.of[BUDGET_RESTORES], rows[_i].restores);
 	ck_assert_uint_eq(u.of[BUDGET_WORKERS], rows[_i].workers);
 	ck_assert_uint_eq(u.of[BUDGET_GUEST_BYTES], rows[_i].guest_bytes);
+	ck_assert_uint_eq(u.of[BUDGET_MAP_BYTES], rows[_i].restores > 1 ? 3 : 0);
+	ck_assert_uint_eq(u.of[BUDGET_ENTRIES], rows[_i].restores > 1 ? 5 : 0);
+	ck_assert_uint_eq(u.of[BUDGET_FILES], rows[_i].restores > 1 ? 7 : 0);
 	ck_assert_uint_eq(u.of[BUDGET_RECORDS], rows[_i].records);
 	ck_assert_uint_eq(u.of[BUDGET_RECORD_BYTES], rows[_i].record_bytes);
 	ck_assert_int_eq(usage_any(&t, rows[_i].tenant), rows[_i].any);

@@ -220,7 +220,7 @@ START_TEST(taken_over)
 	given.fds[1] = open(copy, O_RDONLY | O_CLOEXEC);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(fstat(given.fds[i], &given.seen[i]), 0);
-	ck_assert_msg(source_load(&spec, &files, &src, &err) == 0, "%s", err.msg);
+	ck_assert_msg(source_load(&spec, &files, 0, &src, &err) == 0, "%s", err.msg);
 	files_fini(&files);
 	source_free(src);
 }
