@@ -128,14 +128,35 @@ int assign_choose(struct restore *r, struct err *err)
 	return 0;
 }
 
+/* The request as it is stored, and behind its NUL the roots of its tenant as they are now. */
+static int make_request(const struct restore *r, int *ret_fd, struct err *err)
+{
+	const struct tenant *t = tenants_find(&r->host->tenants, r->rec.tenant);
+	cleanup_free char *text = NULL;
+	cleanup_file FILE *f = NULL;
+	size_t len = 0;
+
+	f = open_memstream(&text, &len);
+	if (!f)
+		return err_sys(err, "write the request");
+	fputs(r->rec.spec, f);
+	for (size_t i = 0; t && i < t->nroots; i++) {
+		if (i == 0)
+			fputc('\0', f);
+		fwrite(t->roots[i], 1, strlen(t->roots[i]) + 1, f);
+	}
+	if (fflush(f))
+		return err_sys(err, "write the request");
+	return io_sealed("request", text, len, ret_fd, err);
+}
+
 static int assign(struct restore *r, enum chan_assign_kind kind, int map, struct err *err)
 {
 	cleanup_fd int request = -1, holder = -1;
 	struct chan_msg msg = {0};
 	int fds[5], nfds = 2;
 
-	if (io_sealed("request", r->rec.spec, strlen(r->rec.spec), &request, err) ||
-	    (!r->worker && assign_choose(r, err)))
+	if (make_request(r, &request, err) || (!r->worker && assign_choose(r, err)))
 		return -1;
 	fill_identity(r, &msg.assign);
 	fill_state(r, &msg.assign);

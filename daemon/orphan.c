@@ -98,7 +98,8 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 {
 	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 	cleanup_json struct json_object *body = NULL;
-	uint64_t max = 2 * host->conf.http_body_bytes + SPELLED_OUT;
+	uint64_t roots = (uint64_t)TENANT_ROOTS_MAX * (TENANT_ROOT_BYTES_MAX + 1);
+	uint64_t max = 2 * host->conf.http_body_bytes + SPELLED_OUT + roots;
 	cleanup_free char *text = NULL;
 	struct stat st;
 	int seals = fd < 0 ? -1 : fcntl(fd, F_GET_SEALS);
@@ -111,7 +112,8 @@ static int read_request(const struct host *host, int fd, struct spec *ret, struc
 	text = xcalloc(1, (size_t)st.st_size);
 	if (io_read_at(fd, text, (size_t)st.st_size, 0) < (size_t)st.st_size)
 		return err_set(err, ERR_PEER, "its request cannot be read");
-	body = js_parse(text, (size_t)st.st_size, false, err);
+	/* Roots follow behind a NUL. */
+	body = js_parse(text, strnlen(text, (size_t)st.st_size), false, err);
 	if (!body || spec_parse(body, ret, err))
 		return err_wrap(err, "its request");
 	return 0;

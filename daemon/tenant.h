@@ -3,7 +3,8 @@
  *
  * As JSON, the same in the tenants file, at the API and in the store:
  *
- *   {"uids": [1000], "gids": [], "prefetch_share": 2, "budgets": {"restores": 100}}
+ *   {"uids": [1000], "gids": [], "snapshot_roots": ["/srv/acme"], "prefetch_share": 2,
+ *    "budgets": {"restores": 100}}
  *
  * Pure.
  */
@@ -15,11 +16,15 @@
 #include "daemon/user_set.h"
 
 #define TENANT_SHARE_MAX 100
+#define TENANT_ROOTS_MAX 32
+#define TENANT_ROOT_BYTES_MAX 4095
 
 struct tenant {
 	char name[PROTO_ID_MAX + 1];
-	bool configured;         /* in the tenants file: the API does not change it */
-	struct user_set users;   /* who act for it; owned */
+	bool configured;       /* in the tenants file: the API does not change it */
+	struct user_set users; /* who act for it; owned */
+	char **roots;          /* owned paths: beneath which its files are; none: anywhere */
+	size_t nroots;
 	uint64_t prefetch_share; /* turns with the leases of prefetch, relative to other tenants */
 	struct budgets budgets;
 };

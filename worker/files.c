@@ -12,11 +12,12 @@ bool files_are_new(const struct files *f)
 	return f->given.n == 0;
 }
 
-static void open_one(struct files *f, int dirfd, const char *path)
+/* Takes @fd, or errno. */
+static void take_one(struct files *f, int fd)
 {
 	struct file *one = &f->v[f->n++];
 
-	one->fd = layer_descriptor(dirfd, path);
+	one->fd = fd;
 	if (one->fd >= 0 && fstat(one->fd, &one->seen) == 0)
 		return;
 	one->sys = errno;
@@ -43,14 +44,14 @@ static void leave_room(struct files *f)
 /* ---- paths ---- */
 
 /* Of a request with too many layers, which source_load() refuses, none is opened. */
-static void open_paths(const struct spec *spec, struct files *f)
+static void open_paths(const struct spec *spec, const struct roots *roots, struct files *f)
 {
 	size_t n = spec->nlayers > SPEC_LAYERS_MAX ? 0 : spec->nlayers;
 
 	if (spec->source == SOURCE_HEADER)
-		open_one(f, AT_FDCWD, spec->path);
+		take_one(f, roots_open(roots, spec->path, LAYER_FLAGS));
 	for (size_t i = 0; i < n; i++)
-		open_one(f, AT_FDCWD, spec->layers[i].path);
+		take_one(f, roots_open(roots, spec->layers[i].path, LAYER_FLAGS));
 	leave_room(f);
 }
 
@@ -72,24 +73,34 @@ static bool is_layer(const char *name)
 	return strcmp(name + sizeof(prefix) - 1, text) == 0;
 }
 
-static void open_named(struct files *f, int dirfd, const char *name)
+/* A directory that is being opened, and how its files are. */
+struct place {
+	const char *path;
+	const struct roots *roots;
+	DIR *dir;
+};
+
+static void open_named(struct files *f, const struct place *at, const char *name)
 {
+	int fd;
+
 	snprintf(f->v[f->n].name, sizeof(f->v[f->n].name), "%.*s", FILES_NAME_MAX, name);
-	open_one(f, dirfd, name);
+	fd = roots_open_at(at->roots, dirfd(at->dir), at->path, name, LAYER_FLAGS);
+	take_one(f, fd);
 }
 
-static void open_layers(struct files *f, DIR *dir)
+static void open_layers(struct files *f, const struct place *at)
 {
 	const struct dirent *e;
 
-	while ((e = readdir(dir))) {
+	while ((e = readdir(at->dir))) {
 		if (!is_layer(e->d_name))
 			continue;
 		if (f->n > SPEC_LAYERS_MAX) {
 			f->more = true;
 			return;
 		}
-		open_named(f, dirfd(dir), e->d_name);
+		open_named(f, at, e->d_name);
 	}
 }
 
@@ -100,19 +111,19 @@ static int by_name(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-static void open_dir(const struct spec *spec, struct files *f)
+static void open_dir(const struct spec *spec, const struct roots *roots, struct files *f)
 {
-	int fd = open(spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int fd = roots_open(roots, spec->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct place at = {spec->path, roots, fd < 0 ? NULL : fdopendir(fd)};
 
-	if (!dir) {
+	if (!at.dir) {
 		f->dir_sys = errno;
 		close_fd(&fd);
 		return;
 	}
-	open_named(f, fd, HEADER_NAME);
-	open_layers(f, dir);
-	closedir(dir);
+	open_named(f, &at, HEADER_NAME);
+	open_layers(f, &at);
+	closedir(at.dir);
 	leave_room(f);
 	qsort(f->v + 1, f->n - 1, sizeof(*f->v), by_name);
 }
@@ -138,15 +149,15 @@ void source_given_fini(struct source_given *given)
 	*given = (struct source_given){0};
 }
 
-int files_open(const struct spec *spec, struct files *f, struct err *err)
+int files_open(const struct spec *spec, const struct roots *roots, struct files *f, struct err *err)
 {
 	f->v = calloc(SPEC_LAYERS_MAX + 1, sizeof(*f->v));
 	if (!f->v)
 		return err_sys(err, "cannot hold the snapshot's files");
 	if (spec->source == SOURCE_DIR)
-		open_dir(spec, f);
+		open_dir(spec, roots, f);
 	else
-		open_paths(spec, f);
+		open_paths(spec, roots, f);
 	return 0;
 }
 
@@ -177,7 +188,7 @@ int files_take(struct files *f, size_t i, const char *dir, const char *name, str
 
 /* clang-format off */
 static const struct call needs[] = {
-	CALL(openat), CALL(open), CALL(getdents64), CALL_IF(fcntl, 1, CALL_INT, F_GETFL),
+	CALL(getdents64), CALL_IF(fcntl, 1, CALL_INT, F_GETFL),
 	CALL_IF(fcntl, 1, CALL_INT, F_SETFD), CALL(getrandom),
 };
 /* clang-format on */

@@ -16,6 +16,7 @@
 #include "common/spec.h"
 #include "worker/layer.h"
 #include "worker/calls.h"
+#include "worker/roots.h"
 
 /* Files that a predecessor had opened: the header, if there is one, then the layers. */
 struct source_given {
@@ -46,11 +47,13 @@ struct files {
 
 /*
  * files_open - open what a request names, with this process's rights
+ * @roots: beneath which all of them must be
  * @f: all zeros before; released by files_fini(), also after failure
  *
  * Returns 0, or -1 with ERR_SYSTEM: no memory.
  */
-int files_open(const struct spec *spec, struct files *f, struct err *err);
+int files_open(const struct spec *spec, const struct roots *roots, struct files *f,
+	       struct err *err);
 /* Closes what was not taken. Accepts a struct of zeros. Safe to repeat. */
 void files_fini(struct files *f);
 

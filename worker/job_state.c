@@ -42,6 +42,7 @@ void job_fini(struct job *j)
 	working_set_fini(&j->working_set);
 	source_free(j->src);
 	spec_fini(&j->spec);
+	roots_fini(&j->roots);
 	supervisor_link_fini(&j->link);
 }
 

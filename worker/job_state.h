@@ -51,7 +51,8 @@ struct job {
 	bool stop;  /* the supervisor asked to stop, and no guest is served */
 	bool known; /* the restore is in the store: KNOWN was received */
 	struct chan_assign assign;
-	struct spec spec; /* owned; prefetch as it is now */
+	struct spec spec;   /* owned; prefetch as it is now */
+	struct roots roots; /* owned; beneath which its files are */
 	bool prefetch_held;
 	int request;        /* owned: the text of spec, for a supervisor that has lost it */
 	int map_fd;         /* owned */

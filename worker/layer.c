@@ -38,6 +38,11 @@ int layer_open_failed(const char *path, int sys, struct err *err)
 			"%s: its worker has no descriptor left for it: "
 			"raise the daemon's hard limit of open files (LimitNOFILE=, ulimit -Hn)",
 			layer_shown(path));
+	if (sys == EXDEV)
+		return err_set(err, ERR_DENIED,
+			       "%s: it is not beneath a directory of its tenant (snapshot_roots), "
+			       "or a link leads out of there",
+			       layer_shown(path));
 	if (sys == ENFILE || sys == ENOMEM || sys == EIO) {
 		errno = sys;
 		return err_sys(err, "%s", layer_shown(path));
@@ -87,15 +92,9 @@ int layer_take(int fd, const char *dir, const char *name, struct layer *ret, str
 	return layer_take_seen(fd, NULL, dir, name, ret, err);
 }
 
-/* O_NONBLOCK: a FIFO or a device under that name must not block the worker. */
-int layer_descriptor(int dirfd, const char *name)
-{
-	return openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-}
-
 int layer_open(int dirfd, const char *dir, const char *name, struct layer *ret, struct err *err)
 {
-	int fd = layer_descriptor(dirfd, name);
+	int fd = openat(dirfd, name, LAYER_FLAGS);
 	int sys = errno;
 	cleanup_free char *path = NULL;
 

@@ -4,6 +4,7 @@
 #ifndef UFFDD_LAYER_H
 #define UFFDD_LAYER_H
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "common/err.h"
@@ -51,8 +52,8 @@ int layer_read(const struct layer *l, uint64_t off, uint64_t len, void *buf, str
 /* Safe to repeat. */
 void layer_close(struct layer *l);
 
-/* Opens a file as layer_open() does, without looking at it. Returns -1 with errno. */
-int layer_descriptor(int dirfd, const char *name);
+/* Of open(). O_NONBLOCK: a FIFO or a device under that name must not block the worker. */
+#define LAYER_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 /* Fills @err for a failed open of @path with errno @sys. Returns -1. */
 int layer_open_failed(const char *path, int sys, struct err *err);
 /* The end of a long path, for error texts. Borrowed from @path. */

@@ -15,26 +15,34 @@
 
 /* ---- the assignment ---- */
 
-/* The canonical request, as the supervisor wrote it. */
-static int read_spec(int fd, struct spec *ret, struct err *err)
+/* The canonical request, as the supervisor wrote it, and behind its NUL the tenant's roots. */
+static int parse_request(const char *text, size_t size, struct job *j, struct err *err)
 {
-	cleanup_json struct json_object *body = NULL;
+	size_t len = strnlen(text, size);
+	cleanup_json struct json_object *body = js_parse(text, len, false, err);
+
+	if (!body || (len < size && roots_take(&j->roots, text + len + 1, size - len - 1, err)))
+		return -1;
+	return spec_parse(body, &j->spec, err);
+}
+
+static int read_spec(struct job *j, struct err *err)
+{
 	struct stat st;
 	void *text;
+	int rc;
 
-	if (fd < 0 || fstat(fd, &st))
+	if (j->request < 0 || fstat(j->request, &st))
 		return err_set(err, ERR_SYSTEM, "the assignment came without a request");
 	if (st.st_size <= 0 || (uint64_t)st.st_size > SPEC_TEXT_MAX)
 		return err_set(err, ERR_SYSTEM, "the assignment's request has %lld bytes",
 			       (long long)st.st_size);
-	text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, j->request, 0);
 	if (text == MAP_FAILED)
 		return err_sys(err, "map the assignment's request");
-	body = js_parse(text, (size_t)st.st_size, false, err);
+	rc = parse_request(text, (size_t)st.st_size, j, err);
 	munmap(text, (size_t)st.st_size);
-	if (!body)
-		return -1;
-	return spec_parse(body, ret, err);
+	return rc;
 }
 
 /* Settings that may have changed since the restore was created. */
@@ -80,7 +88,7 @@ static int read_request(struct job *j, struct err *err)
 {
 	if (j->assign.kind != CHAN_ASSIGN_WAIT && j->uffd < 0)
 		return err_set(err, ERR_SYSTEM, "the assignment came without a guest");
-	return read_spec(j->request, &j->spec, err);
+	return read_spec(j, err);
 }
 
 /* ---- the files ---- */
@@ -106,13 +114,13 @@ static int open_files(struct job *j, struct files *files, struct err *err)
 	struct pagemap_view view = {0};
 	bool anew = j->assign.kind == CHAN_ASSIGN_WAIT;
 
-	working_set_open(&j->working_set, j->spec.wset_path);
+	working_set_open(&j->working_set, &j->roots, j->spec.wset_path);
 	if (!anew && pagemap_view(j->map_fd, &view, err))
 		return -1;
 	if (view.head.complete)
 		return 0;
 	take_given(j, anew ? NULL : &view.head, files);
-	return files->given.n ? 0 : files_open(&j->spec, files, err);
+	return files->given.n ? 0 : files_open(&j->spec, &j->roots, files, err);
 }
 
 /* ---- the snapshot ---- */

@@ -11,6 +11,7 @@
 #include "worker/peers.h"
 #include "worker/readahead.h"
 #include "worker/residency.h"
+#include "worker/roots.h"
 #include "worker/supervisor_link.h"
 #include "worker/working_set.h"
 
@@ -74,7 +75,7 @@ static const struct calls loading_calls = CALLS(loading);
 
 /* clang-format off */
 static const struct calls *const opening_lists[] = {
-	&files_calls, &binding_calls, &becoming_calls, NULL,
+	&files_calls, &roots_calls, &binding_calls, &becoming_calls, NULL,
 };
 static const struct calls *const loading_lists[] = {
 	&loading_calls, NULL,

@@ -1,5 +1,6 @@
 #include "worker/working_set.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -83,11 +84,18 @@ static int load(const struct working_set *h, struct layer *f, bool stored, struc
 	return rc;
 }
 
-void working_set_open(struct working_set *h, const char *path)
+void working_set_open(struct working_set *h, const struct roots *roots, const char *path)
 {
+	int fd;
+
 	h->ignored.msg[0] = '\0';
-	if (path)
-		layer_open(AT_FDCWD, "", path, &h->file, &h->ignored);
+	if (!path)
+		return;
+	fd = roots_open(roots, path, LAYER_FLAGS);
+	if (fd < 0)
+		layer_open_failed(path, errno, &h->ignored);
+	else
+		layer_take(fd, "", path, &h->file, &h->ignored);
 }
 
 void working_set_read(struct working_set *h)

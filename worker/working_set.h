@@ -14,6 +14,7 @@
 #define UFFDD_WORKING_SET_H
 
 #include "worker/layer.h"
+#include "worker/roots.h"
 #include "worker/supervisor_link.h"
 #include "worker/prefetch.h"
 #include "worker/touch_log.h"
@@ -41,8 +42,11 @@ struct working_set {
 void working_set_init(struct working_set *h, struct supervisor_link *link);
 void working_set_fini(struct working_set *h);
 
-/* Opens @path with this process's rights; NULL: none. A fault is kept for working_set_read(). */
-void working_set_open(struct working_set *h, const char *path);
+/*
+ * Opens @path with this process's rights, beneath @roots; NULL: none. A fault is kept for
+ * working_set_read().
+ */
+void working_set_open(struct working_set *h, const struct roots *roots, const char *path);
 /* Reads what was opened; key and span_bytes are set. A fault is reported by the next function. */
 void working_set_read(struct working_set *h);
 /* Reports the fault of the caller's set, once the supervisor expects notes. */

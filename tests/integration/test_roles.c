@@ -257,7 +257,7 @@ START_TEST(test_budget_of_snapshots)
 {
 	static const struct {
 		const char *budget, *says;
-	} rows[] = {
+	} costs[] = {
 		{"header_entries", " entries, and 1 are left of the tenant's budget"},
 		{"files", " files, and 1 are left of the tenant's budget"},
 		{"page_map_bytes", " page_map_bytes, and 1 are left of the tenant's budget"},
@@ -269,18 +269,53 @@ START_TEST(test_budget_of_snapshots)
 	open_host(&s);
 	body = scene_body(snapshot, "\"tenant\":\"green\"");
 	scene_delete(&s, "green", "");
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(costs); i++) {
 		cleanup_free char *tenant =
-			scene_format("{\"uids\":[64005],\"budgets\":{\"%s\":1}}", rows[i].budget);
+			scene_format("{\"uids\":[64005],\"budgets\":{\"%s\":1}}", costs[i].budget);
 
 		scene_tell(&s, 200, "PUT", "/v1/tenants/green", tenant);
-		scene_refused(&s, "PUT", "/v1/restores/g", body, ERR_QUOTA, rows[i].says);
+		scene_refused(&s, "PUT", "/v1/restores/g", body, ERR_QUOTA, costs[i].says);
 	}
 	/* Another's is not touched by that, and one's own is there again. */
 	scene_tell(&s, 200, "PUT", "/v1/tenants/green", "{\"uids\":[64005]}");
 	act_as(GREEN);
 	scene_create(&s, "green", snapshot, NULL);
 	act_as_root();
+	close_host(&s);
+}
+END_TEST
+
+/* An admin's creates for a tenant are beneath its roots, too. */
+START_TEST(test_snapshot_roots)
+{
+	cleanup_free char *tenant = NULL, *inside = NULL, *outside = NULL, *link = NULL;
+	cleanup_free char *within = NULL, *out = NULL, *linked = NULL;
+	struct scene s = {0};
+
+	open_host(&s);
+	scene_delete(&s, "green", "");
+	inside = scene_format("%s/green", s.d.dir);
+	outside = scene_format("%s/green-too", s.d.dir);
+	link = scene_format("%s/link", inside);
+	scene_copy_dir(snapshot, inside);
+	scene_copy_dir(snapshot, outside);
+	ck_assert_int_eq(symlink(outside, link), 0);
+	tenant = scene_format("{\"uids\":[64005],\"snapshot_roots\":[\"%s\"]}", inside);
+	scene_tell(&s, 200, "PUT", "/v1/tenants/green", tenant);
+	within = scene_body(inside, "\"tenant\":\"green\"");
+	out = scene_body(outside, "\"tenant\":\"green\"");
+	linked = scene_body(link, "\"tenant\":\"green\"");
+	for (int i = 0; i < 2; i++) {
+		if (i == 0)
+			act_as(GREEN);
+		else
+			act_as_root();
+		scene_refused(&s, "PUT", "/v1/restores/g", out, ERR_DENIED, "snapshot_roots");
+		scene_refused(&s, "PUT", "/v1/restores/g", linked, ERR_DENIED, "snapshot_roots");
+		scene_tell(&s, 201, "PUT", "/v1/restores/g", within);
+		scene_delete(&s, "g", "");
+	}
+	scene_create(&s, "green", snapshot, NULL);
 	close_host(&s);
 }
 END_TEST
@@ -301,6 +336,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_tenant_goes);
 	tcase_add_test(tc, test_budget);
 	tcase_add_test(tc, test_budget_of_snapshots);
+	tcase_add_test(tc, test_snapshot_roots);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

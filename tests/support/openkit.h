@@ -8,8 +8,9 @@
 
 static inline int source_open(const struct spec *spec, struct source **ret, struct err *err)
 {
+	static const struct roots anywhere;
 	struct files files = {0};
-	int rc = files_open(spec, &files, err);
+	int rc = files_open(spec, &anywhere, &files, err);
 
 	if (rc == 0)
 		rc = source_load(spec, &files, 0, ret, err);

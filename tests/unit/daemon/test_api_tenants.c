@@ -7,7 +7,7 @@
 #include "tests/support/apikit.h"
 
 #define TENANTS "/v1/tenants"
-#define NOTHING_SET "\"gids\":[],\"prefetch_share\":1,\"budgets\":{}"
+#define NOTHING_SET "\"gids\":[],\"snapshot_roots\":[],\"prefetch_share\":1,\"budgets\":{}"
 #define USAGE(used, limit) "\"usage\":{\"restores\":{\"used\":" #used ",\"limit\":" #limit "},"
 
 static const char *ask(uid_t uid, int status, const char *method, const char *suffix,
@@ -41,7 +41,8 @@ START_TEST(test_life)
 {
 	answers(201, "PUT", "/red", "{\"uids\":[7],\"budgets\":{\"restores\":3}}",
 		"{\"name\":\"red\",\"origin\":\"api\",\"uids\":[7],\"gids\":[],"
-		"\"prefetch_share\":1,\"budgets\":{\"restores\":3}," USAGE(0, 3));
+		"\"snapshot_roots\":[],\"prefetch_share\":1,\"budgets\":{\"restores\":3}," USAGE(
+			0, 3));
 	/* The whole of it is replaced. */
 	answers(200, "PUT", "/red", "{}",
 		"{\"name\":\"red\",\"origin\":\"api\",\"uids\":[]," NOTHING_SET "," USAGE(0, 1024));

@@ -18,11 +18,16 @@ static void check_json(const struct tenant *t, const char *want)
 	cleanup_json struct json_object *o = json_object_new_object();
 
 	tenant_json(t, o);
-	ck_assert_str_eq(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), want);
+	ck_assert_str_eq(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+								   JSON_C_TO_STRING_NOSLASHESCAPE),
+			 want);
 }
 
-#define NOTHING "{\"uids\":[],\"gids\":[],\"prefetch_share\":1,\"budgets\":{}}"
-#define ALL "{\"uids\":[7],\"gids\":[8],\"prefetch_share\":100,\"budgets\":{\"restores\":9}}"
+#define NOTHING \
+	"{\"uids\":[],\"gids\":[],\"snapshot_roots\":[],\"prefetch_share\":1,\"budgets\":{}}"
+#define ALL                                                                                        \
+	"{\"uids\":[7],\"gids\":[8],\"snapshot_roots\":[\"/\",\"/a/..b\"],\"prefetch_share\":100," \
+	"\"budgets\":{\"restores\":9}}"
 
 START_TEST(test_round)
 {
@@ -65,6 +70,18 @@ START_TEST(test_refused)
 		{"a", "{\"budgets\":[]}", "tenants.a.budgets: must be an object"},
 		{"a", "{\"budgets\":{\"beer\":1}}", "tenants.a.budgets.beer: "},
 		{"a", "{\"uids\":[-1]}", "tenants.a.uids[0]: "},
+		{"a", "{\"snapshot_roots\":\"/a\"}", "tenants.a.snapshot_roots: must be an array"},
+		{"a", "{\"snapshot_roots\":[\"/a\",1]}",
+		 "tenants.a.snapshot_roots[1]: must be a string"},
+		{"a", "{\"snapshot_roots\":[\"\"]}",
+		 "tenants.a.snapshot_roots[0]: must be an absolute"},
+		{"a", "{\"snapshot_roots\":[\"a\"]}",
+		 "tenants.a.snapshot_roots[0]: must be an absolute"},
+		{"a", "{\"snapshot_roots\":[\"/a/\"]}", "tenants.a.snapshot_roots[0]: must be an"},
+		{"a", "{\"snapshot_roots\":[\"//a\"]}", "tenants.a.snapshot_roots[0]: must be an"},
+		{"a", "{\"snapshot_roots\":[\"/a/../b\"]}", "tenants.a.snapshot_roots[0]: must be"},
+		{"a", "{\"snapshot_roots\":[\"/b\",\"/a/.\"]}",
+		 "tenants.a.snapshot_roots[1]: must be"},
 	};
 	struct tenant t = {.name = "kept"};
 	struct err err = {.msg = ""};
@@ -83,7 +100,7 @@ Suite *test_suite(void)
 
 	tcase_add_loop_test(t, test_round, 0, 3);
 	tcase_add_test(t, test_init);
-	tcase_add_loop_test(t, test_refused, 0, 8);
+	tcase_add_loop_test(t, test_refused, 0, 16);
 	suite_add_tcase(s, t);
 	return s;
 }

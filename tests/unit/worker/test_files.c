@@ -10,6 +10,8 @@
 #include "tests/support/runner.h"
 #include "tests/support/sourcekit.h"
 
+static const struct roots anywhere;
+
 static void touch_in(const struct path *dir, const char *name)
 {
 	write_file(in(dir->text, name).text, name, 1);
@@ -20,7 +22,7 @@ static void open_dir(struct path *dir, struct files *files)
 	const struct spec spec = dir_spec(dir);
 	struct err err;
 
-	ck_assert_msg(files_open(&spec, files, &err) == 0, "%s", err.msg);
+	ck_assert_msg(files_open(&spec, &anywhere, files, &err) == 0, "%s", err.msg);
 }
 
 /* Its own name and every name that a header can mean; nothing else of the directory. */
@@ -147,7 +149,7 @@ START_TEST(test_paths)
 	touch_in(&dir, "h");
 	touch_in(&dir, "a");
 	touch_in(&dir, "b");
-	ck_assert_int_eq(files_open(&spec, &files, &err), 0);
+	ck_assert_int_eq(files_open(&spec, &anywhere, &files, &err), 0);
 	ck_assert_uint_eq(files.n, 4);
 	for (size_t i = 0; i < files.n; i++) {
 		char byte = 0;

@@ -7,6 +7,8 @@
 #include "tests/support/runner.h"
 #include "tests/support/sourcekit.h"
 
+static const struct roots anywhere;
+
 #define BUILDS 3
 
 /* Of three builds; the file of each begins with its number. */
@@ -83,7 +85,7 @@ static int load_files(struct chain *c, enum way way, struct err *err)
 	struct files files = {0};
 	int rc;
 
-	ck_assert_int_eq(files_open(&spec, &files, err), 0);
+	ck_assert_int_eq(files_open(&spec, &anywhere, &files, err), 0);
 	rc = take_files(c, way, &files, err);
 	files_fini(&files);
 	return rc;

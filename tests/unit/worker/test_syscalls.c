@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -34,6 +35,13 @@
 static int open_file(void)
 {
 	return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+}
+
+static int open_beneath(void)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH};
+
+	return (int)syscall(SYS_openat2, AT_FDCWD, ".", &how, sizeof(how));
 }
 
 /* As to the next supervisor. */
@@ -342,6 +350,7 @@ static const struct {
 	{"unlink", unlink_socket, OPENS | MAY(REMOVES)},
 	{"truncate", shrink_file, LOADS},
 	{"open", open_file, OPENS},
+	{"openat2", open_beneath, OPENS},
 	{"stream", make_stream, OPENS},
 	{"datagram", make_datagram, OPENS},
 	{"bind", bind_it, OPENS},
@@ -407,7 +416,7 @@ static const struct {
 	NR(umount2), NR(fsopen), NR(open_tree), NR(move_mount), NR(pivot_root), NR(chroot),
 	NR(setns), NR(execveat), NR(personality), NR(shmget), NR(shmat), NR(pkey_mprotect),
 	NR(remap_file_pages), NR(renameat2), NR(linkat), NR(symlinkat), NR(mknodat),
-	NR(openat2), NR(open_by_handle_at), NR(name_to_handle_at), NR(inotify_init1),
+	NR(open_by_handle_at), NR(name_to_handle_at), NR(inotify_init1),
 	NR(fanotify_init), NR(init_module), NR(finit_module), NR(kexec_load), NR(reboot),
 	NR(setsid), NR(setpgid), NR(setpriority), NR(sched_setscheduler), NR(tkill),
 	NR(rt_sigqueueinfo), NR(rt_tgsigqueueinfo), NR(timer_create), NR(mq_open), NR(socketpair),

@@ -5,6 +5,8 @@
 #include "common/wset_file.h"
 #include "tests/support/servekit.h"
 
+static const struct roots anywhere;
+
 #define WINDOW_US (3600 * UINT64_C(1000000))
 
 static const struct wset_key mine = {.kind = WSET_BUILD, .id = {1}, .number = JOBKIT_BYTES};
@@ -61,7 +63,7 @@ static void open_path(struct working_set *h, int fd)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	working_set_open(h, path);
+	working_set_open(h, &anywhere, path);
 	working_set_read(h);
 	close(fd);
 }
@@ -143,11 +145,11 @@ START_TEST(test_damaged)
 	give(h, fd, large);
 	must_note(&v, "the stored working set: ");
 	must_note(&v, "it has 16777217 bytes, at most 16777216 are taken");
-	working_set_open(h, "/nonexistent/set");
+	working_set_open(h, &anywhere, "/nonexistent/set");
 	working_set_read(h);
 	working_set_send_notes(h);
 	must_note(&v, "/nonexistent/set: No such file");
-	working_set_open(h, NULL);
+	working_set_open(h, &anywhere, NULL);
 	working_set_read(h);
 	working_set_send_notes(h);
 	must_hear_nothing(v.s.sup);
