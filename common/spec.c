@@ -36,7 +36,7 @@ static const char *const body_keys[] = {"tenant",          "snapshot",
 static const char *const snapshot_keys[] = {"dir",    "header",      "layers",
 					    "memory", "dense_diffs", NULL};
 static const char *const socket_keys[] = {"path", "mode", "uid", "gid", NULL};
-static const char *const peer_keys[] = {"uid", NULL};
+static const char *const peer_keys[] = {"uid", "pid", NULL};
 static const char *const prefetch_keys[] = {"mode", "rate_bytes_per_s", "max_resident_bytes",
 					    "zero_pages", NULL};
 static const char *const wset_keys[] = {"record", "path", NULL};
@@ -305,12 +305,19 @@ static int parse_socket(struct js_at body, struct spec *spec, struct err *err)
 
 static int parse_peer(struct js_at body, struct spec *spec, struct err *err)
 {
+	uint64_t pid = 0;
 	struct js_at at;
+	bool have;
 
 	if (get_section(body, "peer", peer_keys, &at, err) < 0)
 		return -1;
 	if (!at.o)
 		return 0;
+	if (js_u64(at, "pid", INT32_MAX, &pid, &have, err) < 0)
+		return -1;
+	if (have && pid == 0)
+		return err_set(err, ERR_INVALID, "peer.pid: must be from 1 to %d", INT32_MAX);
+	spec->peer_pid = (uint32_t)pid;
 	return get_uid(at, "uid", &spec->peer_uid, &spec->have_peer_uid, err);
 }
 

@@ -41,6 +41,7 @@ struct spec {
 	/* The caller's own by default: see spec_resolve(). */
 	bool have_socket_uid, have_socket_gid, have_peer_uid;
 	uint32_t socket_uid, socket_gid, peer_uid;
+	uint32_t peer_pid; /* 0: any process of that user */
 
 	enum spec_prefetch prefetch; /* default all */
 	uint64_t rate_bytes_per_s;   /* 0: no limit */

@@ -74,6 +74,8 @@ struct json_object *spec_json(const struct spec *spec)
 	part = add_part(o, "peer", json_object_new_object());
 	if (spec->have_peer_uid)
 		js_add_u64(part, "uid", spec->peer_uid);
+	if (spec->peer_pid)
+		js_add_u64(part, "pid", spec->peer_pid);
 
 	part = add_part(o, "prefetch", json_object_new_object());
 	js_add_string(part, "mode", spec_prefetch_names[spec->prefetch]);

@@ -22,6 +22,7 @@ const struct args_option create_options[] = {
 	{"socket-owner", 0, "UID[:GID]", ARGS_OWNER, false,
 	 "owner of the UFFD socket (default: you)"},
 	{"peer-uid", 0, "UID", ARGS_UID, false, "user that the VMM must run as (default: you)"},
+	{"peer-pid", 0, "PID", ARGS_U64, false, "process that the VMM must be (default: any)"},
 	{"prefetch", 0, "none|working-set|all", ARGS_CHOICE, false,
 	 "pages to install before they are asked for (default all)"},
 	{"rate", 0, "BYTES_PER_S", ARGS_BYTES, false,
@@ -203,6 +204,8 @@ static int fill_body(const struct args *args, struct json_object *body, struct e
 		add_owner(body, get(args, "socket-owner"));
 	if (get(args, "peer-uid") && parse_u64(get(args, "peer-uid"), 0, UINT32_MAX, &n))
 		js_add_u64(section(body, "peer"), "uid", n);
+	if (get(args, "peer-pid") && parse_u64(get(args, "peer-pid"), 0, UINT64_MAX, &n))
+		js_add_u64(section(body, "peer"), "pid", n);
 	if (get(args, "rate") && args_bytes(get(args, "rate"), &n))
 		js_add_u64(section(body, "prefetch"), "rate_bytes_per_s", n);
 	if (get(args, "max-resident") && args_bytes(get(args, "max-resident"), &n))

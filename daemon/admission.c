@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "daemon/caller.h"
 #include "daemon/usage.h"
 
 /* The page map of a guest of 16 GiB. */
@@ -52,11 +53,33 @@ static int check_spec(const struct host *host, const struct spec *spec, struct e
 	return 0;
 }
 
+/* A tenant's socket is its own: the supervisor, as root, could give it to anybody. */
+static int check_owner(const struct host *host, const struct spec *spec,
+		       const struct sock_peer *peer, struct err *err)
+{
+	const struct tenant *t = tenants_find(&host->tenants, spec->tenant);
+	struct user_set own = t ? t->users : (struct user_set){0};
+	struct user_set gid = {.gids = (uint32_t *)&spec->socket_gid, .ngids = 1};
+	struct caller caller;
+
+	caller_resolve(&host->tenants, peer, &caller);
+	if (caller.role == ROLE_ADMIN)
+		return 0;
+	if (spec->socket_uid != peer->uid && !user_set_has_uid(&own, spec->socket_uid))
+		return err_set(err, ERR_DENIED, "socket.uid: %u is not a user of tenant %s",
+			       spec->socket_uid, spec->tenant);
+	if (!user_set_has_group_of(&gid, peer) && !user_set_has_gid(&own, spec->socket_gid))
+		return err_set(err, ERR_DENIED,
+			       "socket.gid: %u is neither a group of yours nor of tenant %s",
+			       spec->socket_gid, spec->tenant);
+	return 0;
+}
+
 int admission_request(const struct host *host, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct err *err)
 {
 	return check_caller(host, peer, err) || default_socket(host, id, spec, err) ||
-			       check_spec(host, spec, err)
+			       check_spec(host, spec, err) || check_owner(host, spec, peer, err)
 		       ? -1
 		       : 0;
 }

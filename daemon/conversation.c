@@ -101,6 +101,8 @@ static const char *check_vmm(const struct restore *r, int *pidfd, uint32_t pid, 
 {
 	if (uid != r->spec.peer_uid)
 		return "of a VMM of the wrong user";
+	if (r->spec.peer_pid && pid != r->spec.peer_pid)
+		return "of a VMM that is the wrong process";
 	if (*pidfd < 0 || proc_ended(*pidfd))
 		return NULL;
 	if (r->rec.vmm_pid && pid != r->rec.vmm_pid)

@@ -16,7 +16,7 @@ static struct json_object *add_object(struct json_object *o, const char *key)
 static void add_socket(struct json_object *o, const struct restore *r)
 {
 	struct json_object *socket = add_object(o, "socket");
-	struct json_object *backend;
+	struct json_object *backend, *peer;
 	char mode[8];
 
 	snprintf(mode, sizeof(mode), "%04o", (unsigned)r->spec.socket_mode);
@@ -24,7 +24,12 @@ static void add_socket(struct json_object *o, const struct restore *r)
 	js_add_string(socket, "mode", mode);
 	js_add_u64(socket, "uid", r->spec.socket_uid);
 	js_add_u64(socket, "gid", r->spec.socket_gid);
-	js_add_u64(add_object(o, "peer"), "uid", r->spec.peer_uid);
+	peer = add_object(o, "peer");
+	js_add_u64(peer, "uid", r->spec.peer_uid);
+	if (r->spec.peer_pid)
+		js_add_u64(peer, "pid", r->spec.peer_pid);
+	else
+		json_object_object_add(peer, "pid", NULL);
 	/* Can be sent to Firecracker as it is. */
 	backend = add_object(o, "mem_backend");
 	js_add_string(backend, "backend_type", "Uffd");

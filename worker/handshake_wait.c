@@ -61,7 +61,8 @@ enum handshake_end handshake_wait(struct job *j, struct peer *ret_vmm, struct re
 	struct peers peers;
 	enum handshake_end end = HANDSHAKE_NOBODY;
 
-	if (peers_init(&peers, steal_fd(&j->listen_fd), j->spec.peer_uid, err) == 0) {
+	if (peers_init(&peers, steal_fd(&j->listen_fd), j->spec.peer_uid, (pid_t)j->spec.peer_pid,
+		       err) == 0) {
 		peers.refused = on_refused;
 		peers.arg = j;
 		j->peers = &peers;

@@ -16,11 +16,12 @@ static void peer_clear(struct peer *p)
 	p->pidfd = -1;
 }
 
-int peers_init(struct peers *l, int fd, uid_t peer_uid, struct err *err)
+int peers_init(struct peers *l, int fd, uid_t peer_uid, pid_t peer_pid, struct err *err)
 {
 	memset(l, 0, sizeof(*l));
 	l->fd = fd;
 	l->peer_uid = peer_uid;
+	l->peer_pid = peer_pid;
 	for (size_t i = 0; i < CHAN_PEERS_MAX; i++)
 		peer_clear(&l->peers[i]);
 	l->edges = epoll_create1(EPOLL_CLOEXEC);
@@ -114,6 +115,9 @@ static int identify(const struct peers *l, struct peer *p, struct err *err)
 	if (p->who.uid != l->peer_uid)
 		return err_set(err, ERR_DENIED, "uid %u is not the restore's peer.uid %u",
 			       (unsigned)p->who.uid, (unsigned)l->peer_uid);
+	if (l->peer_pid && p->who.pid != l->peer_pid)
+		return err_set(err, ERR_DENIED, "pid %d is not the restore's peer.pid %d",
+			       (int)p->who.pid, (int)l->peer_pid);
 	if (sock_peer_pidfd(p->hs.sock, p->who.pid, &p->pidfd, &ended))
 		p->pidfd = -1;
 	return 0;

@@ -32,6 +32,7 @@ struct peers {
 	int edges;    /* owned epoll: readable when a peer has sent something */
 	bool accepts; /* set by the owner: accept here, because there is no supervisor */
 	uid_t peer_uid;
+	pid_t peer_pid; /* 0: any process of that user */
 	struct peer peers[CHAN_PEERS_MAX];
 	/* Called for each rejected peer. @p and @why are borrowed. */
 	void (*refused)(void *arg, const struct peer *p, const char *why);
@@ -44,8 +45,11 @@ enum peers_step {
 	PEERS_BAD,  /* the VMM's handshake is bad: *ret_vmm and err are set */
 };
 
-/* Takes @fd over, also on failure. Returns 0, or -1 with ERR_SYSTEM. */
-int peers_init(struct peers *l, int fd, uid_t peer_uid, struct err *err);
+/*
+ * Takes @fd over, also on failure. @peer_pid: the only process that may be the VMM; 0: any of that
+ * user. Returns 0, or -1 with ERR_SYSTEM.
+ */
+int peers_init(struct peers *l, int fd, uid_t peer_uid, pid_t peer_pid, struct err *err);
 /* Closes everything; safe to repeat. */
 void peers_fini(struct peers *l);
 

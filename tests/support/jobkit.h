@@ -92,7 +92,7 @@ static inline void begin_waiting(struct scene *s)
 {
 	struct err err;
 
-	ck_assert_int_eq(peers_init(&s->listener, -1, getuid(), &err), 0);
+	ck_assert_int_eq(peers_init(&s->listener, -1, getuid(), 0, &err), 0);
 	s->job.peers = &s->listener;
 }
 

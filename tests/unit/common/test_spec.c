@@ -104,6 +104,9 @@ static const struct {
 	{"{" DIR ",\"peer\":{\"gid\":1}}", "peer.gid: unknown field"},
 	{"{" DIR ",\"peer\":{\"uid\":4294967295}}", "peer.uid: must be from 0 to 4294967294"},
 	{"{" DIR ",\"peer\":{\"uid\":true}}", "peer.uid: must be an integer"},
+	{"{" DIR ",\"peer\":{\"pid\":0}}", "peer.pid: must be from 1 to 2147483647"},
+	{"{" DIR ",\"peer\":{\"pid\":2147483648}}", "peer.pid: must be from 0 to 2147483647"},
+	{"{" DIR ",\"peer\":{\"pid\":null}}", "peer.pid: must be an integer"},
 
 	{"{" DIR ",\"prefetch\":\"all\"}", "prefetch: must be an object"},
 	{"{" DIR ",\"prefetch\":{\"rate\":1}}", "prefetch.rate: unknown field"},

@@ -48,6 +48,7 @@ static void assert_same(const struct spec *a, const struct spec *b, const char *
 	ck_assert_uint_eq(a->socket_uid, b->socket_uid);
 	ck_assert_uint_eq(a->socket_gid, b->socket_gid);
 	ck_assert_uint_eq(a->peer_uid, b->peer_uid);
+	ck_assert_uint_eq(a->peer_pid, b->peer_pid);
 	ck_assert_int_eq(a->prefetch, b->prefetch);
 	ck_assert_uint_eq(a->rate_bytes_per_s, b->rate_bytes_per_s);
 	ck_assert_uint_eq(a->max_resident_bytes, b->max_resident_bytes);
@@ -81,6 +82,8 @@ static const char *const good[] = {
 	"{" DIR ",\"socket\":{\"gid\":5}}",
 	"{" DIR ",\"peer\":{}}",
 	"{" DIR ",\"peer\":{\"uid\":4294967294}}",
+	"{" DIR ",\"peer\":{\"pid\":2147483647}}",
+	"{" DIR ",\"peer\":{\"uid\":0,\"pid\":1}}",
 	"{" DIR ",\"prefetch\":{}}",
 	"{" DIR ",\"prefetch\":{\"mode\":\"all\"}}",
 	"{" DIR ",\"prefetch\":{\"max_resident_bytes\":9223372036854775807}}",
@@ -189,6 +192,7 @@ START_TEST(test_canonical_equality)
 		{"{\"snapshot\":{\"memory\":[\"/a\"],\"dense_diffs\":true}}",
 		 "{\"snapshot\":{\"memory\":[\"/a\"]}}", false},
 		{"{" DIR ",\"peer\":{\"uid\":0}}", "{" DIR "}", false},
+		{"{" DIR ",\"peer\":{\"pid\":1}}", "{" DIR "}", false},
 		{"{" DIR ",\"connect_timeout\":\"30001ms\"}", "{" DIR "}", false},
 		{"{" DIR ",\"tenant\":\"a\"}", "{" DIR ",\"tenant\":\"b\"}", false},
 		{"{" DIR ",\"socket\":{\"uid\":7}}", "{" DIR ",\"socket\":{\"gid\":7}}", false},

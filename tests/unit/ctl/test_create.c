@@ -37,6 +37,7 @@ static const struct {
 	{"--snapshot ../d", "{'snapshot':{'dir':'@/../d'}}"},
 	{"--snapshot /s --socket /u --peer-uid 0",
 	 "{'snapshot':{'dir':'/s'},'socket':{'path':'/u'},'peer':{'uid':0}}"},
+	{"--snapshot /s --peer-pid 77", "{'snapshot':{'dir':'/s'},'peer':{'pid':77}}"},
 	{"--snapshot /s --peer-uid 4294967294", "{'snapshot':{'dir':'/s'},'peer':{'uid':4294967294}}"},
 	{"--snapshot /s --socket-owner 0:0", "{'snapshot':{'dir':'/s'},'socket':{'uid':0,'gid':0}}"},
 	{"--header /h", "{'snapshot':{'header':'/h','layers':{}}}"},

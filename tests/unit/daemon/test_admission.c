@@ -28,6 +28,13 @@ static const struct {
 	{"the longest timeout", OTHER, "\"connect_timeout\":\"30s\"", "r", 0, NULL},
 	{"a longer one", OTHER, "\"connect_timeout\":\"30001ms\"", "r", ERR_INVALID,
 	 "30001 ms is more than the configured connect_timeout_max, 30000 ms"},
+	{"a socket of another user", OTHER, "\"socket\":{\"uid\":1,\"gid\":65001}", "r", ERR_DENIED,
+	 "socket.uid: 1 is not a user of tenant t"},
+	{"a socket of another group", OTHER, "\"socket\":{\"uid\":65001,\"gid\":1}", "r",
+	 ERR_DENIED, "socket.gid: 1 is neither a group of yours nor of tenant t"},
+	{"a socket of the tenant's others", OTHER, "\"socket\":{\"uid\":7,\"gid\":8}", "r", 0,
+	 NULL},
+	{"an admin's, for anybody", 0, "\"socket\":{\"uid\":1,\"gid\":1}", "r", 0, NULL},
 	{"no room for the id in a path", OTHER, "",
 	 "a-name-of-just-as-many-letters-as-an-id-may-have-and-not-one-more", ERR_INVALID,
 	 "choose a shorter id or run directory"},
@@ -36,7 +43,9 @@ static const struct {
 START_TEST(test_request)
 {
 	const struct sock_peer peer = {.uid = requests[_i].uid, .gid = requests[_i].uid};
-	struct host host = {.conf = k.conf};
+	uint32_t uids[] = {7}, gids[] = {8};
+	struct tenant t = {.name = "t", .users = {uids, gids, 1, 1}}, *one[] = {&t};
+	struct host host = {.conf = k.conf, .tenants = {.v = one, .n = 1}};
 	struct err err = {.msg = ""};
 	char deep[64], want[CONF_PATH_MAX + 1];
 	struct spec spec = restorekit_spec(&at, requests[_i].members);
@@ -48,6 +57,8 @@ START_TEST(test_request)
 	host.conf.connect_timeout_max_ms = 30000;
 	host.user = (struct worker_user){true, WORKERS, WORKERS};
 	spec.socket_path[0] = '\0';
+	if (!strstr(requests[_i].members, "socket"))
+		spec.socket_uid = spec.socket_gid = requests[_i].uid;
 	rc = admission_request(&host, requests[_i].id, &spec, &peer, &err);
 	ck_assert_msg(rc == (requests[_i].text ? -1 : 0), "%s: %s", requests[_i].what, err.msg);
 	if (rc) {

@@ -24,12 +24,14 @@ static const struct {
 	uint32_t pid, uid, nregions;      /* more than of a_vmm() */
 	uint64_t page_bytes, memory_bytes; /* instead; 0: as it is */
 	uint64_t known_page;
+	uint32_t peer_pid; /* asked for, more than of a_vmm(); 0: any */
 	const char *lie;
 } connects[] = {
 	{.nregions = REGIONS_MAX - 1, .lie = NULL},
 	{.page_bytes = PAGE_4K, .memory_bytes = PAGE_4K, .known_page = PAGE_4K, .lie = NULL},
 	{.uid = 1, .lie = "of a VMM of the wrong user"},
 	{.pid = 1, .lie = "of a process that cannot be its VMM"},
+	{.peer_pid = 1, .lie = "of a VMM that is the wrong process"},
 	{.page_bytes = 2 * PAGE_4K, .lie = "with an impossible page size"},
 	{.known_page = PAGE_2M, .lie = "with an impossible page size"},
 	{.nregions = REGIONS_MAX, .lie = "with impossible memory"},
@@ -48,6 +50,8 @@ START_TEST(test_connected_is_checked)
 	begin("", SLOT_READY, STATE_WAITING);
 	k.r->rec.page_bytes = connects[_i].known_page;
 	msg = a_vmm();
+	if (connects[_i].peer_pid)
+		k.r->spec.peer_pid = msg.connected.pid + connects[_i].peer_pid;
 	msg.connected.pid += connects[_i].pid;
 	msg.connected.uid += connects[_i].uid;
 	msg.connected.nregions += connects[_i].nregions;

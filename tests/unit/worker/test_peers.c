@@ -64,7 +64,7 @@ static void wait_begin(struct wait *w)
 	w->fd = memfd_create("passed", MFD_CLOEXEC);
 	ck_assert_msg(sock_listen(w->path, SOCK_STREAM, sock_mode(0666), &fd, &err) == 0, "%s",
 		      err.msg);
-	ck_assert_int_eq(peers_init(&w->l, fd, getuid(), &err), 0);
+	ck_assert_int_eq(peers_init(&w->l, fd, getuid(), 0, &err), 0);
 	w->l.refused = turned_away;
 	w->l.arg = w;
 }
@@ -322,6 +322,32 @@ START_TEST(test_other_uid)
 }
 END_TEST
 
+/* Another process of the right user is turned away, and the right one still gets in. */
+START_TEST(test_other_pid)
+{
+	struct wait w;
+	int other, right;
+
+	wait_begin(&w);
+	w.l.peer_pid = getpid() + 1;
+	w.l.accepts = true;
+	other = connect_to(&w);
+	say(&w, other, GOOD, true);
+	ck_step(&w, BEGIN, PEERS_WAIT);
+	ck_assert_uint_eq(w.nturns, 1);
+	ck_assert_msg(strstr(w.why, "is not the restore's peer.pid"), "%s", w.why);
+	ck_assert_uint_eq(count(&w), 0);
+	w.l.peer_pid = getpid();
+	right = connect_to(&w);
+	say(&w, right, GOOD, true);
+	ck_step(&w, BEGIN, PEERS_VMM);
+	ck_assert_uint_eq(w.nturns, 1);
+	close(other);
+	close(right);
+	wait_end(&w);
+}
+END_TEST
+
 /* Its connection lives on in the supervisor's duplicate, and is no news any more. */
 START_TEST(test_duplicate)
 {
@@ -440,6 +466,7 @@ Suite *test_suite(void)
 	tcase_add_test(t, test_vmm_whose_peer_is_gone);
 	tcase_add_loop_test(t, test_peer, 0, ARRAY_LEN(peers));
 	tcase_add_test(t, test_other_uid);
+	tcase_add_test(t, test_other_pid);
 	tcase_add_test(t, test_duplicate);
 	tcase_add_test(t, test_bound);
 	tcase_add_test(t, test_accepts);
