@@ -111,10 +111,10 @@ void admission_left(const struct host *host, const struct table *table, const ch
 	}
 }
 
-/* Records make room by themselves (retention.h); others are not counted here. */
+/* Records of what has ended make room by themselves (retention.h). */
 static bool is_taken(enum budget b)
 {
-	return budget_is_counted(b) && b != BUDGET_RECORDS && b != BUDGET_RECORD_BYTES;
+	return budget_is_counted(b) && b != BUDGET_RECORDS;
 }
 
 static int check_tenant_quota(const struct host *host, const struct table *table,

@@ -87,6 +87,7 @@ static struct http_limits limits(const struct conf *conf)
 	l.held = conf->http_held;
 	l.held_per_uid = conf->http_held_per_uid;
 	l.queue_bytes = conf->http_queue_bytes;
+	l.unsent_bytes_per_uid = conf->http_unsent_bytes_per_uid;
 	l.idle_ms = (unsigned)conf->http_idle_ms;
 	l.header_deadline_ms = (unsigned)conf->http_header_deadline_ms;
 	l.stall_ms = (unsigned)conf->http_stall_ms;

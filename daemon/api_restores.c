@@ -12,6 +12,7 @@
 
 #define LIST_DEFAULT 100
 #define LIST_MAX 1000
+#define LIST_BYTES_MAX ((size_t)1 << 20) /* of requests that are shown: then the list is cut */
 #define RUNS_DEFAULT 10000
 #define RUNS_MAX 50000
 #define WAIT_MAX_MS (300 * 1000)
@@ -66,13 +67,15 @@ static const char *add_items(struct supervisor *sup, const struct filter *f,
 {
 	const char *token = f->after;
 	struct restore *r;
+	size_t bytes = 0;
 	uint64_t n = 0;
 
 	for (const char *id = f->after; (r = supervisor_next(sup, id)); id = r->rec.id) {
 		if (!listed(f, r))
 			continue;
-		if (n++ == f->limit)
+		if (n++ == f->limit || bytes > LIST_BYTES_MAX)
 			return token;
+		bytes += strlen(r->rec.spec);
 		json_object_array_add(items, json_view_restore(r));
 		token = r->rec.id;
 	}

@@ -127,6 +127,8 @@ static const struct option_row table[] = {
 	 "Long polls and event streams of one user."},
 	{"http_queue_bytes", TYPE_UINT, AT(http_queue_bytes), 4 * KIB, 64 * MIB, "1048576",
 	 "Output that a stream's client may leave unread before it is cut off, in bytes."},
+	{"http_unsent_bytes_per_uid", TYPE_UINT, AT(http_unsent_bytes_per_uid), 64 * KIB, TIB,
+	 "16777216", "Answers that one user's clients may leave unread, in bytes."},
 	{"http_idle", TYPE_DURATION, AT(http_idle_ms), SECOND, HOUR, "60s",
 	 "Time without a byte after which a connection is closed."},
 	{"http_header_deadline", TYPE_DURATION, AT(http_header_deadline_ms), SECOND, HOUR, "10s",

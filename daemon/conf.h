@@ -56,7 +56,7 @@ struct conf {
 	uint64_t http_header_bytes, http_body_bytes;
 	uint64_t http_connections, http_connections_per_uid;
 	uint64_t http_held, http_held_per_uid;
-	uint64_t http_queue_bytes;
+	uint64_t http_queue_bytes, http_unsent_bytes_per_uid;
 	uint64_t http_idle_ms, http_header_deadline_ms, http_stall_ms;
 
 	bool libevent_selftest;

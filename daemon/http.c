@@ -17,6 +17,8 @@
 /* methods that evhttp lets through; not HEAD, which evhttp would answer with a body */
 #define METHODS(X) X(GET) X(POST) X(PUT) X(DELETE) X(PATCH) X(OPTIONS)
 
+#define SMALL_BYTES 4096 /* of an answer */
+
 enum request_state { REQUEST_NEW, REQUEST_HELD, REQUEST_STREAM };
 
 struct http_request {
@@ -50,6 +52,7 @@ struct http_limits http_limits_default(void)
 		.held = 64,
 		.held_per_uid = 16,
 		.queue_bytes = 1 << 20,
+		.unsent_bytes_per_uid = 16 << 20,
 		.idle_ms = 60 * 1000,
 		.header_deadline_ms = 10 * 1000,
 		.stall_ms = 30 * 1000,
@@ -127,7 +130,7 @@ static void on_written(struct evhttp_request *ev, void *arg)
 	http_conn_idle(arg);
 }
 
-static void reply_malformed(struct http_request *req, const struct err *err)
+static void reply_problem(struct http_request *req, const struct err *err)
 {
 	cleanup_json struct json_object *o = js_problem(err);
 	const char *text;
@@ -187,7 +190,7 @@ static void on_request(struct evhttp_request *ev, void *arg)
 	else if (check_framing(req, &err) ||
 		 http_target_parse(evhttp_uri_get_path(uri), evhttp_uri_get_query(uri),
 				   &req->target, &err))
-		reply_malformed(req, &err);
+		reply_problem(req, &err);
 	else
 		http->handler(req, http->arg);
 	assert(!http->handling);
@@ -305,8 +308,39 @@ void http_reply_header(struct http_request *req, const char *name, const char *v
 	evhttp_add_header(evhttp_request_get_output_headers(req->ev), name, value);
 }
 
-void http_reply(struct http_request *req, int status, const char *content_type, const void *body,
-		size_t len)
+/* What the kernel has not taken yet, of all answers to that user. */
+static size_t unsent_bytes(const struct http_conns *conns, const struct http_user *user)
+{
+	const struct http_conn *conn;
+	size_t n = 0;
+
+	LIST_FOREACH(conn, &conns->live, link)
+	if (conn->user == user)
+		n += evbuffer_get_length(bufferevent_get_output(conn->bev));
+	return n;
+}
+
+/* A small answer is always given, and the only one: else nobody could be told why, or go on. */
+static bool is_too_much(const struct http_request *req, size_t len, struct err *err)
+{
+	const struct http_conns *conns = &req->http->conns;
+	size_t unsent, max = conns->limits.unsent_bytes_per_uid;
+
+	if (len <= SMALL_BYTES)
+		return false;
+	unsent = unsent_bytes(conns, req->conn->user);
+	if (!unsent || unsent + len <= max)
+		return false;
+	err_set(err, ERR_QUOTA,
+		"%zu bytes of answers to uid %ju are unread, and this one has %zu bytes, of at "
+		"most "
+		"%zu: read them, or ask for less at a time",
+		unsent, (uintmax_t)req->conn->peer.uid, len, max);
+	return true;
+}
+
+static void reply(struct http_request *req, int status, const char *content_type, const void *body,
+		  size_t len)
 {
 	struct evhttp_request *ev = req->ev;
 	struct evbuffer *buf = evbuffer_new();
@@ -327,6 +361,19 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
 	}
 	if (buf)
 		evbuffer_free(buf);
+}
+
+void http_reply(struct http_request *req, int status, const char *content_type, const void *body,
+		size_t len)
+{
+	struct err err;
+
+	if (is_too_much(req, len, &err)) {
+		http_reply_header(req, "Retry-After", "1");
+		reply_problem(req, &err);
+	} else {
+		reply(req, status, content_type, body, len);
+	}
 }
 
 static size_t held_share(const struct http_conn *conn, const void *arg)

@@ -13,6 +13,8 @@ struct http_limits {
 	/* Long polls and streams together. Beyond held, held_per_uid more for the privileged. */
 	size_t held, held_per_uid;
 	size_t queue_bytes; /* written to a stream and not yet read by the client */
+	/* Answers that the user's clients have not read, beyond which larger ones are refused. */
+	size_t unsent_bytes_per_uid;
 	unsigned idle_ms;   /* without a byte in either direction; not while held */
 	/* For a request: from accept, or its first byte, to its last byte. */
 	unsigned header_deadline_ms;

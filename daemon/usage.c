@@ -26,7 +26,7 @@ static struct usage usage_of(const struct restore *r)
 	u.of[BUDGET_ENTRIES] = released ? 0 : r->rec.extents;
 	u.of[BUDGET_FILES] = released ? 0 : r->rec.files;
 	u.of[BUDGET_RECORDS] = !live;
-	u.of[BUDGET_RECORD_BYTES] = live ? 0 : record_bytes(r);
+	u.of[BUDGET_RECORD_BYTES] = record_bytes(r);
 	return u;
 }
 

@@ -112,7 +112,8 @@ static const struct {
 	{"{\"files\":9}", "tenant t has all of its budget of 9 files"},
 	{"{\"page_map_bytes\":0}", "of 0 page_map_bytes"},
 	{"{\"header_entries\":0}", "of 0 header_entries"},
-	{"{\"records\":0,\"record_bytes\":0,\"events\":0,\"commands_per_s\":0}", NULL},
+	{"{\"record_bytes\":100}", "of 100 record_bytes"},
+	{"{\"records\":0,\"events\":0,\"commands_per_s\":0}", NULL},
 };
 
 START_TEST(test_quota)
