@@ -279,7 +279,8 @@ START_TEST(test_budget_of_snapshots)
 	/* Another's is not touched by that, and one's own is there again. */
 	scene_tell(&s, 200, "PUT", "/v1/tenants/green", "{\"uids\":[64005]}");
 	act_as(GREEN);
-	scene_create(&s, "green", snapshot, NULL);
+	scene_create(&s, "again", snapshot, NULL);
+	scene_delete(&s, "again", "");
 	act_as_root();
 	close_host(&s);
 }
@@ -306,16 +307,18 @@ START_TEST(test_snapshot_roots)
 	out = scene_body(outside, "\"tenant\":\"green\"");
 	linked = scene_body(link, "\"tenant\":\"green\"");
 	for (int i = 0; i < 2; i++) {
+		const char *id = i ? "by-root" : "by-green";
+		cleanup_free char *target = scene_format("/v1/restores/%s", id);
+
 		if (i == 0)
 			act_as(GREEN);
 		else
 			act_as_root();
-		scene_refused(&s, "PUT", "/v1/restores/g", out, ERR_DENIED, "snapshot_roots");
-		scene_refused(&s, "PUT", "/v1/restores/g", linked, ERR_DENIED, "snapshot_roots");
-		scene_tell(&s, 201, "PUT", "/v1/restores/g", within);
-		scene_delete(&s, "g", "");
+		scene_refused(&s, "PUT", target, out, ERR_DENIED, "snapshot_roots");
+		scene_refused(&s, "PUT", target, linked, ERR_DENIED, "snapshot_roots");
+		scene_tell(&s, 201, "PUT", target, within);
+		scene_delete(&s, id, "");
 	}
-	scene_create(&s, "green", snapshot, NULL);
 	close_host(&s);
 }
 END_TEST

@@ -118,6 +118,7 @@ START_TEST(place_of_one_that_reads_nothing)
 	if (geteuid())
 		return;
 	limits.connections = 2;
+	limits.unsent_bytes_per_uid = SIZE_MAX;
 	httpd_start(&limits);
 	for (int i = 0; i < 2; i++) {
 		fds[i] = client_dial_as(GREEDY);
