@@ -40,5 +40,7 @@ int worker_user_find(const struct conf *conf, struct worker_user *ret, struct er
 
 struct sock_peer worker_user_caller(const struct worker_user *u, const struct sock_peer *who)
 {
-	return worker_user_is(u, who->uid) ? (struct sock_peer){.pid = who->pid} : *who;
+	const struct sock_peer root = {.pid = who->pid};
+
+	return worker_user_is(u, who->uid) ? root : *who;
 }
