@@ -15,7 +15,7 @@ struct http_limits {
 	size_t queue_bytes; /* written to a stream and not yet read by the client */
 	/* Answers that the user's clients have not read, beyond which larger ones are refused. */
 	size_t unsent_bytes_per_uid;
-	unsigned idle_ms;   /* without a byte in either direction; not while held */
+	unsigned idle_ms; /* without a byte in either direction; not while held */
 	/* For a request: from accept, or its first byte, to its last byte. */
 	unsigned header_deadline_ms;
 	unsigned stall_ms; /* without the client reading its output */

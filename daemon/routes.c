@@ -191,16 +191,17 @@ static const char *tenant_of_new(const struct api_request *c, const struct calle
 static int check_pace(const struct api_request *c, const struct caller *caller, struct err *err)
 {
 	const struct host *host = &c->sup->host;
-	uint64_t wait_us = 0;
+	uint64_t wait_us = 0, wait_ms;
 	uint64_t per_s = tenants_budget(&host->tenants, &host->conf, caller->tenant,
 					BUDGET_COMMANDS);
 
 	if (caller->role != ROLE_TENANT ||
 	    (per_s && pace_take(c->commands, caller->tenant, per_s, now_us(), &wait_us)))
 		return 0;
+	wait_ms = wait_us / 1000 + 1;
 	return err_set(err, ERR_QUOTA, "tenant %s has its budget of %llu %s: try again in %llu ms",
 		       caller->tenant, (unsigned long long)per_s, budget_name(BUDGET_COMMANDS),
-		       (unsigned long long)(wait_us / 1000 + 1));
+		       (unsigned long long)wait_ms);
 }
 
 static int check_change(const struct route *route, const struct caller *caller,
