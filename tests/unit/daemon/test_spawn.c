@@ -126,7 +126,8 @@ static struct layout layout_of(pid_t pid)
 	while (fgets(line, sizeof(line), f)) {
 		unsigned long from = strtoul(line, NULL, 16);
 
-		if (!l.program)
+		/* What a sanitizer maps before it lies where it always does. */
+		if (!l.program && strstr(line, CHAN_WORKER))
 			l.program = from;
 		if (strstr(line, "[stack]"))
 			l.stack = from;
