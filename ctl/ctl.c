@@ -18,6 +18,8 @@ const struct args_option ctl_options[] = {
 	{0},
 };
 
+const struct args_option ctl_tenant_options[] = {CTL_TENANT_OPTION, {0}};
+
 void ctl_init(struct ctl *ctl, int argc, char **argv)
 {
 	*ctl = (struct ctl){0};
@@ -117,6 +119,16 @@ void ctl_print(struct ctl *ctl, struct json_object *o,
 		render_name(stdout, o, ctl->colour);
 	else
 		show(stdout, o, ctl->colour);
+}
+
+void ctl_restore_target(const struct ctl *ctl, const char *id, const char *what, const char *query,
+			char *target)
+{
+	const char *tenant = ctl_option(ctl, "tenant");
+
+	snprintf(target, CTL_TARGET_MAX, "/v1/restores/%s%s%s%s%s%s%s", id, what,
+		 tenant || *query ? "?" : "", tenant ? "tenant=" : "", tenant ? tenant : "",
+		 tenant && *query ? "&" : "", query);
 }
 
 int ctl_show(struct ctl *ctl, const struct client_request *req,

@@ -29,6 +29,13 @@ struct ctl {
 };
 
 extern const struct args_option ctl_options[];
+/* Of verbs that are about one restore: a row for their table, and a table with nothing else. */
+#define CTL_TENANT_OPTION                                                                          \
+	{                                                                                          \
+		"tenant", 0, "NAME", ARGS_ID, false,                                               \
+			"whose restore (default: your own tenant's, else the only one of that id)" \
+	}
+extern const struct args_option ctl_tenant_options[];
 
 void ctl_init(struct ctl *ctl, int argc, char **argv);
 void ctl_fini(struct ctl *ctl);
@@ -53,6 +60,12 @@ int ctl_usage(struct ctl *ctl, const struct err *err);
  */
 int ctl_call(struct ctl *ctl, const struct client_request *req, struct json_object **ret,
 	     struct err *err);
+/*
+ * /v1/restores/ID, @what, and a query of the option "tenant" and of @query ("" or "KEY=VALUE&…").
+ * @target: CTL_TARGET_MAX bytes.
+ */
+void ctl_restore_target(const struct ctl *ctl, const char *id, const char *what, const char *query,
+			char *target);
 /* Requests a restore or a tenant and prints it; @show is for ctl_print(). Returns the exit code. */
 int ctl_show(struct ctl *ctl, const struct client_request *req,
 	     void (*show)(FILE *out, struct json_object *o, bool colour));

@@ -15,6 +15,7 @@
 const struct args_option events_options[] = {
 	{"follow", 'f', NULL, ARGS_FLAG, false, "stay, and print what happens from now on"},
 	{"after", 0, "SEQ", ARGS_U64, false, "only events behind the one of that number"},
+	{"tenant", 0, "NAME", ARGS_ID, false, "only of that tenant"},
 	{0},
 };
 
@@ -52,6 +53,7 @@ static void build_target(const struct ctl *ctl, const struct stream *stream, cha
 {
 	const char *follow = ctl_option(ctl, "follow") ? "1" : "0";
 	const char *id = ctl->args.nwords ? ctl->args.words[0] : NULL;
+	const char *tenant = ctl_option(ctl, "tenant");
 	char after[40] = "";
 
 	/*
@@ -60,8 +62,9 @@ static void build_target(const struct ctl *ctl, const struct stream *stream, cha
 	 */
 	if (ctl_option(ctl, "after") || stream->last_seq)
 		snprintf(after, sizeof(after), "&after=%llu", (unsigned long long)stream->last_seq);
-	snprintf(target, CTL_TARGET_MAX, "/v1/events?follow=%s%s%s%s", follow, after,
-		 id ? "&restore=" : "", id ? id : "");
+	snprintf(target, CTL_TARGET_MAX, "/v1/events?follow=%s%s%s%s%s%s", follow, after,
+		 id ? "&restore=" : "", id ? id : "", tenant ? "&tenant=" : "",
+		 tenant ? tenant : "");
 }
 
 /* Until the stream ends: 0, or -1 and why it has ended otherwise. */

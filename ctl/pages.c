@@ -18,12 +18,12 @@ struct output {
 
 static int fetch(struct ctl *ctl, uint64_t offset, struct json_object **ret, struct err *err)
 {
-	char target[CTL_TARGET_MAX];
+	char target[CTL_TARGET_MAX], query[32];
 	struct client_request req = {"GET", target};
 	cleanup_json struct json_object *part = NULL;
 
-	snprintf(target, sizeof(target), "/v1/restores/%s/pages?offset=%llu", ctl->args.words[0],
-		 (unsigned long long)offset);
+	snprintf(query, sizeof(query), "offset=%llu", (unsigned long long)offset);
+	ctl_restore_target(ctl, ctl->args.words[0], "/pages", query, target);
 	if (ctl_call(ctl, &req, &part, err) < 0)
 		return -1;
 	if (!json_object_is_type(member_at(part, "runs"), json_type_array))

@@ -97,10 +97,10 @@ static void print_json_status(bool ready, struct json_object *counts, struct jso
 
 static void print_stray(struct json_object *stray)
 {
-	const char *id = member_string(stray, "restore"), *why = member_string(stray, "why");
+	const char *key = member_string(stray, "key"), *why = member_string(stray, "why");
 
-	printf("  pid %llu, restore ", (unsigned long long)member_u64(stray, "pid"));
-	terminal_text(stdout, id ? id : "-");
+	printf("  pid %llu, key ", (unsigned long long)member_u64(stray, "pid"));
+	terminal_text(stdout, key ? key : "-");
 	fputs(": ", stdout);
 	terminal_text(stdout, why ? why : "-");
 	putchar('\n');
@@ -172,18 +172,12 @@ static int status_run(struct ctl *ctl)
 
 /* ---- one restore ---- */
 
-/* /v1/restores/ID and @rest. */
-static void restore_target(const struct ctl *ctl, size_t word, const char *rest, char *target)
-{
-	snprintf(target, CTL_TARGET_MAX, "/v1/restores/%s%s", ctl->args.words[word], rest);
-}
-
 static int show_run(struct ctl *ctl)
 {
 	char target[CTL_TARGET_MAX];
 	struct client_request req = {"GET", target};
 
-	restore_target(ctl, 0, "", target);
+	ctl_restore_target(ctl, ctl->args.words[0], "", "", target);
 	return ctl_show(ctl, &req, render_show);
 }
 
@@ -193,7 +187,7 @@ static int post(struct ctl *ctl, const char *what)
 	char target[CTL_TARGET_MAX];
 	struct client_request req = {"POST", target};
 
-	restore_target(ctl, 0, what, target);
+	ctl_restore_target(ctl, ctl->args.words[0], what, "", target);
 	return ctl_show(ctl, &req, render_line);
 }
 
@@ -215,6 +209,7 @@ static int restart_run(struct ctl *ctl)
 static const struct args_option stop_options[] = {
 	{"kill", 0, NULL, ARGS_FLAG, false, "kill the VMM instead of leaving it to itself"},
 	{"grace", 0, "TIME", ARGS_DURATION, false, "let the VMM end by itself first"},
+	CTL_TENANT_OPTION,
 	{0},
 };
 
@@ -227,11 +222,11 @@ static int stop_one(struct ctl *ctl, size_t word)
 	uint64_t ms = 0;
 
 	if (grace && proto_duration_ms(grace, &ms))
-		snprintf(query, sizeof(query), "?grace=%s%s%s", grace, *kill ? "&" : "", kill);
+		snprintf(query, sizeof(query), "grace=%s%s%s", grace, *kill ? "&" : "", kill);
 	else if (*kill)
-		snprintf(query, sizeof(query), "?%s", kill);
+		snprintf(query, sizeof(query), "%s", kill);
 	req.timeout_ms += ms;
-	restore_target(ctl, word, query, target);
+	ctl_restore_target(ctl, ctl->args.words[word], "", query, target);
 	return ctl_show(ctl, &req, render_line);
 }
 
@@ -255,6 +250,7 @@ static const struct args_option prefetch_options[] = {
 	 "limit; K, M and G are powers of 1024, 0 is none"},
 	{"max-resident", 0, "BYTES", ARGS_BYTES, false,
 	 "what the guest may have before prefetch stops; 0 is all"},
+	CTL_TENANT_OPTION,
 	{0},
 };
 
@@ -294,7 +290,7 @@ static int prefetch_run(struct ctl *ctl)
 
 	if (prefetch_body(ctl, body, &err) < 0)
 		return ctl_usage(ctl, &err);
-	restore_target(ctl, 0, "/prefetch", target);
+	ctl_restore_target(ctl, ctl->args.words[0], "/prefetch", "", target);
 	return ctl_show(ctl, &req, render_line);
 }
 
@@ -337,7 +333,7 @@ const struct verb verbs_table[] = {
 	 "Create a restore; its socket is listening when this ends.",
 	 create_options, 0, 0, 0, create_run},
 	{"list", "", "List restores.", list_options, 0, 0, 0, list_run},
-	{"show", "ID", "Show everything about one restore.", NULL, 1, 1, 1, show_run},
+	{"show", "ID", "Show everything about one restore.", ctl_tenant_options, 1, 1, 1, show_run},
 	{"wait", "ID", "Wait until a restore has come to a state.",
 	 wait_options, 1, 1, 1, wait_run},
 	{"stop", "ID...", "Stop restores and release all they hold.",
@@ -345,9 +341,9 @@ const struct verb verbs_table[] = {
 	{"prefetch", "ID [none|working-set|all|pause|resume]", "Steer the prefetch of a restore.",
 	 prefetch_options, 1, 2, 1, prefetch_run},
 	{"pages", "ID", "Print page states, a line of \"offset length state\" per run.",
-	 NULL, 1, 1, 1, pages_run},
+	 ctl_tenant_options, 1, 1, 1, pages_run},
 	{"working-set", "ID", "Write what was recorded to stdout, for \"create --working-set\".",
-	 NULL, 1, 1, 1, working_set_run},
+	 ctl_tenant_options, 1, 1, 1, working_set_run},
 	{"events", "[ID]", "Print what has happened, to one restore or to all.",
 	 events_options, 0, 1, 1, events_run},
 	{"status", "", "Say whether the daemon is ready, how full it is, what it could not adopt.",
@@ -355,11 +351,11 @@ const struct verb verbs_table[] = {
 	{"version", "", "Print the versions of uffdctl and of the daemon.",
 	 NULL, 0, 0, 0, version_run},
 	{"pause", "ID", "Hold prefetch and recording, so that the VM can be snapshotted.",
-	 NULL, 1, 1, 1, pause_run},
-	{"resume", "ID", "Go on after a pause.", NULL, 1, 1, 1, resume_run},
+	 ctl_tenant_options, 1, 1, 1, pause_run},
+	{"resume", "ID", "Go on after a pause.", ctl_tenant_options, 1, 1, 1, resume_run},
 	{"restart-worker", "ID",
 	 "Move a restore to a new worker, of the release that is installed; its guest goes on.",
-	 NULL, 1, 1, 1, restart_run},
+	 ctl_tenant_options, 1, 1, 1, restart_run},
 	{"tenant", "list | show NAME | set NAME | rm NAME",
 	 "Show tenants, say who acts for one and how much it may have, or remove it.",
 	 tenant_options, 0, SIZE_MAX, 0, tenant_run},

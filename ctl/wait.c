@@ -17,6 +17,7 @@ const struct args_option wait_options[] = {
 	{"for", 0, "STATE", ARGS_GOAL, false,
 	 "waiting, serving, recovering, ended, failed or complete (default serving)"},
 	{"timeout", 0, "TIME", ARGS_DURATION, false, "how long at most (default 30s)"},
+	CTL_TENANT_OPTION,
 	{0},
 };
 
@@ -55,15 +56,14 @@ static uint64_t left_ms(const struct wait *w)
 /* @step_ms: of the long poll; 0: the answer comes at once. */
 static int look(struct wait *w, uint64_t step_ms, struct err *err)
 {
-	char target[CTL_TARGET_MAX];
+	char target[CTL_TARGET_MAX], query[64] = "";
 	struct client_request req = {"GET", target, .timeout_ms = step_ms + SLACK_MS};
 	struct json_object *restore;
-	int n;
 
-	n = snprintf(target, sizeof(target), "/v1/restores/%s", w->id);
 	if (step_ms)
-		snprintf(target + n, sizeof(target) - (size_t)n, "?for=%s&wait=%llums", w->goal,
+		snprintf(query, sizeof(query), "for=%s&wait=%llums", w->goal,
 			 (unsigned long long)step_ms);
+	ctl_restore_target(w->ctl, w->id, "", query, target);
 	if (ctl_call(w->ctl, &req, &restore, err) < 0)
 		return -1;
 	json_object_put(w->restore);

@@ -30,7 +30,7 @@ int working_set_run(struct ctl *ctl)
 		err_set(&err, ERR_INVALID, "a working set is no text: redirect stdout to a file");
 		return ctl_usage(ctl, &err);
 	}
-	snprintf(target, sizeof(target), "/v1/restores/%s/working-set", ctl->args.words[0]);
+	ctl_restore_target(ctl, ctl->args.words[0], "/working-set", "", target);
 	if (client_call(&ctl->client, &req, &reply, &err) < 0)
 		return ctl_fail(ctl, &err);
 	if (out.any)

@@ -123,7 +123,7 @@ START_TEST(help)
 		{"-V show", "uffdctl " PACKAGE_VERSION "\n"},
 		{"-qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqhVq",
 		 "Usage: uffdctl [OPTION]"},
-		{"show --help", "Usage: uffdctl show ID\n"},
+		{"show --help", "Usage: uffdctl show [OPTION]... ID\n"},
 		{"-h prefetch", "Usage: uffdctl prefetch [OPTION]... ID "
 				"[none|working-set|all|pause|resume]\n"},
 		{"create --help", "--layer BUILDID=FILE"},

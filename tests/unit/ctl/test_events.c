@@ -27,6 +27,8 @@ static const struct ctlkit_case cases[] = {
 	/* What is asked. */
 	{"events", STREAM(""), 0, NULL, NULL, "GET /v1/events?follow=0\n"},
 	{"events vm1", STREAM(""), 0, NULL, NULL, "GET /v1/events?follow=0&restore=vm1\n"},
+	{"events vm1 --tenant t1", STREAM(""), 0, NULL, NULL,
+	 "GET /v1/events?follow=0&restore=vm1&tenant=t1\n"},
 	{"events --after 0", STREAM(""), 0, NULL, NULL, "GET /v1/events?follow=0&after=0\n"},
 	{"events vm1 --after 9223372036854775807", STREAM(""), 0, NULL, NULL,
 	 "GET /v1/events?follow=0&after=9223372036854775807&restore=vm1\n"},

@@ -31,9 +31,9 @@
 #define SAID_NOT_JSON "uffdctl: uffdd's answer is not JSON (bad-peer)\n"
 
 #define NO_STATES "waiting      0\nserving      0\nrecovering   0\nended        0\nfailed       0\n"
-#define STRAYS                                                                   \
-	"[{\"restore\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"}," \
-	"{\"restore\":\"v\\u0007\",\"pid\":78,\"why\":\"so\"},{}]"
+#define STRAYS                                                               \
+	"[{\"key\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"}," \
+	"{\"key\":\"v\\u0007\",\"pid\":78,\"why\":\"so\"},{}]"
 #define DESCRIPTORS(waiting, share)                                                         \
 	"\"descriptors\":{\"used\":1000,\"limit\":1024,\"free\":12,\"per_restore\":" #share \
 	",\"waiting\":" #waiting "}"
@@ -87,8 +87,8 @@ static const struct ctlkit_case cases[] = {
 		    {200, "{" DESCRIPTORS(7, 5) ",\"strays_count\":3,\"strays\":" STRAYS "}"}}, 0,
 	 "ready        yes\n" NO_STATES "descriptors  1000 of 1024, room for 2 restores\n"
 	 "no room      7 restores wait for descriptors\nnot adopted  3\n"
-	 "  pid 77, restore vm1: it \\x1b[2J\n  pid 78, restore v\\x07: so\n"
-	 "  pid 0, restore -: -\n", NULL, STATUS_ASKED},
+	 "  pid 77, key vm1: it \\x1b[2J\n  pid 78, key v\\x07: so\n"
+	 "  pid 0, key -: -\n", NULL, STATUS_ASKED},
 	{"status", {{200, READY}, {200, PART("", "null")},
 		    {200, "{" DESCRIPTORS(0, 0) ",\"strays\":[]}"}}, 0,
 	 "ready        yes\n" NO_STATES "descriptors  1000 of 1024, room for 12 restores\n"
@@ -119,9 +119,14 @@ static const struct ctlkit_case cases[] = {
 	{"show vm1", {{200, VM1}}, 0,
 	 "id               vm1\ntenant           t1\nstate            serving\n", NULL,
 	 "GET " ONE "\n"},
+	{"show vm1 --tenant t1", {{200, VM1}}, 0,
+	 "id               vm1\ntenant           t1\nstate            serving\n", NULL,
+	 "GET " ONE "?tenant=t1\n"},
 	{"show vm1", {NOT_FOUND}, 3, NULL, SAID_NOT_FOUND, "GET " ONE "\n"},
 	{"pause vm1", {{200, RESTORE("vm1", "serving", ",\"paused\":true")}}, 0,
 	 "vm1 serving paused\n", NULL, "POST " ONE "/pause\n"},
+	{"pause vm1 --tenant t1", {{200, RESTORE("vm1", "serving", ",\"paused\":true")}}, 0,
+	 "vm1 serving paused\n", NULL, "POST " ONE "/pause?tenant=t1\n"},
 	{"pause vm1", {{409, PROBLEM(409, "paused", "p")}}, 6, NULL, "uffdctl: p (paused)\n",
 	 "POST " ONE "/pause\n"},
 	{"resume vm1", {{200, VM1}}, 0, "vm1 serving\n", NULL, "POST " ONE "/resume\n"},
@@ -132,6 +137,8 @@ static const struct ctlkit_case cases[] = {
 	{"stop vm1", {{200, RESTORE("vm1", "ended", "")}}, 0, "vm1 ended\n", NULL,
 	 "DELETE " ONE "\n"},
 	{"stop vm1 --kill", {{200, VM1}}, 0, "vm1 serving\n", NULL, "DELETE " ONE "?kill=true\n"},
+	{"stop vm1 --kill --tenant t1 --grace 1s", {{200, VM1}}, 0, "vm1 serving\n", NULL,
+	 "DELETE " ONE "?tenant=t1&grace=1s&kill=true\n"},
 	{"stop vm1 --grace 0s", {{200, VM1}}, 0, "vm1 serving\n", NULL, "DELETE " ONE "?grace=0s\n"},
 	{"stop vm1 --kill --grace 24h", {{200, VM1}}, 0, "vm1 serving\n", NULL,
 	 "DELETE " ONE "?grace=24h&kill=true\n"},
@@ -150,6 +157,8 @@ static const struct ctlkit_case cases[] = {
 	{"stop vm1", {{0}}, 5, NULL, CTLKIT_NO_DAEMON, NULL},
 
 	/* prefetch */
+	{"prefetch vm1 all --tenant t1", {{200, VM1}}, 0, "vm1 serving\n", NULL,
+	 "PUT " ONE "/prefetch?tenant=t1 {\"mode\":\"all\"}\n"},
 	{"prefetch vm1 none", {{200, VM1}}, 0, "vm1 serving\n", NULL,
 	 "PUT " ONE "/prefetch {\"mode\":\"none\"}\n"},
 	{"prefetch vm1 working-set --rate 0", {{200, VM1}}, 0, "vm1 serving\n", NULL,
@@ -423,7 +432,8 @@ START_TEST(help_of_events)
 		"Usage: uffdctl events [OPTION]... [ID]\n\n"
 		"Print what has happened, to one restore or to all.\n\nOptions:\n"
 		"  -f, --follow                    stay, and print what happens from now on\n"
-		"  --after SEQ                     only events behind the one of that number\n\n"
+		"  --after SEQ                     only events behind the one of that number\n"
+		"  --tenant NAME                   only of that tenant\n\n"
 		"Options of every verb:\n  -S, --socket PATH";
 
 	ck_assert_msg(strncmp(help, head, strlen(head)) == 0, "%s", help);

@@ -15,6 +15,8 @@ static const struct ctlkit_case cases[] = {
 	{"working-set vm1", {{200, "uffdwset\n\n ", CANNED_LENGTH, BYTES}}, 0, "uffdwset\n\n ", NULL,
 	 ASK},
 	/* There is one form only. */
+	{"working-set vm1 --tenant t1", {{200, "x", CANNED_LENGTH, BYTES}}, 0, "x", NULL,
+	 "GET /v1/restores/vm1/working-set?tenant=t1\n"},
 	{"working-set vm1 -o json", {{200, "x", CANNED_CHUNKED, BYTES}}, 0, "x", NULL, ASK},
 	{"working-set vm1", {{200, "", CANNED_LENGTH, BYTES}}, 1, NULL,
 	 "uffdctl: uffdd's answer is no working set (bad-peer)\n", ASK},
