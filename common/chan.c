@@ -14,8 +14,9 @@
 /* Worker and supervisor are built together, but an upgraded supervisor meets old workers. */
 static_assert(HEAD_BYTES == 8, "wire");
 static_assert(sizeof(struct chan_hello) == 40, "wire");
-static_assert(sizeof(struct chan_assign) == 560, "wire");
+static_assert(sizeof(struct chan_assign) == 624, "wire");
 static_assert(sizeof(struct chan_bounds) == 24, "wire");
+static_assert(sizeof(struct chan_user) == 8, "wire");
 static_assert(sizeof(struct chan_ready) == 64, "wire");
 static_assert(sizeof(struct chan_refused) == 272, "wire");
 static_assert(sizeof(struct chan_connected) == 32, "wire");
@@ -29,7 +30,7 @@ static_assert(sizeof(struct chan_reattach) == 112, "wire");
 static_assert(sizeof(struct chan_lease) == 16, "wire");
 static_assert(sizeof(struct chan_forked) == 8, "wire");
 static_assert(sizeof(struct chan_cgroups) == 16, "wire");
-static_assert(sizeof(struct chan_proof) == 64, "wire");
+static_assert(sizeof(struct chan_proof) == 128, "wire");
 
 /* clang-format off */
 static const struct {
@@ -52,11 +53,12 @@ static const struct {
 	enum chan_type type;
 	size_t offset, size;
 } texts[] = {
-	TEXT(CHAN_HELLO, hello.release), TEXT(CHAN_ASSIGN, assign.id),
+	TEXT(CHAN_HELLO, hello.release), TEXT(CHAN_ASSIGN, assign.key),
 	TEXT(CHAN_REFUSED, refused.why), TEXT(CHAN_FAILED, failed.msg),
 	TEXT(CHAN_NOTE, note.type),      TEXT(CHAN_NOTE, note.msg),
-	TEXT(CHAN_ASSIGN, assign.reconnect_path),  TEXT(CHAN_REATTACH, reattach.id),
-	TEXT(CHAN_REATTACH, reattach.release),
+	TEXT(CHAN_ASSIGN, assign.reconnect_path),  TEXT(CHAN_REATTACH, reattach.key),
+	TEXT(CHAN_REATTACH, reattach.release),     TEXT(CHAN_ASSIGN, assign.id),
+	TEXT(CHAN_PROOF, proof.id),
 };
 /* clang-format on */
 #undef TEXT

@@ -84,13 +84,17 @@ enum chan_holder {
 	CHAN_HOLDER_THERE, /* a connection to the predecessor's holder */
 };
 
+struct chan_user {
+	uint32_t uid, gid;
+};
+
 /* What the tenant of a restore may still have; 0: no bound. */
 struct chan_bounds {
 	uint64_t map_bytes, entries, files;
 };
 
-struct chan_assign { /* fds: see kind and holder; the request is a memfd with JSON */
-	char id[PROTO_ID_MAX + 1];
+struct chan_assign {                /* fds: see kind and holder; the request is a memfd with JSON */
+	char key[PROTO_ID_MAX + 1]; /* names the restore on this host (record.h) */
 	char reconnect_path[PROTO_SUN_MAX + 1]; /* workers.sock of the next supervisor */
 	uint32_t kind;
 	uint32_t become; /* 1: take on uid, gid and groups before any path is opened */
@@ -108,8 +112,9 @@ struct chan_assign { /* fds: see kind and holder; the request is a memfd with JS
 	uint64_t max_resident_bytes;    /* the current value; 0: no bound */
 	uint32_t holder;                /* enum chan_holder */
 	uint32_t pad;
-	uint32_t serve_uid, serve_gid; /* of the worker once its files are open; 0: as before */
-	struct chan_bounds bounds;     /* of a new restore */
+	struct chan_user serve;    /* of the worker once its files are open; 0: as before */
+	struct chan_bounds bounds; /* of a new restore */
+	char id[PROTO_ID_MAX + 1]; /* as its tenant says */
 };
 
 /* fds: @count files, beginning with number @first of the @total files of a restore. */
@@ -120,7 +125,7 @@ struct chan_files {
 };
 
 struct chan_reattach { /* fds: listening socket, while no VMM has connected */
-	char id[PROTO_ID_MAX + 1];
+	char key[PROTO_ID_MAX + 1];
 	uint32_t pid, chan_version;
 	char release[32];
 	uint32_t npeers; /* number of PEER messages that follow */
@@ -136,6 +141,7 @@ struct chan_proof {
 	struct wset_key key;
 	uint32_t prefetch, prefetch_held; /* the current values */
 	uint64_t rate_bytes_per_s, max_resident_bytes;
+	char id[PROTO_ID_MAX + 1]; /* of the restore; "" from an older worker: the key */
 };
 
 struct chan_ready { /* fds: listening socket, in the answer to CHAN_ASSIGN_WAIT */

@@ -11,18 +11,18 @@
 
 /* ---- the request ---- */
 
-static int default_socket(const struct host *host, const char *id, struct spec *spec,
+static int default_socket(const struct host *host, const char *key, struct spec *spec,
 			  struct err *err)
 {
 	char path[CONF_PATH_MAX + 1];
 
 	if (spec->socket_path[0])
 		return 0;
-	host_path(host, "uffd", id, path);
+	host_path(host, "uffd", key, path);
 	if (strlen(path) > PROTO_SUN_MAX)
 		return err_set(err, ERR_INVALID,
 			       "socket.path: %s has %zu bytes, a Unix socket may "
-			       "have %d: choose a shorter id or run directory, or name a path",
+			       "have %d: choose a shorter run directory, or name a path",
 			       path, strlen(path), PROTO_SUN_MAX);
 	memcpy(spec->socket_path, path, strlen(path) + 1);
 	return 0;
@@ -75,10 +75,10 @@ static int check_owner(const struct host *host, const struct spec *spec,
 	return 0;
 }
 
-int admission_request(const struct host *host, const char *id, struct spec *spec,
+int admission_request(const struct host *host, const char *key, struct spec *spec,
 		      const struct sock_peer *peer, struct err *err)
 {
-	return check_caller(host, peer, err) || default_socket(host, id, spec, err) ||
+	return check_caller(host, peer, err) || default_socket(host, key, spec, err) ||
 			       check_spec(host, spec, err) || check_owner(host, spec, peer, err)
 		       ? -1
 		       : 0;

@@ -9,10 +9,10 @@
 #include "daemon/capacity.h"
 
 /*
- * Is @spec one that @peer may ask for on this host? Names the default socket where the request
- * names none. 0, or -1 with ERR_DENIED or ERR_INVALID.
+ * Is @spec one that @peer may ask for on this host? Names the default socket, of the restore with
+ * @key, where the request names none. 0, or -1 with ERR_DENIED or ERR_INVALID.
  */
-int admission_request(const struct host *host, const char *id, struct spec *spec,
+int admission_request(const struct host *host, const char *key, struct spec *spec,
 		      const struct sock_peer *peer, struct err *err);
 /* May there be one more restore of @tenant? 0, or -1 with ERR_QUOTA. O(restores). */
 int admission_quota(const struct host *host, const struct table *table, const char *tenant,

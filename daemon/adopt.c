@@ -32,7 +32,7 @@ static void tell_missing(struct restore *r)
 	struct json_object *data = json_object_new_object();
 
 	log_warning("a worker that lives has not come back; restart-worker replaces it",
-		    "id=%s worker=%u", r->rec.id, r->rec.worker_pid);
+		    "id=%s tenant=%s worker=%u", r->rec.id, r->rec.tenant, r->rec.worker_pid);
 	js_add_u64(data, "pid", r->rec.worker_pid);
 	restore_changed(r, "worker-missing", data);
 }
@@ -86,8 +86,8 @@ static void forget_channel(struct restore *r)
 
 void adopt_cut(struct restore *r, int *pidfd)
 {
-	log_warning("descriptors are short, a worker has to say all of it again", "id=%s worker=%u",
-		    r->rec.id, r->rec.worker_pid);
+	log_warning("descriptors are short, a worker has to say all of it again",
+		    "id=%s tenant=%s worker=%u", r->rec.id, r->rec.tenant, r->rec.worker_pid);
 	forget_channel(r);
 	wait_for_worker(r, pidfd);
 }
@@ -124,7 +124,7 @@ static bool find_vmm(struct restore *r)
 
 static void take_socket(struct restore *r)
 {
-	bool foreign = holdings_place_socket(&r->hold, r->host, r->rec.id, r->rec.socket_path);
+	bool foreign = holdings_place_socket(&r->hold, r->host, r->rec.key, r->rec.socket_path);
 
 	r->hold.own_socket = r->rec.state == STATE_WAITING &&
 			     (!foreign || r->rec.caller_uid == geteuid());
@@ -139,7 +139,7 @@ static unsigned gather_row(struct restore *r, int worker, struct err *why)
 
 	/* Taken even if the worker lives: what is not taken is closed soon (notify_close). */
 	if (r->hold.uffd < 0)
-		r->hold.uffd = notify_take(r->rec.id);
+		r->hold.uffd = notify_take(r->rec.key);
 	if (connected && !vmm && r->hold.uffd >= 0)
 		vmm_watch(r, &gone);
 	/* The map's file stays until the release, whatever state the restore is in. */

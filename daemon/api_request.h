@@ -27,6 +27,7 @@ struct api_request {
 	struct event_streams *streams;
 	struct pace *commands;     /* of tenants */
 	char id[PROTO_ID_MAX + 1]; /* from the path, or "" */
+	const char *tenant;        /* from the query: a name; NULL: none */
 	struct json_object *body;  /* owned by the dispatcher; NULL if the route takes none */
 };
 

@@ -1,7 +1,6 @@
 #include "daemon/api_restores.h"
 
 #include <string.h>
-#include <uuid/uuid.h>
 
 #include "daemon/restore_wset.h"
 #include "daemon/recover.h"
@@ -29,23 +28,32 @@ struct filter {
 	const char *tenant;       /* the one that was asked for; NULL = any */
 	enum restore_state state; /* STATE_NONE = any */
 	uint64_t limit;
-	const char *after;
+	char after[PROTO_ID_MAX + 1], after_tenant[PROTO_ID_MAX + 1]; /* "": from the start */
 };
+
+/* "ID/TENANT" of the last restore of the page before. */
+static bool read_token(const char *token, struct filter *f)
+{
+	size_t len = strcspn(token, "/");
+
+	if (len > PROTO_ID_MAX || !token[len] || strlen(token + len + 1) > PROTO_ID_MAX)
+		return false;
+	memcpy(f->after, token, len);
+	strcpy(f->after_tenant, token + len + 1);
+	return proto_id_valid(f->after) && proto_id_valid(f->after_tenant);
+}
 
 static int read_filter(struct api_request *c, struct filter *f, struct err *err)
 {
 	const char *state = http_query(c->req, "state");
 	const char *token = http_query(c->req, "page_token");
 
-	f->tenant = http_query(c->req, "tenant");
+	f->tenant = c->tenant;
 	f->state = state ? proto_state_from(state) : STATE_NONE;
 	f->limit = LIST_DEFAULT;
-	f->after = token ? token : "";
 	if (state && f->state == STATE_NONE)
 		return err_set(err, ERR_INVALID, "state: there is no state of that name");
-	if (f->tenant && !proto_id_valid(f->tenant))
-		return err_set(err, ERR_INVALID, "tenant: is not a tenant's name");
-	if (token && !proto_id_valid(token))
+	if (token && !read_token(token, f))
 		return err_set(err, ERR_INVALID, "page_token: is not one of ours");
 	return api_query_u64(c, "limit", 1, LIST_MAX, &f->limit, err);
 }
@@ -61,23 +69,23 @@ static bool listed(const struct filter *f, const struct restore *r)
 	       (f->state == STATE_NONE || f->state == r->rec.state);
 }
 
-/* Returns NULL, or the token of the next page: the last id that is listed, not one between. */
-static const char *add_items(struct supervisor *sup, const struct filter *f,
-			     struct json_object *items)
+/* Returns the last one if there are more: one that is listed, not one between. Else NULL. */
+static const struct restore *add_items(struct supervisor *sup, const struct filter *f,
+				       struct json_object *items)
 {
-	const char *token = f->after;
-	struct restore *r;
+	struct restore *r = supervisor_next(sup, f->after, f->after_tenant);
+	const struct restore *last = NULL;
 	size_t bytes = 0;
 	uint64_t n = 0;
 
-	for (const char *id = f->after; (r = supervisor_next(sup, id)); id = r->rec.id) {
+	for (; r; r = supervisor_next(sup, r->rec.id, r->rec.tenant)) {
 		if (!listed(f, r))
 			continue;
 		if (n++ == f->limit || bytes > LIST_BYTES_MAX)
-			return token;
+			return last;
 		bytes += strlen(r->rec.spec);
 		json_object_array_add(items, json_view_restore(r));
-		token = r->rec.id;
+		last = r;
 	}
 	return NULL;
 }
@@ -85,16 +93,19 @@ static const char *add_items(struct supervisor *sup, const struct filter *f,
 int api_restores_list(struct api_request *c, const char *tenant, struct err *err)
 {
 	struct filter f = {.only = tenant};
+	char token[2 * PROTO_ID_MAX + 2];
 	struct json_object *o, *items;
-	const char *token;
+	const struct restore *last;
 
 	if (read_filter(c, &f, err))
 		return -1;
 	items = json_object_new_array();
-	token = add_items(c->sup, &f, items);
+	last = add_items(c->sup, &f, items);
 	o = json_object_new_object();
 	json_object_object_add(o, "items", items);
-	js_add_string(o, "next_page_token", token);
+	if (last)
+		snprintf(token, sizeof(token), "%s/%s", last->rec.id, last->rec.tenant);
+	js_add_string(o, "next_page_token", last ? token : NULL);
 	api_reply(c->req, 200, o);
 	return 0;
 }
@@ -185,11 +196,9 @@ int api_restores_put(struct api_request *c, const char *tenant, struct err *err)
 
 int api_restores_post(struct api_request *c, const char *tenant, struct err *err)
 {
-	char id[UUID_STR_LEN];
-	uuid_t uuid;
+	char id[RECORD_KEY_LEN + 1];
 
-	uuid_generate_random(uuid);
-	uuid_unparse_lower(uuid, id);
+	record_make_key(id);
 	return create(c, id, tenant, err);
 }
 

@@ -10,7 +10,7 @@
 #include "daemon/holders.h"
 #include "daemon/log.h"
 
-/* Not an id. The rename is atomic, so a supervisor that dies leaves an old map or a new one. */
+/* Not a key. The rename is atomic, so a supervisor that dies leaves an old map or a new one. */
 #define FRESH ".fresh"
 
 static int make_map(struct restore *r, int *ret_fd, struct err *err)
@@ -18,7 +18,7 @@ static int make_map(struct restore *r, int *ret_fd, struct err *err)
 	cleanup_fd int fd = -1;
 	char path[CONF_PATH_MAX + 1], fresh[CONF_PATH_MAX + 1];
 
-	host_path(r->host, "maps", r->rec.id, path);
+	host_path(r->host, "maps", r->rec.key, path);
 	host_path(r->host, "maps", FRESH, fresh);
 	unlink(fresh);
 	fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -35,7 +35,7 @@ static int make_map(struct restore *r, int *ret_fd, struct err *err)
 static int make_socket(struct restore *r, struct err *err)
 {
 	struct sock_rights rights = sock_mode(r->spec.socket_mode);
-	bool foreign = holdings_place_socket(&r->hold, r->host, r->rec.id, r->spec.socket_path);
+	bool foreign = holdings_place_socket(&r->hold, r->host, r->rec.key, r->spec.socket_path);
 
 	if (foreign && r->rec.caller_uid != geteuid())
 		return 0;
@@ -71,6 +71,7 @@ static uint32_t read_groups(const char *text, uint32_t groups[CHAN_GROUPS_MAX])
 
 static void fill_identity(const struct restore *r, struct chan_assign *a)
 {
+	memcpy(a->key, r->rec.key, sizeof(a->key));
 	memcpy(a->id, r->rec.id, sizeof(a->id));
 	snprintf(a->reconnect_path, sizeof(a->reconnect_path), "%.94s/workers.sock",
 		 r->host->conf.run_dir);
@@ -79,8 +80,8 @@ static void fill_identity(const struct restore *r, struct chan_assign *a)
 	a->gid = r->rec.caller_gid;
 	a->ngroups = read_groups(r->rec.caller_groups, a->groups);
 	if (worker_user_serves(&r->host->user, r->rec.caller_uid)) {
-		a->serve_uid = r->host->user.uid;
-		a->serve_gid = r->host->user.gid;
+		a->serve.uid = r->host->user.uid;
+		a->serve.gid = r->host->user.gid;
 	}
 }
 
@@ -163,8 +164,8 @@ static int assign(struct restore *r, enum chan_assign_kind kind, int map, struct
 	if (restore_is_creating(r))
 		fill_bounds(r, &msg.assign);
 	msg.assign.kind = kind;
-	msg.assign.holder = holders_reach(r->host, r->rec.id,
-					  msg.assign.serve_uid ? msg.assign.serve_uid
+	msg.assign.holder = holders_reach(r->host, r->rec.key,
+					  msg.assign.serve.uid ? msg.assign.serve.uid
 							       : r->rec.caller_uid,
 					  restore_is_creating(r), &holder);
 	fds[0] = request;
@@ -215,8 +216,8 @@ void assign_presence(struct restore *r)
 	if (!r->worker || r->hold.vmm < 0)
 		return;
 	if (presence_open((pid_t)r->rec.vmm_pid, &pagemap, &err)) {
-		log_warning("page states of a restore cannot be exact", "id=%s why=%s", r->rec.id,
-			    err.msg);
+		log_warning("page states of a restore cannot be exact", "id=%s tenant=%s why=%s",
+			    r->rec.id, r->rec.tenant, err.msg);
 		return;
 	}
 	/* The pid may be another process's by now. */

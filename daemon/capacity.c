@@ -129,10 +129,11 @@ void capacity_take_up(struct capacity *c, struct restore *r)
 	if (capacity_make(c, r))
 		return;
 	/* The uffd that systemd kept is here already, and would be closed. */
-	r->hold.uffd = notify_take(r->rec.id);
+	r->hold.uffd = notify_take(r->rec.key);
 	if (log_allow(&limit, now_us()))
 		log_warning("no descriptors are left for a restore; its worker serves on alone",
-			    "id=%s limit=%llu", r->rec.id, (unsigned long long)descriptors_limit());
+			    "id=%s tenant=%s limit=%llu", r->rec.id, r->rec.tenant,
+			    (unsigned long long)descriptors_limit());
 	if (!c->again)
 		c->again = evtimer_new(c->host->base, on_again, c);
 	look_later(c);

@@ -85,7 +85,8 @@ static void forget_stop(struct restore *r, const struct err *why)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_warning("restore could not be stopped", "id=%s why=%s", r->rec.id, why->msg);
+	log_warning("restore could not be stopped", "id=%s tenant=%s why=%s", r->rec.id,
+		    r->rec.tenant, why->msg);
 	r->rec.stop_reason[0] = '\0';
 	r->rec.stop_by_us = 0;
 	r->rec.revision++;

@@ -62,8 +62,8 @@ static bool may_publish(struct restore *r, uint64_t *count, const char *kind)
 	if (++*count <= CHAN_TOLD_MAX)
 		return true;
 	if (*count == CHAN_TOLD_MAX + 1)
-		log_warning("further ones of a restore are not told", "id=%s what=%s", r->rec.id,
-			    kind);
+		log_warning("further ones of a restore are not told", "id=%s tenant=%s what=%s",
+			    r->rec.id, r->rec.tenant, kind);
 	return false;
 }
 
@@ -141,7 +141,7 @@ static const char *on_connected(struct restore *r, const struct chan_msg *msg, i
 	r->worker->replays = false;
 	foreign_close(&r->hold.uffd);
 	r->hold.uffd = steal_fd(&fds[0]);
-	notify_keep(r->rec.id, r->hold.uffd);
+	notify_keep(r->rec.key, r->hold.uffd);
 	if (r->rec.state == STATE_WAITING)
 		restore_connected(r, c, fds[1]);
 	else if (r->rec.vmm_pid == c->pid && !r->rec.vmm_start)
@@ -267,7 +267,8 @@ static void no_successor(struct restore *r, const struct err *why)
 	slot_event(&r->slot, SLOT_LOAD_FAILED);
 	if (r->rec.state != STATE_FAILED)
 		return;
-	log_warning("no worker can take over", "id=%s why=%s", r->rec.id, why->msg);
+	log_warning("no worker can take over", "id=%s tenant=%s why=%s", r->rec.id, r->rec.tenant,
+		    why->msg);
 	data = json_object_new_object();
 	js_add_string(data, "detail", why->msg);
 	restore_changed(r, "no-worker", data);
@@ -407,8 +408,8 @@ static void end_liar(struct restore *r, const char *how)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", r->rec.id,
-		  r->rec.worker_pid, how);
+	log_error("a worker lies, and is ended", "id=%s tenant=%s worker=%u how=%s", r->rec.id,
+		  r->rec.tenant, r->rec.worker_pid, how);
 	js_add_string(data, "detail", how);
 	js_add_u64(data, "pid", r->rec.worker_pid);
 	worker_silence(r->worker);
@@ -422,8 +423,8 @@ static void end_liar_unborn(struct restore *r, const char *how)
 	struct err err;
 
 	err_set(&err, ERR_SYSTEM, "restore %s: its worker lies (%s)", r->rec.id, how);
-	log_error("a worker lies, and is ended", "id=%s worker=%u how=%s", r->rec.id,
-		  r->rec.worker_pid, how);
+	log_error("a worker lies, and is ended", "id=%s tenant=%s worker=%u how=%s", r->rec.id,
+		  r->rec.tenant, r->rec.worker_pid, how);
 	js_add_string(data, "detail", err.msg);
 	js_add_u64(data, "pid", r->rec.worker_pid);
 	restore_publish_failed_create(r, "worker-lied", data);

@@ -131,27 +131,27 @@ void creation_done(struct restore *r, const struct chan_ready *ready, int *liste
 
 /* ---- begin ---- */
 
-int creation_begin(struct host *host, const char *id, struct spec *spec,
-		   const struct sock_peer *caller, struct restore **ret, struct err *err)
+int creation_begin(struct host *host, const struct creation *c, struct restore **ret,
+		   struct err *err)
 {
 	struct restore *r = xcalloc(1, sizeof(*r));
 
 	restore_init(r, host);
 	r->slot.state = SLOT_CREATING;
-	r->spec = *spec;
-	restore_begin(r, id, caller);
+	r->spec = *c->spec;
+	restore_begin(r, c->key, c->id, c->caller);
 	if (assign_new(r, err)) {
 		/*
 		 * Only the path is kept, so that it is unlinked; the rest of the spec stays the
 		 * caller's.
 		 */
 		memset(&r->spec, 0, sizeof(r->spec));
-		memcpy(r->spec.socket_path, spec->socket_path, sizeof(r->spec.socket_path));
+		memcpy(r->spec.socket_path, c->spec->socket_path, sizeof(r->spec.socket_path));
 		undo(r);
 		restore_free(r);
 		return -1;
 	}
-	memset(spec, 0, sizeof(*spec));
+	memset(c->spec, 0, sizeof(*c->spec));
 	r->hold.load_by = evtimer_new(host->base, on_load_by, r);
 	timer_add(r->hold.load_by, LOAD_BY_S * TIMER_S);
 	*ret = r;

@@ -10,15 +10,20 @@
 
 #include "daemon/restore.h"
 
+struct creation { /* all borrowed */
+	const char *key, *id;
+	struct spec *spec; /* resolved, with its socket path; taken over on success only */
+	const struct sock_peer *caller;
+};
+
 /*
  * creation_begin - make page map and socket, and assign a worker
- * @spec: resolved, with its socket path; taken over on success, untouched on failure
  * @ret: owned by the caller, which puts it into the table
  *
  * 0, or -1 with the error and nothing is left. Later creation_done() or creation_failed() follows.
  */
-int creation_begin(struct host *host, const char *id, struct spec *spec,
-		   const struct sock_peer *caller, struct restore **ret, struct err *err);
+int creation_begin(struct host *host, const struct creation *c, struct restore **ret,
+		   struct err *err);
 /*
  * The worker has loaded the snapshot: stores @r and calls its creators. If @r cannot be stored,
  * does what creation_failed() does, which frees @r. @listen_fd: see restore_listen().

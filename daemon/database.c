@@ -93,6 +93,11 @@ static const char *const migrations[] = {
 	") STRICT;"
 	"INSERT INTO event_floors SELECT '*', coalesce((SELECT min(seq) - 1 FROM events),"
 	" (SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)",
+	/* Restores of before are reached by their id as before. */
+	"ALTER TABLE restores RENAME COLUMN id TO key;"
+	"ALTER TABLE restores ADD COLUMN id TEXT NOT NULL DEFAULT '';"
+	"UPDATE restores SET id = key;"
+	"CREATE UNIQUE INDEX restores_id ON restores (id, tenant)",
 };
 /* clang-format on */
 #define VERSION ((int)ARRAY_LEN(migrations))

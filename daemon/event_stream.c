@@ -141,7 +141,7 @@ static bool still_may(const struct event_stream *f, const struct tenants *ts)
 
 	caller_resolve(ts, http_peer(f->req), &caller);
 	only = caller_only(&caller);
-	return caller.role != ROLE_OUTSIDER && strcmp(only ? only : "", f->tenant) == 0;
+	return caller.role != ROLE_OUTSIDER && (!only || strcmp(only, f->tenant) == 0);
 }
 
 void event_streams_recheck(struct event_streams *streams, const struct tenants *ts)
@@ -176,11 +176,28 @@ static int check_after(struct api_request *c, const char *tenant, uint64_t *afte
 	return 0;
 }
 
-static int read_query(struct api_request *c, const char *tenant, struct event_stream *f,
+/* @only: whose events the caller may see; NULL: all. Another tenant looks like none. */
+static int read_tenant(struct api_request *c, const char *only, struct event_stream *f,
+		       struct err *err)
+{
+	const char *asked = c->tenant;
+
+	if (asked && only && strcmp(asked, only) != 0)
+		return err_set(err, ERR_NOTFOUND, "there is no tenant %s", asked);
+	asked = only ? only : asked;
+	snprintf(f->tenant, sizeof(f->tenant), "%s", asked ? asked : "");
+	return 0;
+}
+
+static int read_query(struct api_request *c, const char *only, struct event_stream *f,
 		      struct err *err)
 {
 	const char *restore = http_query(c->req, "restore");
+	const char *tenant;
 
+	if (read_tenant(c, only, f, err))
+		return -1;
+	tenant = f->tenant[0] ? f->tenant : NULL;
 	if (check_after(c, tenant, &f->after, err) || api_query_bool(c, "follow", &f->follow, err))
 		return -1;
 	if (restore && !proto_id_valid(restore))
@@ -205,7 +222,6 @@ int event_stream_get(struct api_request *c, const char *tenant, struct err *err)
 
 	f->streams = c->streams;
 	f->req = c->req;
-	snprintf(f->tenant, sizeof(f->tenant), "%s", tenant ? tenant : "");
 	rc = read_query(c, tenant, f, err);
 	if (rc == 0 && http_stream_begin(c->req, 200, "application/x-ndjson", on_gone, f))
 		rc = err_set(err, ERR_QUOTA, "too many streams are open already");

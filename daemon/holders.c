@@ -15,13 +15,13 @@ struct place {
 	char path[PROTO_SUN_MAX + 1];
 };
 
-static int find_place(const struct host *host, const char *id, struct place *ret)
+static int find_place(const struct host *host, const char *key, struct place *ret)
 {
 	char path[CONF_PATH_MAX + 1];
 
 	host_path(host, "files", "", path);
 	ret->dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d/%s", ret->dir, id);
+	snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d/%s", ret->dir, key);
 	return ret->dir < 0 ? -1 : 0;
 }
 
@@ -33,7 +33,7 @@ static int dial(const struct place *p, int *ret_fd)
 }
 
 /* The socket's owner is the user as whom the holder must run: see is_holder(). */
-static int make_socket(const char *id, uid_t uid, const struct place *p, int *ret_fd)
+static int make_socket(const char *key, uid_t uid, const struct place *p, int *ret_fd)
 {
 	struct sock_rights rights = sock_mode(0600);
 	struct err err;
@@ -43,11 +43,11 @@ static int make_socket(const char *id, uid_t uid, const struct place *p, int *re
 	unlink(p->path);
 	if (sock_bind(p->path, SOCK_SEQPACKET, rights, ret_fd, &err) == 0)
 		return 0;
-	log_warning("nobody will keep the snapshot's files", "id=%s why=%s", id, err.msg);
+	log_warning("nobody will keep the snapshot's files", "key=%s why=%s", key, err.msg);
 	return -1;
 }
 
-enum chan_holder holders_reach(const struct host *host, const char *id, uid_t uid, bool anew,
+enum chan_holder holders_reach(const struct host *host, const char *key, uid_t uid, bool anew,
 			       int *ret_fd)
 {
 	enum chan_holder how = CHAN_HOLDER_NONE;
@@ -55,12 +55,12 @@ enum chan_holder holders_reach(const struct host *host, const char *id, uid_t ui
 
 	*ret_fd = -1;
 	if (anew)
-		holders_end(host, id);
-	if (find_place(host, id, &p))
+		holders_end(host, key);
+	if (find_place(host, key, &p))
 		return how;
 	if (!anew && dial(&p, ret_fd) == 0)
 		how = CHAN_HOLDER_THERE;
-	else if (make_socket(id, uid, &p, ret_fd) == 0)
+	else if (make_socket(key, uid, &p, ret_fd) == 0)
 		how = CHAN_HOLDER_NEW;
 	close(p.dir);
 	return how;
@@ -79,7 +79,7 @@ static bool is_holder(const struct place *p, int fd, struct sock_peer *ret)
 	       ret->uid == st.st_uid && ret->pid != getpid();
 }
 
-void holders_end(const struct host *host, const char *id)
+void holders_end(const struct host *host, const char *key)
 {
 	cleanup_fd int pidfd = -1;
 	struct sock_peer who;
@@ -87,7 +87,7 @@ void holders_end(const struct host *host, const char *id)
 	struct err err;
 	int fd = -1;
 
-	if (find_place(host, id, &p))
+	if (find_place(host, key, &p))
 		return;
 	if (dial(&p, &fd) == 0 && is_holder(&p, fd, &who) &&
 	    sock_peer_pidfd(fd, who.pid, &pidfd, &err) == 0)

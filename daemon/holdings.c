@@ -15,12 +15,12 @@ void holdings_init(struct holdings *h, struct event_base *base, const struct acc
 	acceptor_init(&h->acceptor, base, hooks, arg);
 }
 
-bool holdings_place_socket(struct holdings *h, const struct host *host, const char *id,
+bool holdings_place_socket(struct holdings *h, const struct host *host, const char *key,
 			   const char *path)
 {
 	char own[CONF_PATH_MAX + 1];
 
-	host_path(host, "uffd", id, own);
+	host_path(host, "uffd", key, own);
 	h->foreign_dir = strcmp(own, path) != 0;
 	return h->foreign_dir;
 }
@@ -61,17 +61,17 @@ static void drop_deadlines(struct holdings *h)
 	close_fd(&h->old_worker);
 }
 
-void holdings_release(struct holdings *h, const struct host *host, const char *id,
+void holdings_release(struct holdings *h, const struct host *host, const char *key,
 		      const char *socket_path)
 {
 	char map[CONF_PATH_MAX + 1];
 
 	foreign_close(&h->uffd);
-	notify_forget(id);
+	notify_forget(key);
 	holdings_forget_vmm(h);
 	drop_deadlines(h);
-	holders_end(host, id);
-	host_path(host, "maps", id, map);
+	holders_end(host, key);
+	host_path(host, "maps", key, map);
 	if (h->map_fd < 0)
 		h->map_fd = open(map, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	unlink(map);

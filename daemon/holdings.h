@@ -37,8 +37,8 @@ struct holdings {
 /* Prepares @h, which is all zero. @base is borrowed; @hooks and @arg are the acceptor's. */
 void holdings_init(struct holdings *h, struct event_base *base, const struct acceptor_hooks *hooks,
 		   void *arg);
-/* Is @path, the socket of restore @id, in a foreign directory? Sets foreign_dir, and returns it. */
-bool holdings_place_socket(struct holdings *h, const struct host *host, const char *id,
+/* Is @path, the socket of the restore with @key, in a foreign directory? Sets foreign_dir, and returns it. */
+bool holdings_place_socket(struct holdings *h, const struct host *host, const char *key,
 			   const char *path);
 /* No VMM is to come any more: closes the acceptor; unlinks @path if own_socket. Repeatable. */
 void holdings_close_socket(struct holdings *h, const char *path);
@@ -46,10 +46,10 @@ void holdings_close_socket(struct holdings *h, const char *path);
 void holdings_forget_vmm(struct holdings *h);
 /*
  * Releases all but the page map, which stays open for its last counters. Also removes what belongs
- * to restore @id on this host: its files, its holder, its socket @socket_path, and systemd's
+ * to the restore with @key on this host: its files, its holder, its socket @socket_path, and systemd's
  * duplicate of the uffd.
  */
-void holdings_release(struct holdings *h, const struct host *host, const char *id,
+void holdings_release(struct holdings *h, const struct host *host, const char *key,
 		      const char *socket_path);
 /* The worker has left: reads the page map's last counters and closes it. */
 void holdings_close_map(struct holdings *h);

@@ -51,10 +51,10 @@ struct host {
 	void *arg; /* of the hooks */
 };
 
-/* The path <run_dir>/<what>/<id>; @ret has room for CONF_PATH_MAX + 1 bytes. */
-static inline void host_path(const struct host *host, const char *what, const char *id, char *ret)
+/* The path <run_dir>/<what>/<key>; @ret has room for CONF_PATH_MAX + 1 bytes. */
+static inline void host_path(const struct host *host, const char *what, const char *key, char *ret)
 {
-	snprintf(ret, CONF_PATH_MAX + 1, "%s/%s/%s", host->conf.run_dir, what, id);
+	snprintf(ret, CONF_PATH_MAX + 1, "%s/%s/%s", host->conf.run_dir, what, key);
 }
 
 #endif

@@ -10,6 +10,7 @@
 
 struct entry {
 	TAILQ_ENTRY(entry) link;
+	char key[PROTO_ID_MAX + 1]; /* of the restore; "": none */
 	char restore[PROTO_ID_MAX + 1], tenant[PROTO_ID_MAX + 1];
 	char type[64];
 	int64_t time_ms;
@@ -69,6 +70,7 @@ static void entry_fill(struct entry *e, const struct restore_record *rec, const 
 {
 	memset(e, 0, sizeof(*e));
 	if (rec) {
+		memcpy(e->key, rec->key, sizeof(e->key));
 		memcpy(e->restore, rec->id, sizeof(e->restore));
 		memcpy(e->tenant, rec->tenant, sizeof(e->tenant));
 	}
@@ -102,7 +104,7 @@ static bool has_twin(const struct journal *j, const struct entry *e)
 	const struct entry *other;
 
 	TAILQ_FOREACH(other, &j->waiting, link)
-	if (other != e && strcmp(other->restore, e->restore) == 0)
+	if (other != e && strcmp(other->key, e->key) == 0)
 		return true;
 	return false;
 }
@@ -115,7 +117,7 @@ static void lose_oldest_event(struct journal *j)
 	while (e->row_only)
 		e = TAILQ_NEXT(e, link);
 	lose_event(j, e);
-	if (!e->restore[0] || has_twin(j, e))
+	if (!e->key[0] || has_twin(j, e))
 		drop(j, e);
 }
 
@@ -153,8 +155,8 @@ static int flush(struct journal *j, struct err *err)
 		bool was_lost = e->row_only;
 		int rc;
 
-		if (e->restore[0])
-			rec = j->hooks->record(j->arg, e->restore);
+		if (e->key[0])
+			rec = j->hooks->record(j->arg, e->key);
 		rc = write_or_lose(j, rec, e, err);
 		j->nevents -= e->row_only && !was_lost;
 		if (rc)

@@ -20,8 +20,8 @@ struct event_base;
 struct journal;
 
 struct journal_hooks {
-	/* The record of restore @id as it is now, borrowed; NULL: forgotten. */
-	const struct restore_record *(*record)(void *arg, const char *id);
+	/* The record with that key as it is now, borrowed; NULL: forgotten. */
+	const struct restore_record *(*record)(void *arg, const char *key);
 	/* The store has new events. */
 	void (*written)(void *arg);
 };

@@ -189,6 +189,7 @@ struct json_object *json_view_restore(const struct restore *r)
 		memset(&view, 0, sizeof(view));
 	js_add_string(o, "id", r->rec.id);
 	js_add_string(o, "tenant", r->rec.tenant);
+	js_add_string(o, "key", r->rec.key);
 	js_add_string(o, "state", proto_state_name(r->rec.state));
 	js_add_string(o, "reason", r->rec.reason[0] ? r->rec.reason : NULL);
 	js_add_u64(o, "revision", r->rec.revision);

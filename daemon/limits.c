@@ -74,7 +74,7 @@ int limits_send(struct restore *r)
 	}
 	if (rc)
 		log_warning("a worker cannot be told its VMM's cgroups, and does not prefetch",
-			    "id=%s why=%s", r->rec.id, err.msg);
+			    "id=%s tenant=%s why=%s", r->rec.id, r->rec.tenant, err.msg);
 	else
 		r->limits_sent_us = now;
 	return rc;

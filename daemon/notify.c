@@ -19,7 +19,7 @@ static struct sockaddr_un addr;
 static socklen_t addr_len;
 
 struct kept {
-	char id[PROTO_ID_MAX + 1];
+	char key[PROTO_ID_MAX + 1];
 	int fd;
 };
 static struct kept *kept;
@@ -53,7 +53,7 @@ static void take_kept(size_t n, const char *names)
 		if (there && len > strlen(NAME) && len - strlen(NAME) <= PROTO_ID_MAX &&
 		    strncmp(names, NAME, strlen(NAME)) == 0) {
 			kept[nkept].fd = fd;
-			memcpy(kept[nkept++].id, names + strlen(NAME), len - strlen(NAME));
+			memcpy(kept[nkept++].key, names + strlen(NAME), len - strlen(NAME));
 		}
 		names += len + (names[len] == ':');
 	}
@@ -92,27 +92,27 @@ void notify_send(const char *line)
 	send_text(line, -1);
 }
 
-void notify_keep(const char *id, int uffd)
+void notify_keep(const char *key, int uffd)
 {
 	char text[160];
 
 	/* Without FDPOLL=0 systemd would drop a uffd when its poll shows an error. */
-	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=" NAME "%s\nFDPOLL=0", id);
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=" NAME "%s\nFDPOLL=0", key);
 	send_text(text, uffd);
 }
 
-void notify_forget(const char *id)
+void notify_forget(const char *key)
 {
 	char text[160];
 
-	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" NAME "%s", id);
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" NAME "%s", key);
 	send_text(text, -1);
 }
 
-int notify_take(const char *id)
+int notify_take(const char *key)
 {
 	for (size_t i = 0; i < nkept; i++)
-		if (kept[i].fd >= 0 && strcmp(kept[i].id, id) == 0)
+		if (kept[i].fd >= 0 && strcmp(kept[i].key, key) == 0)
 			return steal_fd(&kept[i].fd);
 	return -1;
 }
@@ -121,7 +121,7 @@ void notify_close(void)
 {
 	for (size_t i = 0; i < nkept; i++) {
 		if (kept[i].fd >= 0)
-			notify_forget(kept[i].id);
+			notify_forget(kept[i].key);
 		close_fd(&kept[i].fd);
 	}
 	free(steal_ptr(&kept));

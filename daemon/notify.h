@@ -16,10 +16,10 @@ void notify_close(void);
 /* Sends a line such as "READY=1". Never blocks, and may be lost. */
 void notify_send(const char *line);
 
-/* Asks systemd to keep the uffd of restore @id (@uffd is borrowed), or to forget it. */
-void notify_keep(const char *id, int uffd);
-void notify_forget(const char *id);
-/* The uffd that systemd kept for restore @id over our restart, owned by the caller; -1: none. */
-int notify_take(const char *id);
+/* Asks systemd to keep the uffd of the restore with @key (@uffd is borrowed), or to forget it. */
+void notify_keep(const char *key, int uffd);
+void notify_forget(const char *key);
+/* The uffd that systemd kept for that restore over our restart, owned by the caller; -1: none. */
+int notify_take(const char *key);
 
 #endif

@@ -81,16 +81,16 @@ bool orphan_may_be(const struct host *host, const struct sock_peer *who)
 
 /* ---- is the proof true? ---- */
 
-static int check_map(const struct host *host, const char *id, int fd, struct err *err)
+static int check_map(const struct host *host, const char *key, int fd, struct err *err)
 {
 	char path[CONF_PATH_MAX + 1];
 	struct stat st;
 
-	host_path(host, "maps", id, path);
+	host_path(host, "maps", key, path);
 	if (fd >= 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && same_file(fd, &st) &&
 	    (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR)
 		return 0;
-	return err_set(err, ERR_PEER, "it does not have the page map of restore %s", id);
+	return err_set(err, ERR_PEER, "it does not have the page map with key %s", key);
 }
 
 /* The request is a memfd sealed against changes and cuts, as the supervisor makes it. */
@@ -175,24 +175,36 @@ static void take_socket(struct restore *r, int listen_fd)
 	char own[CONF_PATH_MAX + 1];
 
 	if (listen_fd < 0) {
-		host_path(r->host, "uffd", r->rec.id, own);
+		host_path(r->host, "uffd", r->rec.key, own);
 		unlink(own);
 		return;
 	}
-	r->hold.own_socket = !holdings_place_socket(&r->hold, r->host, r->rec.id,
+	r->hold.own_socket = !holdings_place_socket(&r->hold, r->host, r->rec.key,
 						    r->spec.socket_path) ||
 			     (r->rec.caller_uid == geteuid() &&
 			      getsockname(listen_fd, (struct sockaddr *)&addr, &len) == 0 &&
 			      strcmp(addr.sun_path, r->spec.socket_path) == 0);
 }
 
-static void fill(struct restore *r, const struct reconnect_guest *g)
+/*
+ * As the worker says, if it says one that its tenant has not given to another restore meanwhile.
+ * Else the key, which is nobody else's.
+ */
+static const char *id_of(const struct restore *r, const struct table *table,
+			 const struct reconnect_guest *g)
+{
+	const char *id = g->proof->id;
+
+	return proto_id_valid(id) && !table_find(table, id, r->spec.tenant) ? id : g->reattach->key;
+}
+
+static void fill(struct restore *r, const struct table *table, const struct reconnect_guest *g)
 {
 	const struct chan_proof *p = g->proof;
 	struct sock_peer served = worker_user_caller(&r->host->user, g->who);
 	struct restore_record *rec = &r->rec;
 
-	restore_begin(r, g->reattach->id, &served);
+	restore_begin(r, g->reattach->key, id_of(r, table, g), &served);
 	rec->worker_pid = (uint32_t)g->worker->pid;
 	rec->worker_start = g->worker->start;
 	rec->size_bytes = p->size_bytes;
@@ -203,27 +215,29 @@ static void fill(struct restore *r, const struct reconnect_guest *g)
 	rec->max_resident_bytes = min_u64(p->max_resident_bytes, INT64_MAX);
 }
 
-static int believe(struct restore *r, const struct reconnect_guest *g, struct err *err)
+static int believe(struct restore *r, const struct table *table, const struct reconnect_guest *g,
+		   struct err *err)
 {
 	struct pagemap_view view;
 
-	if (check_map(r->host, g->reattach->id, g->fds[PROOF_MAP], err) ||
+	if (check_map(r->host, g->reattach->key, g->fds[PROOF_MAP], err) ||
 	    pagemap_view(g->fds[PROOF_MAP], &view, err) ||
 	    read_request(r->host, g->fds[PROOF_REQUEST], &r->spec, err) || resolve(r, g->who, err))
 		return -1;
-	fill(r, g);
+	fill(r, table, g);
 	if (view.head.connected && take_vmm(r, &view, &g->fds[PROOF_VMM], err))
 		return -1;
 	take_socket(r, view.head.connected ? -1 : *g->listen_fd);
 	return 0;
 }
 
-struct restore *orphan_new(struct host *host, const struct reconnect_guest *guest, struct err *err)
+struct restore *orphan_new(struct host *host, const struct table *table,
+			   const struct reconnect_guest *guest, struct err *err)
 {
 	struct restore *r = xcalloc(1, sizeof(*r));
 
 	restore_init(r, host);
-	if (believe(r, guest, err)) {
+	if (believe(r, table, guest, err)) {
 		restore_free(r);
 		return NULL;
 	}

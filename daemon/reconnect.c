@@ -23,7 +23,7 @@ struct visitor {
 	struct reconnect *reconnect;
 	int chan, pidfd; /* owned */
 	struct sock_peer who;
-	struct chan_reattach reattach; /* its id is "" until REATTACH has come */
+	struct chan_reattach reattach; /* its key is "" until REATTACH has come */
 	int listen_fd;                 /* owned: from REATTACH, or -1 */
 	struct event *ev;
 };
@@ -94,13 +94,13 @@ static void speak(struct visitor *v)
 
 static void hear(struct visitor *v, const struct chan_msg *msg, int *fds)
 {
-	bool first = !v->reattach.id[0];
+	bool first = !v->reattach.key[0];
 
-	if (first && msg->type == CHAN_REATTACH && proto_id_valid(msg->reattach.id)) {
+	if (first && msg->type == CHAN_REATTACH && proto_id_valid(msg->reattach.key)) {
 		v->reattach = msg->reattach;
 		v->listen_fd = steal_fd(&fds[0]);
 		if (v->reattach.proof &&
-		    !v->reconnect->parts.hooks->knows(v->reconnect->parts.arg, v->reattach.id))
+		    !v->reconnect->parts.hooks->knows(v->reconnect->parts.arg, v->reattach.key))
 			speak(v);
 		else
 			welcome(v, NULL, fds);

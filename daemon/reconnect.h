@@ -36,10 +36,10 @@ struct reconnect_guest {
 struct reconnect_hooks {
 	/* May process @who be a worker? Otherwise nothing is read from it. */
 	bool (*expects)(void *arg, const struct sock_peer *who);
-	/* Does the table have restore @id? Then no proof is waited for. */
-	bool (*knows)(void *arg, const char *id);
+	/* Does the table have the restore with @key? Then no proof is waited for. */
+	bool (*knows)(void *arg, const char *key);
 	/*
-	 * The worker says that it serves restore guest->reattach->id. TAKEN: the hook has called
+	 * The worker says that it serves the restore with guest->reattach->key. TAKEN: the hook has called
 	 * worker_own(). Otherwise the channel is closed. STRANGE: @err says why.
 	 */
 	enum reconnect_answer (*back)(void *arg, const struct reconnect_guest *guest,

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <uuid/uuid.h>
 
 #include "common/js.h"
 
@@ -36,6 +37,15 @@ bool record_can_reach(enum restore_state from, enum restore_state to)
 			if (reached & TO(s))
 				reached |= states[s].successors;
 	return to < STATE_COUNT && reached & TO(to);
+}
+
+void record_make_key(char ret[RECORD_KEY_LEN + 1])
+{
+	uuid_t uuid;
+
+	static_assert(UUID_STR_LEN == RECORD_KEY_LEN + 1, "a UUID as text");
+	uuid_generate_random(uuid);
+	uuid_unparse_lower(uuid, ret);
 }
 
 void record_begin(struct restore_record *r, const char *id, const struct spec *spec,

@@ -24,7 +24,9 @@
 #define RESTORE_GROUPS_MAX 768 /* 64 group ids as text */
 
 struct restore_record {
-	char id[PROTO_ID_MAX + 1];
+	/* Names what is this restore's on this host: page map, socket, holder, row. Never guessed. */
+	char key[PROTO_ID_MAX + 1];
+	char id[PROTO_ID_MAX + 1]; /* as the tenant says, and only one of its restores has it */
 	char tenant[PROTO_ID_MAX + 1];
 	enum restore_state state;
 	char reason[RESTORE_REASON_MAX]; /* why the restore ended or failed; "" while live */
@@ -59,11 +61,15 @@ struct restore_record {
 };
 
 /*
- * Fills @r, which is all zero: state WAITING, revision 1. @spec: resolved. @caller: whose rights
- * the workers take on.
+ * Fills @r, which is all zero but for its key: state WAITING, revision 1. @spec: resolved. @caller:
+ * whose rights the workers take on.
  */
 void record_begin(struct restore_record *r, const char *id, const struct spec *spec,
 		  const struct sock_peer *caller, int64_t now_ms);
+
+#define RECORD_KEY_LEN 36
+/* A key that is nobody's, and that nobody can guess. */
+void record_make_key(char ret[RECORD_KEY_LEN + 1]);
 
 /*
  * Moves @r along an edge of the diagram, and counts its revision. Asserts that the edge exists.

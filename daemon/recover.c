@@ -37,7 +37,7 @@ static int find_uffd(struct restore *r, bool *ret_left_alone, struct err *err)
 		return err_set(err, ERR_NOTFOUND, "the process whose memory it is is not known");
 	if (uffd_recover_uffd(r->hold.vmm, (pid_t)r->rec.vmm_pid, map, &view, &r->hold.uffd, err))
 		return -1;
-	notify_keep(r->rec.id, r->hold.uffd);
+	notify_keep(r->rec.key, r->hold.uffd);
 	return 0;
 }
 
@@ -99,7 +99,7 @@ static bool learn_vmm(struct restore *r)
 	if (uffd >= 0) {
 		foreign_close(&r->hold.uffd);
 		r->hold.uffd = uffd;
-		notify_keep(r->rec.id, uffd);
+		notify_keep(r->rec.key, uffd);
 	}
 	if (vmm >= 0 || r->hold.uffd >= 0)
 		vmm_watch(r, &vmm);
@@ -220,8 +220,8 @@ static void succeed(struct restore *r, const char *how)
 {
 	r->rec.worker_restarts++;
 	restore_unserved(r);
-	log_notice("a worker died, another takes over", "id=%s restarts=%u how=%s", r->rec.id,
-		   r->rec.worker_restarts, how);
+	log_notice("a worker died, another takes over", "id=%s tenant=%s restarts=%u how=%s",
+		   r->rec.id, r->rec.tenant, r->rec.worker_restarts, how);
 	start_successor(r, how);
 }
 
@@ -307,7 +307,8 @@ void recover_worker(struct restore *r, const char *how, bool counted)
 	struct err why;
 	enum plan plan = plan_of(gather(r, counted, &why));
 
-	log_debug("a worker is missing", "id=%s how=%s plan=%s", r->rec.id, how, plan_name(plan));
+	log_debug("a worker is missing", "id=%s tenant=%s how=%s plan=%s", r->rec.id, r->rec.tenant,
+		  how, plan_name(plan));
 	recover_act(r, plan, how, &why);
 }
 

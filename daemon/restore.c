@@ -70,7 +70,7 @@ void restore_release(struct restore *r)
 	struct err err;
 
 	lease_scheduler_back(r->host->leases, &r->claim);
-	holdings_release(&r->hold, r->host, r->rec.id, r->spec.socket_path);
+	holdings_release(&r->hold, r->host, r->rec.key, r->spec.socket_path);
 	slot_event(&r->slot, r->worker ? SLOT_RELEASE : SLOT_RELEASE_ALONE);
 	if (r->worker) {
 		/* Fails where the worker has left already, for instance after the VMM. */
@@ -221,8 +221,10 @@ void restore_init(struct restore *r, struct host *host)
 	TAILQ_INIT(&r->creators);
 }
 
-void restore_begin(struct restore *r, const char *id, const struct sock_peer *caller)
+void restore_begin(struct restore *r, const char *key, const char *id,
+		   const struct sock_peer *caller)
 {
+	snprintf(r->rec.key, sizeof(r->rec.key), "%s", key);
 	record_begin(&r->rec, id, &r->spec, caller, wall_ms());
 	memcpy(r->rec.boot_id, r->host->boot_id, sizeof(r->rec.boot_id));
 	r->rec.recording = r->spec.record && r->host->conf.record_window_ms > 0;
@@ -243,7 +245,7 @@ int restore_open_map(const struct restore *r, int *ret_fd, struct err *err)
 {
 	char path[CONF_PATH_MAX + 1];
 
-	host_path(r->host, "maps", r->rec.id, path);
+	host_path(r->host, "maps", r->rec.key, path);
 	*ret_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	return *ret_fd < 0 ? err_sys(err, "open the page map %s", path) : 0;
 }

@@ -58,7 +58,8 @@ struct restore {
 void restore_free(struct restore *r);
 
 /* Makes the record from r->spec, which is resolved. @caller: whose rights workers take on. */
-void restore_begin(struct restore *r, const char *id, const struct sock_peer *caller);
+void restore_begin(struct restore *r, const char *key, const char *id,
+		   const struct sock_peer *caller);
 /* Prepares @r, which is all zero: no descriptors, no creators. @host is borrowed. */
 void restore_init(struct restore *r, struct host *host);
 extern const struct lease_scheduler_hooks restore_lease_hooks;

@@ -35,8 +35,8 @@ void restore_wset_give(struct restore *r)
 		if (found[i] >= 0)
 			fds[n++] = found[i];
 	if (n && r->worker && worker_send(r->worker, CHAN_WSET_GIVEN, &msg, fds, n, &err))
-		log_warning("a worker does not take its working set", "id=%s why=%s", r->rec.id,
-			    err.msg);
+		log_warning("a worker does not take its working set", "id=%s tenant=%s why=%s",
+			    r->rec.id, r->rec.tenant, err.msg);
 	while (n)
 		close_fd(&fds[--n]);
 }
@@ -64,7 +64,8 @@ static void store(struct restore *r, int fd)
 		restore_changed(r, "working-set-recorded", recorded_data(&head));
 		return;
 	}
-	log_warning("a working set could not be stored", "id=%s why=%s", r->rec.id, err.msg);
+	log_warning("a working set could not be stored", "id=%s tenant=%s why=%s", r->rec.id,
+		    r->rec.tenant, err.msg);
 	data = json_object_new_object();
 	js_add_string(data, "detail", err.msg);
 	restore_changed(r, "working-set-ignored", data);

@@ -31,9 +31,9 @@ static bool forget(struct retention *rt, struct restore *r)
 {
 	struct err err;
 
-	if (store_forget(rt->store, r->rec.id, &err)) {
-		log_warning("an ended restore could not be forgotten", "id=%s why=%s", r->rec.id,
-			    err.msg);
+	if (store_forget(rt->store, r->rec.key, &err)) {
+		log_warning("an ended restore could not be forgotten", "id=%s tenant=%s why=%s",
+			    r->rec.id, r->rec.tenant, err.msg);
 		return false;
 	}
 	retention_drop(rt, r);

@@ -33,7 +33,8 @@ static const struct route routes[] = {
 	{"GET", "/healthz", ANYBODY(status_healthz), NO_QUERY, false},
 	{"GET", "/readyz", ANYBODY(status_readyz), NO_QUERY, false},
 	{"GET", "/version", ANYBODY(status_version), NO_QUERY, false},
-	{"GET", "/v1/events", SEE_TENANT(event_stream_get), QUERY("after", "follow", "restore"), false},
+	{"GET", "/v1/events", SEE_TENANT(event_stream_get),
+	 QUERY("tenant", "after", "follow", "restore"), false},
 	{"GET", "/v1/status", SEE_HOST(status_get), NO_QUERY, false},
 	{"GET", "/v1/tenants", SEE_TENANT(api_tenants_list), QUERY("limit", "page_token"), false},
 	{"GET", "/v1/tenants/{name}", SEE_THE_TENANT(api_tenants_get), NO_QUERY, false},
@@ -43,18 +44,22 @@ static const struct route routes[] = {
 	 QUERY("tenant", "state", "limit", "page_token"), false},
 	{"POST", "/v1/restores", NEW_RESTORE(api_restores_post), NO_QUERY, true},
 	{"PUT", "/v1/restores/{id}", NEW_RESTORE(api_restores_put), NO_QUERY, true},
-	{"GET", "/v1/restores/{id}", SEE_RESTORE(api_restores_get), QUERY("for", "wait"), false},
+	{"GET", "/v1/restores/{id}", SEE_RESTORE(api_restores_get), QUERY("tenant", "for", "wait"),
+	 false},
 	{"DELETE", "/v1/restores/{id}", STOP_RESTORE(api_restores_delete),
-	 QUERY("grace", "kill"), false},
-	{"PUT", "/v1/restores/{id}/prefetch", CHANGE_RESTORE(api_restores_prefetch), NO_QUERY, true},
-	{"GET", "/v1/restores/{id}/pages", SEE_RESTORE(api_restores_pages), QUERY("offset", "limit"),
+	 QUERY("tenant", "grace", "kill"), false},
+	{"PUT", "/v1/restores/{id}/prefetch", CHANGE_RESTORE(api_restores_prefetch),
+	 QUERY("tenant"), true},
+	{"GET", "/v1/restores/{id}/pages", SEE_RESTORE(api_restores_pages),
+	 QUERY("tenant", "offset", "limit"), false},
+	{"GET", "/v1/restores/{id}/working-set", SEE_RESTORE(api_restores_working_set),
+	 QUERY("tenant"), false},
+	{"POST", "/v1/restores/{id}/pause", CHANGE_RESTORE(api_restores_pause), QUERY("tenant"),
 	 false},
-	{"GET", "/v1/restores/{id}/working-set", SEE_RESTORE(api_restores_working_set), NO_QUERY,
+	{"POST", "/v1/restores/{id}/resume", CHANGE_RESTORE(api_restores_resume), QUERY("tenant"),
 	 false},
-	{"POST", "/v1/restores/{id}/pause", CHANGE_RESTORE(api_restores_pause), NO_QUERY, false},
-	{"POST", "/v1/restores/{id}/resume", CHANGE_RESTORE(api_restores_resume), NO_QUERY, false},
 	{"POST", "/v1/restores/{id}/restart-worker", CHANGE_RESTORE(api_restores_restart_worker),
-	 NO_QUERY, false},
+	 QUERY("tenant"), false},
 };
 /* clang-format on */
 
@@ -129,6 +134,14 @@ static int check_query(const struct route *route, struct http_request *req, stru
 	return 0;
 }
 
+static int read_tenant(struct api_request *c, struct err *err)
+{
+	c->tenant = http_query(c->req, "tenant");
+	if (!c->tenant || proto_id_valid(c->tenant))
+		return 0;
+	return err_set(err, ERR_INVALID, "tenant: is not a tenant's name");
+}
+
 static int read_body(const struct route *route, struct api_request *c, struct err *err)
 {
 	size_t len;
@@ -162,12 +175,33 @@ static int check_tenant(const struct caller *caller, const char *name, struct er
 	return err_set(err, ERR_NOTFOUND, "there is no tenant %s", name);
 }
 
-/* The same for a restore of another tenant. */
+/* Do several tenants, whose restores the caller sees, have one of that id? */
+static int check_unique(const struct api_request *c, const struct restore *first, struct err *err)
+{
+	const struct restore *next = supervisor_next(c->sup, c->id, first->rec.tenant);
+
+	if (!next || strcmp(next->rec.id, c->id) != 0)
+		return 0;
+	return err_set(err, ERR_CONFLICT,
+		       "tenants %s and %s have a restore %s each: say which one by tenant=NAME",
+		       first->rec.tenant, next->rec.tenant, c->id);
+}
+
+/*
+ * Without a tenant named: the caller's own, else the only one that it may see. A restore of another
+ * tenant looks like none.
+ */
 static struct restore *find_restore(const struct api_request *c, const struct caller *caller,
 				    struct err *err)
 {
-	struct restore *r = supervisor_find(c->sup, c->id);
+	const char *tenant = c->tenant ? c->tenant : caller->tenant;
+	struct restore *r = supervisor_find(c->sup, c->id, tenant);
 
+	if (!r && !c->tenant && !caller_only(caller)) {
+		r = supervisor_find(c->sup, c->id, NULL);
+		if (r && check_unique(c, r, err))
+			return NULL;
+	}
 	if (r && caller_may_see(caller, r->rec.tenant))
 		return r;
 	err_set(err, ERR_NOTFOUND, "there is no restore %s", c->id);
@@ -288,7 +322,7 @@ static int dispatch(struct api_request *c, struct err *err)
 			       "beginning with a letter or digit",
 			       strstr(route->path, "{id}") ? "id" : "name", PROTO_ID_MAX);
 	snprintf(c->id, sizeof(c->id), "%.*s", PROTO_ID_MAX, id);
-	if (check_query(route, c->req, err) || read_body(route, c, err))
+	if (check_query(route, c->req, err) || read_tenant(c, err) || read_body(route, c, err))
 		return -1;
 	caller_resolve(&c->sup->host.tenants, http_peer(c->req), &caller);
 	return routes_call(route, &caller, c, err);

@@ -5,6 +5,7 @@
 
 #define COMMA_NAME(field, kind) ", " #field
 #define COMMA_MARK(field, kind) ", ?"
+#define COMMA_NEW(field, kind) ", " #field " = excluded." #field
 #define EVENTS "SELECT seq, time_ms, type, tenant, restore, data FROM events WHERE seq > ?1 AND "
 #define IN_ORDER " ORDER BY seq LIMIT ?2"
 #define NEWEST "(SELECT seq FROM sqlite_sequence WHERE name = 'events')"
@@ -15,12 +16,13 @@ static const char *const sql[STATEMENT_COUNT] = {
 	[BEGIN] = "BEGIN IMMEDIATE",
 	[COMMIT] = "COMMIT",
 	[ROLLBACK] = "ROLLBACK",
-	[PUT_RESTORE] = "INSERT OR REPLACE INTO restores (id" COLUMNS_BUT_ID(COMMA_NAME)
-			") VALUES (?" COLUMNS_BUT_ID(COMMA_MARK) ")",
+	[PUT_RESTORE] = "INSERT INTO restores (key" COLUMNS_BUT_KEY(COMMA_NAME)
+			") VALUES (?" COLUMNS_BUT_KEY(COMMA_MARK) ")"
+			" ON CONFLICT (key) DO UPDATE SET key = key" COLUMNS_BUT_KEY(COMMA_NEW),
 	[PUT_EVENT] = "INSERT INTO events (time_ms, type, tenant, restore, data)"
 		      " VALUES (?, ?, ?, ?, ?)",
-	[ALL_RESTORES] = "SELECT id" COLUMNS_BUT_ID(COMMA_NAME) " FROM restores ORDER BY id",
-	[FORGET_RESTORE] = "DELETE FROM restores WHERE id = ?",
+	[ALL_RESTORES] = "SELECT key" COLUMNS_BUT_KEY(COMMA_NAME) " FROM restores ORDER BY id, tenant",
+	[FORGET_RESTORE] = "DELETE FROM restores WHERE key = ?",
 	[EVENTS_ANY] = EVENTS "1" IN_ORDER,
 	[EVENTS_TENANT] = EVENTS "tenant = ?3" IN_ORDER,
 	[EVENTS_RESTORE] = EVENTS "restore = ?4" IN_ORDER,

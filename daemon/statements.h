@@ -12,8 +12,8 @@
 /* X(member of struct restore_record, kind of the column: store.c) */
 /* The spec is last: it may fill many pages, which reading other columns must not visit. */
 /* clang-format off */
-#define COLUMNS_BUT_ID(X)                                                                     \
-	X(tenant, ID) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
+#define COLUMNS_BUT_KEY(X)                                                                    \
+	X(id, ID) X(tenant, ID) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
 	X(socket_path, TEXT) X(caller_uid, U32) X(caller_gid, U32) X(caller_groups, TEXT)     \
 	X(vmm_pid, U32)                                                                       \
 	X(vmm_uid, U32) X(vmm_start, U64) X(worker_pid, U32) X(worker_restarts, U32)          \

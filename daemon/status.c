@@ -81,7 +81,7 @@ static struct json_object *strays(struct strays *s)
 	for (size_t i = 0; i < s->n; i++) {
 		struct json_object *o = json_object_new_object();
 
-		js_add_string(o, "restore", s->v[i].id);
+		js_add_string(o, "key", s->v[i].key);
 		js_add_u64(o, "pid", (uint64_t)s->v[i].pid);
 		js_add_u64(o, "uid", s->v[i].uid);
 		js_add_string(o, "why", s->v[i].why);

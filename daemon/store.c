@@ -16,7 +16,7 @@ static const struct column {
 #define X(field, kind)                                              \
 	{#field, kind, offsetof(struct restore_record, field),      \
 	 sizeof(((struct restore_record *)NULL)->field)},
-	X(id, ID) COLUMNS_BUT_ID(X)
+	X(key, ID) COLUMNS_BUT_KEY(X)
 #undef X
 };
 /* clang-format on */
@@ -145,7 +145,7 @@ static int get_restore(struct store *s, sqlite3_stmt *st, struct restore_record 
 			return err_set(err, ERR_SYSTEM,
 				       "database %s is damaged (restore \"%s\" has a bad %s): move "
 				       "it away, or put a copy of it back",
-				       s->d.path, rec->id, columns[i].name);
+				       s->d.path, rec->id[0] ? rec->id : rec->key, columns[i].name);
 	return 0;
 }
 
@@ -168,9 +168,9 @@ int store_restores(struct store *s, store_visit_restore visit, void *arg, struct
 	return r;
 }
 
-int store_forget(struct store *s, const char *id, struct err *err)
+int store_forget(struct store *s, const char *key, struct err *err)
 {
-	sqlite3_bind_text(statement_idle(s, FORGET_RESTORE), 1, id, -1, SQLITE_STATIC);
+	sqlite3_bind_text(statement_idle(s, FORGET_RESTORE), 1, key, -1, SQLITE_STATIC);
 	return statement_run_alone(s, FORGET_RESTORE, "forget a restore", err);
 }
 

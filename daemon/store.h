@@ -36,6 +36,9 @@ void store_close(struct store *store);
 
 /*
  * store_write - writes a restore's row (insert or replace) and an event, in one transaction
+ *
+ * The row replaces the one with its key. Two restores of a tenant never have one id (ERR_INVALID).
+ *
  * @rec, @event: either may be NULL; borrowed
  * @ret_seq: the event's seq; may be NULL
  *
@@ -45,11 +48,11 @@ void store_close(struct store *store);
 int store_write(struct store *store, const struct restore_record *rec,
 		const struct store_event *event, uint64_t *ret_seq, struct err *err);
 
-/* Removes the row of a restore; 0, too, if there is none. */
-int store_forget(struct store *store, const char *id, struct err *err);
+/* Removes the row of the restore with that key; 0, too, if there is none. */
+int store_forget(struct store *store, const char *key, struct err *err);
 
 /*
- * Visits every row, in order of id. @rec is borrowed; the visitor may take rec->spec by setting it
+ * Visits every row, in order of id and tenant. @rec is borrowed; the visitor may take rec->spec by setting it
  * to NULL. A visitor that returns -1 stops the visits, and store_restores() returns -1 with its
  * error.
  */

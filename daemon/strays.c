@@ -11,7 +11,7 @@ static size_t find(const struct strays *s, pid_t pid)
 	return i;
 }
 
-void strays_note(struct strays *s, const char *id, const struct sock_peer *who, const char *why)
+void strays_note(struct strays *s, const char *key, const struct sock_peer *who, const char *why)
 {
 	size_t i = find(s, who->pid);
 
@@ -25,7 +25,7 @@ void strays_note(struct strays *s, const char *id, const struct sock_peer *who, 
 		.uid = who->uid,
 		.start = proc_start_time(who->pid),
 	};
-	snprintf(s->v[i].id, sizeof(s->v[i].id), "%s", id);
+	snprintf(s->v[i].key, sizeof(s->v[i].key), "%s", key);
 	snprintf(s->v[i].why, sizeof(s->v[i].why), "%s", why);
 }
 

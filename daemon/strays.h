@@ -13,7 +13,7 @@
 #define STRAYS_MAX 4096
 
 struct stray {
-	char id[PROTO_ID_MAX + 1]; /* of the restore, as the worker says */
+	char key[PROTO_ID_MAX + 1]; /* of the restore, as the worker says */
 	pid_t pid;
 	uid_t uid;
 	uint64_t start; /* start time: with the pid, its identity */
@@ -29,7 +29,7 @@ struct strays {          /* all zero: none */
  * Lists the process @who, or renews its entry. Does nothing if STRAYS_MAX are listed. Texts are
  * copied.
  */
-void strays_note(struct strays *s, const char *id, const struct sock_peer *who, const char *why);
+void strays_note(struct strays *s, const char *key, const struct sock_peer *who, const char *why);
 /* Removes the entry of @pid, if there is one. */
 void strays_forget(struct strays *s, pid_t pid);
 /* To be called now and then: removes processes that have ended. */

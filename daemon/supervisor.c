@@ -23,29 +23,31 @@
 
 /* ---- table ---- */
 
-struct restore *supervisor_find(struct supervisor *sup, const char *id)
+struct restore *supervisor_next(struct supervisor *sup, const char *id, const char *tenant)
 {
-	struct restore *r = table_find(&sup->table, id);
-
-	return r && !restore_is_creating(r) ? r : NULL;
-}
-
-struct restore *supervisor_next(struct supervisor *sup, const char *after)
-{
-	struct restore *r = table_next(&sup->table, after);
+	struct restore *r = table_next(&sup->table, id, tenant);
 
 	while (r && restore_is_creating(r))
-		r = table_next(&sup->table, r->rec.id);
+		r = table_next(&sup->table, r->rec.id, r->rec.tenant);
 	return r;
+}
+
+struct restore *supervisor_find(struct supervisor *sup, const char *id, const char *tenant)
+{
+	struct restore *r = tenant ? table_find(&sup->table, id, tenant)
+				   : supervisor_next(sup, id, "");
+
+	return r && !restore_is_creating(r) && strcmp(r->rec.id, id) == 0 ? r : NULL;
 }
 
 /* ---- changes ---- */
 
-static const struct restore_record *on_record(void *arg, const char *id)
+static const struct restore_record *on_record(void *arg, const char *key)
 {
-	struct restore *r = supervisor_find(arg, id);
+	const struct supervisor *sup = arg;
+	struct restore *r = table_of_key(&sup->table, key);
 
-	return r ? &r->rec : NULL;
+	return r && !restore_is_creating(r) ? &r->rec : NULL;
 }
 
 static void on_written(void *arg)
@@ -157,27 +159,42 @@ static int join(struct restore *r, struct spec *spec, struct creator *c, struct 
 	return 0;
 }
 
+static int begin(struct supervisor *sup, const struct creation *new, struct creator *c,
+		 struct err *err)
+{
+	struct restore *r;
+
+	if (admission_quota(&sup->host, &sup->table, new->spec->tenant, err) ||
+	    capacity_check(&sup->capacity, err) || sweep_check(&sup->sweep, err) ||
+	    creation_begin(&sup->host, new, &r, err))
+		return -1;
+	table_insert(&sup->table, r);
+	c->made = true;
+	wait_for(r, c);
+	return 0;
+}
+
+static int create(struct supervisor *sup, const struct creation *new, struct creator *c,
+		  struct err *err)
+{
+	struct restore *r;
+
+	retention_make_room(&sup->retention, new->spec->tenant);
+	r = table_find(&sup->table, new->id, new->spec->tenant);
+	if (admission_request(&sup->host, r ? r->rec.key : new->key, new->spec, new->caller, err))
+		return -1;
+	return r ? join(r, new->spec, c, err) : begin(sup, new, c, err);
+}
+
 int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 		      const struct sock_peer *peer, struct creator *c, struct err *err)
 {
-	struct restore *r;
-	int rc = admission_request(&sup->host, id, spec, peer, err);
+	char key[RECORD_KEY_LEN + 1];
+	const struct creation new = {key, id, spec, peer};
+	int rc;
 
-	if (rc == 0) {
-		retention_make_room(&sup->retention, spec->tenant);
-		r = table_find(&sup->table, id);
-		if (r) {
-			rc = join(r, spec, c, err);
-		} else if ((rc = admission_quota(&sup->host, &sup->table, spec->tenant, err)) ==
-				   0 &&
-			   (rc = capacity_check(&sup->capacity, err)) == 0 &&
-			   (rc = sweep_check(&sup->sweep, id, err)) == 0 &&
-			   (rc = creation_begin(&sup->host, id, spec, peer, &r, err)) == 0) {
-			table_insert(&sup->table, r);
-			c->made = true;
-			wait_for(r, c);
-		}
-	}
+	record_make_key(key);
+	rc = create(sup, &new, c, err);
 	spec_fini(spec);
 	return rc;
 }
@@ -257,11 +274,11 @@ static bool expects(void *arg, const struct sock_peer *who)
 	       orphan_may_be(&sup->host, who);
 }
 
-static bool knows(void *arg, const char *id)
+static bool knows(void *arg, const char *key)
 {
 	const struct supervisor *sup = arg;
 
-	return table_find(&sup->table, id) != NULL;
+	return table_of_key(&sup->table, key) != NULL;
 }
 
 static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnect_guest *g,
@@ -271,14 +288,14 @@ static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnec
 
 	if (!g->proof) {
 		err_set(err, ERR_NOTFOUND,
-			"no restore %s is in the store, and a worker of its "
+			"no restore with key %s is in the store, and a worker of its "
 			"release (channel version %u) does not say enough to be adopted",
-			g->reattach->id, g->reattach->chan_version);
+			g->reattach->key, g->reattach->chan_version);
 		return RECONNECT_STRANGE;
 	}
 	if (capacity_left(&sup->capacity) < DESCRIPTORS_PER_RESTORE)
 		return RECONNECT_LATER;
-	r = orphan_new(&sup->host, g, err);
+	r = orphan_new(&sup->host, &sup->table, g, err);
 	if (!r)
 		return RECONNECT_STRANGE;
 	table_insert(&sup->table, r);
@@ -289,7 +306,7 @@ static enum reconnect_answer adopt(struct supervisor *sup, const struct reconnec
 static enum reconnect_answer take_back(struct supervisor *sup, const struct reconnect_guest *g,
 				       struct err *err)
 {
-	struct restore *r = table_find(&sup->table, g->reattach->id);
+	struct restore *r = table_of_key(&sup->table, g->reattach->key);
 
 	if (!r)
 		return adopt(sup, g, err);
@@ -297,7 +314,7 @@ static enum reconnect_answer take_back(struct supervisor *sup, const struct reco
 		return RECONNECT_LATER;
 	if (!restore_is_creating(r) && adopt_back(r, g->worker, g->listen_fd, g->reattach->npeers))
 		return RECONNECT_TAKEN;
-	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", g->reattach->id);
+	err_set(err, ERR_CONFLICT, "it is not the worker of restore %s", r->rec.id);
 	return RECONNECT_STRANGE;
 }
 
@@ -307,7 +324,7 @@ static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g,
 	enum reconnect_answer answer = take_back(sup, g, err);
 
 	if (answer == RECONNECT_STRANGE)
-		strays_note(&sup->strays, g->reattach->id, g->who, err->msg);
+		strays_note(&sup->strays, g->reattach->key, g->who, err->msg);
 	else if (answer == RECONNECT_TAKEN)
 		strays_forget(&sup->strays, g->who->pid);
 	return answer;

@@ -65,10 +65,13 @@ int supervisor_create(struct supervisor *sup, const char *id, struct spec *spec,
 /* c->done is not called any more. Safe to repeat, and after done. */
 void supervisor_forget_creator(struct creator *c);
 
-/* NULL: no restore of that id, or it is still being created. Borrowed. */
-struct restore *supervisor_find(struct supervisor *sup, const char *id);
-/* The restore with the first id greater than @after ("" begins), or NULL. Borrowed. */
-struct restore *supervisor_next(struct supervisor *sup, const char *after);
+/*
+ * Borrowed. NULL: no such restore, or it is still being created. @tenant: NULL: of any tenant; of
+ * several restores with one id, the first by tenant.
+ */
+struct restore *supervisor_find(struct supervisor *sup, const char *id, const char *tenant);
+/* The first restore behind (@id, @tenant) in the order of both, or NULL. ("", "") begins. */
+struct restore *supervisor_next(struct supervisor *sup, const char *id, const char *tenant);
 
 /* -1 with ERR_UNREADY while nothing new can be created, and why (admission_ready). */
 int supervisor_ready(struct supervisor *sup, struct err *err);

@@ -14,26 +14,26 @@ static const struct {
 } places[] = {{"maps", false}, {"uffd", false}, {"files", true}};
 
 /*
- * Has any process the page map of @id open? The kernel grants a lease for writing only if nobody
+ * Has any process the page map with @key open? The kernel grants a lease for writing only if nobody
  * else has the file open. On a file system without leases every map counts as open.
  */
-static bool is_open(const struct sweep *s, const char *id)
+static bool is_open(const struct sweep *s, const char *key)
 {
 	char path[CONF_PATH_MAX + 1];
 	cleanup_fd int fd = -1;
 
-	host_path(s->host, "maps", id, path);
+	host_path(s->host, "maps", key, path);
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	return fd >= 0 && fcntl(fd, F_SETLEASE, F_WRLCK) < 0;
 }
 
-static bool may_go(const struct sweep *s, const char *id)
+static bool may_go(const struct sweep *s, const char *key)
 {
-	const struct restore *r = table_find(s->table, id);
+	const struct restore *r = table_of_key(s->table, key);
 
 	if (r)
 		return !restore_stands(r);
-	return !s->again || !is_open(s, id);
+	return !s->again || !is_open(s, key);
 }
 
 static int sweep_dir(const struct sweep *s, const char *what, bool holders, struct err *err)
@@ -89,12 +89,29 @@ void sweep_stop(struct sweep *s)
 	timer_drop(&s->again);
 }
 
-int sweep_check(const struct sweep *s, const char *id, struct err *err)
+/* Has a process the page map of a restore that is in no row? */
+static bool awaits_unknown(const struct sweep *s)
 {
-	if (!s->again || !is_open(s, id))
+	char path[CONF_PATH_MAX + 1];
+	struct dirent *e;
+	bool found = false;
+	DIR *dir;
+
+	host_path(s->host, "maps", "", path);
+	dir = opendir(path);
+	while (dir && !found && (e = readdir(dir)))
+		found = proto_id_valid(e->d_name) && !table_of_key(s->table, e->d_name) &&
+			is_open(s, e->d_name);
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+int sweep_check(const struct sweep *s, struct err *err)
+{
+	if (!s->again || !awaits_unknown(s))
 		return 0;
 	return err_set(err, ERR_UNREADY,
-		       "restore %s: a worker of a former daemon has that id, and "
-		       "may still come back: try again, or choose another id",
-		       id);
+		       "a worker of a former daemon, whose restore is not in the store, may still "
+		       "come back: try again in some seconds");
 }

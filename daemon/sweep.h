@@ -3,7 +3,8 @@
  *
  * Files of restores without a row are removed, and their holders killed. But the store may be lost:
  * then a worker that has its page map open may come back within SWEEP_MS and have its restore
- * adopted (orphan.h). Until then its files stay, and no new restore gets its id.
+ * adopted (orphan.h), under an id that nobody knows before. Until then its files stay, and there are
+ * no new restores.
  */
 #ifndef UFFDD_SWEEP_H
 #define UFFDD_SWEEP_H
@@ -27,7 +28,7 @@ struct sweep {
 int sweep_start(struct sweep *s, struct err *err);
 /* No second sweep. Safe to repeat. */
 void sweep_stop(struct sweep *s);
-/* -1 with ERR_UNREADY while a worker of a former daemon may still come back under @id. */
-int sweep_check(const struct sweep *s, const char *id, struct err *err);
+/* -1 with ERR_UNREADY while a worker whose restore is in no row may still come back. */
+int sweep_check(const struct sweep *s, struct err *err);
 
 #endif

@@ -84,8 +84,8 @@ static void publish_elsewhere(struct restore *r, uint32_t peer)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_warning("who connected is not the VMM", "id=%s pid=%u vmm=%u", r->rec.id, peer,
-		    r->rec.vmm_pid);
+	log_warning("who connected is not the VMM", "id=%s tenant=%s pid=%u vmm=%u", r->rec.id,
+		    r->rec.tenant, peer, r->rec.vmm_pid);
 	js_add_u64(data, "pid", peer);
 	if (r->rec.vmm_pid)
 		js_add_u64(data, "vmm", r->rec.vmm_pid);
@@ -213,8 +213,8 @@ void vmm_kill_failed(struct restore *r, const struct err *why)
 {
 	struct json_object *data = json_object_new_object();
 
-	log_error("the VMM could not be killed", "id=%s pid=%u why=%s", r->rec.id, r->rec.vmm_pid,
-		  why->msg);
+	log_error("the VMM could not be killed", "id=%s tenant=%s pid=%u why=%s", r->rec.id,
+		  r->rec.tenant, r->rec.vmm_pid, why->msg);
 	js_add_string(data, "detail", why->msg);
 	restore_changed(r, "kill-failed", data);
 }

@@ -32,8 +32,9 @@ until "$build/ctl/uffdctl" status >/dev/null 2>&1; do
 	sleep 0.1
 done
 
-"$build/ctl/uffdctl" create --id one --snapshot "$snapshot" -q
-"$build/tests/standin" --socket "$work/run/uffd/one" --image "$snapshot/expected.img" --threads 4 --remove 20
+"$build/ctl/uffdctl" create --id one --snapshot "$snapshot" -o json >"$work/one"
+socket=$(sed -n 's/.*"backend_path": *"\([^"]*\)".*/\1/p' "$work/one" | tr -d '\\')
+"$build/tests/standin" --socket "$socket" --image "$snapshot/expected.img" --threads 4 --remove 20
 "$build/ctl/uffdctl" wait one --for ended --timeout 5m -q >/dev/null
 "$build/ctl/uffdctl" pages one >/dev/null 2>&1 || true
 "$build/ctl/uffdctl" events one >/dev/null

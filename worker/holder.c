@@ -43,8 +43,8 @@ const struct calls holder_calls = CALLS(needs);
 /* A holder opens no path, so it is at once what its worker will be. */
 static int become(const struct chan_assign *a, struct err *err)
 {
-	if (a->serve_uid)
-		return sandbox_become(a->serve_uid, a->serve_gid, NULL, 0, err);
+	if (a->serve.uid)
+		return sandbox_become(a->serve.uid, a->serve.gid, NULL, 0, err);
 	return a->become ? sandbox_become(a->uid, a->gid, a->groups, a->ngroups, err) : 0;
 }
 

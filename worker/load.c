@@ -240,9 +240,9 @@ static int close_sandbox(const struct job *j, struct err *err)
 {
 	char dir[PROTO_SUN_MAX + 1];
 	const struct sandbox_rest rest = {
-		.leave = j->assign.serve_uid != 0,
-		.uid = j->assign.serve_uid,
-		.gid = j->assign.serve_gid,
+		.leave = j->assign.serve.uid != 0,
+		.uid = j->assign.serve.uid,
+		.gid = j->assign.serve.gid,
 		.removable = j->assign.unlink_socket ? directory_of(j->spec.socket_path, dir)
 						     : NULL,
 	};

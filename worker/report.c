@@ -110,6 +110,7 @@ static void send_proof(struct job *j)
 	msg.proof.prefetch_held = j->prefetch_held;
 	msg.proof.rate_bytes_per_s = j->spec.rate_bytes_per_s;
 	msg.proof.max_resident_bytes = j->spec.max_resident_bytes;
+	memcpy(msg.proof.id, j->assign.id, sizeof(msg.proof.id));
 	supervisor_link_send(&j->link, CHAN_PROOF, &msg, fds, fds[2] >= 0 ? 3 : 2);
 }
 
@@ -129,7 +130,7 @@ static void send_reattach(struct job *j)
 	int fd = j->peers ? j->peers->fd : -1, socks[CHAN_PEERS_MAX];
 	struct chan_msg msg = {0};
 
-	memcpy(msg.reattach.id, j->assign.id, sizeof(msg.reattach.id));
+	memcpy(msg.reattach.key, j->assign.key, sizeof(msg.reattach.key));
 	msg.reattach.pid = (uint32_t)getpid();
 	msg.reattach.chan_version = CHAN_VERSION;
 	msg.reattach.npeers = (uint32_t)peers(j, socks);

@@ -133,7 +133,7 @@ static const struct stranger {
 	const char *what;
 	uint32_t type, version;
 	size_t len;
-	const char *id; /* of REATTACH */
+	const char *key; /* of REATTACH; "victim": the victim's */
 } strangers[] = {
 	{"one byte", 0, 0, 1, ""},
 	{"zeros", 0, 0, 104, ""},
@@ -143,15 +143,15 @@ static const struct stranger {
 	{"FAILED", CHAN_FAILED, CHAN_VERSION, 544, ""},
 	{"REATTACH, cut short", CHAN_REATTACH, CHAN_VERSION, 100, "victim"},
 	{"REATTACH, too old", CHAN_REATTACH, 0, REATTACH_BYTES, "victim"},
-	{"REATTACH, no id", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, ""},
-	{"REATTACH, no such id", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "../../etc"},
+	{"REATTACH, no key", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, ""},
+	{"REATTACH, no such key", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "../../etc"},
 	{"REATTACH, nobody's", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "nobody"},
 	{"REATTACH, the victim's", CHAN_REATTACH, CHAN_VERSION, REATTACH_BYTES, "victim"},
 	{"REATTACH, of a newer release", CHAN_REATTACH, CHAN_VERSION + 1, REATTACH_BYTES + 8, "victim"},
 };
 /* clang-format on */
 
-static void pretend_all(pid_t worker)
+static void pretend_all(const struct stage *victim)
 {
 	for (size_t i = 0; i < ARRAY_LEN(strangers); i++) {
 		const struct stranger *s = &strangers[i];
@@ -162,8 +162,9 @@ static void pretend_all(pid_t worker)
 		msg->type = s->type;
 		msg->version = s->version;
 		if (s->type == CHAN_REATTACH) {
-			snprintf(msg->reattach.id, sizeof(msg->reattach.id), "%s", s->id);
-			msg->reattach.pid = (uint32_t)worker;
+			snprintf(msg->reattach.key, sizeof(msg->reattach.key), "%s",
+				 strcmp(s->key, "victim") == 0 ? victim->key : s->key);
+			msg->reattach.pid = (uint32_t)victim->worker;
 		}
 		/* They may be shown out before they have spoken. */
 		if (send(fd, bytes, s->len, MSG_NOSIGNAL) < 0)
@@ -183,12 +184,12 @@ START_TEST(strangers_are_turned_away)
 	scene_open(&scene);
 	stage_begin(&s, &scene, "victim", ON_DEMAND, TOUCHES);
 	worker = s.worker;
-	pretend_all(worker);
+	pretend_all(&s);
 	ck_assert_int_eq(stage_look_up_worker(&s), worker);
 	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
 	scene_kill(&scene);
 	harness_daemon_start(&scene.d, NULL);
-	pretend_all(worker);
+	pretend_all(&s);
 	/* Neither they nor those who say nothing keep it from coming back. */
 	for (size_t i = 0; i < CROWD; i++)
 		crowd[i] = knock();
@@ -277,7 +278,7 @@ START_TEST(damaged_page_maps)
 			    TOUCHES);
 	scene_kill(&scene);
 	for (size_t i = 0; i < ARRAY_LEN(damages); i++) {
-		cleanup_free char *path = scene_format("%s/maps/%s", scene.d.run, s[i].id);
+		cleanup_free char *path = stage_path(&s[i], "maps");
 
 		respawn_end(s[i].worker);
 		damages[i].make(path);

@@ -465,9 +465,9 @@ START_TEST(test_list)
 	check_list(&s, "state=waiting", "a c d e f g ");
 	check_list(&s, "state=ended", "0-warm-up b ");
 	check_list(&s, "tenant=blue&state=ended", "b ");
-	check_list(&s, "tenant=blue&state=waiting&limit=1&page_token=a", "c ");
+	check_list(&s, "tenant=blue&state=waiting&limit=1&page_token=a/blue", "c ");
 	check_list(&s, "tenant=green", "");
-	check_list(&s, "page_token=zzz", "");
+	check_list(&s, "page_token=zzz/z", "");
 	for (const char *id = "acdefg"; *id; id++) {
 		const char name[] = {*id, '\0'};
 

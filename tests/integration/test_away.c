@@ -49,7 +49,7 @@ static void worker_and_vmm_end(struct stage *s)
 
 static void read_map(struct stage *s, struct pagemap_view *ret)
 {
-	cleanup_free char *path = scene_format("%s/maps/%s", leasing.scene.d.run, s->id);
+	cleanup_free char *path = stage_path(s, "maps");
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct err err;
 

@@ -18,8 +18,8 @@
 	"\"descriptors\":{\"used\":1000,\"limit\":1024,\"free\":12,\"per_restore\":4," \
 	"\"waiting\":7},"                                                              \
 	"\"strays_count\":2,\"strays\":["                                              \
-	"{\"restore\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"},"        \
-	"{\"restore\":\"vm2\",\"pid\":78,\"uid\":5,\"why\":\"so\"}]"
+	"{\"key\":\"vm1\",\"pid\":77,\"uid\":5,\"why\":\"it \\u001b[2J\"},"            \
+	"{\"key\":\"vm2\",\"pid\":78,\"uid\":5,\"why\":\"so\"}]"
 #define STATUS "{\"restores\":{\"waiting\":1}," STATUS_MEMBERS "}"
 
 /* Every member that the API has, with bytes that must not reach a terminal. */
@@ -234,7 +234,7 @@ static const struct verb_case {
 	 "ready        yes\nwaiting      0\nserving      0\nrecovering   0\nended        0\n"
 	 "failed       0\ndescriptors  1000 of 1024, room for 3 restores\n"
 	 "no room      7 restores wait for descriptors\nnot adopted  2\n"
-	 "  pid 77, restore vm1: it \\x1b[2J\n  pid 78, restore vm2: so\n", NULL,
+	 "  pid 77, key vm1: it \\x1b[2J\n  pid 78, key vm2: so\n", NULL,
 	 "GET /v1/status HTTP"},
 	{"status -o json", {{200, READY}, {200, PART("", "null")}, {200, STATUS}}, 0,
 	 "{\"ready\":true,\"restores\":{\"waiting\":0,\"serving\":0,\"recovering\":0,\"ended\":0,"

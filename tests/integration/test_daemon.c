@@ -71,10 +71,10 @@ START_TEST(test_second_daemon)
 	scene_open(&s);
 	run = scene_format("%s/run2", s.d.dir);
 	state = scene_format("%s/state2", s.d.dir);
-	map = scene_format("%s/maps/served", s.d.run);
 	pid = scene_format("(pid %d)", (int)s.d.pid);
 	scene_create(&s, "waiting", SCENE_SNAPSHOT, NULL);
 	scene_create(&s, "served", SCENE_SNAPSHOT, "\"prefetch\":{\"mode\":\"none\"}");
+	map = scene_path(&s, "served", "maps");
 	scene_vmm_start(&served, &s, "served", "--hold-before");
 	scene_reach(&s, "served", "serving", "");
 	check_refuses(&s, run, s.d.state, NULL, "uses this state directory");
@@ -138,7 +138,7 @@ START_TEST(test_what_a_killed_daemon_leaves)
 
 	scene_open(&s);
 	scene_create(&s, "a", SCENE_SNAPSHOT, NULL);
-	uffd = scene_format("%s/uffd/a", s.d.run);
+	uffd = scene_path(&s, "a", "uffd");
 	scene_kill(&s);
 	ck_assert(lstat(s.d.socket, &st) == 0 && S_ISSOCK(st.st_mode));
 	ck_assert(lstat(uffd, &st) == 0 && S_ISSOCK(st.st_mode));

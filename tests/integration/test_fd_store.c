@@ -120,26 +120,34 @@ static bool depot_has(const struct depot *d, const char *name)
 	return false;
 }
 
+/* Of the two restores; by their keys. */
+static char names[2][96];
+
+static void name(char ret[96], const struct stage *s)
+{
+	snprintf(ret, 96, "uffd.%s", s->key);
+}
+
 static bool has_both(void *arg)
 {
 	depot_read(arg);
-	return depot_has(arg, "uffd.one") && depot_has(arg, "uffd.two");
+	return depot_has(arg, names[0]) && depot_has(arg, names[1]);
 }
 
 static bool has_none(void *arg)
 {
 	depot_read(arg);
-	return !depot_has(arg, "uffd.one") && !depot_has(arg, "uffd.two") &&
+	return !depot_has(arg, names[0]) && !depot_has(arg, names[1]) &&
 	       !depot_has(arg, "uffd.long-ago");
 }
 
 static void respawn_with(const struct depot *d)
 {
-	char names[DEPOT_MAX * 97] = "";
-	struct respawn r = {.fds = d->fds, .nfds = d->n, .names = names};
+	char list[DEPOT_MAX * 97] = "";
+	struct respawn r = {.fds = d->fds, .nfds = d->n, .names = list};
 
 	for (size_t i = 0; i < d->n; i++)
-		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? ":" : "",
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ":" : "",
 			 d->names[i]);
 	respawn(&scene.d, &r);
 }
@@ -156,6 +164,8 @@ START_TEST(from_the_fd_store)
 	scene_open(&scene);
 	stage_begin(&one, &scene, "one", ON_DEMAND, TOUCHES " --no-keep --remove 10");
 	stage_begin(&two, &scene, "two", NULL, TOUCHES " --no-keep");
+	name(names[0], &one);
+	name(names[1], &two);
 	ck_assert(harness_wait(has_both, &depot, SCENE_MS));
 	ck_assert_msg(depot.ready, "READY=1 was not said");
 	ck_assert_uint_eq(depot.n, 2);

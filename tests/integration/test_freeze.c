@@ -152,9 +152,14 @@ END_TEST
 
 /* ---- strangers ---- */
 
+/* Of the restore that waits. */
+static char waiting_socket[PROTO_SUN_MAX + 1];
+
+/* @name: in the run directory; NULL: that of the restore that waits. */
 static int dial(const char *name, int type)
 {
-	cleanup_free char *path = scene_format("%s/%s", scene.d.run, name);
+	cleanup_free char *path = name ? scene_format("%s/%s", scene.d.run, name)
+				       : strdup(waiting_socket);
 	struct err err = {.msg = ""};
 	int fd;
 
@@ -167,11 +172,12 @@ static void begin_waiting(struct stage *s)
 {
 	*s = (struct stage){.scene = &scene, .id = "waiting"};
 	stage_create(s, STAGE_SNAPSHOT, ON_DEMAND);
+	memcpy(waiting_socket, s->socket, sizeof(waiting_socket));
 }
 
 /* clang-format off */
 static const struct {
-	const char *socket;
+	const char *socket; /* see dial() */
 	int type;
 	bool old_kernel;
 	size_t often; /* a restore fails by the first */
@@ -179,7 +185,7 @@ static const struct {
 	{"control.sock", SOCK_STREAM,    false, 3},
 	{"control.sock", SOCK_STREAM,    true,  3},
 	{"workers.sock", SOCK_SEQPACKET, false, 3},
-	{"uffd/waiting", SOCK_STREAM,    false, 1},
+	{NULL,           SOCK_STREAM,    false, 1},
 };
 /* clang-format on */
 

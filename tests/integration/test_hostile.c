@@ -215,7 +215,7 @@ START_TEST(test_rivals)
 
 	scene_open(&s);
 	scene_create(&s, "a", SCENE_SNAPSHOT, NULL);
-	socket = scene_format("%s/uffd/a", s.d.run);
+	socket = scene_path(&s, "a", "uffd");
 	for (size_t i = 0; i < RIVALS; i++)
 		scene_vmm_start_at(&vmms[i], socket, SCENE_SNAPSHOT "/" SCENE_IMAGE, "");
 	serve_another(&s, "rivals");

@@ -33,7 +33,7 @@ static const struct row {
 
 static void change(const struct row *row)
 {
-	cleanup_free char *path = scene_format("%s/maps/%s", scene.d.run, row->id);
+	cleanup_free char *path = scene_path(&scene, row->id, "maps");
 	cleanup_fd int fd = open(path, O_RDWR | O_CLOEXEC);
 	struct pagemap_head head;
 

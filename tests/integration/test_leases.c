@@ -140,7 +140,7 @@ END_TEST
 static bool goes_on_alone(void *arg)
 {
 	const struct stage *s = arg;
-	cleanup_free char *path = scene_format("%s/maps/%s", leasing.scene.d.run, s->id);
+	cleanup_free char *path = stage_path(s, "maps");
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct pagemap_view v;
 	struct err err;

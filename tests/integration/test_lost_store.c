@@ -182,7 +182,7 @@ START_TEST(vmm_that_nobody_saw)
 	respawn_lose_store(&scene);
 	stage_start(&s, STAGE_IMAGE, TOUCHES);
 	stage_check(&s, stage_hears(&s, "connected"), "it is not served");
-	socket = scene_format("%s/uffd/unseen", scene.d.run);
+	socket = stage_path(&s, "uffd");
 	ck_assert_int_eq(access(socket, F_OK), 0);
 	harness_daemon_start(&scene.d, NULL);
 	json_object_put(respawn_adopted(&s, "serving"));
@@ -230,6 +230,7 @@ START_TEST(tenant_is_whose_worker_it_is)
 	create_as(NOBODY, s.id, body);
 	o = stage_ask(&s, "GET", "", NULL);
 	s.worker = (pid_t)scene_number(o, "worker.pid");
+	snprintf(s.key, sizeof(s.key), "%s", scene_text(o, "key"));
 	ck_assert_str_eq(scene_text(o, "tenant"), "uid-65534");
 	respawn_lose_store(&scene);
 	harness_daemon_start(&scene.d, NULL);

@@ -23,7 +23,7 @@ static struct scene scene;
 /* --- what the status says of them --- */
 
 struct stray {
-	const char *restore, *why;
+	const char *key, *why;
 	pid_t pid;
 };
 
@@ -38,7 +38,7 @@ static bool is_named(void *arg)
 		struct json_object *s = json_object_array_get_idx(list, i);
 
 		if ((pid_t)scene_number(s, "pid") == want->pid)
-			return strcmp(scene_text(s, "restore"), want->restore) == 0 &&
+			return strcmp(scene_text(s, "key"), want->key) == 0 &&
 			       strstr(scene_text(s, "why"), want->why);
 	}
 	return false;
@@ -49,21 +49,46 @@ static bool is_not_named(void *arg)
 	return !is_named(arg);
 }
 
-static void await_stray(const char *restore, pid_t pid, const char *why)
+static void await_stray(const char *key, pid_t pid, const char *why)
 {
-	struct stray want = {restore, why, pid};
+	struct stray want = {key, why, pid};
 	bool named = harness_wait(is_named, &want, SCENE_MS);
 	cleanup_json struct json_object *o = scene_ask(&scene, 200, "GET", "/v1/status", NULL);
 
-	ck_assert_msg(named, "%s, %d, \"%s\": %s", restore, (int)pid, why,
+	ck_assert_msg(named, "%s, %d, \"%s\": %s", key, (int)pid, why,
 		      json_object_to_json_string(o));
 }
 
-static void await_no_stray(const char *restore, pid_t pid, const char *why)
+static void await_no_stray(const char *key, pid_t pid, const char *why)
 {
-	struct stray want = {restore, why, pid};
+	struct stray want = {key, why, pid};
 
-	ck_assert_msg(harness_wait(is_not_named, &want, SCENE_MS), "%s is still named", restore);
+	ck_assert_msg(harness_wait(is_not_named, &want, SCENE_MS), "%s is still named", key);
+}
+
+static bool is_known(const char *id)
+{
+	cleanup_free char *target = scene_format("/v1/restores/%s", id);
+	struct harness_reply r;
+	int status;
+
+	harness_http(scene.d.socket, "GET", target, NULL, &r);
+	status = r.status;
+	harness_reply_fini(&r);
+	return status == 200;
+}
+
+static bool has_both(void *arg)
+{
+	cleanup_json struct json_object *o = scene_ask(&scene, 200, "GET", "/v1/restores", NULL);
+	struct json_object *items = scene_member(o, "items");
+	size_t n = 0;
+
+	(void)arg;
+	for (size_t i = 0; i < json_object_array_length(items); i++)
+		n += strcmp(scene_text(json_object_array_get_idx(items, i), "state"), "serving") ==
+		     0;
+	return n == 2;
 }
 
 /* --- who is a stray --- */
@@ -94,11 +119,11 @@ START_TEST(worker_of_version_1)
 	ck_assert_int_le(scene_count_fds(&scene), rest + MORE);
 	respawn_lose_store(&scene);
 	harness_daemon_start(&scene.d, NULL);
-	await_stray("old", s.worker, "channel version 1");
+	await_stray(s.key, s.worker, "channel version 1");
 	ck_assert_int_eq(kill(s.worker, 0), 0);
 	scene_refused(&scene, "GET", "/v1/restores/old", NULL, ERR_NOTFOUND, "old");
 	respawn_end(s.worker);
-	await_no_stray("old", s.worker, "");
+	await_no_stray(s.key, s.worker, "");
 	log = harness_daemon_log(&scene.d);
 	ck_assert_msg(!strstr(log, "does not keep to the protocol"), "%s", log);
 	stage_close(&scene);
@@ -117,22 +142,55 @@ START_TEST(id_is_taken)
 	ck_assert_int_eq(kill(old.worker, SIGSTOP), 0);
 	respawn_lose_store(&scene);
 	harness_daemon_start(&scene.d, NULL);
-	/* Its worker may still come; the id is kept for it. */
+	/* Its worker may still come: until then nobody gets its id. */
 	scene_refused(&scene, "PUT", "/v1/restores/mine", "{\"snapshot\":" STAGE_SNAPSHOT "}",
 		      ERR_UNREADY, "may still come back");
 	/* As it is when it did not come for long. */
-	map = scene_format("%s/maps/mine", scene.d.run);
+	map = stage_path(&old, "maps");
 	ck_assert_int_eq(unlink(map), 0);
 	stage_begin(&new, &scene, "mine", ON_DEMAND, TOUCHES);
 	ck_assert_int_eq(kill(old.worker, SIGCONT), 0);
-	await_stray("mine", old.worker, "it is not the worker of restore mine");
+	await_stray(old.key, old.worker, "it does not have the page map");
 	scene_vmm_go(&old.vmm);
 	code = stage_end(&old);
 	stage_check(&old, code == 0 && strstr(stage_printed(&old), "\"wrong\":0,"), "exit %d",
 		    code);
-	await_no_stray("mine", old.worker, "");
+	await_no_stray(old.key, old.worker, "");
 	stage_to_the_end(&new);
 	stage_fini(&old);
+	scene_close(&scene);
+}
+END_TEST
+
+/*
+ * Root's worker does not say for which tenant: both restores are of one then, and only one of them
+ * can have the id that they had in common.
+ */
+START_TEST(one_id_of_two_tenants)
+{
+	static const char *const members[] = {ON_DEMAND ",\"tenant\":\"red\"",
+					      ON_DEMAND ",\"tenant\":\"blue\""};
+	struct stage s[ARRAY_LEN(members)];
+	size_t keyed = 0;
+
+	scene_open(&scene);
+	for (size_t i = 0; i < ARRAY_LEN(s); i++) {
+		s[i] = (struct stage){.scene = &scene, .id = "mine"};
+		stage_create(&s[i], STAGE_SNAPSHOT, members[i]);
+		stage_start(&s[i], STAGE_IMAGE, TOUCHES);
+		stage_check(&s[i], stage_hears(&s[i], "connected"), "it is not served");
+	}
+	respawn_lose_store(&scene);
+	harness_daemon_start(&scene.d, NULL);
+	ck_assert_msg(harness_wait(has_both, NULL, SCENE_MS), "they do not come back");
+	for (size_t i = 0; i < ARRAY_LEN(s); i++) {
+		keyed += is_known(s[i].key);
+		scene_vmm_go(&s[i].vmm);
+		stage_check_end(&s[i], 0);
+		stage_fini(&s[i]);
+	}
+	ck_assert(is_known("mine"));
+	ck_assert_uint_eq(keyed, 1);
 	scene_close(&scene);
 }
 END_TEST
@@ -152,9 +210,11 @@ static int no_map(const struct stage *s)
 	return memfd_create("map", MFD_CLOEXEC);
 }
 
+static const struct stage *neighbour;
+
 static int open_map(const struct stage *s, int how)
 {
-	cleanup_free char *path = scene_format("%s/maps/%s", scene.d.run, s->id);
+	cleanup_free char *path = stage_path(s, "maps");
 	int fd = open(path, how | O_CLOEXEC);
 
 	ck_assert_int_ge(fd, 0);
@@ -171,13 +231,11 @@ static int true_map(const struct stage *s)
 	return open_map(s, O_RDWR);
 }
 
-/* Of a neighbour: it was ours, but not of that id. */
+/* Of a neighbour: it was ours, but not of that key. */
 static int other_map(const struct stage *s)
 {
-	struct stage other = *s;
-
-	snprintf(other.id, sizeof(other.id), "other");
-	return open_map(&other, O_RDWR);
+	(void)s;
+	return open_map(neighbour, O_RDWR);
 }
 
 static int request_of(const char *text, int seals)
@@ -233,13 +291,13 @@ static void claim(const struct stage *s, const struct claim *c)
 	int sock;
 
 	ck_assert_msg(sock_connect(path, SOCK_SEQPACKET, &sock, &err) == 0, "%s", err.msg);
-	snprintf(back.reattach.id, sizeof(back.reattach.id), "%s", s->id);
+	snprintf(back.reattach.key, sizeof(back.reattach.key), "%s", s->key);
 	back.reattach.proof = 1;
 	back.reattach.chan_version = CHAN_VERSION;
 	ck_assert_int_eq(chan_send(sock, CHAN_REATTACH, &back, NULL, 0, &err), 0);
 	ck_assert_int_eq(chan_send(sock, CHAN_PROOF, &proof, fds, ARRAY_LEN(fds), &err), 0);
 	ck_assert_msg(recv(sock, &byte, 1, 0) <= 0, "%s: it is answered", c->what);
-	await_stray(s->id, getpid(), c->why);
+	await_stray(s->key, getpid(), c->why);
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		close(fds[i]);
 	close(sock);
@@ -253,6 +311,7 @@ START_TEST(somebody_elses_id)
 	scene_open(&scene);
 	stage_begin(&victim, &scene, "victim", ON_DEMAND, TOUCHES);
 	stage_begin(&other, &scene, "other", ON_DEMAND, TOUCHES);
+	neighbour = &other;
 	/* Without any map nothing is read of what this process says. */
 	held = open_map(&other, O_RDONLY);
 	ck_assert_int_eq(kill(victim.worker, SIGSTOP), 0);
@@ -278,6 +337,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(tc, worker_of_version_1);
 	tcase_add_test(tc, id_is_taken);
+	tcase_add_test(tc, one_id_of_two_tenants);
 	tcase_add_test(tc, somebody_elses_id);
 	suite_add_tcase(suite, tc);
 	return suite;

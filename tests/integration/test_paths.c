@@ -308,10 +308,10 @@ START_TEST(test_impossible_paths)
 END_TEST
 
 /* The same holds for the path that the daemon makes up itself. */
-START_TEST(test_id_too_long_for_the_run_dir)
+START_TEST(test_run_dir_too_long_for_a_socket)
 {
 	struct scene s = {0};
-	cleanup_free char *run = NULL, *target = NULL;
+	cleanup_free char *run = NULL, *named = NULL;
 	const char *extra[] = {"--run-dir", NULL, NULL};
 
 	scene_open(&s);
@@ -322,11 +322,11 @@ START_TEST(test_id_too_long_for_the_run_dir)
 	snprintf(s.d.run, sizeof(s.d.run), "%s", run);
 	snprintf(s.d.socket, sizeof(s.d.socket), "%s/control.sock", run);
 	harness_daemon_start(&s.d, extra);
-	target = scene_format(RESTORES "/%063d", 0);
-	scene_refused(&s, "PUT", target, "{\"snapshot\":{\"dir\":\"" SCENE_SNAPSHOT "\"}}",
+	scene_refused(&s, "PUT", RESTORES "/a", "{\"snapshot\":{\"dir\":\"" SCENE_SNAPSHOT "\"}}",
 		      ERR_INVALID, "a Unix socket may have 107");
-	scene_create(&s, "short", SCENE_SNAPSHOT, NULL);
-	scene_delete(&s, "short", "");
+	named = scene_format("\"socket\":{\"path\":\"%s/named\"}", s.d.dir);
+	scene_create(&s, "a", SCENE_SNAPSHOT, named);
+	scene_delete(&s, "a", "");
 	harness_daemon_stop(&s.d);
 	free(s.config_text);
 }
@@ -344,7 +344,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_stale_socket_is_replaced);
 	tcase_add_test(tc, test_taken_paths);
 	tcase_add_test(tc, test_impossible_paths);
-	tcase_add_test(tc, test_id_too_long_for_the_run_dir);
+	tcase_add_test(tc, test_run_dir_too_long_for_a_socket);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -344,7 +344,7 @@ END_TEST
 
 static void read_map(const struct stage *s, struct pagemap_view *ret)
 {
-	cleanup_free char *path = scene_format("%s/maps/%s", scene.d.run, s->id);
+	cleanup_free char *path = stage_path(s, "maps");
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct err err;
 

@@ -206,7 +206,7 @@ END_TEST
 static bool says_short(void *arg)
 {
 	const struct stage *s = arg;
-	cleanup_free char *path = scene_format("%s/maps/%s", s->scene->d.run, s->id);
+	cleanup_free char *path = stage_path(s, "maps");
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct pagemap_view view;
 	struct err err;

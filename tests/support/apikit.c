@@ -40,6 +40,7 @@ static void write_ended(const struct apikit *k, struct store *store, const char 
 	uint64_t seq;
 
 	parse(k, id, tenant, uid, &spec);
+	snprintf(rec.key, sizeof(rec.key), "%s", id);
 	record_begin(&rec, id, &spec, &peer, wall_ms());
 	record_move(&rec, STATE_ENDED, "stopped", wall_ms());
 	ck_assert_msg(store_write(store, &rec, &event, &seq, &err) == 0, "%s", err.msg);
@@ -93,6 +94,21 @@ void apikit_start(struct apikit *k)
 	srv.addr.sun_family = AF_UNIX;
 	srv.addr_len = sizeof(srv.addr);
 	snprintf(srv.addr.sun_path, sizeof(srv.addr.sun_path), "%s/control.sock", k->conf.run_dir);
+}
+
+void apikit_start_tenants(struct apikit *k, const char *dir)
+{
+	static const char tenants[] = "{\"observers\":{\"uids\":[4244]},\"tenants\":{"
+				      "\"" APIKIT_TENANT "\":{\"uids\":[4242]},"
+				      "\"other\":{\"gids\":[4243]}}}";
+
+	harness_rmtree(dir);
+	ck_assert_int_eq(mkdir(dir, 0755), 0);
+	apikit_prepare(k, dir);
+	k->conf.each_user_is_tenant = false;
+	snprintf(k->conf.tenants_file, sizeof(k->conf.tenants_file), "%s/tenants.json", dir);
+	scene_write(k->conf.tenants_file, tenants, strlen(tenants));
+	apikit_start(k);
 }
 
 void apikit_stop(struct apikit *k)
@@ -234,8 +250,8 @@ struct restore *apikit_create(const struct apikit *k, const char *id, const char
 	cleanup_free char *suffix = scene_format("/%s", id);
 
 	json_object_put(apikit_object(201, "PUT", suffix, body));
-	ck_assert_ptr_nonnull(supervisor_find(k->sup, id));
-	return supervisor_find(k->sup, id);
+	ck_assert_ptr_nonnull(supervisor_find(k->sup, id, NULL));
+	return supervisor_find(k->sup, id, NULL);
 }
 
 struct restore *apikit_serve(const struct apikit *k, struct scene_vmm *vmm, const char *id,

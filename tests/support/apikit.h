@@ -32,6 +32,11 @@ void apikit_prepare(struct apikit *k, const char *dir);
 /* What apikit_start() does; api_new() may fail. */
 int apikit_try(struct apikit *k, struct err *err);
 void apikit_start(struct apikit *k);
+/*
+ * The same in @dir, which is emptied: two tenants, the owner's and "other", and an observer; every
+ * other user but root is an outsider.
+ */
+void apikit_start_tenants(struct apikit *k, const char *dir);
 void apikit_stop(struct apikit *k);
 
 /*

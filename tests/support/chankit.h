@@ -21,10 +21,10 @@ static const struct {
 	size_t body;
 	struct {
 		size_t at, len;
-	} text[2]; /* in the body */
+	} text[3]; /* in the body */
 } wire[CHAN_TYPE_COUNT] = {
 	[CHAN_HELLO] = {"HELLO", 40, {{8, 32}}},
-	[CHAN_ASSIGN] = {"ASSIGN", 560, {{0, 64}, {64, 108}}},
+	[CHAN_ASSIGN] = {"ASSIGN", 624, {{0, 64}, {64, 108}, {560, 64}}},
 	[CHAN_READY] = {"READY", 64},
 	[CHAN_REFUSED] = {"REFUSED", 272, {{16, 256}}},
 	[CHAN_CONNECTED] = {"CONNECTED", 32},
@@ -52,7 +52,7 @@ static const struct {
 	[CHAN_PRESENCE] = {"PRESENCE", 8},
 	[CHAN_CGROUPS] = {"CGROUPS", 16},
 	[CHAN_KNOWN] = {"KNOWN", 8},
-	[CHAN_PROOF] = {"PROOF", 64},
+	[CHAN_PROOF] = {"PROOF", 128, {{64, 64}}},
 };
 
 static inline void make_pair(int fds[2])

@@ -85,6 +85,8 @@ static inline void make_map(void)
 	pagemap_close(&map);
 }
 
+static struct table others; /* restores that have rows */
+
 static inline void begin_with(const char *members)
 {
 	restorekit_open(&k, members);
@@ -94,14 +96,15 @@ static inline void begin_with(const char *members)
 	said.worker = worker;
 	guestkit_start(&guest);
 	snprintf(k.host.boot_id, sizeof(k.host.boot_id), "of the test");
-	snprintf(reattach.id, sizeof(reattach.id), "r");
+	snprintf(reattach.key, sizeof(reattach.key), "r");
 	reattach.npeers = PEERS;
 	proof = (struct chan_proof){.size_bytes = GUESTKIT_BYTES - 1,
 				    .key = {.kind = WSET_FILES, .number = 77},
 				    .prefetch = PREFETCH_NONE,
 				    .prefetch_held = 1,
 				    .rate_bytes_per_s = RATE,
-				    .max_resident_bytes = 2 * RATE};
+				    .max_resident_bytes = 2 * RATE,
+				    .id = "said"};
 	who = (struct sock_peer){.pid = w.pid, .uid = CALLER, .gid = CALLER + 1};
 	memset(fds, -1, sizeof(fds));
 	fds[1] = request_of(k.r->rec.spec);
@@ -134,7 +137,7 @@ static inline void end(void)
 
 static inline bool adopt(void)
 {
-	r = orphan_new(&k.host, &said, &err);
+	r = orphan_new(&k.host, &others, &said, &err);
 	return r != NULL;
 }
 

@@ -123,7 +123,7 @@ static inline void restorekit_make(struct restorekit *k, const char *members)
 	k->r = xcalloc(1, sizeof(*k->r));
 	restore_init(k->r, &k->host);
 	k->r->spec = restorekit_spec(k, members);
-	restore_begin(k->r, "r", &caller);
+	restore_begin(k->r, "r", "r", &caller);
 	k->r->hold.own_socket = true;
 	close(open(k->r->spec.socket_path, O_CREAT | O_CLOEXEC, 0600));
 	host_path(&k->host, "maps", "r", path);

@@ -82,6 +82,8 @@ const char *scene_patient(const char *more);
 /* Body of a create; @more: further members, or NULL. Owned by the caller. */
 char *scene_body(const char *dir, const char *more);
 void scene_create(const struct scene *s, const char *id, const char *dir, const char *more);
+/* Of its file in a directory of the run directory, "maps" or another; owned by the caller. */
+char *scene_path(const struct scene *s, const char *id, const char *dir);
 /* The restore, owned by the caller. */
 struct json_object *scene_show(const struct scene *s, const char *id);
 /* For "wait=" of a request: SCENE_MS, as far as the daemon takes it. */

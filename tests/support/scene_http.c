@@ -129,6 +129,13 @@ struct json_object *scene_show(const struct scene *s, const char *id)
 	return scene_ask(s, 200, "GET", target, NULL);
 }
 
+char *scene_path(const struct scene *s, const char *id, const char *dir)
+{
+	cleanup_json struct json_object *o = scene_show(s, id);
+
+	return scene_format("%s/%s/%s", s->d.run, dir, scene_text(o, "key"));
+}
+
 int scene_poll_ms(void)
 {
 	return (int)min_u64((uint64_t)harness_scale_ms(SCENE_MS), LONG_POLL_MAX_MS);

@@ -27,6 +27,7 @@ void stage_create(struct stage *s, const char *snapshot, const char *members)
 
 	s->vmm = (struct scene_vmm){.in = -1, .out = -1};
 	s->worker = (pid_t)scene_number(o, "worker.pid");
+	snprintf(s->key, sizeof(s->key), "%s", scene_text(o, "key"));
 	snprintf(s->socket, sizeof(s->socket), "%s", scene_text(o, "mem_backend.backend_path"));
 }
 
@@ -40,6 +41,11 @@ void stage_begin(struct stage *s, const struct scene *scene, const char *id, con
 		return;
 	stage_start(s, STAGE_IMAGE, vmm);
 	json_object_put(stage_await(s, "serving"));
+}
+
+char *stage_path(const struct stage *s, const char *dir)
+{
+	return scene_format("%s/%s/%s", s->scene->d.run, dir, s->key);
 }
 
 struct json_object *stage_ask(const struct stage *s, const char *method, const char *suffix,
@@ -105,7 +111,7 @@ void stage_cleared(struct stage *s)
 	stage_check(s, harness_wait(is_gone, &s->worker, SCENE_MS), "worker %d goes on",
 		    (int)s->worker);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
-		cleanup_free char *path = scene_format("%s/%s/%s", s->scene->d.run, dirs[i], s->id);
+		cleanup_free char *path = stage_path(s, dirs[i]);
 
 		stage_check(s, access(path, F_OK) < 0, "%s is still there", path);
 	}

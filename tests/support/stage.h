@@ -19,7 +19,8 @@
 struct stage {
 	const struct scene *scene; /* borrowed, open */
 	char id[PROTO_ID_MAX + 1];
-	char socket[PROTO_SUN_MAX + 1]; /* from stage_create() on */
+	char key[PROTO_ID_MAX + 1];     /* from stage_create() on */
+	char socket[PROTO_SUN_MAX + 1]; /* likewise */
 	pid_t worker;                   /* likewise */
 	struct scene_vmm vmm;           /* from stage_start() to stage_end() */
 	char *printed;                  /* owned, see stage_printed() */
@@ -43,6 +44,8 @@ void stage_create(struct stage *s, const char *snapshot, const char *members);
  */
 void stage_begin(struct stage *s, const struct scene *scene, const char *id, const char *members,
 		 const char *vmm);
+/* Of its file in a directory of the run directory, "maps" or another; owned by the caller. */
+char *stage_path(const struct stage *s, const char *dir);
 /* A request about the restore: @suffix follows the id in the target. Must be answered 200. */
 struct json_object *stage_ask(const struct stage *s, const char *method, const char *suffix,
 			      const char *body);

@@ -115,6 +115,7 @@ static inline struct restore_record plain(const char *id, uint64_t revision)
 {
 	struct restore_record r = {.state = STATE_SERVING, .revision = revision};
 
+	snprintf(r.key, sizeof(r.key), "%s", id);
 	snprintf(r.id, sizeof(r.id), "%s", id);
 	snprintf(r.tenant, sizeof(r.tenant), "t");
 	r.spec = (char *)"{}"; /* only ever lent to the store */

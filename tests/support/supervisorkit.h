@@ -54,6 +54,7 @@ static inline void make_row(struct restore_record *rec, const char *id)
 	struct err err = {.msg = ""};
 
 	*rec = (struct restore_record){.state = STATE_WAITING};
+	snprintf(rec->key, sizeof(rec->key), "%s", id);
 	record_begin(rec, id, &spec, &caller, 1);
 	ck_assert_msg(run_dir_boot_id(rec->boot_id, &err) == 0, "%s", err.msg);
 	spec_fini(&spec);
@@ -237,7 +238,8 @@ static inline const char *listed(void)
 	size_t len = 0;
 
 	text[0] = '\0';
-	for (struct restore *r = NULL; (r = supervisor_next(k.sup, r ? r->rec.id : ""));)
+	for (struct restore *r = NULL;
+	     (r = supervisor_next(k.sup, r ? r->rec.id : "", r ? r->rec.tenant : ""));)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s ", r->rec.id);
 	return text;
 }

@@ -115,7 +115,7 @@ static void failed_victim(struct chan_msg *msg, int *fds)
 static void back(struct chan_msg *msg, int *fds)
 {
 	fds[0] = script.listen_fd;
-	memcpy(msg->reattach.id, script.assign.id, sizeof(msg->reattach.id));
+	memcpy(msg->reattach.key, script.assign.key, sizeof(msg->reattach.key));
 	msg->reattach.npeers = 1;
 }
 

@@ -86,7 +86,7 @@ static bool come_back(const struct chan_assign *a)
 
 	while (sock_connect(a->reconnect_path, SOCK_SEQPACKET, &chan, &err))
 		poll(NULL, 0, 20);
-	memcpy(msg.reattach.id, a->id, sizeof(msg.reattach.id));
+	memcpy(msg.reattach.key, a->key, sizeof(msg.reattach.key));
 	msg.reattach.chan_version = OLD;
 	return say(&msg, CHAN_REATTACH, 112, NULL, 0) && say_files();
 }

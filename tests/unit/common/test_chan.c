@@ -62,7 +62,7 @@ START_TEST(round_trip)
 		ck_assert_msg(chan_recv(to, &got, fds, &err) == CHAN_GOT, "%s: %s", name, err.msg);
 		ck_assert_uint_eq(got.type, (unsigned)_i);
 		ck_assert_uint_eq(got.version, CHAN_VERSION);
-		for (int t = 0; t < 2; t++)
+		for (int t = 0; t < 3; t++)
 			if (wire[_i].text[t].len)
 				((char *)&sent)[HEAD + wire[_i].text[t].at + wire[_i].text[t].len -
 						1] = '\0';

@@ -31,7 +31,7 @@ static void check_other_release(const struct chan_msg *got, enum chan_type type,
 	char want[sizeof(*got)] = {0};
 
 	memset(want + HEAD, 'n', known - HEAD);
-	for (int t = 0; t < 2; t++)
+	for (int t = 0; t < 3; t++)
 		if (wire[type].text[t].len)
 			want[HEAD + wire[type].text[t].at + wire[type].text[t].len - 1] = '\0';
 	ck_assert_msg(memcmp((const char *)got + HEAD, want + HEAD, sizeof(want) - HEAD) == 0,

@@ -19,7 +19,7 @@
 static const struct {
 	const char *what;
 	uid_t uid;
-	const char *members, *id;
+	const char *members, *key;
 	enum err_code code; /* if refused */
 	const char *text;   /* NULL: admitted */
 } requests[] = {
@@ -35,9 +35,9 @@ static const struct {
 	{"a socket of the tenant's others", OTHER, "\"socket\":{\"uid\":7,\"gid\":8}", "r", 0,
 	 NULL},
 	{"an admin's, for anybody", 0, "\"socket\":{\"uid\":1,\"gid\":1}", "r", 0, NULL},
-	{"no room for the id in a path", OTHER, "",
+	{"no room for the key in a path", OTHER, "",
 	 "a-name-of-just-as-many-letters-as-an-id-may-have-and-not-one-more", ERR_INVALID,
-	 "choose a shorter id or run directory"},
+	 "choose a shorter run directory"},
 };
 
 START_TEST(test_request)
@@ -59,13 +59,13 @@ START_TEST(test_request)
 	spec.socket_path[0] = '\0';
 	if (!strstr(requests[_i].members, "socket"))
 		spec.socket_uid = spec.socket_gid = requests[_i].uid;
-	rc = admission_request(&host, requests[_i].id, &spec, &peer, &err);
+	rc = admission_request(&host, requests[_i].key, &spec, &peer, &err);
 	ck_assert_msg(rc == (requests[_i].text ? -1 : 0), "%s: %s", requests[_i].what, err.msg);
 	if (rc) {
 		ck_assert_int_eq(err.code, requests[_i].code);
 		ck_assert_msg(strstr(err.msg, requests[_i].text), "%s", err.msg);
 	} else {
-		host_path(&host, "uffd", requests[_i].id, want);
+		host_path(&host, "uffd", requests[_i].key, want);
 		ck_assert_str_eq(spec.socket_path, want);
 	}
 	spec_fini(&spec);

@@ -120,7 +120,7 @@ static void come_back(void)
 	ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
 	old = fork();
 	if (old == 0) {
-		snprintf(msg.reattach.id, sizeof(msg.reattach.id), "r");
+		snprintf(msg.reattach.key, sizeof(msg.reattach.key), "r");
 		if (sock_connect(back_path, SOCK_SEQPACKET, &chan, &err) ||
 		    chan_send(chan, CHAN_REATTACH, &msg, NULL, 0, &err) ||
 		    write(ready[1], "!", 1) != 1)

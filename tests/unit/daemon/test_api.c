@@ -110,7 +110,7 @@ START_TEST(test_news)
 
 	prepare(&k);
 	apikit_start(&k);
-	r = supervisor_find(k.sup, "roots");
+	r = supervisor_find(k.sup, "roots", NULL);
 	/* As if it were still to be served. */
 	r->rec.state = STATE_WAITING;
 	stream = client_dial();

@@ -26,11 +26,11 @@ START_TEST(test_put)
 	apikit_check_text(made, "id", "a");
 	apikit_check_text(made, "state", "waiting");
 	apikit_check_text(made, "mem_backend.backend_path",
-			  supervisor_find(apikit.sup, "a")->rec.socket_path);
+			  supervisor_find(apikit.sup, "a", NULL)->rec.socket_path);
 	ck_assert(json_object_equal(made, found));
 	apikit_refused("PUT", "/a", other, ERR_CONFLICT,
 		       "restore a exists with a different request");
-	apikit_finish(supervisor_find(apikit.sup, "a"), NULL);
+	apikit_finish(supervisor_find(apikit.sup, "a", NULL), NULL);
 }
 END_TEST
 
@@ -51,7 +51,7 @@ START_TEST(test_post)
 	}
 	ck_assert_str_ne(ids[0], ids[1]);
 	for (int i = 0; i < 2; i++)
-		apikit_finish(supervisor_find(apikit.sup, ids[i]), NULL);
+		apikit_finish(supervisor_find(apikit.sup, ids[i], NULL), NULL);
 }
 END_TEST
 
@@ -83,8 +83,8 @@ START_TEST(test_creator_leaves)
 	struct restore *r;
 
 	client_say(fd, text);
-	WAIT_FOR(table_find(&apikit.sup->table, "a"));
-	r = table_find(&apikit.sup->table, "a");
+	WAIT_FOR(table_find(&apikit.sup->table, "a", NULL));
+	r = table_find(&apikit.sup->table, "a", NULL);
 	ck_assert_int_eq(kill((pid_t)r->rec.worker_pid, SIGSTOP), 0);
 	/* However long the machine takes, the worker is not late. */
 	timer_drop(&r->hold.load_by);
@@ -93,7 +93,7 @@ START_TEST(test_creator_leaves)
 	close(fd);
 	WAIT_FOR(TAILQ_EMPTY(&r->creators));
 	ck_assert_int_eq(kill((pid_t)r->rec.worker_pid, SIGCONT), 0);
-	WAIT_FOR(supervisor_find(apikit.sup, "a"));
+	WAIT_FOR(supervisor_find(apikit.sup, "a", NULL));
 	json_object_put(apikit_object(200, "PUT", "/a", body));
 	apikit_finish(r, NULL);
 }
@@ -110,10 +110,10 @@ START_TEST(test_creator_not_held)
 	apikit_start(&apikit);
 	apikit_refused("PUT", "/a", body, ERR_QUOTA,
 		       "too many requests wait already; restore a is being created, ask for it");
-	r = table_find(&apikit.sup->table, "a");
+	r = table_find(&apikit.sup->table, "a", NULL);
 	ck_assert_ptr_nonnull(r);
 	ck_assert(TAILQ_EMPTY(&r->creators));
-	WAIT_FOR(supervisor_find(apikit.sup, "a"));
+	WAIT_FOR(supervisor_find(apikit.sup, "a", NULL));
 	json_object_put(apikit_object(200, "PUT", "/a", body));
 	/* Nor may this request wait; but what it asks for is done. */
 	json_object_put(apikit_object(202, "DELETE", "/a", NULL));
@@ -129,20 +129,20 @@ static const struct {
 } lists[] = {
 	{"", "mine new roots ", NULL},
 	{"?limit=3", "mine new roots ", NULL},
-	{"?limit=2", "mine new ", "new"},
-	{"?limit=1", "mine ", "mine"},
+	{"?limit=2", "mine new ", "new/" CALLER_DEFAULT_TENANT},
+	{"?limit=1", "mine ", "mine/" APIKIT_TENANT},
 	{"?limit=1000", "mine new roots ", NULL},
-	{"?page_token=mine", "new roots ", NULL},
-	{"?page_token=mine&limit=1", "new ", "new"},
+	{"?page_token=mine/" APIKIT_TENANT, "new roots ", NULL},
+	{"?limit=1&page_token=mine/" APIKIT_TENANT, "new ", "new/" CALLER_DEFAULT_TENANT},
 	/* There need be no restore of that name any more. */
-	{"?page_token=n", "new roots ", NULL},
-	{"?page_token=roots", "", NULL},
+	{"?page_token=n/a", "new roots ", NULL},
+	{"?page_token=roots/" CALLER_DEFAULT_TENANT, "", NULL},
 	{"?state=ended", "mine roots ", NULL},
 	/* A token names what was listed, and nothing that lies between. */
-	{"?state=ended&limit=1", "mine ", "mine"},
+	{"?state=ended&limit=1", "mine ", "mine/" APIKIT_TENANT},
 	{"?state=waiting", "new ", NULL},
 	{"?state=serving", "", NULL},
-	{"?tenant=" CALLER_DEFAULT_TENANT "&limit=1", "new ", "new"},
+	{"?tenant=" CALLER_DEFAULT_TENANT "&limit=1", "new ", "new/" CALLER_DEFAULT_TENANT},
 	/* What does not fit is no next page. */
 	{"?state=waiting&limit=1", "new ", NULL},
 	{"?tenant=" APIKIT_TENANT, "mine ", NULL},
@@ -159,6 +159,8 @@ static const struct {
 	{"?tenant=a/b", "tenant: is not a tenant's name"},
 	{"?tenant=", "tenant: is not a tenant's name"},
 	{"?page_token=-", "page_token: is not one of ours"},
+	{"?page_token=mine", "page_token: is not one of ours"},
+	{"?page_token=mine/a/b", "page_token: is not one of ours"},
 	{"?page_token=", "page_token: is not one of ours"},
 	{"?limit=0", "limit: must be a number from 1 to 1000"},
 	{"?limit=1001", "limit: must be a number from 1 to 1000"},

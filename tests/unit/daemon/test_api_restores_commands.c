@@ -175,7 +175,7 @@ START_TEST(test_stop_takes_too_long)
 	ck_assert_int_gt(seconds_left(find_deadline(fn)), 200);
 	end_time(fn, 200 + 32);
 	hear_problem(fd, ERR_STATE, ") lives; end it first, or stop with kill");
-	apikit_finish(supervisor_find(apikit.sup, "a"), &vmm);
+	apikit_finish(supervisor_find(apikit.sup, "a", NULL), &vmm);
 }
 END_TEST
 

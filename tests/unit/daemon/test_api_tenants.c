@@ -79,7 +79,7 @@ END_TEST
 
 START_TEST(test_live_restores)
 {
-	struct restore *r = supervisor_find(apikit.sup, "roots");
+	struct restore *r = supervisor_find(apikit.sup, "roots", NULL);
 
 	ask(0, 201, "PUT", "/default", "{\"budgets\":{\"restores\":1}}");
 	r->rec.state = STATE_SERVING;

@@ -92,7 +92,8 @@ static int create_with(const char *members, struct err *err)
 					 .ngroups = 2,
 					 .groups = {4, 27}};
 	struct spec spec = restorekit_spec(&k, members);
-	int rc = creation_begin(&k.host, "r", &spec, &caller, &k.r, err);
+	const struct creation c = {"r", "r", &spec, &caller};
+	int rc = creation_begin(&k.host, &c, &k.r, err);
 
 	if (rc == 0)
 		ck_assert(!spec.path && !spec.socket_path[0]);

@@ -103,7 +103,7 @@ START_TEST(test_version)
 		uint32_t value;
 		const char *complaint;
 	} rows[] = {
-		{AT_USER_VERSION, 4, "schema version 4, this uffdd knows up to 3"},
+		{AT_USER_VERSION, 5, "schema version 5, this uffdd knows up to 4"},
 		{AT_USER_VERSION, INT32_MAX, "schema version 2147483647"},
 		{AT_USER_VERSION, UINT32_MAX, "schema version -1"},
 		{AT_USER_VERSION, 0, "migrate"}, /* its tables are there already */
@@ -131,9 +131,9 @@ START_TEST(test_version_in_log)
 {
 	struct bytes good = make_database();
 
-	in_shell("PRAGMA user_version = 4");
+	in_shell("PRAGMA user_version = 5");
 	ck_assert(exists("-wal"));
-	must_refuse_untouched("newer, in the log", "schema version 4");
+	must_refuse_untouched("newer, in the log", "schema version 5");
 	ck_assert(exists("-wal"));
 	free(good.v);
 }
@@ -151,13 +151,18 @@ START_TEST(test_older)
 		 "ALTER TABLE restores DROP COLUMN map_bytes;"
 		 "ALTER TABLE restores DROP COLUMN extents;"
 		 "ALTER TABLE restores DROP COLUMN files;"
-		 "ALTER TABLE restores DROP COLUMN max_resident_bytes; PRAGMA user_version = 1");
+		 "ALTER TABLE restores DROP COLUMN max_resident_bytes; DROP INDEX restores_id;"
+		 "ALTER TABLE restores DROP COLUMN id;"
+		 "ALTER TABLE restores RENAME COLUMN key TO id; PRAGMA user_version = 1");
 	s = must_open();
 	must_range(s, 3, RECORDS);
 	ck_assert_msg(store_restores(s, collect, &all, &err) == 0, "%s", err.msg);
 	ck_assert_uint_eq(all.n, RECORDS);
 	for (size_t i = 0; i < all.n; i++) {
 		ck_assert_uint_eq(all.v[i].max_resident_bytes, 0);
+		/* They are reached by their id, as when they were made. */
+		ck_assert(all.v[i].id[0]);
+		ck_assert_str_eq(all.v[i].key, all.v[i].id);
 		record_fini(&all.v[i]);
 	}
 	store_close(s);

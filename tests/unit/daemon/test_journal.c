@@ -134,7 +134,7 @@ START_TEST(test_row_that_can_never_be_written)
 {
 	begin();
 	journal_add(journal, &rec, "first", NULL);
-	rec.id[0] = '\0';
+	rec.key[0] = '\0';
 	journal_add(journal, &rec, "second", NULL);
 	check_written("first a {}\nevents-lost  {\"count\":1,\"unwritable\":1}\n", 1);
 	end();

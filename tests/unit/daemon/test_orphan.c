@@ -18,7 +18,8 @@ static void check_common(void)
 {
 	const struct restore_record *rec = &r->rec;
 
-	ck_assert_str_eq(rec->id, "r");
+	ck_assert_str_eq(rec->key, "r");
+	ck_assert_str_eq(rec->id, "said");
 	ck_assert_str_eq(rec->boot_id, "of the test");
 	ck_assert(rec->caller_uid == CALLER && rec->caller_gid == CALLER + 1);
 	ck_assert_uint_eq(rec->worker_pid, (uint32_t)w.pid);
@@ -191,12 +192,42 @@ START_TEST(test_vmm_has_ended)
 }
 END_TEST
 
+/* ---- its id ---- */
+
+/* What the worker says, or else the key. */
+static const struct {
+	const char *said, *tenant,
+		*id; /* tenant: of a restore that has the said id; NULL: nobody's */
+} ids[] = {
+	{"said", "uid-4711", "r"},
+	{"said", "another", "said"},
+	{"", NULL, "r"},
+	{"../said", NULL, "r"},
+};
+
+START_TEST(test_id)
+{
+	struct restore other = {.rec = {.key = "other", .id = "said"}};
+
+	be_waiting();
+	snprintf(proof.id, sizeof(proof.id), "%s", ids[_i].said);
+	if (ids[_i].tenant) {
+		snprintf(other.rec.tenant, sizeof(other.rec.tenant), "%s", ids[_i].tenant);
+		table_insert(&others, &other);
+	}
+	must_adopt();
+	ck_assert_str_eq(r->rec.id, ids[_i].id);
+	ck_assert_str_eq(r->rec.key, "r");
+	table_fini(&others);
+}
+END_TEST
+
 /* ---- publish ---- */
 
 static int count_row(void *arg, struct restore_record *rec, struct err *unused)
 {
 	(void)unused;
-	ck_assert_str_eq(rec->id, "r");
+	ck_assert_str_eq(rec->id, "said");
 	ck_assert_str_eq(rec->tenant, "uid-4711");
 	++*(int *)arg;
 	return 0;
@@ -233,6 +264,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_socket, 0, ARRAY_LEN(sockets));
 	tcase_add_test(tc, test_no_socket);
 	tcase_add_test(tc, test_vmm_has_ended);
+	tcase_add_loop_test(tc, test_id, 0, ARRAY_LEN(ids));
 	tcase_add_test(tc, test_publish);
 	return suite;
 }

@@ -104,7 +104,7 @@ START_TEST(test_map_is_refused)
 	be_waiting();
 	close_fd(&fds[0]);
 	fds[0] = maps[_i]();
-	refuse(ERR_PEER, "it does not have the page map of restore r");
+	refuse(ERR_PEER, "it does not have the page map with key r");
 }
 END_TEST
 
@@ -140,7 +140,7 @@ START_TEST(test_map_of_another_disk)
 	ck_assert_uint_eq(inode_of(twin), inode_of(fds[0]));
 	close_fd(&fds[0]);
 	fds[0] = twin;
-	refuse(ERR_PEER, "it does not have the page map of restore r");
+	refuse(ERR_PEER, "it does not have the page map with key r");
 	close_fd(&fds[0]);
 	ck_assert_int_eq(umount2(path_in("there"), MNT_DETACH), 0);
 	ck_assert_int_eq(umount2(path_in("maps"), MNT_DETACH), 0);
@@ -151,10 +151,10 @@ END_TEST
 START_TEST(test_map_of_another)
 {
 	be_waiting();
-	snprintf(reattach.id, sizeof(reattach.id), "another");
-	refuse(ERR_PEER, "it does not have the page map of restore another");
+	snprintf(reattach.key, sizeof(reattach.key), "another");
+	refuse(ERR_PEER, "it does not have the page map with key another");
 	close(open(path_in("maps/another"), O_CREAT | O_CLOEXEC, 0600));
-	refuse(ERR_PEER, "it does not have the page map of restore another");
+	refuse(ERR_PEER, "it does not have the page map with key another");
 }
 END_TEST
 

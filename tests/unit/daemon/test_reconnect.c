@@ -47,7 +47,7 @@ static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g,
 {
 	(void)arg;
 	told.n++;
-	memcpy(told.id, g->reattach->id, sizeof(told.id));
+	memcpy(told.id, g->reattach->key, sizeof(told.id));
 	told.proof = g->proof != NULL;
 	told.size_bytes = g->proof ? g->proof->size_bytes : 0;
 	told.listens = *g->listen_fd >= 0;
@@ -109,7 +109,7 @@ static void say(int fd, enum chan_type type, bool proof, int with)
 	struct err err = {.msg = ""};
 
 	/* Where REATTACH has its id any other message may have one, too. */
-	snprintf(msg.reattach.id, sizeof(msg.reattach.id), "r");
+	snprintf(msg.reattach.key, sizeof(msg.reattach.key), "r");
 	if (type == CHAN_REATTACH) {
 		msg.reattach.pid = (uint32_t)getpid();
 		msg.reattach.proof = proof;

@@ -21,22 +21,6 @@ static void remove_dir(void)
 	free(dir);
 }
 
-/* Two tenants and an observer; every other user but root is an outsider. */
-static void start(struct apikit *k)
-{
-	static const char tenants[] = "{\"observers\":{\"uids\":[4244]},\"tenants\":{"
-				      "\"" APIKIT_TENANT "\":{\"uids\":[4242]},"
-				      "\"other\":{\"gids\":[4243]}}}";
-
-	harness_rmtree(dir);
-	ck_assert_int_eq(mkdir(dir, 0755), 0);
-	apikit_prepare(k, dir);
-	k->conf.each_user_is_tenant = false;
-	snprintf(k->conf.tenants_file, sizeof(k->conf.tenants_file), "%s/tenants.json", dir);
-	scene_write(k->conf.tenants_file, tenants, strlen(tenants));
-	apikit_start(k);
-}
-
 /* ---- every row ---- */
 
 #define MINE "/v1/restores/mine"
@@ -49,7 +33,10 @@ enum who { ADMIN, OBSERVER, OWNER, OTHER, OUTSIDER, WHO_COUNT };
 static const uid_t uids[WHO_COUNT] = {0, APIKIT_OBSERVER, APIKIT_OWNER, APIKIT_OTHER,
 				      APIKIT_OUTSIDER};
 
-/* What is 404 for the owner is so for its own reason: there is no recording. */
+/*
+ * What is 404 for the owner is so for its own reason: there is no recording. Who is not the owner
+ * makes a restore of its own with PUT, whose snapshot is not there.
+ */
 /* clang-format off */
 static const struct {
 	const char *method, *target, *body;
@@ -67,7 +54,7 @@ static const struct {
 	{"DELETE", TENANT, NULL, RIGHT_ADMIN, {409, 403, 403, 403, 403}},
 	{"GET", "/v1/restores", NULL, RIGHT_SEE_TENANT, {200, 200, 200, 200, 403}},
 	{"POST", "/v1/restores", "{}", RIGHT_NEW_RESTORE, {400, 403, 400, 400, 403}},
-	{"PUT", MINE, APIKIT_BODY, RIGHT_NEW_RESTORE, {409, 403, 200, 409, 403}},
+	{"PUT", MINE, APIKIT_BODY, RIGHT_NEW_RESTORE, {422, 403, 200, 422, 403}},
 	{"GET", MINE, NULL, RIGHT_SEE_RESTORE, {200, 200, 200, 404, 403}},
 	{"DELETE", MINE, NULL, RIGHT_STOP_RESTORE, {200, 403, 200, 404, 403}},
 	{"PUT", MINE "/prefetch", "{}", RIGHT_CHANGE_RESTORE, {409, 403, 409, 404, 403}},
@@ -143,7 +130,7 @@ START_TEST(test_row)
 {
 	struct apikit k;
 
-	start(&k);
+	apikit_start_tenants(&k, dir);
 	for (enum who who = 0; who < WHO_COUNT; who++)
 		expect_row(_i, who);
 	apikit_stop(&k);
@@ -168,10 +155,11 @@ START_TEST(test_row_of_unknown_id)
 	char target[64];
 	struct reply *r;
 	struct apikit k;
+	bool create = rows[_i].right == RIGHT_NEW_RESTORE;
 
-	if (!is_of_restore(_i))
+	if (strncmp(rows[_i].target, MINE, strlen(MINE)) != 0)
 		return;
-	start(&k);
+	apikit_start_tenants(&k, dir);
 	r = apikit_ask(APIKIT_OTHER, rows[_i].method, rows[_i].target, rows[_i].body);
 	other = anonymous(r, "mine");
 	snprintf(target, sizeof(target), "/v1/restores/none%s", rows[_i].target + strlen(MINE));
@@ -179,89 +167,10 @@ START_TEST(test_row_of_unknown_id)
 		free(unknown);
 		r = apikit_ask(admin ? 0 : APIKIT_OTHER, rows[_i].method, target, rows[_i].body);
 		unknown = anonymous(r, "none");
-		ck_assert_int_eq(r->status, 404);
+		ck_assert_int_eq(r->status, create ? 422 : 404);
 		ck_assert_str_eq(unknown, other);
 	}
-	ck_assert_ptr_nonnull(strstr(unknown, "\"detail\":\"there is no restore ****\""));
-	apikit_stop(&k);
-}
-END_TEST
-
-/* ---- lists and streams ---- */
-
-static size_t count(const char *text, const char *what)
-{
-	size_t n = 0;
-
-	for (; (text = strstr(text, what)); text++)
-		n++;
-	return n;
-}
-
-static void expect_listed(uid_t uid, const char *query, size_t mine, size_t roots)
-{
-	char target[128];
-	struct reply *r;
-
-	snprintf(target, sizeof(target), "/v1/restores%s", query);
-	r = apikit_ask(uid, "GET", target, NULL);
-	ck_assert_int_eq(r->status, 200);
-	ck_assert_msg(count(r->body, "\"id\":\"mine\"") == mine &&
-			      count(r->body, "\"id\":\"roots\"") == roots &&
-			      count(r->body, "\"id\":") == mine + roots,
-		      "uid %u: %s", uid, r->body);
-}
-
-START_TEST(test_list)
-{
-	struct apikit k;
-
-	start(&k);
-	expect_listed(0, "", 1, 1);
-	expect_listed(0, "?tenant=" APIKIT_TENANT, 1, 0);
-	expect_listed(0, "?tenant=" CALLER_DEFAULT_TENANT, 0, 1);
-	expect_listed(APIKIT_OWNER, "", 1, 0);
-	expect_listed(APIKIT_OWNER, "?tenant=" APIKIT_TENANT, 1, 0);
-	expect_listed(APIKIT_OWNER, "?tenant=" CALLER_DEFAULT_TENANT, 0, 0);
-	expect_listed(APIKIT_OTHER, "", 0, 0);
-	expect_listed(APIKIT_OTHER, "?tenant=" APIKIT_TENANT, 0, 0);
-	/* What one may not see ends no page. */
-	expect_listed(APIKIT_OWNER, "?limit=1", 1, 0);
-	ck_assert_ptr_nonnull(
-		strstr(apikit_ask(APIKIT_OWNER, "GET", "/v1/restores?limit=1", NULL)->body,
-		       "\"next_page_token\":null"));
-	ck_assert_ptr_nonnull(strstr(apikit_ask(0, "GET", "/v1/restores?limit=1", NULL)->body,
-				     "\"next_page_token\":\"mine\""));
-	apikit_stop(&k);
-}
-END_TEST
-
-static void expect_events(uid_t uid, const char *query, size_t mine, size_t roots)
-{
-	char text[128];
-	const char *all;
-	int fd = apikit_dial(uid);
-
-	snprintf(text, sizeof(text), "GET /v1/events%s HTTP/1.0\r\n\r\n", query);
-	client_say(fd, text);
-	all = client_hear_all(fd);
-	ck_assert_msg(count(all, "\"restore\":\"mine\"") == mine &&
-			      count(all, "\"restore\":\"roots\"") == roots &&
-			      count(all, "\"seq\":") == mine + roots,
-		      "uid %u: %s", uid, all);
-}
-
-START_TEST(test_events)
-{
-	struct apikit k;
-
-	start(&k);
-	expect_events(0, "", 1, 1);
-	expect_events(0, "?restore=mine", 1, 0);
-	expect_events(APIKIT_OWNER, "", 1, 0);
-	expect_events(APIKIT_OWNER, "?restore=roots", 0, 0);
-	expect_events(APIKIT_OTHER, "", 0, 0);
-	expect_events(APIKIT_OTHER, "?restore=mine", 0, 0);
+	ck_assert(create || strstr(unknown, "\"detail\":\"there is no restore ****\""));
 	apikit_stop(&k);
 }
 END_TEST
@@ -331,11 +240,11 @@ START_TEST(test_rights_to_a_restore)
 		"GET", "/{id}", RIGHT_CHANGE_RESTORE, {.of_restore = note_restore}, NULL, false};
 	struct apikit k;
 
-	start(&k);
+	apikit_start_tenants(&k, dir);
 	ck_assert_int_eq(try_right(&r, &k, 0, "mine"), 0);
-	ck_assert_ptr_eq(given, supervisor_find(k.sup, "mine"));
+	ck_assert_ptr_eq(given, supervisor_find(k.sup, "mine", NULL));
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OWNER, "mine"), 0);
-	ck_assert_ptr_eq(given, supervisor_find(k.sup, "mine"));
+	ck_assert_ptr_eq(given, supervisor_find(k.sup, "mine", NULL));
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OTHER, "mine"), -ERR_NOTFOUND);
 	ck_assert_int_eq(try_right(&r, &k, 0, "none"), -ERR_NOTFOUND);
 	ck_assert_int_eq(try_right(&r, &k, 0, ""), -ERR_NOTFOUND);
@@ -361,7 +270,7 @@ START_TEST(test_other_rights)
 	struct route r = {"GET", "/", RIGHT_ADMIN, {.plain = note_plain}, NULL, false};
 	struct apikit k;
 
-	start(&k);
+	apikit_start_tenants(&k, dir);
 	ck_assert_int_eq(try_right(&r, &k, 0, ""), 0);
 	ck_assert_int_eq(try_right(&r, &k, geteuid(), ""), 0);
 	ck_assert_int_eq(try_right(&r, &k, APIKIT_OBSERVER, ""), -ERR_DENIED);
@@ -462,7 +371,7 @@ START_TEST(test_order_of_checks)
 	};
 	struct apikit k;
 
-	start(&k);
+	apikit_start_tenants(&k, dir);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct reply *r = apikit_ask(geteuid(), cases[i].method, cases[i].target,
 					     cases[i].body);
@@ -491,8 +400,6 @@ Suite *test_suite(void)
 	if (geteuid() == 0) {
 		tcase_add_loop_test(tc, test_row, 0, ARRAY_LEN(rows));
 		tcase_add_loop_test(tc, test_row_of_unknown_id, 0, ARRAY_LEN(rows));
-		tcase_add_test(tc, test_list);
-		tcase_add_test(tc, test_events);
 	}
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -80,7 +80,7 @@ START_TEST(test_readyz)
 	ck_assert_str_eq(apikit_ask(geteuid(), "GET", "/readyz", NULL)->body,
 			 "{\"status\":\"ready\"}");
 	shell = lock_store();
-	restore_changed(supervisor_find(k.sup, "roots"), "a-test", NULL);
+	restore_changed(supervisor_find(k.sup, "roots", NULL), "a-test", NULL);
 	WAIT_FOR(apikit_ask(geteuid(), "GET", "/readyz", NULL)->status == 503);
 	ck_assert_int_eq(apikit_ask(geteuid(), "GET", "/healthz", NULL)->status, 200);
 	ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
@@ -108,7 +108,7 @@ END_TEST
 START_TEST(test_restores)
 {
 	cleanup_json struct json_object *before = ask("/v1/status"), *after = NULL;
-	struct restore *r = supervisor_find(k.sup, "roots");
+	struct restore *r = supervisor_find(k.sup, "roots", NULL);
 
 	ck_assert_str_eq(member(before, "restores", NULL),
 			 "{\"waiting\":0,\"serving\":0,\"recovering\":0,\"ended\":2,\"failed\":0}");
@@ -173,7 +173,7 @@ START_TEST(test_strays)
 	strays_note(&k.sup->strays, "b", &lives, "it is");
 	o = ask("/v1/status");
 	ck_assert_int_gt(asprintf(&expected,
-				  "[{\"restore\":\"b\",\"pid\":%d,\"uid\":5,\"why\":\"it is\"}]",
+				  "[{\"key\":\"b\",\"pid\":%d,\"uid\":5,\"why\":\"it is\"}]",
 				  (int)getpid()),
 			 0);
 	ck_assert_str_eq(member(o, "strays", NULL), expected);

@@ -43,6 +43,7 @@ static void random_record(struct restore_record *r, int i)
 	char spec[3000];
 
 	memset(r, 0, sizeof(*r));
+	snprintf(r->key, sizeof(r->key), "%d-%d", i * 7 % RECORDS, i);
 	snprintf(r->id, sizeof(r->id), "r%03d", i);
 	random_tenant(r->tenant, sizeof(r->tenant));
 	r->state = (enum restore_state)(i % STATE_COUNT);
@@ -96,6 +97,7 @@ static void must_equal(const struct restore_record *a, const struct restore_reco
 	ck_assert_str_eq(a->id, b->id);
 	ck_assert_str_eq(a->spec, b->spec);
 	for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+		wipe(both[i]->key, sizeof(both[i]->key));
 		wipe(both[i]->id, sizeof(both[i]->id));
 		wipe(both[i]->tenant, sizeof(both[i]->tenant));
 		wipe(both[i]->reason, sizeof(both[i]->reason));
@@ -123,7 +125,7 @@ START_TEST(test_reopen)
 		random_record(&want[i], i);
 		must_write(s, &want[i], NULL, 0);
 	}
-	/* Replace some: same id, everything else new. */
+	/* Replace some: same key and id, everything else new. */
 	for (int i = 0; i < RECORDS; i += 3) {
 		free(want[i].spec);
 		random_record(&want[i], i);
@@ -190,6 +192,39 @@ START_TEST(test_forget)
 }
 END_TEST
 
+/* Tenants know nothing of each other's ids; none has one twice. */
+START_TEST(test_one_id)
+{
+	struct restore_record r = plain("a", 1), other = plain("b", 1), again = plain("c", 1);
+	struct store *s;
+	struct all *got;
+	struct err err;
+
+	snprintf(other.id, sizeof(other.id), "a");
+	snprintf(other.tenant, sizeof(other.tenant), "another");
+	snprintf(again.id, sizeof(again.id), "a");
+	empty_dir();
+	s = must_open();
+	must_write(s, &r, NULL, 0);
+	must_write(s, &other, NULL, 0);
+	ck_assert_int_lt(store_write(s, &again, NULL, NULL, &err), 0);
+	ck_assert_int_eq(err.code, ERR_INVALID);
+	r.revision = 2;
+	must_write(s, &r, NULL, 0);
+	got = read_all(s);
+	ck_assert_uint_eq(got->n, 2);
+	ck_assert_str_eq(got->v[0].tenant, "another");
+	ck_assert_uint_eq(got->v[0].revision, 1);
+	ck_assert_str_eq(got->v[1].tenant, "t");
+	ck_assert_uint_eq(got->v[1].revision, 2);
+	free_all(got);
+	/* Now it is free. */
+	ck_assert_int_eq(store_forget(s, "a", &err), 0);
+	must_write(s, &again, NULL, 0);
+	store_close(s);
+}
+END_TEST
+
 static int refuse_restore(void *arg, struct restore_record *rec, struct err *err)
 {
 	(void)rec;
@@ -249,6 +284,8 @@ static const struct {
 	{"tenant = printf('%064d', 0)", "bad tenant"},
 	{"tenant = 'a/b'", "bad tenant"},
 	{"id = '../../x'", "bad id"},
+	{"key = '../../x'", "bad key"},
+	{"key = ''", "damaged"},
 	{"id = '..'", "bad id"},
 	{"reason = printf('%0512d', 0)", "bad reason"},
 	{"boot_id = CAST(x'610062' AS TEXT)", "bad boot_id"},
@@ -290,6 +327,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(t, test_reopen, 0, 3);
 	tcase_add_test(t, test_private);
 	tcase_add_test(t, test_forget);
+	tcase_add_test(t, test_one_id);
 	tcase_add_test(t, test_visitors);
 	tcase_add_loop_test(t, test_bad_row, 0, ARRAY_LEN(bad_rows));
 	suite_add_tcase(s, t);

@@ -35,7 +35,7 @@ START_TEST(strays_are_listed_once)
 	strays_note(&s, "two", &b, "then");
 	strays_note(&s, "three", &a, "last");
 	ck_assert_uint_eq(s.n, 2);
-	ck_assert_str_eq(s.v[0].id, "three");
+	ck_assert_str_eq(s.v[0].key, "three");
 	ck_assert_str_eq(s.v[0].why, "last");
 	ck_assert_uint_eq(s.v[0].uid, 5);
 	strays_drop_ended(&s);
@@ -68,7 +68,7 @@ START_TEST(strays_are_bounded)
 	}
 	strays_drop_ended(&s);
 	ck_assert_uint_eq(s.n, 1);
-	ck_assert_str_eq(s.v[0].id, "alive");
+	ck_assert_str_eq(s.v[0].key, "alive");
 	strays_fini(&s);
 }
 END_TEST
@@ -98,7 +98,7 @@ START_TEST(strays_are_cut)
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
 	strays_note(&s, text, &who, text);
-	ck_assert_uint_eq(strlen(s.v[0].id), sizeof(s.v[0].id) - 1);
+	ck_assert_uint_eq(strlen(s.v[0].key), sizeof(s.v[0].key) - 1);
 	ck_assert_uint_eq(strlen(s.v[0].why), sizeof(s.v[0].why) - 1);
 	strays_fini(&s);
 	ck_assert(s.v == NULL && s.n == 0);

@@ -2,6 +2,7 @@
 #include "daemon/supervisor.h"
 
 #include "daemon/descriptors.h"
+#include "daemon/caller.h"
 #include "tests/support/capacitykit.h"
 #include "tests/support/supervisorkit.h"
 
@@ -15,24 +16,24 @@ START_TEST(test_made)
 	ask(&a, "r", "");
 	ck_assert(a.c.made && a.c.list && !a.told);
 	/* It is there, and hidden. */
-	ck_assert_ptr_nonnull(table_find(&k.sup->table, "r"));
-	ck_assert_ptr_null(supervisor_find(k.sup, "r"));
+	ck_assert_ptr_nonnull(table_find(&k.sup->table, "r", NULL));
+	ck_assert_ptr_null(supervisor_find(k.sup, "r", NULL));
 	ck_assert_str_eq(listed(), "mine roots ");
 	ck_assert_str_eq(rows(), "mine:ended roots:ended ");
 	await_told(&a);
 	ck_assert_msg(a.with, "%s", a.why.msg);
-	ck_assert_ptr_eq(supervisor_find(k.sup, "r"), a.with);
+	ck_assert_ptr_eq(supervisor_find(k.sup, "r", NULL), a.with);
 	ck_assert_str_eq(listed(), "mine r roots ");
 	ck_assert_str_eq(rows(), "mine:ended r:waiting roots:ended ");
 	ck_assert_str_eq(events_of("r"), "created ");
-	ck_assert_ptr_null(supervisor_find(k.sup, "unknown"));
+	ck_assert_ptr_null(supervisor_find(k.sup, "unknown", NULL));
 	/* Several in a row are hidden, and so is the last. */
 	ask_too("ra", "");
 	ask_too("rb", "");
 	ask(&a, "z", "");
 	ck_assert_str_eq(listed(), "mine r roots ");
 	await_told(&a);
-	ck_assert_ptr_eq(supervisor_next(k.sup, "roots"), a.with);
+	ck_assert_ptr_eq(supervisor_next(k.sup, "roots", a.with->rec.tenant), a.with);
 }
 END_TEST
 
@@ -40,15 +41,20 @@ END_TEST
 START_TEST(test_socket)
 {
 	cleanup_free char *own = NULL, *named = NULL, *members = NULL;
+	const char *there;
 
-	ck_assert_int_gt(asprintf(&own, "%s/run/uffd/a", at.dir), 0);
+	ck_assert_int_gt(asprintf(&own, "%s/run/uffd/", at.dir), 0);
 	ck_assert_int_gt(asprintf(&named, "%s/named", at.dir), 0);
 	ck_assert_int_gt(asprintf(&members, "\"socket\":{\"path\":\"%s\"}", named), 0);
 	ask_too("a", "");
 	ask_too("b", members);
-	ck_assert_str_eq(table_find(&k.sup->table, "a")->rec.socket_path, own);
-	ck_assert_str_eq(table_find(&k.sup->table, "b")->rec.socket_path, named);
-	ck_assert(access(own, F_OK) == 0 && access(named, F_OK) == 0);
+	there = table_find(&k.sup->table, "a", NULL)->rec.socket_path;
+	ck_assert_int_eq(strncmp(there, own, strlen(own)), 0);
+	/* Nobody guesses it, not even the id's owner. */
+	ck_assert_uint_eq(strlen(there + strlen(own)), RECORD_KEY_LEN);
+	ck_assert_str_ne(there + strlen(own), table_find(&k.sup->table, "b", NULL)->rec.key);
+	ck_assert_str_eq(table_find(&k.sup->table, "b", NULL)->rec.socket_path, named);
+	ck_assert(access(there, F_OK) == 0 && access(named, F_OK) == 0);
 }
 END_TEST
 
@@ -64,7 +70,7 @@ START_TEST(test_cannot_be_made)
 		ck_assert_ptr_null(a.with);
 		ck_assert_msg(a.why.code == ERR_PATH && strstr(a.why.msg, at.dir), "%s: %s",
 			      err_name(a.why.code), a.why.msg);
-		ck_assert_ptr_null(table_find(&k.sup->table, "r"));
+		ck_assert_ptr_null(table_find(&k.sup->table, "r", NULL));
 	}
 	ck_assert_str_eq(rows(), "mine:ended roots:ended ");
 	ck_assert_str_eq(ended(), "mine roots ");
@@ -131,8 +137,31 @@ START_TEST(test_conflict)
 	await_told(&a);
 	ask_in_vain("r", other, ERR_CONFLICT, "restore r exists with a different request");
 	/* Also one that has ended. */
-	ask_in_vain("mine", "", ERR_CONFLICT, "restore mine exists");
+	ask_in_vain("roots", "\"tenant\":\"" CALLER_DEFAULT_TENANT "\"", ERR_CONFLICT,
+		    "restore roots exists");
 	ck_assert_uint_eq(a.told, 1);
+}
+END_TEST
+
+/* An id is nobody's but in its own tenant: each has its own restore, socket and page map. */
+START_TEST(test_id_of_another_tenant)
+{
+	const struct restore *mine = table_find(&k.sup->table, "mine", APIKIT_TENANT);
+	struct asker a, b;
+
+	workerkit_snapshot(&at);
+	ask(&a, "mine", "\"tenant\":\"red\"");
+	ask(&b, "mine", "\"tenant\":\"blue\"");
+	await_told(&a);
+	await_told(&b);
+	ck_assert(a.c.made && b.c.made && a.with && b.with);
+	ck_assert(a.with != mine && b.with != mine && a.with != b.with);
+	ck_assert_str_ne(a.with->rec.key, b.with->rec.key);
+	ck_assert_str_ne(a.with->rec.socket_path, b.with->rec.socket_path);
+	ck_assert_ptr_eq(supervisor_find(k.sup, "mine", "red"), a.with);
+	ck_assert_ptr_eq(supervisor_find(k.sup, "mine", "blue"), b.with);
+	ck_assert_ptr_eq(supervisor_find(k.sup, "mine", APIKIT_TENANT), mine);
+	ck_assert_str_eq(rows(), "mine:waiting mine:waiting mine:ended roots:ended ");
 }
 END_TEST
 
@@ -149,7 +178,7 @@ START_TEST(test_joins_an_ended_one)
 	spec_resolve(&spec, APIKIT_TENANT, APIKIT_OWNER, APIKIT_OWNER);
 	ck_assert_msg(ask_with(&a, "mine", &spec, geteuid(), &err) == 0, "%s", err.msg);
 	ck_assert_uint_eq(a.told, 1);
-	ck_assert_ptr_eq(a.with, supervisor_find(k.sup, "mine"));
+	ck_assert_ptr_eq(a.with, supervisor_find(k.sup, "mine", NULL));
 	ck_assert_int_eq(a.with->rec.state, STATE_ENDED);
 }
 END_TEST
@@ -238,12 +267,12 @@ START_TEST(test_connect_timeout)
 }
 END_TEST
 
-/* As long a run directory as may be configured: what is left of a socket's address is for the id. */
+/* As long a run directory as leaves room for a key in a socket's address, or by one longer. */
 START_TEST(test_socket_path)
 {
-	char id[] = "0123456789", *path = k.conf.run_dir;
 	cleanup_free char *members = NULL;
-	size_t len = PROTO_SUN_MAX - strlen("/uffd/") - strlen(id);
+	char *path = k.conf.run_dir;
+	size_t len = PROTO_SUN_MAX - strlen("/uffd/") - RECORD_KEY_LEN + (size_t)_i;
 
 	ck_assert_uint_le(len, CONF_RUN_DIR_MAX);
 	ck_assert_int_gt(asprintf(&members, "\"socket\":{\"path\":\"%s/s\"}", at.dir), 0);
@@ -251,9 +280,11 @@ START_TEST(test_socket_path)
 	path[len] = '\0';
 	stop();
 	start();
-	ask_in_vain("0123456789x", "", ERR_INVALID, "choose a shorter id or run directory");
-	ask_too(id, "");
-	ask_too("0123456789x", members);
+	if (_i)
+		ask_in_vain("r", "", ERR_INVALID, "choose a shorter run directory");
+	else
+		ask_too("r", "");
+	ask_too("s", members);
 }
 END_TEST
 
@@ -315,8 +346,7 @@ START_TEST(test_may_come_back)
 	stop();
 	map = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	start();
-	ask_in_vain("r", "", ERR_UNREADY, "a worker of a former daemon has that id");
-	ask_too("s", "");
+	ask_in_vain("s", "", ERR_UNREADY, "a worker of a former daemon");
 	close_fd(&map);
 	ck_assert_msg(harness_wait(is_nobodys, path, HARNESS_MS), "the map stays open");
 	ask_too("r", "");
@@ -336,6 +366,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_joins);
 	tcase_add_test(tc, test_joins_in_vain);
 	tcase_add_test(tc, test_conflict);
+	tcase_add_test(tc, test_id_of_another_tenant);
 	tcase_add_test(tc, test_joins_an_ended_one);
 	tcase_add_test(tc, test_forget_creator);
 	tcase_add_test(tc, test_forget_all_creators);
@@ -344,7 +375,7 @@ Suite *test_suite(void)
 	tcase_add_test(refused, test_quota);
 	tcase_add_test(refused, test_quota_of_a_tenant);
 	tcase_add_test(refused, test_connect_timeout);
-	tcase_add_test(refused, test_socket_path);
+	tcase_add_loop_test(refused, test_socket_path, 0, 2);
 	tcase_add_test(refused, test_unprivileged);
 	tcase_add_test(refused, test_too_few_descriptors);
 	tcase_add_test(refused, test_may_come_back);

@@ -35,7 +35,7 @@ START_TEST(test_forgets_ended)
 	tidy();
 	ck_assert_str_eq(listed(), "b mine roots ");
 	ck_assert_str_eq(rows(), "b:ended mine:ended roots:ended ");
-	ck_assert_ptr_null(table_find(&k.sup->table, "a"));
+	ck_assert_ptr_null(table_find(&k.sup->table, "a", NULL));
 	ck_assert_msg(strncmp(ended(), "b ", 2) == 0, "%s", ended());
 	tidy();
 	ck_assert_str_eq(listed(), "b mine roots ");
@@ -48,11 +48,11 @@ START_TEST(test_forgets_what_is_over)
 	put_ended("a", 1);
 	put_ended("b", 2);
 	start();
-	supervisor_find(k.sup, "a")->slot.state = SLOT_LEAVING;
+	supervisor_find(k.sup, "a", NULL)->slot.state = SLOT_LEAVING;
 	tidy();
 	ck_assert_str_eq(listed(), "a mine roots ");
 	ck_assert_str_eq(rows(), "a:ended mine:ended roots:ended ");
-	supervisor_find(k.sup, "a")->slot.state = SLOT_OVER;
+	supervisor_find(k.sup, "a", NULL)->slot.state = SLOT_OVER;
 	tidy();
 	ck_assert_str_eq(listed(), "mine roots ");
 	ck_assert_str_eq(rows(), "mine:ended roots:ended ");
@@ -354,14 +354,14 @@ START_TEST(test_store_is_held_to_the_end)
 	sqlite3 *db;
 
 	start();
-	r = supervisor_find(k.sup, "mine");
+	r = supervisor_find(k.sup, "mine", NULL);
 	db = hold_store();
 	r->rec.worker_restarts = 4711;
 	restore_changed(r, "a-test", NULL);
 	let_go(db);
 	stop();
 	start();
-	ck_assert_uint_eq(supervisor_find(k.sup, "mine")->rec.worker_restarts, 4711);
+	ck_assert_uint_eq(supervisor_find(k.sup, "mine", NULL)->rec.worker_restarts, 4711);
 	ck_assert_str_eq(events_of("mine"), "created a-test ");
 }
 END_TEST

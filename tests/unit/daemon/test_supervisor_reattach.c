@@ -9,14 +9,19 @@
 #include "tests/support/capacitykit.h"
 #include "tests/support/supervisorkit.h"
 
-static pid_t worker; /* of the restore "r" */
-static int map;      /* a page map: without any this process would be shown out unread */
+static pid_t worker;               /* of the restore "r" */
+static char key[PROTO_ID_MAX + 1]; /* likewise */
+static int map; /* a page map: without any this process would be shown out unread */
 
 static void begin_with_restore(void)
 {
+	const struct restore *r;
+
 	begin();
 	workerkit_snapshot(&at);
-	worker = make_restore("r")->worker->pid;
+	r = make_restore("r");
+	worker = r->worker->pid;
+	memcpy(key, r->rec.key, sizeof(key));
 	map = -1;
 }
 
@@ -24,7 +29,7 @@ static void hold_map(void)
 {
 	cleanup_free char *path = NULL;
 
-	ck_assert_int_gt(asprintf(&path, "%s/maps/r", k.conf.run_dir), 0);
+	ck_assert_int_gt(asprintf(&path, "%s/maps/%s", k.conf.run_dir, key), 0);
 	map = open(path, O_RDONLY | O_CLOEXEC);
 	ck_assert_int_ge(map, 0);
 }
@@ -51,7 +56,7 @@ static bool is_back(void *arg)
 
 	(void)arg;
 	turn();
-	r = supervisor_find(k.sup, "r");
+	r = supervisor_find(k.sup, "r", NULL);
 	return r && r->worker;
 }
 
@@ -60,7 +65,7 @@ static struct restore *await_back(void)
 	struct restore *r;
 
 	ck_assert_msg(harness_wait(is_back, NULL, HARNESS_MS), "its worker does not come back");
-	r = supervisor_find(k.sup, "r");
+	r = supervisor_find(k.sup, "r", NULL);
 	ck_assert_int_eq(r->worker->pid, worker);
 	ck_assert_int_eq(r->slot.state, SLOT_READY);
 	ck_assert_int_eq(r->rec.state, STATE_WAITING);
@@ -84,7 +89,7 @@ START_TEST(test_known)
 
 	stop();
 	start();
-	r = supervisor_find(k.sup, "r");
+	r = supervisor_find(k.sup, "r", NULL);
 	ck_assert(r && !r->worker);
 	ck_assert_int_eq(r->slot.state, SLOT_AWAITED);
 	note_worker();
@@ -96,7 +101,7 @@ END_TEST
 
 static bool is_let_in(void *arg)
 {
-	const struct restore *r = supervisor_find(k.sup, "r");
+	const struct restore *r = supervisor_find(k.sup, "r", NULL);
 
 	(void)arg;
 	turn();
@@ -108,7 +113,7 @@ START_TEST(test_known_with_a_peer)
 {
 	struct err err = {.msg = ""};
 	cleanup_fd int vmm = -1;
-	struct restore *r = supervisor_find(k.sup, "r");
+	struct restore *r = supervisor_find(k.sup, "r", NULL);
 
 	ck_assert_msg(sock_connect(r->spec.socket_path, SOCK_STREAM, &vmm, &err) == 0, "%s",
 		      err.msg);
@@ -116,7 +121,7 @@ START_TEST(test_known_with_a_peer)
 	stop();
 	start();
 	ck_assert_msg(harness_wait(is_let_in, NULL, HARNESS_MS), "its peer is lost");
-	ck_assert_uint_eq(supervisor_find(k.sup, "r")->hold.acceptor.awaited, 0);
+	ck_assert_uint_eq(supervisor_find(k.sup, "r", NULL)->hold.acceptor.awaited, 0);
 	ck_assert_str_eq(events_of("r"), "created adopted ");
 }
 END_TEST
@@ -142,7 +147,7 @@ END_TEST
 
 /* ---- strangers ---- */
 
-static int come(const char *id, bool proof)
+static int come(const char *said, bool proof)
 {
 	cleanup_free char *path = NULL;
 	struct chan_msg msg = {.reattach.proof = proof};
@@ -152,7 +157,7 @@ static int come(const char *id, bool proof)
 	ck_assert_int_gt(asprintf(&path, "%s/workers.sock", k.conf.run_dir), 0);
 	ck_assert_msg(sock_connect(path, SOCK_SEQPACKET | SOCK_NONBLOCK, &fd, &err) == 0, "%s",
 		      err.msg);
-	snprintf(msg.reattach.id, sizeof(msg.reattach.id), "%s", id);
+	snprintf(msg.reattach.key, sizeof(msg.reattach.key), "%s", said);
 	ck_assert_msg(chan_send(fd, CHAN_REATTACH, &msg, NULL, 0, &err) == 0, "%s", err.msg);
 	return fd;
 }
@@ -180,7 +185,7 @@ static void await_answer(int fd)
 	close(fd);
 }
 
-static void check_is_stray(int fd, const char *id, const char *why)
+static void check_is_stray(int fd, const char *said, const char *why)
 {
 	const struct stray *s;
 
@@ -188,7 +193,7 @@ static void check_is_stray(int fd, const char *id, const char *why)
 	ck_assert_uint_eq(k.sup->strays.n, 1);
 	s = k.sup->strays.v;
 	ck_assert_int_eq(s->pid, getpid());
-	ck_assert_str_eq(s->id, id);
+	ck_assert_str_eq(s->key, said);
 	ck_assert_msg(strstr(s->why, why), "%s", s->why);
 }
 
@@ -207,8 +212,8 @@ START_TEST(test_unknown_without_proof)
 	hold_map();
 	fd = come("nobody", false);
 
-	check_is_stray(fd, "nobody", "no restore nobody is in the store");
-	ck_assert_ptr_null(table_find(&k.sup->table, "nobody"));
+	check_is_stray(fd, "nobody", "no restore with key nobody is in the store");
+	ck_assert_ptr_null(table_find(&k.sup->table, "nobody", NULL));
 }
 END_TEST
 
@@ -221,8 +226,8 @@ START_TEST(test_unknown_with_a_lie)
 	fd = come("nobody", true);
 
 	prove_nothing(fd);
-	check_is_stray(fd, "nobody", "it does not have the page map of restore nobody");
-	ck_assert_ptr_null(table_find(&k.sup->table, "nobody"));
+	check_is_stray(fd, "nobody", "it does not have the page map with key nobody");
+	ck_assert_ptr_null(table_find(&k.sup->table, "nobody", NULL));
 }
 END_TEST
 
@@ -230,13 +235,14 @@ END_TEST
 START_TEST(test_not_its_worker)
 {
 	static const char *const ids[] = {"mine", "r"};
+	const char *keys[] = {"mine", key};
 	int fd;
 
 	hold_map();
-	fd = come(ids[_i], true);
-	check_is_stray(fd, ids[_i], "it is not the worker of restore");
+	fd = come(keys[_i], true);
+	check_is_stray(fd, keys[_i], "it is not the worker of restore");
 	ck_assert_ptr_nonnull(strstr(k.sup->strays.v[0].why, ids[_i]));
-	ck_assert_int_eq(supervisor_find(k.sup, "r")->worker->pid, worker);
+	ck_assert_int_eq(supervisor_find(k.sup, "r", NULL)->worker->pid, worker);
 }
 END_TEST
 
@@ -249,14 +255,14 @@ START_TEST(test_under_creation)
 
 	hold_map();
 	ask(&a, "s", "\"tenant\":\"another\"");
-	r = table_find(&k.sup->table, "s");
-	fd = come("s", false);
+	r = table_find(&k.sup->table, "s", NULL);
+	fd = come(r->rec.key, false);
 	/* As if we were its worker, which has closed its channel. */
 	r->worker->closed = true;
 	r->rec.worker_pid = (uint32_t)getpid();
 	r->rec.worker_start = proc_start_time(getpid());
 	event_del(r->worker->on_chan);
-	check_is_stray(fd, "s", "it is not the worker of restore s");
+	check_is_stray(fd, r->rec.key, "it is not the worker of restore s");
 	ck_assert(restore_is_creating(r));
 }
 END_TEST
@@ -275,11 +281,11 @@ START_TEST(test_no_room_for_a_row)
 {
 	stop_and_leave_none();
 	start();
-	ck_assert_int_eq(supervisor_find(k.sup, "r")->slot.state, SLOT_DEFERRED);
+	ck_assert_int_eq(supervisor_find(k.sup, "r", NULL)->slot.state, SLOT_DEFERRED);
 	hold_map();
-	await_answer(come("r", true));
+	await_answer(come(key, true));
 	ck_assert_uint_eq(k.sup->strays.n, 0);
-	ck_assert_int_eq(supervisor_find(k.sup, "r")->slot.state, SLOT_DEFERRED);
+	ck_assert_int_eq(supervisor_find(k.sup, "r", NULL)->slot.state, SLOT_DEFERRED);
 	/* Once there is room, a row does not wait for its turn if its worker comes before. */
 	event_del(k.sup->capacity.again);
 	set_limit(PLENTY);

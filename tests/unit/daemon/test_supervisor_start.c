@@ -8,7 +8,7 @@
 
 static struct restore *must_find(const char *id)
 {
-	struct restore *r = supervisor_find(k.sup, id);
+	struct restore *r = supervisor_find(k.sup, id, NULL);
 
 	ck_assert_msg(r, "no restore %s", id);
 	return r;

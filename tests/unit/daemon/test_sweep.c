@@ -113,18 +113,30 @@ START_TEST(test_may_come_back)
 	ck_assert_ptr_nonnull(s.again);
 	ck_assert(event_pending(s.again, EV_TIMEOUT, NULL));
 	check_id("old", true);
-	ck_assert_int_eq(sweep_check(&s, "old", &err), -1);
+	ck_assert_int_eq(sweep_check(&s, &err), -1);
 	ck_assert_int_eq(err.code, ERR_UNREADY);
-	ck_assert_msg(strstr(err.msg, "restore old"), "%s", err.msg);
-	ck_assert_int_eq(sweep_check(&s, "another", &err), 0);
+	ck_assert_msg(strstr(err.msg, "a worker of a former daemon"), "%s", err.msg);
 	if (_i) {
 		/* It has ended meanwhile. */
 		close_fd(&map);
-		ck_assert_int_eq(sweep_check(&s, "old", &err), 0);
+		ck_assert_int_eq(sweep_check(&s, &err), 0);
 	}
 	sweep_again();
 	check_id("old", false);
-	ck_assert_int_eq(sweep_check(&s, "old", &err), 0);
+	ck_assert_int_eq(sweep_check(&s, &err), 0);
+	close_fd(&map);
+}
+END_TEST
+
+/* Nobody waits for a worker whose restore is in a row. */
+START_TEST(test_known_is_open)
+{
+	int map = open_map("r");
+	struct err err;
+
+	start();
+	ck_assert_ptr_nonnull(s.again);
+	ck_assert_int_eq(sweep_check(&s, &err), 0);
 	close_fd(&map);
 }
 END_TEST
@@ -175,6 +187,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_goes);
 	tcase_add_test(tc, test_other_names);
 	tcase_add_loop_test(tc, test_may_come_back, 0, 2);
+	tcase_add_test(tc, test_known_is_open);
 	tcase_add_test(tc, test_row_stands);
 	tcase_add_loop_test(tc, test_no_directory, 0, 3);
 	tcase_add_test(tc, test_stop);
