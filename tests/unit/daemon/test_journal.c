@@ -11,12 +11,14 @@
 static struct event_base *base;
 static struct store *store;
 static struct journal *journal;
-static struct restore_record rec;
+static struct restore_record rec, other; /* of one id, and two tenants */
 
-static const struct restore_record *on_record(void *arg, const char *id)
+static const struct restore_record *on_record(void *arg, const char *key)
 {
 	(void)arg;
-	return strcmp(id, rec.id) == 0 ? &rec : NULL;
+	if (strcmp(key, other.key) == 0)
+		return &other;
+	return strcmp(key, rec.key) == 0 ? &rec : NULL;
 }
 
 static void on_written(void *arg)
@@ -30,6 +32,9 @@ static void begin(void)
 {
 	empty_dir();
 	rec = plain("a", 1);
+	other = plain("b", 1);
+	memcpy(other.id, rec.id, sizeof(other.id));
+	snprintf(other.tenant, sizeof(other.tenant), "another");
 	base = timer_base_new();
 	store = must_open();
 	journal = journal_new(base, store, &hooks, NULL);
@@ -217,6 +222,29 @@ START_TEST(test_too_many_wait)
 }
 END_TEST
 
+/* Nor that of a restore whose id another tenant uses, too. */
+START_TEST(test_one_id)
+{
+	struct all *all;
+	sqlite3 *shell;
+
+	begin();
+	shell = lock_store();
+	journal_add(journal, &other, "lost", NULL);
+	journal_add(journal, &rec, "lost", NULL);
+	for (int i = 0; i < JOURNAL_WAITING_MAX; i++)
+		journal_add(journal, NULL, "kept", NULL);
+	ck_assert_int_eq(sqlite3_close(shell), SQLITE_OK);
+	ck_assert(harness_wait(is_through, NULL, HARNESS_MS));
+	all = read_all(store);
+	ck_assert_uint_eq(all->n, 2);
+	ck_assert_str_eq(all->v[0].tenant, "another");
+	ck_assert_str_eq(all->v[1].tenant, rec.tenant);
+	free_all(all);
+	end();
+}
+END_TEST
+
 /* Nothing begins that cannot be written, and it is not counted as lost. */
 START_TEST(test_now_or_never)
 {
@@ -243,6 +271,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_among_those_that_wait);
 	tcase_add_test(tc, test_row_alone);
 	tcase_add_test(tc, test_too_many_wait);
+	tcase_add_test(tc, test_one_id);
 	tcase_add_test(tc, test_now_or_never);
 	suite_add_tcase(suite, tc);
 	return suite;
