@@ -4,6 +4,7 @@
 
 #include "daemon/restore_wset.h"
 #include "daemon/recover.h"
+#include "daemon/request.h"
 #include "daemon/commands.h"
 #include "daemon/supervisor.h"
 #include "daemon/json_view.h"
@@ -83,7 +84,7 @@ static const struct restore *add_items(struct supervisor *sup, const struct filt
 			continue;
 		if (n++ == f->limit || bytes > LIST_BYTES_MAX)
 			return last;
-		bytes += strlen(r->rec.spec);
+		bytes += request_bytes(r);
 		json_object_array_add(items, json_view_restore(r));
 		last = r;
 	}

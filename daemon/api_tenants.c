@@ -146,7 +146,7 @@ int api_tenants_put(struct api_request *c, struct err *err)
 
 	if (tenant_parse((struct js_at){c->body, ""}, c->id, &t, err))
 		return -1;
-	rc = tenant_store_put(c->sup->store, ts, &t, err);
+	rc = tenant_store_put(c->sup->host.store, ts, &t, err);
 	tenant_fini(&t);
 	if (rc)
 		return -1;
@@ -166,7 +166,7 @@ int api_tenants_delete(struct api_request *c, struct err *err)
 		return err_set(err, ERR_STATE, "tenant %s has %llu live restores: end them first",
 			       c->id, (unsigned long long)usage.of[BUDGET_RESTORES]);
 	was = view(c->sup, c->id);
-	if (tenant_store_remove(c->sup->store, ts, c->id, err)) {
+	if (tenant_store_remove(c->sup->host.store, ts, c->id, err)) {
 		json_object_put(was);
 		return -1;
 	}

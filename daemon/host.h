@@ -40,6 +40,7 @@ struct host {
 	struct conf conf;       /* a copy */
 	struct tenants tenants; /* owned */
 	struct worker_user user;
+	struct store *store;
 	struct journal *journal;
 	struct pool *pool;
 	struct reconnect *reconnect;

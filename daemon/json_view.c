@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/js.h"
+#include "daemon/request.h"
 #include "daemon/restore_wset.h"
 
 static struct json_object *add_object(struct json_object *o, const char *key)
@@ -157,12 +158,12 @@ static void add_prefetch(struct json_object *o, const struct restore *r,
 	js_add_u64(prefetch, "total_bytes", r->rec.memory_bytes);
 }
 
-static void add_working_set(struct json_object *o, const struct restore *r)
+static void add_working_set(struct json_object *o, const struct restore *r, const struct spec *spec)
 {
 	struct json_object *set = add_object(o, "working_set");
 
 	js_add_bool(set, "record", r->spec.record);
-	js_add_string(set, "path", r->spec.wset_path);
+	js_add_string(set, "path", spec ? spec->wset_path : NULL);
 	js_add_string(set, "state", restore_wset_state(r));
 	js_add_u64(set, "pages", r->rec.wset_pages);
 }
@@ -182,8 +183,12 @@ struct json_object *json_view_restore(const struct restore *r)
 {
 	struct json_object *o = json_object_new_object();
 	struct pagemap_view view;
+	struct request request;
 	struct err err;
 
+	/* A request that cannot be read is shown as null. */
+	if (request_open(r, &request, &err))
+		request = (struct request){0};
 	/* The counters of a page map that cannot be read are shown as 0. */
 	if (restore_view(r, &view, &err))
 		memset(&view, 0, sizeof(view));
@@ -195,17 +200,19 @@ struct json_object *json_view_restore(const struct restore *r)
 	js_add_u64(o, "revision", r->rec.revision);
 	js_add_bool(o, "complete", r->rec.complete);
 	js_add_bool(o, "paused", r->rec.paused);
-	json_object_object_add(o, "snapshot", spec_snapshot_json(&r->spec));
+	json_object_object_add(o, "snapshot",
+			       request.spec ? spec_snapshot_json(request.spec) : NULL);
 	add_socket(o, r);
 	add_processes(o, r);
 	add_memory(o, r, &view);
 	add_counters(o, &view);
 	add_prefetch(o, r, &view);
-	add_working_set(o, r);
+	add_working_set(o, r, request.spec);
 	add_policies(o, r);
 	js_add_time(o, "created_at", r->rec.created_ms);
 	js_add_time(o, "connected_at", r->rec.connected_ms);
 	js_add_time(o, "ended_at", r->rec.ended_ms);
+	request_close(&request);
 	return o;
 }
 

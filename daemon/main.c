@@ -68,7 +68,7 @@ static int serve(const struct conf *conf, struct err *err)
 	notify_open();
 	foreign_close_by(closer_close);
 	if (supervisor_new(base, conf, &parts.sup, err) == 0) {
-		parts.store = parts.sup->store;
+		parts.store = parts.sup->host.store;
 		rc = api_new(&parts, &api, err);
 	}
 	if (rc == 0) {

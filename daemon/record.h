@@ -33,7 +33,7 @@ struct restore_record {
 	uint64_t revision;               /* grows with every change */
 	char boot_id[37];                /* of the host, as in /proc/sys/kernel/random/boot_id */
 
-	char *spec;                          /* owned: the canonical request, JSON text */
+	char *spec; /* owned: the canonical request, JSON text; NULL: only in the row (request.h) */
 	char socket_path[PROTO_SUN_MAX + 1]; /* that the VMM connects to */
 	uint32_t caller_uid, caller_gid;
 	char caller_groups[RESTORE_GROUPS_MAX]; /* "4 27 100": workers take these groups on */

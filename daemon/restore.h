@@ -47,6 +47,7 @@ struct restore {
 	struct holdings hold;    /* descriptors, paths, deadlines */
 	uint64_t refused_events; /* REFUSED with a reason, published or not */
 	uint64_t note_events[CHAN_NOTE_COUNT]; /* the same for each kind of NOTE */
+	size_t stored_bytes;                   /* of a request that only the store has */
 	bool kept;                             /* by retention.h, in its list */
 	TAILQ_ENTRY(restore) ended_link;
 };

@@ -3,13 +3,13 @@
 #include <string.h>
 
 #include "daemon/log.h"
+#include "daemon/request.h"
 #include "daemon/store.h"
 #include "daemon/usage.h"
 
-void retention_init(struct retention *rt, struct host *host, struct table *table,
-		    struct store *store)
+void retention_init(struct retention *rt, struct host *host, struct table *table)
 {
-	*rt = (struct retention){.host = host, .table = table, .store = store};
+	*rt = (struct retention){.host = host, .table = table};
 	TAILQ_INIT(&rt->ended);
 }
 
@@ -31,7 +31,7 @@ static bool forget(struct retention *rt, struct restore *r)
 {
 	struct err err;
 
-	if (store_forget(rt->store, r->rec.key, &err)) {
+	if (store_forget(rt->host->store, r->rec.key, &err)) {
 		log_warning("an ended restore could not be forgotten", "id=%s tenant=%s why=%s",
 			    r->rec.id, r->rec.tenant, err.msg);
 		return false;
@@ -53,6 +53,19 @@ void retention_expire(struct retention *rt, int64_t now_ms)
 		if (restore_released(r) && !forget(rt, r))
 			return;
 	}
+}
+
+void retention_thin(struct retention *rt)
+{
+	struct restore *r;
+	struct err err;
+
+	/* What waits for the store has its request in memory alone. */
+	if (journal_check(rt->host->journal, &err))
+		return;
+	TAILQ_FOREACH(r, &rt->ended, ended_link)
+	if (r->rec.spec && restore_released(r))
+		request_leave_to_store(r);
 }
 
 static bool has_room(const struct retention *rt, const char *tenant, const struct usage *u)

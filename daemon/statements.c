@@ -18,10 +18,13 @@ static const char *const sql[STATEMENT_COUNT] = {
 	[ROLLBACK] = "ROLLBACK",
 	[PUT_RESTORE] = "INSERT INTO restores (key" COLUMNS_BUT_KEY(COMMA_NAME)
 			") VALUES (?" COLUMNS_BUT_KEY(COMMA_MARK) ")"
-			" ON CONFLICT (key) DO UPDATE SET key = key" COLUMNS_BUT_KEY(COMMA_NEW),
+			" ON CONFLICT (key) DO UPDATE SET key = key" COLUMNS_BUT_REQUEST(COMMA_NEW)
+			/* A record without its request: the row keeps what it has. */
+			", spec = CASE excluded.spec WHEN '' THEN spec ELSE excluded.spec END",
 	[PUT_EVENT] = "INSERT INTO events (time_ms, type, tenant, restore, data)"
 		      " VALUES (?, ?, ?, ?, ?)",
 	[ALL_RESTORES] = "SELECT key" COLUMNS_BUT_KEY(COMMA_NAME) " FROM restores ORDER BY id, tenant",
+	[ONE_REQUEST] = "SELECT spec FROM restores WHERE key = ?",
 	[FORGET_RESTORE] = "DELETE FROM restores WHERE key = ?",
 	[EVENTS_ANY] = EVENTS "1" IN_ORDER,
 	[EVENTS_TENANT] = EVENTS "tenant = ?3" IN_ORDER,

@@ -12,7 +12,7 @@
 /* X(member of struct restore_record, kind of the column: store.c) */
 /* The spec is last: it may fill many pages, which reading other columns must not visit. */
 /* clang-format off */
-#define COLUMNS_BUT_KEY(X)                                                                    \
+#define COLUMNS_BUT_REQUEST(X)                                                                    \
 	X(id, ID) X(tenant, ID) X(state, STATE) X(reason, TEXT) X(revision, U64) X(boot_id, TEXT)     \
 	X(socket_path, TEXT) X(caller_uid, U32) X(caller_gid, U32) X(caller_groups, TEXT)     \
 	X(vmm_pid, U32)                                                                       \
@@ -23,8 +23,8 @@
 	X(max_resident_bytes, U64) X(map_bytes, U64) X(extents, U64) X(files, U64)            \
 	X(wset_key, TEXT) X(recording, BOOL) X(wset_pages, U64)                               \
 	X(stop_reason, TEXT) X(stop_by_us, U64)                                               \
-	X(created_ms, I64) X(connected_ms, I64) X(ended_ms, I64)                              \
-	X(spec, OWNED_TEXT)
+	X(created_ms, I64) X(connected_ms, I64) X(ended_ms, I64)
+#define COLUMNS_BUT_KEY(X) COLUMNS_BUT_REQUEST(X) X(spec, OWNED_TEXT)
 /* clang-format on */
 
 enum statement {
@@ -34,6 +34,7 @@ enum statement {
 	PUT_RESTORE,
 	PUT_EVENT,
 	ALL_RESTORES,
+	ONE_REQUEST,
 	FORGET_RESTORE,
 	EVENTS_ANY, /* of these four: + 1 with a tenant, + 2 with a restore */
 	EVENTS_TENANT,

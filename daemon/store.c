@@ -55,7 +55,8 @@ static int bind(sqlite3_stmt *st, int i, const struct column *c, const struct re
 	case TEXT:
 		return sqlite3_bind_text(st, i, at, -1, SQLITE_STATIC);
 	case OWNED_TEXT:
-		return sqlite3_bind_text(st, i, *(char *const *)at, -1, SQLITE_STATIC);
+		return sqlite3_bind_text(st, i, *(char *const *)at ? *(char *const *)at : "", -1,
+					 SQLITE_STATIC);
 	case STATE:
 		return sqlite3_bind_text(st, i, proto_state_name(*(const enum restore_state *)at),
 					 -1, SQLITE_STATIC);
@@ -166,6 +167,25 @@ int store_restores(struct store *s, store_visit_restore visit, void *arg, struct
 	}
 	statement_done(st);
 	return r;
+}
+
+int store_request(struct store *s, const char *key, char **ret, struct err *err)
+{
+	sqlite3_stmt *st = statement_idle(s, ONE_REQUEST);
+	int rc = sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+	const char *text = NULL;
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		text = (const char *)sqlite3_column_text(st, 0);
+	if (rc == SQLITE_DONE)
+		err_set(err, ERR_NOTFOUND, "database %s has no request of that key", s->d.path);
+	else if (!text)
+		database_fail(&s->d, rc == SQLITE_ROW ? SQLITE_NOMEM : rc, "read a request", err);
+	*ret = text ? strdup(text) : NULL;
+	statement_done(st);
+	return *ret ? 0 : -1;
 }
 
 int store_forget(struct store *s, const char *key, struct err *err)

@@ -37,7 +37,7 @@ void store_close(struct store *store);
 /*
  * store_write - writes a restore's row (insert or replace) and an event, in one transaction
  *
- * The row replaces the one with its key. Two restores of a tenant never have one id (ERR_INVALID).
+ * The row replaces the one with its key; without rec->spec that one's request stays. Two restores of a tenant never have one id (ERR_INVALID).
  *
  * @rec, @event: either may be NULL; borrowed
  * @ret_seq: the event's seq; may be NULL
@@ -48,6 +48,11 @@ void store_close(struct store *store);
 int store_write(struct store *store, const struct restore_record *rec,
 		const struct store_event *event, uint64_t *ret_seq, struct err *err);
 
+/*
+ * The request in the row of the restore with that key; *ret is owned by the caller. 0, or -1 with
+ * ERR_NOTFOUND or ERR_SYSTEM.
+ */
+int store_request(struct store *store, const char *key, char **ret, struct err *err);
 /* Removes the row of the restore with that key; 0, too, if there is none. */
 int store_forget(struct store *store, const char *key, struct err *err);
 

@@ -12,6 +12,7 @@
 #include "daemon/orphan.h"
 #include "daemon/conversation.h"
 #include "daemon/reconnect.h"
+#include "daemon/request.h"
 #include "daemon/log.h"
 #include "daemon/run_dir.h"
 #include "daemon/commands.h"
@@ -127,10 +128,11 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	end_those_ended(sup);
 	retention_expire(&sup->retention, now);
+	retention_thin(&sup->retention);
 	strays_drop_ended(&sup->strays);
 	pool_tidy(sup->host.pool);
-	if (event_retention_run(&sup->events, sup->store, &sup->host.tenants, &sup->host.conf, now,
-				&err))
+	if (event_retention_run(&sup->events, sup->host.store, &sup->host.tenants, &sup->host.conf,
+				now, &err))
 		log_warning("old events could not be dropped", "why=%s", err.msg);
 }
 
@@ -146,8 +148,15 @@ static void wait_for(struct restore *r, struct creator *c)
 static int join(struct restore *r, struct spec *spec, struct creator *c, struct err *err)
 {
 	cleanup_json struct json_object *asked = spec_json(spec);
+	struct request request;
+	bool same;
 
-	if (strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN), r->rec.spec) != 0)
+	if (request_open(r, &request, err))
+		return -1;
+	same = strcmp(json_object_to_json_string_ext(asked, JSON_C_TO_STRING_PLAIN),
+		      request.text) == 0;
+	request_close(&request);
+	if (!same)
 		return err_set(err, ERR_CONFLICT,
 			       "restore %s exists with a different request: "
 			       "choose another id",
@@ -371,18 +380,18 @@ static int open_all(struct supervisor *sup, struct err *err)
 		return -1;
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (tenants_load(&sup->host.conf, &sup->host.tenants, err) ||
-	    store_open(path, &sup->store, err) ||
-	    tenant_store_load(sup->store, &sup->host.tenants, err))
+	    store_open(path, &sup->host.store, err) ||
+	    tenant_store_load(sup->host.store, &sup->host.tenants, err))
 		return -1;
-	retention_init(&sup->retention, &sup->host, &sup->table, sup->store);
+	retention_init(&sup->retention, &sup->host, &sup->table);
 	sup->host.leases = lease_scheduler_new(sup->host.base, &sup->host.conf,
 					       &restore_lease_hooks);
 	if (wset_store_open(sup->host.conf.state_dir, sup->host.conf.working_set_bytes,
 			    sup->host.conf.working_set_bytes_per_tenant, &sup->host.wset_store,
 			    err))
 		return -1;
-	sup->host.journal = journal_new(sup->host.base, sup->store, &journal_hooks, sup);
-	if (store_restores(sup->store, on_row, sup, err) || sweep_start(&sup->sweep, err) ||
+	sup->host.journal = journal_new(sup->host.base, sup->host.store, &journal_hooks, sup);
+	if (store_restores(sup->host.store, on_row, sup, err) || sweep_start(&sup->sweep, err) ||
 	    pool_new(sup->host.base, sup->host.conf.worker, sup->host.conf.pool_workers,
 		     &sup->host.pool, err) ||
 	    open_reconnect(sup, err))
@@ -432,7 +441,7 @@ void supervisor_free(struct supervisor *sup)
 	lease_scheduler_free(sup->host.leases);
 	pool_free(sup->host.pool);
 	wset_store_close(sup->host.wset_store);
-	store_close(sup->store);
+	store_close(sup->host.store);
 	tenants_fini(&sup->host.tenants);
 	close_fd(&sup->run_fd);
 	free(sup);

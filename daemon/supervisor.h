@@ -26,7 +26,6 @@ struct observer {
 struct supervisor {
 	struct host host;           /* owned, all but the base */
 	int run_fd;                 /* owned; the run directory, locked */
-	struct store *store;        /* owned */
 	struct table table;         /* owned, and the restores in it */
 	struct retention retention; /* of what has ended */
 	struct event_retention events;

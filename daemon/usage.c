@@ -2,15 +2,17 @@
 
 #include <string.h>
 
+#include "daemon/request.h"
+
 static bool is_of(const struct restore *r, const char *tenant)
 {
 	return !tenant || strcmp(r->rec.tenant, tenant) == 0;
 }
 
-/* The request is there twice: as text, and as what it says. */
+/* The request is there twice, as text and as what it says; or once, in the store. */
 static uint64_t record_bytes(const struct restore *r)
 {
-	return sizeof(*r) + 2 * (r->rec.spec ? strlen(r->rec.spec) : 0);
+	return sizeof(*r) + (r->rec.spec ? 2 : 1) * request_bytes(r);
 }
 
 /* A failed restore whose VMM is held costs what a live one does. */

@@ -80,7 +80,7 @@ int apikit_try(struct apikit *k, struct err *err)
 	parts.base = k->base = timer_base_new();
 	ck_assert_msg(supervisor_new(k->base, &k->conf, &k->sup, err) == 0, "%s", err->msg);
 	parts.sup = k->sup;
-	parts.store = k->sup->store;
+	parts.store = k->sup->host.store;
 	return api_new(&parts, &k->api, err);
 }
 

@@ -26,11 +26,11 @@ struct restorekit {
 	unsigned changed, ended, found, refused;
 };
 
-static inline const struct restore_record *restorekit_record(void *arg, const char *id)
+static inline const struct restore_record *restorekit_record(void *arg, const char *key)
 {
 	struct restorekit *k = arg;
 
-	return k->r && strcmp(id, k->r->rec.id) == 0 ? &k->r->rec : NULL;
+	return k->r && strcmp(key, k->r->rec.key) == 0 ? &k->r->rec : NULL;
 }
 
 static inline void restorekit_written(void *arg)
@@ -146,6 +146,7 @@ static inline void restorekit_open(struct restorekit *k, const char *members)
 	snprintf(path, sizeof(path), "%s/uffdd.db", k->dir);
 	ck_assert_msg(store_open(path, &k->store, &err) == 0, "%s", err.msg);
 	k->host.base = timer_base_new();
+	k->host.store = k->store;
 	k->host.journal = journal_new(k->host.base, k->store, &restorekit_journal, k);
 	k->host.leases = lease_scheduler_new(k->host.base, &k->host.conf, &restore_lease_hooks);
 	snprintf(k->host.boot_id, sizeof(k->host.boot_id), "this boot");

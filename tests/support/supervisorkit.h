@@ -275,7 +275,7 @@ static inline const char *events_of(const char *id)
 	struct err err = {.msg = ""};
 
 	text[0] = '\0';
-	ck_assert_int_eq(store_events(k.sup->store, &filter, 100, add_event, text, &err), 0);
+	ck_assert_int_eq(store_events(k.sup->host.store, &filter, 100, add_event, text, &err), 0);
 	return text;
 }
 
@@ -296,7 +296,7 @@ static inline const char *rows(void)
 	struct err err = {.msg = ""};
 
 	text[0] = '\0';
-	ck_assert_int_eq(store_restores(k.sup->store, add_row, text, &err), 0);
+	ck_assert_int_eq(store_restores(k.sup->host.store, add_row, text, &err), 0);
 	return text;
 }
 

@@ -22,7 +22,8 @@ static void begin(void)
 	table = (struct table){0};
 	watch_opening();
 	store = must_open();
-	retention_init(&rt, &host, &table, store);
+	host.store = store;
+	retention_init(&rt, &host, &table);
 }
 
 static void end(void)

@@ -42,6 +42,36 @@ START_TEST(test_forgets_ended)
 }
 END_TEST
 
+/* The rest takes memory: requests of what is over are in the store alone, and read from there. */
+START_TEST(test_leaves_requests_to_the_store)
+{
+	cleanup_json struct json_object *body = NULL;
+	cleanup_free char *was = NULL;
+	struct restore *r, *leaving;
+	struct err err = {.msg = ""};
+	struct spec spec;
+	struct asker a;
+
+	put_ended("a", 1);
+	put_ended("b", 2);
+	k.conf.ended_retention_ms = (uint64_t)wall_ms() + (uint64_t)HOUR_MS;
+	start();
+	r = supervisor_find(k.sup, "a", NULL);
+	leaving = supervisor_find(k.sup, "b", NULL);
+	was = strdup(r->rec.spec);
+	leaving->slot.state = SLOT_LEAVING;
+	tidy();
+	ck_assert_ptr_null(r->rec.spec);
+	ck_assert_ptr_nonnull(leaving->rec.spec);
+	body = js_parse(was, strlen(was), false, &err);
+	ck_assert(body && spec_parse(body, &spec, &err) == 0);
+	ck_assert_msg(ask_with(&a, "a", &spec, geteuid(), &err) == 0, "%s", err.msg);
+	ck_assert_ptr_eq(a.with, r);
+	ask_in_vain("a", "", ERR_CONFLICT, "restore a exists");
+	leaving->slot.state = SLOT_OVER;
+}
+END_TEST
+
 /* Its worker is still leaving: until then it is kept. Others do not wait for that. */
 START_TEST(test_forgets_what_is_over)
 {
@@ -315,6 +345,22 @@ static void let_go(sqlite3 *db)
 	ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
 }
 
+/* What waits for the store is nowhere else. */
+START_TEST(test_keeps_requests_that_wait)
+{
+	struct restore *r;
+	sqlite3 *db;
+
+	start();
+	r = supervisor_find(k.sup, "mine", NULL);
+	db = hold_store();
+	restore_changed(r, "waits", NULL);
+	tidy();
+	ck_assert_ptr_nonnull(r->rec.spec);
+	let_go(db);
+}
+END_TEST
+
 /* Changes wait, and are told of once they are written. */
 START_TEST(test_store_is_held)
 {
@@ -374,6 +420,8 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(tc, prepare, end);
 	tcase_add_test(tc, test_forgets_ended);
 	tcase_add_test(tc, test_forgets_what_is_over);
+	tcase_add_test(tc, test_keeps_requests_that_wait);
+	tcase_add_test(tc, test_leaves_requests_to_the_store);
 	tcase_add_test(tc, test_forgets_its_own);
 	tcase_add_test(tc, test_trims_by_count);
 	tcase_add_test(tc, test_trims_by_age);
