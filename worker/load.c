@@ -235,6 +235,17 @@ static const char *directory_of(const char *path, char ret[PROTO_SUN_MAX + 1])
 	return ret;
 }
 
+/*
+ * The page map, as large as the tenant's budget lets it be, and the recorded working set. A successor
+ * makes its page map as large as the first worker's was.
+ */
+static uint64_t largest_file(const struct job *j)
+{
+	uint64_t map_bytes = j->assign.bounds.map_bytes;
+
+	return map_bytes ? max_u64(map_bytes, j->assign.wset_bytes) : 0;
+}
+
 /* From here on the worker parses what a tenant has written. */
 static int close_sandbox(const struct job *j, struct err *err)
 {
@@ -245,6 +256,7 @@ static int close_sandbox(const struct job *j, struct err *err)
 		.gid = j->assign.serve.gid,
 		.removable = j->assign.unlink_socket ? directory_of(j->spec.socket_path, dir)
 						     : NULL,
+		.file_bytes = largest_file(j),
 	};
 
 	return sandbox_close(&syscalls_worker, &rest, err);

@@ -220,6 +220,8 @@ int sandbox_close(const struct sandbox_calls *calls, const struct sandbox_rest *
 {
 	if (FILTERED && landlock_enter(rest->removable, err))
 		return -1;
+	if (rest->file_bytes && limit(RLIMIT_FSIZE, rest->file_bytes, err))
+		return -1;
 	if (rest->leave && sandbox_become(rest->uid, rest->gid, NULL, 0, err))
 		return -1;
 	/* The kernel may have made the process dumpable when its uid changed. */

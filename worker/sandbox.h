@@ -37,6 +37,7 @@ struct sandbox_rest {
 	uid_t uid;  /* with @leave: who the worker is from now on, without groups */
 	gid_t gid;
 	const char *removable; /* files in this directory may be removed; NULL: none */
+	uint64_t file_bytes;   /* the largest file that the worker writes; 0: no bound */
 };
 
 int sandbox_begin(const struct sandbox_calls *calls, struct err *err);

@@ -39,7 +39,8 @@ static const gid_t groups[] = {1000, 2000, 3000};
 
 static inline int close_sandbox(enum stage stage, struct err *err)
 {
-	const struct sandbox_rest rest = {.removable = stage == REMOVES ? "/tmp" : NULL};
+	const struct sandbox_rest rest = {.removable = stage == REMOVES ? "/tmp" : NULL,
+					  .file_bytes = 1 << 20};
 
 	return sandbox_close(&syscalls_worker, &rest, err);
 }
