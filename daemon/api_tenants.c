@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "daemon/event_stream.h"
+#include "daemon/placement.h"
 #include "daemon/supervisor.h"
 #include "daemon/tenant_store.h"
 #include "daemon/usage.h"
@@ -21,13 +22,16 @@ static struct json_object *usage_json(const struct supervisor *sup, const char *
 	usage_count(&sup->table, sup->host.pool, name, &usage);
 	for (enum budget b = 0; b < BUDGET_COUNT; b++) {
 		struct json_object *row = json_object_new_object();
+		uint64_t limit = tenants_budget(&sup->host.tenants, &sup->host.conf, name, b);
 
 		if (budget_is_counted(b))
 			js_add_u64(row, "used", usage.of[b]);
 		else
 			json_object_object_add(row, "used", NULL);
-		js_add_u64(row, "limit",
-			   tenants_budget(&sup->host.tenants, &sup->host.conf, name, b));
+		if (!limit && budget_is_of_cgroup(b))
+			json_object_object_add(row, "limit", NULL);
+		else
+			js_add_u64(row, "limit", limit);
 		json_object_object_add(o, budget_name(b), row);
 	}
 	return o;
@@ -45,6 +49,15 @@ static struct json_object *view(const struct supervisor *sup, const char *name)
 	js_add_string(o, "origin", !t ? "implicit" : t->configured ? "file" : "api");
 	tenant_json(t ? t : &unlisted, o);
 	json_object_object_add(o, "usage", usage_json(sup, name));
+	return o;
+}
+
+/* The same with what the kernel counts, which is too much to ask for a whole list. */
+static struct json_object *view_one(const struct supervisor *sup, const char *name)
+{
+	struct json_object *o = view(sup, name);
+
+	json_object_object_add(o, "cgroup", placement_json(&sup->host, name));
 	return o;
 }
 
@@ -120,7 +133,7 @@ int api_tenants_get(struct api_request *c, const char *name, struct err *err)
 {
 	if (!exists(c->sup, name))
 		return err_set(err, ERR_NOTFOUND, "there is no tenant %s", name);
-	api_reply(c->req, 200, view(c->sup, name));
+	api_reply(c->req, 200, view_one(c->sup, name));
 	return 0;
 }
 
@@ -146,12 +159,14 @@ int api_tenants_put(struct api_request *c, struct err *err)
 
 	if (tenant_parse((struct js_at){c->body, ""}, c->id, &t, err))
 		return -1;
-	rc = tenant_store_put(c->sup->host.store, ts, &t, err);
+	rc = placement_check(&c->sup->host, &t, err) ||
+	     tenant_store_put(c->sup->host.store, ts, &t, err);
 	tenant_fini(&t);
 	if (rc)
 		return -1;
+	placement_changed(&c->sup->host, c->id);
 	publish(c, "tenant-set");
-	api_reply(c->req, made ? 201 : 200, view(c->sup, c->id));
+	api_reply(c->req, made ? 201 : 200, view_one(c->sup, c->id));
 	return 0;
 }
 
@@ -165,11 +180,12 @@ int api_tenants_delete(struct api_request *c, struct err *err)
 	if (usage.of[BUDGET_RESTORES])
 		return err_set(err, ERR_STATE, "tenant %s has %llu live restores: end them first",
 			       c->id, (unsigned long long)usage.of[BUDGET_RESTORES]);
-	was = view(c->sup, c->id);
+	was = view_one(c->sup, c->id);
 	if (tenant_store_remove(c->sup->host.store, ts, c->id, err)) {
 		json_object_put(was);
 		return -1;
 	}
+	placement_changed(&c->sup->host, c->id);
 	publish(c, "tenant-removed");
 	api_reply(c->req, 200, was);
 	return 0;

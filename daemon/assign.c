@@ -9,6 +9,7 @@
 #include "common/proc.h"
 #include "daemon/holders.h"
 #include "daemon/log.h"
+#include "daemon/placement.h"
 
 /* Not a key. The rename is atomic, so a supervisor that dies leaves an old map or a new one. */
 #define FRESH ".fresh"
@@ -157,7 +158,8 @@ static int assign(struct restore *r, enum chan_assign_kind kind, int map, struct
 	struct chan_msg msg = {0};
 	int fds[5], nfds = 2;
 
-	if (make_request(r, &request, err) || (!r->worker && assign_choose(r, err)))
+	if (make_request(r, &request, err) || (!r->worker && assign_choose(r, err)) ||
+	    placement_begin(r, err))
 		return -1;
 	fill_identity(r, &msg.assign);
 	fill_state(r, &msg.assign);

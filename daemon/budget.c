@@ -17,9 +17,14 @@ const char *budget_name(enum budget budget)
 	return table[budget].name;
 }
 
+bool budget_is_of_cgroup(enum budget budget)
+{
+	return budget == BUDGET_CGROUP_MEMORY || budget == BUDGET_CGROUP_PIDS;
+}
+
 bool budget_is_counted(enum budget budget)
 {
-	return budget != BUDGET_EVENTS && budget != BUDGET_COMMANDS;
+	return budget != BUDGET_EVENTS && budget != BUDGET_COMMANDS && !budget_is_of_cgroup(budget);
 }
 
 void budget_init(struct budgets *ret)

@@ -22,7 +22,10 @@
 	X(BUDGET_RECORDS,      "records",        records_per_tenant,        1000000)           \
 	X(BUDGET_RECORD_BYTES, "record_bytes",   record_bytes_per_tenant,   (uint64_t)1 << 40) \
 	X(BUDGET_EVENTS,       "events",         events_per_tenant,         10000000)          \
-	X(BUDGET_COMMANDS,     "commands_per_s", commands_per_s_per_tenant, 1000000)
+	X(BUDGET_COMMANDS,     "commands_per_s", commands_per_s_per_tenant, 1000000)           \
+	X(BUDGET_CGROUP_MEMORY, "cgroup_memory_bytes", cgroup_memory_bytes_per_tenant,         \
+	  (uint64_t)1 << 50)                                                                   \
+	X(BUDGET_CGROUP_PIDS,  "cgroup_pids",    cgroup_pids_per_tenant,    4194304)
 /* clang-format on */
 
 #define BUDGET_CONSTANT(constant, name, member, max) constant,
@@ -38,6 +41,8 @@ struct budgets {
 const char *budget_name(enum budget budget);
 /* Is it a number of things that there are (usage.h)? Else it is only looked at now and then. */
 bool budget_is_counted(enum budget budget);
+/* Does the kernel hold the tenant to it, by a cgroup (tenant_cgroup.h)? There 0 is no limit. */
+bool budget_is_of_cgroup(enum budget budget);
 /* All of them BUDGET_DEFAULT. */
 void budget_init(struct budgets *ret);
 /* The bound that holds for a tenant with @b. */

@@ -29,6 +29,7 @@ struct conf {
 	char worker[CONF_PATH_MAX + 1];       /* program; "" = look for it */
 	char tenants_file[CONF_PATH_MAX + 1]; /* "" = none; see tenants.h */
 	bool each_user_is_tenant;
+	char tenant_cgroup[CONF_PATH_MAX + 1]; /* "" = none; see tenant_cgroup.h */
 	enum log_level log_level;
 
 	uint32_t socket_mode;                 /* permission bits of the control socket */
@@ -46,6 +47,7 @@ struct conf {
 	uint64_t max_restores_per_tenant, workers_per_tenant, guest_bytes_per_tenant;
 	uint64_t page_map_bytes_per_tenant, header_entries_per_tenant, files_per_tenant;
 	uint64_t records_per_tenant, record_bytes_per_tenant, commands_per_s_per_tenant;
+	uint64_t cgroup_memory_bytes_per_tenant, cgroup_pids_per_tenant; /* 0: no limit */
 	uint64_t snapshot_bytes_max;
 	uint64_t connect_timeout_max_ms;
 	uint64_t ended_retention_ms;

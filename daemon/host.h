@@ -19,6 +19,7 @@
 struct event_base;
 struct reconnect;
 struct restore;
+struct tenant_cgroup;
 
 struct host_hooks {
 	/* The state or a flag of @restore has changed. Does not free it. */
@@ -46,6 +47,7 @@ struct host {
 	struct reconnect *reconnect;
 	struct lease_scheduler *leases;
 	struct wset_store *wset_store;
+	struct tenant_cgroup *cgroup;            /* NULL: none is configured (placement.h) */
 	char boot_id[BOOT_ID_LEN + 1];           /* of this boot; see run_dir_boot_id() */
 	const struct worker_hooks *worker_hooks; /* of all workers; @arg: the restore */
 	const struct host_hooks *hooks;

@@ -14,7 +14,9 @@
 #include "daemon/reconnect.h"
 #include "daemon/request.h"
 #include "daemon/log.h"
+#include "daemon/placement.h"
 #include "daemon/run_dir.h"
+#include "daemon/tenant_cgroup.h"
 #include "daemon/commands.h"
 #include "daemon/tenant_store.h"
 #include "daemon/timer.h"
@@ -131,6 +133,7 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *arg)
 	retention_thin(&sup->retention);
 	strays_drop_ended(&sup->strays);
 	pool_tidy(sup->host.pool);
+	placement_tidy(&sup->host);
 	if (event_retention_run(&sup->events, sup->host.store, &sup->host.tenants, &sup->host.conf,
 				now, &err))
 		log_warning("old events could not be dropped", "why=%s", err.msg);
@@ -334,8 +337,10 @@ static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g,
 
 	if (answer == RECONNECT_STRANGE)
 		strays_note(&sup->strays, g->reattach->key, g->who, err->msg);
-	else if (answer == RECONNECT_TAKEN)
-		strays_forget(&sup->strays, g->who->pid);
+	if (answer != RECONNECT_TAKEN)
+		return answer;
+	strays_forget(&sup->strays, g->who->pid);
+	placement_again(table_of_key(&sup->table, g->reattach->key));
 	return answer;
 }
 
@@ -381,7 +386,8 @@ static int open_all(struct supervisor *sup, struct err *err)
 	snprintf(path, sizeof(path), "%s/uffdd.db", sup->host.conf.state_dir);
 	if (tenants_load(&sup->host.conf, &sup->host.tenants, err) ||
 	    store_open(path, &sup->host.store, err) ||
-	    tenant_store_load(sup->host.store, &sup->host.tenants, err))
+	    tenant_store_load(sup->host.store, &sup->host.tenants, err) ||
+	    placement_open(&sup->host, err))
 		return -1;
 	retention_init(&sup->retention, &sup->host, &sup->table);
 	sup->host.leases = lease_scheduler_new(sup->host.base, &sup->host.conf,
@@ -442,6 +448,7 @@ void supervisor_free(struct supervisor *sup)
 	pool_free(sup->host.pool);
 	wset_store_close(sup->host.wset_store);
 	store_close(sup->host.store);
+	tenant_cgroup_close(sup->host.cgroup);
 	tenants_fini(&sup->host.tenants);
 	close_fd(&sup->run_fd);
 	free(sup);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/tenant_cgroup.h"
 #include "tests/support/apikit.h"
 
 #define TENANTS "/v1/tenants"
@@ -64,6 +65,37 @@ START_TEST(test_refused)
 	refused("PUT", "/-", "{}", ERR_INVALID, "name: must be 1 to 63 of");
 	refused("GET", "?limit=0", NULL, ERR_INVALID, "limit: must be");
 	refused("GET", "?page_token=-", NULL, ERR_INVALID, "page_token: is not one of ours");
+}
+END_TEST
+
+/* What nothing here could enforce is not promised; without a limit that is said. */
+START_TEST(test_cgroup)
+{
+	const char *text;
+
+	refused("PUT", "/red", "{\"budgets\":{\"cgroup_pids\":9}}", ERR_STATE,
+		"tenant red: cgroup_pids: no cgroup limits workers on this host");
+	refused("GET", "/red", NULL, ERR_NOTFOUND, "there is no tenant red");
+	text = ask(0, 201, "PUT", "/red", "{\"budgets\":{\"cgroup_pids\":0}}");
+	ck_assert_msg(strstr(text, "\"cgroup_memory_bytes\":{\"used\":null,\"limit\":null},"
+				   "\"cgroup_pids\":{\"used\":null,\"limit\":null}}") &&
+			      strstr(text, "\"cgroup\":null}"),
+		      "%s", text);
+}
+END_TEST
+
+/* What the kernel counts is shown for one tenant; a list of them would take long. */
+START_TEST(test_cgroup_is_shown)
+{
+	struct tenant_cgroup nowhere = {.path = "/x", .dir = -1};
+
+	apikit.sup->host.cgroup = &nowhere;
+	ask(0, 201, "PUT", "/red", "{}");
+	ck_assert_ptr_nonnull(strstr(ask(0, 200, "GET", "/red", NULL),
+				     "\"path\":\"/x/red\",\"memory_bytes\":null,"));
+	ck_assert_ptr_null(strstr(ask(0, 200, "GET", "", NULL), "\"cgroup\":"));
+	ck_assert_ptr_nonnull(strstr(ask(0, 200, "DELETE", "/red", NULL), "\"cgroup\":{"));
+	apikit.sup->host.cgroup = NULL;
 }
 END_TEST
 
@@ -222,6 +254,8 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(t, apikit_begin, apikit_end);
 	tcase_add_test(t, test_life);
 	tcase_add_test(t, test_refused);
+	tcase_add_test(t, test_cgroup);
+	tcase_add_test(t, test_cgroup_is_shown);
 	tcase_add_test(t, test_implicit);
 	tcase_add_test(t, test_live_restores);
 	tcase_add_test(t, test_list);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "daemon/conversation.h"
+#include "daemon/tenant_cgroup.h"
 #include "tests/support/workerside.h"
 
 #define LATER_MS 3600000
@@ -297,6 +298,27 @@ START_TEST(test_worker_is_gone)
 }
 END_TEST
 
+/* Where it cannot be placed in its tenant's cgroup, a first worker is told nothing. */
+START_TEST(test_not_placed)
+{
+	struct tenant_cgroup nowhere = {.dir = -1};
+	struct err err = {.msg = ""};
+
+	k.host.cgroup = &nowhere;
+	k.r->slot.state = _i ? SLOT_LOADING : SLOT_CREATING;
+	k.r->hold.own_socket = false;
+	if (_i) {
+		must(assign_successor(k.r, &err), &err);
+		hear(CHAN_ASSIGN);
+	} else {
+		ck_assert_int_eq(assign_new(k.r, &err), -1);
+		ck_assert_int_eq(err.code, ERR_UNREADY);
+		ck_assert_int_eq(chan_recv(w.chan, &msg, fds, &err), CHAN_AGAIN);
+	}
+	k.host.cgroup = NULL;
+}
+END_TEST
+
 /* From now on the record names it. */
 START_TEST(test_choose)
 {
@@ -358,6 +380,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, test_time_to_connect, 0, 2);
 	tcase_add_loop_test(tc, test_no_map, 0, 2);
 	tcase_add_test(tc, test_worker_is_gone);
+	tcase_add_loop_test(tc, test_not_placed, 0, 2);
 	tcase_add_test(tc, test_choose);
 	tcase_add_loop_test(tc, test_presence, 0, 3);
 	suite_add_tcase(suite, tc);
