@@ -391,6 +391,11 @@ static const struct table_row tenant_rows[] = {
 	{"uids", "uids", cell_words, false},
 	{"gids", "gids", cell_words, false},
 	{"prefetch_share", "prefetch_share", cell_plain, false},
+	{"cgroup", "cgroup.path", cell_plain, false},
+	{"cgroup.memory", "cgroup.memory_bytes", cell_size, false},
+	{"cgroup.anon", "cgroup.anon_bytes", cell_size, false},
+	{"cgroup.file", "cgroup.file_bytes", cell_size, false},
+	{"cgroup.pids", "cgroup.pids", cell_plain, false},
 };
 
 static void put_budget(FILE *out, const char *name, struct json_object *usage)

@@ -30,7 +30,7 @@ static const struct {
 };
 
 /* What the daemon tells of a tenant, and a definition must not say. */
-static const char *const told[] = {"name", "origin", "usage"};
+static const char *const told[] = {"name", "origin", "usage", "cgroup"};
 
 static const char *next_value(const struct ctl *ctl, const char *option, size_t *at)
 {

@@ -73,6 +73,11 @@ static const struct ctlkit_case cases[] = {
 	{"tenant show acme", {{200, "{\"name\":\"a\\u001b\",\"gids\":\"all\\u0007\",\"usage\":7,"
 			     "\"more\":1}"}}, 0,
 	 "name             a\\x1b\ngids             all\\x07\n", NULL, GET},
+	{"tenant show acme",
+	 {{200, "{\"name\":\"a\",\"cgroup\":{\"path\":\"/c/a\\u001b\",\"memory_bytes\":4096,"
+		"\"memory_limit_bytes\":null,\"anon_bytes\":0,\"file_bytes\":1048576,\"pids\":null}}"}},
+	 0, "name             a\ncgroup           /c/a\\x1b\ncgroup.memory    4 KiB\n"
+	 "cgroup.anon      0 B\ncgroup.file      1 MiB\n", NULL, GET},
 	{"tenant show acme -o json", {{200, OLD}}, 0, OLD "\n", NULL, GET},
 	{"tenant show acme -q", {{200, OLD}}, 0, "acme\n", NULL, GET},
 	{"tenant show acme", {NOT_FOUND}, 3, NULL, SAID_NOT_FOUND, GET},
@@ -106,6 +111,9 @@ static const struct ctlkit_case cases[] = {
 	 NULL, PUT("{\"budgets\":{\"x\":0}}")},
 	{"tenant set acme --budget x=0", {{200, "{\"budgets\":[7]}"}, {200, NEW}}, 0, SHOWN_NEW,
 	 NULL, PUT("{\"budgets\":{\"x\":0}}")},
+	/* What it has is no part of it. */
+	{"tenant set acme --uid 7", {{200, "{\"gids\":[1],\"cgroup\":{\"pids\":1}}"}, {200, NEW}}, 0,
+	 SHOWN_NEW, NULL, PUT("{\"gids\":[1],\"uids\":[7]}")},
 	/* None is there yet: the definition has what is named. */
 	{"tenant set acme --no-uids", {NOT_FOUND, {201, NEW}}, 0, SHOWN_NEW, NULL,
 	 PUT("{\"uids\":[]}")},
