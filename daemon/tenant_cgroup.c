@@ -214,6 +214,14 @@ void tenant_cgroup_close(struct tenant_cgroup *g)
 int tenant_cgroup_check(const struct tenant_cgroup *g, const struct tenant_cgroup_limits *limits,
 			struct err *err)
 {
+	uint64_t memory = limits->of[TENANT_CGROUP_MEMORY];
+
+	if (memory && memory < TENANT_CGROUP_MEMORY_MIN)
+		return err_set(err, ERR_INVALID,
+			       "%s: must be 0 (no limit) or at least %llu: with less each worker "
+			       "is killed at once",
+			       kinds[TENANT_CGROUP_MEMORY].budget,
+			       (unsigned long long)TENANT_CGROUP_MEMORY_MIN);
 	for (size_t i = 0; i < TENANT_CGROUP_COUNT; i++) {
 		if (!limits->of[i] || (g && g->enabled[i]))
 			continue;

@@ -21,6 +21,9 @@ struct json_object;
 
 enum tenant_cgroup_kind { TENANT_CGROUP_MEMORY, TENANT_CGROUP_PIDS, TENANT_CGROUP_COUNT };
 
+/* A few workers. With less the kernel would kill each worker at once, and guests would be lost. */
+#define TENANT_CGROUP_MEMORY_MIN ((uint64_t)16 << 20)
+
 struct tenant_cgroup {
 	char path[PATH_MAX];
 	int dir;                           /* owned */
@@ -44,8 +47,8 @@ int tenant_cgroup_open(const char *path, struct tenant_cgroup **ret, struct err 
 void tenant_cgroup_close(struct tenant_cgroup *g);
 
 /*
- * Can this host hold a tenant to @limits? @g: NULL: none is configured. Otherwise -1 with
- * ERR_STATE, naming the budget and the cure.
+ * Can this host hold a tenant to @limits? @g: NULL: none is configured. Otherwise -1, naming the
+ * budget and the cure: ERR_STATE, or ERR_INVALID where no worker could live with it.
  */
 int tenant_cgroup_check(const struct tenant_cgroup *g, const struct tenant_cgroup_limits *limits,
 			struct err *err);

@@ -90,7 +90,7 @@ static void must_not(int rc, const struct err *err, enum err_code code, const ch
 		      err->msg);
 }
 
-#define LIMITED "{\"budgets\":{\"cgroup_pids\":5,\"cgroup_memory_bytes\":8192}}"
+#define LIMITED "{\"budgets\":{\"cgroup_pids\":5,\"cgroup_memory_bytes\":33554432}}"
 
 /* ---- start ---- */
 
@@ -164,7 +164,7 @@ static bool is_limited(void *arg)
 START_TEST(test_placed)
 {
 	cleanup_free char *pid = scene_format("%d", (int)w.pid);
-	const char *want[] = {_i == 2 ? "max" : "8192", _i == 2 ? "7" : "5"};
+	const char *want[] = {_i == 2 ? "max" : "33554432", _i == 2 ? "7" : "5"};
 	struct err err = {.msg = ""};
 
 	k.host.cgroup = &fake;
@@ -232,7 +232,7 @@ END_TEST
 
 START_TEST(test_changed)
 {
-	const char *want[] = {"8192", "5"};
+	const char *want[] = {"33554432", "5"};
 
 	k.host.cgroup = &fake;
 	have_tenant("t", LIMITED, false);

@@ -102,11 +102,16 @@ END_TEST
 /* What no controller enforces is no limit: that is told, and 0 can always be had. */
 START_TEST(test_check)
 {
-	const struct tenant_cgroup_limits memory = {{4096, 0}}, pids = {{0, 1}};
+	const struct tenant_cgroup_limits memory = {{16 << 20, 0}}, pids = {{0, 1}};
+	const struct tenant_cgroup_limits little = {{(16 << 20) - 1, 0}};
 	struct err err = {.msg = ""};
 
 	must(tenant_cgroup_check(NULL, &none, &err), &err);
 	must(tenant_cgroup_check(&fake, &memory, &err), &err);
+	/* A number of MiB in place of bytes would end guests. */
+	ck_assert_int_eq(tenant_cgroup_check(&fake, &little, &err), -1);
+	ck_assert_int_eq(err.code, ERR_INVALID);
+	ck_assert_msg(strstr(err.msg, "cgroup_memory_bytes: must be 0") == err.msg, "%s", err.msg);
 	ck_assert_int_eq(tenant_cgroup_check(NULL, &memory, &err), -1);
 	ck_assert_int_eq(err.code, ERR_STATE);
 	ck_assert_msg(strstr(err.msg, "cgroup_memory_bytes: ") == err.msg &&
