@@ -448,6 +448,32 @@ void worker_abandon(struct worker *w, const char *tenant)
 	worker_silence(w);
 }
 
+void pool_count_former(struct pool *pool, pid_t pid, int *pidfd, const char *tenant)
+{
+	struct worker *w = xcalloc(1, sizeof(*w));
+
+	w->pool = pool;
+	w->pid = pid;
+	w->pidfd = steal_fd(pidfd);
+	w->chan = -1;
+	w->silenced = true;
+	snprintf(w->tenant, sizeof(w->tenant), "%s", tenant);
+	disown(w);
+	w->on_exit = event_new(pool->base, w->pidfd, EV_READ, on_reap_again, w);
+	event_add(w->on_exit, NULL);
+}
+
+void pool_forget_former(struct pool *pool, pid_t pid)
+{
+	struct worker *w;
+
+	TAILQ_FOREACH(w, &pool->ownerless, link)
+	if (w->pid == pid && w->chan < 0)
+		break;
+	if (w)
+		worker_free(w);
+}
+
 size_t pool_abandoned(const struct pool *pool, const char *tenant)
 {
 	const struct worker *w;

@@ -102,6 +102,12 @@ void worker_silence(struct worker *w);
  * it is counted for @tenant.
  */
 void worker_abandon(struct worker *w, const char *tenant);
+/*
+ * Counts a process, a worker of a former daemon, like one that was abandoned, until it has ended.
+ * Takes @pidfd. pool_forget_former(): it is somebody's after all; does nothing for others.
+ */
+void pool_count_former(struct pool *pool, pid_t pid, int *pidfd, const char *tenant);
+void pool_forget_former(struct pool *pool, pid_t pid);
 /* Abandoned workers that have not ended; @tenant: NULL: of all. Accepts a pool that is NULL. */
 size_t pool_abandoned(const struct pool *pool, const char *tenant);
 /* Frees @w without ending the process: the supervisor leaves, and the guest does not notice. */

@@ -9,6 +9,7 @@
 #include "daemon/adopt.h"
 #include "daemon/creation.h"
 #include "daemon/descriptors.h"
+#include "daemon/former_workers.h"
 #include "daemon/orphan.h"
 #include "daemon/conversation.h"
 #include "daemon/reconnect.h"
@@ -340,6 +341,7 @@ static enum reconnect_answer on_back(void *arg, const struct reconnect_guest *g,
 	if (answer != RECONNECT_TAKEN)
 		return answer;
 	strays_forget(&sup->strays, g->who->pid);
+	pool_forget_former(sup->host.pool, g->who->pid);
 	placement_again(table_of_key(&sup->table, g->reattach->key));
 	return answer;
 }
@@ -402,6 +404,7 @@ static int open_all(struct supervisor *sup, struct err *err)
 		     &sup->host.pool, err) ||
 	    open_reconnect(sup, err))
 		return -1;
+	former_workers_find(&sup->host, &sup->table);
 	take_up_rows(sup);
 	return 0;
 }
