@@ -8,7 +8,7 @@
 #include "daemon/store.h"
 #include "daemon/timer.h"
 
-#define BATCH 256
+#define BATCH 64
 #define HEARTBEAT_S 10
 /* A reader whose queue is full gets its next try after this. */
 #define FULL_MS 20
@@ -68,6 +68,7 @@ static int send_event(void *arg, const struct store_event *event, struct err *er
 
 static void again_in(struct event_stream *f, unsigned ms)
 {
+	event_priority_set(f->more, http_stream_is_late(f->req) ? TIMER_LATE : TIMER_NORMAL);
 	timer_add(f->more, ms * TIMER_MS);
 }
 
@@ -97,10 +98,12 @@ static int send_batch(struct event_stream *f)
 static void on_more(evutil_socket_t fd, short what, void *arg)
 {
 	struct event_stream *f = arg;
+	uint64_t since = now_us();
 	int rc = send_batch(f);
 
 	(void)fd;
 	(void)what;
+	http_stream_charge(f->req, now_us() - since);
 	if (f->full) {
 		again_in(f, FULL_MS);
 	} else if (rc) {

@@ -42,23 +42,6 @@ struct http {
 	struct http_request *handling; /* not yet answered, held or streamed */
 };
 
-struct http_limits http_limits_default(void)
-{
-	return (struct http_limits){
-		.header_bytes = 8 << 10,
-		.body_bytes = 1 << 20,
-		.connections = 256,
-		.connections_per_uid = 64,
-		.held = 64,
-		.held_per_uid = 16,
-		.queue_bytes = 1 << 20,
-		.unsent_bytes_per_uid = 16 << 20,
-		.idle_ms = 60 * 1000,
-		.header_deadline_ms = 10 * 1000,
-		.stall_ms = 30 * 1000,
-	};
-}
-
 /* evhttp has no phrase for many of them. */
 static const char *reason_phrase(int status)
 {
@@ -160,6 +143,19 @@ static int check_framing(struct http_request *req, struct err *err)
 		       "Content-Length, or one Transfer-Encoding");
 }
 
+/* The connection may be gone afterwards, the user is listed on. */
+static void handle(struct http_request *req)
+{
+	struct http *http = req->http;
+	const struct sock_peer peer = req->conn->peer;
+	uint64_t since = now_us(), now;
+
+	req->conn->user->privileged = http->privileged && http->privileged(http->arg, &peer);
+	http->handler(req, http->arg);
+	now = now_us();
+	http_users_charge(&http->conns.users, peer.uid, now - since, now);
+}
+
 static void on_request(struct evhttp_request *ev, void *arg)
 {
 	struct http *http = arg;
@@ -192,7 +188,7 @@ static void on_request(struct evhttp_request *ev, void *arg)
 				   &req->target, &err))
 		reply_problem(req, &err);
 	else
-		http->handler(req, http->arg);
+		handle(req);
 	assert(!http->handling);
 }
 
@@ -391,7 +387,7 @@ static bool has_place(struct http_request *req)
 	size_t max = limits->held;
 	struct http_conn *other;
 
-	if (http->privileged && http->privileged(http->arg, &req->conn->peer))
+	if (user->privileged)
 		max += limits->held_per_uid;
 	if (user->held >= limits->held_per_uid)
 		return false;
@@ -451,6 +447,16 @@ int http_stream_begin(struct http_request *req, int status, const char *content_
 	http_reply_header(req, "Content-Type", content_type);
 	evhttp_send_reply_start(req->ev, status, reason_phrase(status));
 	return 0;
+}
+
+void http_stream_charge(struct http_request *req, uint64_t us)
+{
+	http_users_charge(&req->http->conns.users, req->conn->peer.uid, us, now_us());
+}
+
+bool http_stream_is_late(const struct http_request *req)
+{
+	return http_user_is_late(req->conn->user, now_us());
 }
 
 int http_stream_write(struct http_request *req, const void *data, size_t len)

@@ -26,9 +26,6 @@ struct event_base;
 struct http;
 struct http_request;
 
-/* The default limits. */
-struct http_limits http_limits_default(void);
-
 /* Must answer, hold or begin a stream before it returns. */
 typedef void (*http_handler)(struct http_request *req, void *arg);
 /* The client is gone: forget @req, which is invalid when this returns. */
@@ -102,6 +99,10 @@ int http_hold(struct http_request *req, http_gone gone, void *arg);
  */
 int http_stream_begin(struct http_request *req, int status, const char *content_type,
 		      http_gone gone, void *arg);
+/* Writing to the stream has taken @us of our time, which counts for its user. */
+void http_stream_charge(struct http_request *req, uint64_t us);
+/* Do others come first (http_users.h)? */
+bool http_stream_is_late(const struct http_request *req);
 /* Copies @data; @len may be 0. -1: the queue is full and nothing was added: try later, or drop. */
 int http_stream_write(struct http_request *req, const void *data, size_t len);
 /* The proper end of the body. */

@@ -13,12 +13,14 @@
 #include "common/foreign.h"
 #include "daemon/http_foreign.h"
 #include "daemon/log.h"
+#include "daemon/timer.h"
 
 /* Bytes read ahead of a client while its last request is still being answered. */
 #define AHEAD_BYTES 4096
 /* Beyond the largest request: one read of the bufferevent, generously. */
 #define SLACK_BYTES ((size_t)64 << 10)
 #define BACKOFF_MS 100
+#define BURST_MAX 16
 /* A client that takes longer to read its answer is slow: another may have the place. */
 #define SLOW_US (1000 * 1000)
 
@@ -69,6 +71,14 @@ void http_conn_busy(struct http_conn *conn)
 	bufferevent_set_timeouts(conn->bev, NULL, &stall);
 }
 
+/* Fails while an event of the connection is active: then it is for the next time. */
+static void set_priority(struct http_conn *conn)
+{
+	bool late = conn->user && http_user_is_late(conn->user, now_us());
+
+	bufferevent_priority_set(conn->bev, late ? TIMER_LATE : TIMER_NORMAL);
+}
+
 void http_conn_idle(struct http_conn *conn)
 {
 	struct http_conns *c = conn->conns;
@@ -78,6 +88,7 @@ void http_conn_idle(struct http_conn *conn)
 	conn->since_us = now_us();
 	bufferevent_setwatermark(conn->bev, EV_READ, 0, input_max(c));
 	bufferevent_set_timeouts(conn->bev, &idle, &stall);
+	set_priority(conn);
 	if (evbuffer_get_length(bufferevent_get_input(conn->bev)))
 		start_deadline(conn);
 }
@@ -94,7 +105,7 @@ static void forget(struct http_conn *conn)
 	LIST_REMOVE(conn, link);
 	c->n--;
 	if (conn->user)
-		http_users_leave(conn->user);
+		http_users_leave(&c->users, conn->user);
 	if (conn->last_fd < 0) {
 		free(conn);
 		return;
@@ -143,6 +154,15 @@ struct http_conn *http_conns_find(struct http_conns *c, const struct evhttp_conn
 	return NULL;
 }
 
+/*
+ * So many connections may be there beyond the cap until they are looked at: with one a turn whoever
+ * comes behind a crowd would wait long. Their descriptors are of those set aside (descriptors.h).
+ */
+static size_t burst_max(const struct http_conns *c)
+{
+	return min_u64(BURST_MAX, c->limits.connections / 4);
+}
+
 /* The descriptor is not known yet; admit() follows before anything is read. */
 static struct bufferevent *on_accept(struct event_base *base, void *arg)
 {
@@ -160,8 +180,8 @@ static struct bufferevent *on_accept(struct event_base *base, void *arg)
 	LIST_INSERT_HEAD(&c->fresh, conn, link);
 	c->accepted++;
 	c->n++;
-	/* Accept no more in this turn, or a burst would pass the cap before it is checked. */
-	if (c->n >= c->limits.connections)
+	/* Accept few more in this turn, or a burst would pass the cap by far before it is checked. */
+	if (c->n >= c->limits.connections + burst_max(c))
 		evconnlistener_disable(c->listener);
 	event_active(c->turn, EV_TIMEOUT, 0);
 	return bev;
@@ -434,6 +454,7 @@ void http_conns_fini(struct http_conns *c)
 	}
 	free_gone(c);
 	free_gone(c);
+	http_users_fini(&c->users);
 	free_event(c->turn);
 	free_event(c->timer);
 	free_event(c->retry);

@@ -21,4 +21,7 @@ struct http_limits {
 	unsigned stall_ms; /* without the client reading its output */
 };
 
+/* The default limits. */
+struct http_limits http_limits_default(void);
+
 #endif

@@ -15,6 +15,12 @@ struct event_base;
 #define TIMER_S ((uint64_t)1000 * 1000)
 
 /*
+ * Priorities of events in the loop of timer_base_new(). All are TIMER_NORMAL by themselves. Those that
+ * are TIMER_LATE wait until no other event is active, and then one of them runs.
+ */
+enum { TIMER_NORMAL = 1, TIMER_LATE = 2, TIMER_PRIORITIES };
+
+/*
  * The loop of a process, owned by the caller; NULL: it cannot be had. Its clock is the one of
  * now_us(): libevent's own choice is a clock that lags by up to a tick, so that a timer ends
  * before its time.

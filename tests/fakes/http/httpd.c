@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "daemon/timer.h"
+
 struct httpd srv;
 
 static void on_gone(struct http_request *req, void *arg)
@@ -110,7 +112,7 @@ void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 
 	memset(&srv, 0, sizeof(srv));
 	signal(SIGPIPE, SIG_IGN);
-	srv.base = event_base_new();
+	srv.base = timer_base_new();
 	srv.addr.sun_family = AF_UNIX;
 	srv.addr_len = sizeof(srv.addr);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&srv.addr, sizeof(sa_family_t)), 0);

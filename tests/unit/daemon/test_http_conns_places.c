@@ -1,4 +1,7 @@
 /* test_http_conns_places - when all places are taken: whose connection makes room, and for whom */
+#include <string.h>
+#include <sys/resource.h>
+
 #include "tests/fakes/http/httpd.h"
 
 #define GREEDY 65534
@@ -137,6 +140,89 @@ START_TEST(place_of_one_that_reads_nothing)
 }
 END_TEST
 
+/* ---- whose request is served first ---- */
+
+#define BURN_MS 300
+
+static struct {
+	uid_t by[16];
+	size_t n;
+} served;
+
+/* Takes as much of our time as counts. */
+static void burn(struct http_request *req, void *arg)
+{
+	uint64_t end = now_us() + BURN_MS * 1000;
+
+	(void)arg;
+	while (strcmp(http_path(req), "/burn") == 0 && now_us() < end)
+		;
+	served.by[served.n++] = http_peer(req)->uid;
+	http_reply(req, 200, "text/plain", "done", 4);
+}
+
+static void ask(int fd, const char *path)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n\r\n", path);
+	client_say(fd, text);
+}
+
+/* Who has taken much of our time waits for those who have not, also with a new connection. */
+START_TEST(busy_user_comes_later)
+{
+	const uid_t busy = _i ? HTTPD_PRIVILEGED : GREEDY;
+	struct http_limits limits = http_limits_default();
+	int fds[3];
+
+	if (geteuid())
+		return;
+	served.n = 0;
+	httpd_serve(&limits, burn, NULL);
+	fds[0] = client_dial_as(busy);
+	ask(fds[0], "/burn");
+	WAIT_FOR(served.n == 1);
+	ck_assert_int_eq(client_hear(fds[0])->status, 200);
+	fds[1] = client_dial_as(busy);
+	fds[2] = client_dial_as(MODEST);
+	WAIT_FOR(http_stats(srv.http).connections == 3);
+	/* What it was admitted with is through. */
+	httpd_turn();
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		ask(fds[i], "/");
+	WAIT_FOR(served.n == 4);
+	ck_assert_uint_eq(served.by[1], _i ? busy : MODEST);
+	close_all(fds, ARRAY_LEN(fds));
+}
+END_TEST
+
+/* A quarter of the cap may be beyond it for a moment, and its descriptors are all that is needed. */
+START_TEST(burst_beyond_the_cap)
+{
+	enum { CAP = 16, BURST = CAP / 4, SPARE = 4 };
+	struct http_limits limits = http_limits_default();
+	int fds[CAP + 5 * BURST];
+	struct rlimit lim;
+
+	limits.connections = CAP;
+	httpd_start(&limits);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = client_dial();
+		if (i < CAP)
+			WAIT_FOR(http_stats(srv.http).connections == i + 1);
+	}
+	lim = harness_limit_fds(BURST + SPARE);
+	for (int i = 0; i < 100; i++)
+		httpd_turn();
+	ck_assert_uint_eq(http_stats(srv.http).accepted, ARRAY_LEN(fds));
+	ck_assert_uint_eq(http_stats(srv.http).refused, 5 * BURST);
+	ck_assert_uint_eq(http_stats(srv.http).connections, CAP);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &lim), 0);
+	close_all(fds, ARRAY_LEN(fds));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("http_conns places");
@@ -146,6 +232,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, place_of_the_idlest);
 	tcase_add_test(tc, place_of_none_that_is_held);
 	tcase_add_test(tc, place_of_one_that_reads_nothing);
+	tcase_add_loop_test(tc, busy_user_comes_later, 0, 2);
+	tcase_add_test(tc, burst_beyond_the_cap);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
