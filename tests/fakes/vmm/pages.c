@@ -218,6 +218,14 @@ static void access_page(struct walker *w, uint64_t page, bool write, bool mine)
 	}
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 bool pages_touch(struct walker *w, uint64_t page, bool write)
 {
 	struct vmm_page *p = &w->v->pages[page];
@@ -229,9 +237,10 @@ bool pages_touch(struct walker *w, uint64_t page, bool write)
 		return false;
 	}
 	atomic_store(&w->at, page);
-	start = now_us();
+	start = now_ns();
 	access_page(w, page, write, write && own(p));
-	w->fault_us += now_us() - start;
+	w->last_ns = now_ns() - start;
+	w->fault_us += w->last_ns / 1000;
 	w->touched++;
 	if (!w->quick)
 		compare(w, page);

@@ -25,6 +25,7 @@ struct walker {
 	uint64_t rng;
 	uint64_t touched;
 	uint64_t fault_us; /* sum of the first accesses */
+	uint64_t last_ns;  /* the last one */
 };
 
 void walker_init(struct walker *w, struct vmm *v, const char *name, uint64_t seed);

@@ -6,10 +6,12 @@
  * stdout, the last one is JSON.
  */
 #include <errno.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 
 #include "tests/fakes/vmm/apart.h"
@@ -218,6 +220,20 @@ static int touch_only(struct standin *s, struct err *err)
 	return walk_list(&s->seat, s->a.touch.only, &s->totals.touched, err);
 }
 
+/* As many pages for each line as there are left. */
+static void touch_paced(struct standin *s)
+{
+	uint64_t left;
+
+	for (uint64_t line = 0; wait_unwatched(s); line++) {
+		left = s->v->npages - s->seat.touched;
+		left = min_u64(left, s->a.touch.paced);
+		printf("line %" PRIu64 " median_ns %" PRIu64 "\n", line,
+		       left ? walk_paced(&s->seat, s->seat.touched, left, s->a.seed) : 0);
+	}
+	s->totals.touched = s->seat.touched;
+}
+
 /* The connection is made; from here on the server must deliver. */
 static int serve(struct standin *s)
 {
@@ -231,6 +247,8 @@ static int serve(struct standin *s)
 		rc = guest_all(s, &err);
 	else if (s->a.touch.only)
 		rc = touch_only(s, &err);
+	else if (s->a.touch.paced)
+		touch_paced(s);
 	else if (!s->a.touch.no_touch)
 		rc = touch_all(s, &err);
 	if (rc)
@@ -347,6 +365,20 @@ static void catch_bus_error(const struct vmm *v)
 	sigaction(SIGBUS, &sa, NULL);
 }
 
+/* The host may give a userfaultfd to root only: it is there already, as a jailer hands it over. */
+static int become_user(const struct standin *s, struct err *err)
+{
+	uid_t uid = (uid_t)s->a.link.uid;
+
+	if (!uid)
+		return 0;
+	/* A change of the user ends both of the others. */
+	if (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid) ||
+	    prctl(PR_SET_DUMPABLE, 1) || prctl(PR_SET_PDEATHSIG, SIGKILL))
+		return err_sys(err, "becoming user %u", uid);
+	return 0;
+}
+
 static int create(struct standin *s, struct err *err)
 {
 	uint64_t split[REGIONS_MAX];
@@ -390,7 +422,7 @@ int main(int argc, char **argv)
 		return skip(err.msg);
 	if (s.a.link.pid_ns && apart_enter(&err))
 		return skip(err.msg);
-	if (create(&s, &err) || watchdog_start(EXIT_HUNG, &err))
+	if (create(&s, &err) || become_user(&s, &err) || watchdog_start(EXIT_HUNG, &err))
 		return fail(&err);
 	if (s.a.memory.page_bytes == PAGE_2M && !s.a.memory.scarce && touches_all(&s.a) &&
 	    vmm_huge_free() < s.v->size) {

@@ -22,14 +22,14 @@ struct standin_memory {
 /* How it connects, and from where. */
 struct standin_link {
 	const char *socket;
-	uint64_t style, extra_fds, helper;
+	uint64_t style, extra_fds, helper, uid;
 	bool split_send, split_hold, drop, no_keep, pid_ns;
 };
 
 /* Which pages are touched, by whom, and when. */
 struct standin_touch {
 	const char *only;
-	uint64_t threads, order, write_pct, passes, resident_s, linger_ms;
+	uint64_t threads, order, write_pct, passes, resident_s, linger_ms, paced;
 	bool no_touch, quick, kvm, hold_before;
 };
 

@@ -2,9 +2,11 @@
 #include "tests/fakes/vmm/walk.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 
 #define STRIDE_PAGES 17
+#define PACE_MS 1
 
 struct walk_thread {
 	struct walk *walk;
@@ -106,6 +108,27 @@ int walk_list(struct walker *seat, const char *list, uint64_t *ret_touched, stru
 	printf("touched %" PRIu64 "\n", touched);
 	*ret_touched = touched;
 	return 0;
+}
+
+static int compare_ns(const void *a, const void *b)
+{
+	const uint64_t *left = a, *right = b;
+
+	return (*left > *right) - (*left < *right);
+}
+
+uint64_t walk_paced(struct walker *seat, uint64_t first, uint64_t n, uint64_t seed)
+{
+	cleanup_free uint64_t *ns = xcalloc(n, sizeof(*ns));
+	uint64_t all = seat->v->npages;
+
+	for (uint64_t i = 0; i < n; i++) {
+		(void)pages_touch(seat, walk_page(WALK_RAND, first + i, all, seed), false);
+		ns[i] = seat->last_ns;
+		poll(NULL, 0, PACE_MS);
+	}
+	qsort(ns, n, sizeof(*ns), compare_ns);
+	return ns[n / 2];
 }
 
 static void touch(struct walk_thread *t, uint64_t i)

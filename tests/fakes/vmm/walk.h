@@ -39,6 +39,12 @@ struct walk;
  */
 int walk_list(struct walker *seat, const char *list, uint64_t *ret_touched, struct err *err);
 
+/*
+ * Reads @n pages by the calling thread's seat, one each millisecond: those from the @first-th on of
+ * WALK_RAND. Returns the median of the accesses, in nanoseconds. There must be so many pages.
+ */
+uint64_t walk_paced(struct walker *seat, uint64_t first, uint64_t n, uint64_t seed);
+
 /* The @i-th page of @n in this order; a permutation of 0..n-1. */
 uint64_t walk_page(enum walk_order order, uint64_t i, uint64_t n, uint64_t seed);
 
