@@ -7,6 +7,7 @@
 #include "common/proc.h"
 #include "daemon/admission.h"
 #include "daemon/adopt.h"
+#include "daemon/caller.h"
 #include "daemon/creation.h"
 #include "daemon/descriptors.h"
 #include "daemon/former_workers.h"
@@ -279,12 +280,28 @@ static void take_up_rows(struct supervisor *sup)
 		take_up(sup, order[i]);
 }
 
+/*
+ * To look through a stranger's descriptors takes longer than anything else that can be had by
+ * connecting. A worker beyond that comes again. Root's are not counted: all of them are one user, and
+ * after a lost store all of them come.
+ */
+static bool may_look(struct supervisor *sup, const struct sock_peer *who)
+{
+	char user[PROTO_ID_MAX + 1];
+	uint64_t wait_us;
+
+	if (who->uid == 0 || worker_user_is(&sup->host.user, who->uid))
+		return true;
+	caller_user_tenant(who->uid, user);
+	return pace_take(&sup->looks, user, SUPERVISOR_LOOKS_PER_S, now_us(), &wait_us);
+}
+
 static bool expects(void *arg, const struct sock_peer *who)
 {
-	const struct supervisor *sup = arg;
+	struct supervisor *sup = arg;
 
 	return table_of_worker(&sup->table, who->pid, proc_start_time(who->pid)) ||
-	       orphan_may_be(&sup->host, who);
+	       (may_look(sup, who) && orphan_may_be(&sup->host, who));
 }
 
 static bool knows(void *arg, const char *key)
@@ -446,6 +463,7 @@ void supervisor_free(struct supervisor *sup)
 	capacity_fini(&sup->capacity);
 	sweep_stop(&sup->sweep);
 	strays_fini(&sup->strays);
+	pace_fini(&sup->looks);
 	reconnect_close(sup->host.reconnect);
 	lease_scheduler_free(sup->host.leases);
 	pool_free(sup->host.pool);

@@ -9,11 +9,15 @@
 
 #include "daemon/capacity.h"
 #include "daemon/event_retention.h"
+#include "daemon/pace.h"
 #include "daemon/retention.h"
 #include "daemon/strays.h"
 #include "daemon/sweep.h"
 
 struct event_base;
+
+/* So often a second it is looked whether a process of the same user may be a worker of no row. */
+#define SUPERVISOR_LOOKS_PER_S 100
 
 /* Told of what happens; both are called from within supervisor functions and the event loop. */
 struct observer {
@@ -33,6 +37,7 @@ struct supervisor {
 	struct capacity capacity;
 	struct sweep sweep;
 	struct strays strays;
+	struct pace looks;               /* at strangers, of each user */
 	const struct observer *observer; /* borrowed; never NULL */
 	void *observer_arg;
 };

@@ -205,6 +205,47 @@ START_TEST(test_stranger)
 }
 END_TEST
 
+/* Only who was looked at is read, and then it is a stray. */
+static bool is_looked_at(uid_t uid, unsigned *n)
+{
+	char said[16];
+	int fd;
+
+	snprintf(said, sizeof(said), "n-%u", ++*n);
+	ck_assert(uid == geteuid() || seteuid(uid) == 0);
+	fd = come(said, false);
+	ck_assert(uid == 0 || getuid() != 0 || seteuid(0) == 0);
+	await_answer(fd);
+	return k.sup->strays.n && strcmp(k.sup->strays.v[0].key, said) == 0;
+}
+
+static bool user_is_looked_at(void *arg)
+{
+	return is_looked_at(getuid() ? getuid() : APIKIT_OWNER, arg);
+}
+
+/* Looks take time: a user who has had too many of them, as if until a while ahead, gets none. */
+START_TEST(test_too_many_looks)
+{
+	char user[PROTO_ID_MAX + 1];
+	uint64_t wait_us, ahead = now_us() + (uint64_t)4 * 1000000;
+	unsigned n = 0;
+
+	hold_map();
+	/* Another user has to reach the socket. */
+	ck_assert_int_eq(chmod(at.dir, 0755), 0);
+	ck_assert(user_is_looked_at(&n));
+	caller_user_tenant(getuid() ? getuid() : APIKIT_OWNER, user);
+	ck_assert(pace_take(&k.sup->looks, user, SUPERVISOR_LOOKS_PER_S, ahead, &wait_us));
+	ck_assert(!user_is_looked_at(&n));
+	/* All of root's workers are one user. */
+	caller_user_tenant(0, user);
+	ck_assert(pace_take(&k.sup->looks, user, SUPERVISOR_LOOKS_PER_S, ahead, &wait_us));
+	ck_assert(getuid() || is_looked_at(0, &n));
+	ck_assert(harness_wait(user_is_looked_at, &n, HARNESS_MS));
+}
+END_TEST
+
 START_TEST(test_unknown_without_proof)
 {
 	int fd;
@@ -323,6 +364,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_known_with_a_peer);
 	tcase_add_test(tc, test_unknown_with_proof);
 	tcase_add_test(tc, test_stranger);
+	tcase_add_test(tc, test_too_many_looks);
 	tcase_add_test(tc, test_unknown_without_proof);
 	tcase_add_test(tc, test_unknown_with_a_lie);
 	tcase_add_loop_test(tc, test_not_its_worker, 0, 2);
