@@ -31,7 +31,7 @@ static void stay_silent(struct crowd_self *self)
  * Lists and streams are what takes the supervisor longest, and it has no bound on how much of its
  * time one user takes: so these are asked for now and then.
  */
-#define READ_NOTHING_MS 500
+#define READ_NOTHING_MS 100
 
 /* They ask for all that there is, several times, and read nothing of it. */
 static void read_nothing(struct crowd_self *self)
