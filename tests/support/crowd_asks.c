@@ -122,7 +122,7 @@ static void send_large_body(struct crowd_self *self)
 	(void)crowd_ask(self, "PUT", RESTORES "large", body);
 }
 
-/* Whatever it asks of them, they are not there. */
+/* Whatever it asks of them, they are not there; but their names are taken. */
 static void meddle(struct crowd_self *self)
 {
 	static const struct {
@@ -133,20 +133,15 @@ static void meddle(struct crowd_self *self)
 		{"POST", "/pause", NULL},  {"POST", "/restart-worker", NULL},
 		{"POST", "/resume", NULL}, {"DELETE", "?kill=true", NULL},
 	};
-	const char *const ids[] = {self->in->victim.served, self->in->victim.open};
+	const struct crowd_victim *v = &self->in->victim;
+	const char *id = self->deed % 2 ? v->served : v->open;
+	size_t i = self->deed / 2 % ARRAY_LEN(wishes);
+	cleanup_free char *target = scene_format(RESTORES "%s%s", id, wishes[i].suffix);
+	cleanup_free char *taken = scene_format(RESTORES "%s", id);
 	cleanup_free char *own = scene_body(self->in->small, NULL);
 
-	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
-		cleanup_free char *taken = scene_format(RESTORES "%s", ids[i]);
-
-		for (size_t k = 0; k < ARRAY_LEN(wishes); k++) {
-			cleanup_free char *target = scene_format(RESTORES "%s%s", ids[i],
-								 wishes[k].suffix);
-
-			crowd_refused(self, wishes[k].method, target, wishes[k].body, 404);
-		}
-		crowd_refused(self, "PUT", taken, own, 409);
-	}
+	crowd_refused(self, wishes[i].method, target, wishes[i].body, 404);
+	crowd_refused(self, "PUT", taken, own, 409);
 }
 
 /* More memory than there may be, and more layers than its budget is; or as many as that. */
