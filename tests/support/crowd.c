@@ -128,7 +128,7 @@ static bool all_have_begun(void *arg)
 {
 	struct beginning *b = arg;
 
-	while (member(b->i) && atomic_load(&b->c->deeds[b->i]) > b->before[b->i] + 1)
+	while (member(b->i) && atomic_load(&b->c->deeds[b->i]) > b->before[b->i])
 		b->i++;
 	return !member(b->i) || !lives(b->c, b->i);
 }

@@ -70,7 +70,7 @@ extern const struct crowd_member crowd_asks[], crowd_doors[]; /* end with a NULL
 
 /* Makes the files. */
 void crowd_open(struct crowd *c, const struct scene *s, const struct crowd_victim *victim);
-/* Starts all of them, and waits until each has done something twice, the first time in a hurry. */
+/* Starts all of them, and waits until each has done something, for which it does not step back. */
 void crowd_begin(struct crowd *c);
 /* All of them are still there; ends them, and waits until the daemon has nothing of theirs. */
 void crowd_end(struct crowd *c);
