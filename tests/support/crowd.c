@@ -160,7 +160,8 @@ static void stop_all(const struct crowd *c, const char *tenant, const char *stat
 
 	for (size_t i = 0; i < json_object_array_length(items); i++) {
 		const char *id = scene_text(json_object_array_get_idx(items, i), "id");
-		cleanup_free char *restore = scene_format("/v1/restores/%s?kill=true", id);
+		cleanup_free char *restore = scene_format("/v1/restores/%s?kill=true&tenant=%s", id,
+							  tenant);
 		struct harness_reply r;
 
 		/* It may be ending by itself, and then have failed. */

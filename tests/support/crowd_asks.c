@@ -126,22 +126,25 @@ static void send_large_body(struct crowd_self *self)
 static void meddle(struct crowd_self *self)
 {
 	static const struct {
-		const char *method, *suffix, *body;
+		const char *method, *path, *query, *body;
 	} wishes[] = {
-		{"GET", "", NULL},         {"GET", "?for=ended&wait=1s", NULL},
-		{"GET", "/pages", NULL},   {"PUT", "/prefetch", "{\"paused\":true}"},
-		{"POST", "/pause", NULL},  {"POST", "/restart-worker", NULL},
-		{"POST", "/resume", NULL}, {"DELETE", "?kill=true", NULL},
+		{"GET", "", "", NULL},         {"GET", "", "&for=ended&wait=1s", NULL},
+		{"GET", "/pages", "", NULL},   {"PUT", "/prefetch", "", "{\"paused\":true}"},
+		{"POST", "/pause", "", NULL},  {"POST", "/restart-worker", "", NULL},
+		{"POST", "/resume", "", NULL}, {"DELETE", "", "&kill=true", NULL},
 	};
 	const struct crowd_victim *v = &self->in->victim;
 	const char *id = self->deed % 2 ? v->served : v->open;
 	size_t i = self->deed / 2 % ARRAY_LEN(wishes);
-	cleanup_free char *target = scene_format(RESTORES "%s%s", id, wishes[i].suffix);
+	cleanup_free char *target = scene_format(RESTORES "%s%s?tenant=honest%s", id,
+						 wishes[i].path, wishes[i].query);
 	cleanup_free char *taken = scene_format(RESTORES "%s", id);
 	cleanup_free char *own = scene_body(self->in->small, NULL);
 
 	crowd_refused(self, wishes[i].method, target, wishes[i].body, 404);
-	crowd_refused(self, "PUT", taken, own, 409);
+	/* A restore of its own of that id is its own affair. */
+	(void)crowd_ask(self, "PUT", taken, own);
+	(void)crowd_ask(self, "DELETE", taken, NULL);
 }
 
 /* More memory than there may be, and more layers than its budget is; or as many as that. */
