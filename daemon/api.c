@@ -1,5 +1,6 @@
 #include "daemon/api.h"
 
+#include <assert.h>
 #include <grp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,12 +35,16 @@ static void on_request(struct http_request *req, void *arg)
 	routes_answer(&c);
 }
 
-static bool is_admin(void *arg, const struct sock_peer *peer)
+/* The time of all who belong to no tenant is one. */
+static bool identify(void *arg, const struct sock_peer *peer,
+		     char ret_account[HTTP_ACCOUNT_MAX + 1])
 {
 	const struct api *api = arg;
 	struct caller caller;
 
+	static_assert(sizeof(caller.tenant) == HTTP_ACCOUNT_MAX + 1, "a tenant's name");
 	caller_resolve(&api->sup->host.tenants, peer, &caller);
+	memcpy(ret_account, caller.tenant, sizeof(caller.tenant));
 	return caller.role == ROLE_ADMIN;
 }
 
@@ -97,7 +102,7 @@ static struct http_limits limits(const struct conf *conf)
 static int open_http(struct api *api, const struct api_parts *parts, struct err *err)
 {
 	const struct conf *conf = parts->conf;
-	const struct http_options options = {limits(conf), on_request, is_admin, api};
+	const struct http_options options = {limits(conf), on_request, identify, api};
 	struct sock_rights rights = sock_mode(conf->socket_mode);
 	cleanup_fd int fd = -1;
 

@@ -37,8 +37,7 @@ struct http {
 	struct http_conns conns;
 	struct evhttp *ev;
 	http_handler handler;
-	void *arg; /* the handler's */
-	http_privileged privileged;
+	void *arg;                     /* the handler's */
 	struct http_request *handling; /* not yet answered, held or streamed */
 };
 
@@ -143,17 +142,20 @@ static int check_framing(struct http_request *req, struct err *err)
 		       "Content-Length, or one Transfer-Encoding");
 }
 
-/* The connection may be gone afterwards, the user is listed on. */
+/* The connection may be gone afterwards, and so may its user. */
 static void handle(struct http_request *req)
 {
 	struct http *http = req->http;
-	const struct sock_peer peer = req->conn->peer;
+	struct http_accounts *accounts = &http->conns.accounts;
+	struct http_account *account;
 	uint64_t since = now_us(), now;
 
-	req->conn->user->privileged = http->privileged && http->privileged(http->arg, &peer);
+	http_conn_identify(req->conn);
+	account = http_account_get(accounts, req->conn->user->account->name);
 	http->handler(req, http->arg);
 	now = now_us();
-	http_users_charge(&http->conns.users, peer.uid, now - since, now);
+	http_account_charge(account, now - since, now);
+	http_account_put(accounts, account);
 }
 
 static void on_request(struct evhttp_request *ev, void *arg)
@@ -200,7 +202,8 @@ int http_new(struct event_base *base, int listen_fd, const struct http_options *
 
 	http->handler = options->handler;
 	http->arg = options->arg;
-	http->privileged = options->privileged;
+	http->conns.identify = options->identify;
+	http->conns.arg = options->arg;
 	http->conns.limits = *limits;
 	http->ev = evhttp_new(base);
 	if (!http->ev) {
@@ -451,12 +454,12 @@ int http_stream_begin(struct http_request *req, int status, const char *content_
 
 void http_stream_charge(struct http_request *req, uint64_t us)
 {
-	http_users_charge(&req->http->conns.users, req->conn->peer.uid, us, now_us());
+	http_account_charge(req->conn->user->account, us, now_us());
 }
 
 bool http_stream_is_late(const struct http_request *req)
 {
-	return http_user_is_late(req->conn->user, now_us());
+	return http_conn_is_late(req->conn);
 }
 
 int http_stream_write(struct http_request *req, const void *data, size_t len)

@@ -20,6 +20,7 @@
 #define UFFDD_HTTP_H
 
 #include "common/sock.h"
+#include "daemon/http_accounts.h"
 #include "daemon/http_limits.h"
 
 struct event_base;
@@ -31,14 +32,11 @@ typedef void (*http_handler)(struct http_request *req, void *arg);
 /* The client is gone: forget @req, which is invalid when this returns. */
 typedef void (*http_gone)(struct http_request *req, void *arg);
 
-/* Has that client places of its own for held requests? */
-typedef bool (*http_privileged)(void *arg, const struct sock_peer *peer);
-
 struct http_options {
 	struct http_limits limits;
 	http_handler handler;
-	http_privileged privileged; /* NULL: nobody is */
-	void *arg;                  /* of both */
+	http_identify identify;
+	void *arg; /* of both */
 };
 
 /*
@@ -101,7 +99,7 @@ int http_stream_begin(struct http_request *req, int status, const char *content_
 		      http_gone gone, void *arg);
 /* Writing to the stream has taken @us of our time, which counts for its user. */
 void http_stream_charge(struct http_request *req, uint64_t us);
-/* Do others come first (http_users.h)? */
+/* Do others come first (http_accounts.h)? */
 bool http_stream_is_late(const struct http_request *req);
 /* Copies @data; @len may be 0. -1: the queue is full and nothing was added: try later, or drop. */
 int http_stream_write(struct http_request *req, const void *data, size_t len);

@@ -71,12 +71,30 @@ void http_conn_busy(struct http_conn *conn)
 	bufferevent_set_timeouts(conn->bev, NULL, &stall);
 }
 
+void http_conn_identify(struct http_conn *conn)
+{
+	struct http_accounts *accounts = &conn->conns->accounts;
+	struct http_user *user = conn->user;
+	char name[HTTP_ACCOUNT_MAX + 1] = "";
+
+	user->privileged = conn->conns->identify(conn->conns->arg, &conn->peer, name);
+	if (user->account && strcmp(user->account->name, name) == 0)
+		return;
+	http_account_put(accounts, user->account);
+	user->account = http_account_get(accounts, name);
+}
+
+bool http_conn_is_late(const struct http_conn *conn)
+{
+	const struct http_user *user = conn->user;
+
+	return user && !user->privileged && http_account_is_late(user->account, now_us());
+}
+
 /* Fails while an event of the connection is active: then it is for the next time. */
 static void set_priority(struct http_conn *conn)
 {
-	bool late = conn->user && http_user_is_late(conn->user, now_us());
-
-	bufferevent_priority_set(conn->bev, late ? TIMER_LATE : TIMER_NORMAL);
+	bufferevent_priority_set(conn->bev, http_conn_is_late(conn) ? TIMER_LATE : TIMER_NORMAL);
 }
 
 void http_conn_idle(struct http_conn *conn)
@@ -98,6 +116,13 @@ void http_conn_cut(struct http_conn *conn)
 	bufferevent_trigger_event(conn->bev, BEV_EVENT_EOF | BEV_EVENT_READING, 0);
 }
 
+static void leave(struct http_conns *c, struct http_user *user)
+{
+	if (user->connections == 1)
+		http_account_put(&c->accounts, user->account);
+	http_users_leave(user);
+}
+
 static void forget(struct http_conn *conn)
 {
 	struct http_conns *c = conn->conns;
@@ -105,7 +130,7 @@ static void forget(struct http_conn *conn)
 	LIST_REMOVE(conn, link);
 	c->n--;
 	if (conn->user)
-		http_users_leave(&c->users, conn->user);
+		leave(c, conn->user);
 	if (conn->last_fd < 0) {
 		free(conn);
 		return;
@@ -277,6 +302,7 @@ static void admit(struct http_conn *conn)
 		return;
 	}
 	conn->user = http_users_join(&c->users, conn->peer.uid);
+	http_conn_identify(conn);
 	if (!take_place(conn)) {
 		refuse(conn, "too many connections");
 	} else {
@@ -454,7 +480,7 @@ void http_conns_fini(struct http_conns *c)
 	}
 	free_gone(c);
 	free_gone(c);
-	http_users_fini(&c->users);
+	http_accounts_fini(&c->accounts);
 	free_event(c->turn);
 	free_event(c->timer);
 	free_event(c->retry);

@@ -51,6 +51,9 @@ struct http_conns {
 	LIST_HEAD(, http_conn) gone, done;  /* evhttp is closing them, and has closed them */
 	size_t n;                           /* of fresh and live */
 	struct http_users users;            /* of those in live */
+	struct http_accounts accounts;      /* of the users, and of those who were there */
+	http_identify identify;
+	void *arg; /* of identify */
 	struct http_limits limits;
 	http_conn_closed closed;
 	struct evhttp *ev;
@@ -66,7 +69,7 @@ struct http_conns {
 };
 
 /*
- * @c: zeroed but for limits. @listen_fd: owned from success on. @ev: borrowed, and freed before
+ * @c: zeroed but for limits, identify and its argument. @listen_fd: owned from success on. @ev: borrowed, and freed before
  * http_conns_fini(). 0, or -1 with ERR_SYSTEM; call http_conns_fini() then, too.
  */
 int http_conns_init(struct http_conns *c, struct event_base *base, struct evhttp *ev, int listen_fd,
@@ -86,6 +89,11 @@ typedef size_t (*http_conn_share)(const struct http_conn *conn, const void *arg)
  * connection has a share.
  */
 struct http_conn *http_conns_longest(struct http_conns *c, http_conn_share share, const void *arg);
+
+/* Asks anew who the client is; @conn has a user. */
+void http_conn_identify(struct http_conn *conn);
+/* Do others come first (http_accounts.h)? */
+bool http_conn_is_late(const struct http_conn *conn);
 
 /* A request is being answered: only the stall deadline runs. */
 void http_conn_busy(struct http_conn *conn);

@@ -98,15 +98,18 @@ static void handler(struct http_request *req, void *arg)
 	route_echo(req);
 }
 
-static bool is_privileged(void *arg, const struct sock_peer *peer)
+/* Each user has an account. */
+static bool identify(void *arg, const struct sock_peer *peer,
+		     char ret_account[HTTP_ACCOUNT_MAX + 1])
 {
 	(void)arg;
+	snprintf(ret_account, HTTP_ACCOUNT_MAX + 1, "%u", (unsigned)peer->uid);
 	return peer->uid == HTTPD_PRIVILEGED;
 }
 
 void httpd_serve(const struct http_limits *limits, http_handler fn, void *arg)
 {
-	const struct http_options options = {*limits, fn, is_privileged, arg};
+	const struct http_options options = {*limits, fn, identify, arg};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct err err;
 
