@@ -104,9 +104,10 @@ void worker_silence(struct worker *w);
 void worker_abandon(struct worker *w, const char *tenant);
 /*
  * Counts a process, a worker of a former daemon, like one that was abandoned, until it has ended.
- * Takes @pidfd. pool_forget_former(): it is somebody's after all; does nothing for others.
+ * Takes @pidfd.
  */
 void pool_count_former(struct pool *pool, pid_t pid, int *pidfd, const char *tenant);
+/* A restore has that worker after all. Does nothing if no such process is counted. */
 void pool_forget_former(struct pool *pool, pid_t pid);
 /* Abandoned workers that have not ended; @tenant: NULL: of all. Accepts a pool that is NULL. */
 size_t pool_abandoned(const struct pool *pool, const char *tenant);
