@@ -1,6 +1,11 @@
 /* test_pool - workers that stand ready: started, handed out, and ended with the pool */
 #include "daemon/pool.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+
 #include "tests/support/poolkit.h"
 
 /* ---- new ---- */
@@ -231,6 +236,122 @@ START_TEST(test_tidy)
 }
 END_TEST
 
+/* ---- workers of a former daemon ---- */
+
+/* Starts no workers by itself. */
+static void begin_empty(void)
+{
+	open_pool(PROGRAM, 0);
+}
+
+static _Noreturn void wait_for_ever(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		pause();
+}
+
+static _Noreturn void wait_for(pid_t test)
+{
+	struct pollfd p = {.fd = pidfd_open(test, 0), .events = POLLIN};
+
+	poll(&p, 1, -1);
+	_exit(0);
+}
+
+/* A process that is no child of the pool's process, and ends with it. */
+static pid_t start_elsewhere(void)
+{
+	pid_t pid, between, test = getpid();
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	between = fork();
+	if (between == 0) {
+		pid = fork();
+		if (pid == 0)
+			wait_for(test);
+		_exit(write(ends[1], &pid, sizeof(pid)) != sizeof(pid));
+	}
+	ck_assert_int_eq(waitpid(between, NULL, 0), between);
+	ck_assert_int_eq(read(ends[0], &pid, sizeof(pid)), sizeof(pid));
+	close(ends[0]);
+	close(ends[1]);
+	return pid;
+}
+
+static pid_t start_former(bool child, const char *tenant)
+{
+	pid_t pid = child ? fork() : start_elsewhere();
+	struct err err;
+	int pidfd;
+
+	if (pid == 0)
+		wait_for_ever();
+	ck_assert_int_eq(proc_pidfd(pid, &pidfd, &err), 0);
+	pool_count_former(pool, pid, &pidfd, tenant);
+	ck_assert_int_eq(pidfd, -1);
+	return pid;
+}
+
+/* Until its end, whether it can be reaped here or not, and only then. */
+START_TEST(test_former_are_counted)
+{
+	int before = fds_count(getpid());
+	pid_t pid = start_former(_i, "t"), other = start_former(true, "u");
+
+	turn();
+	ck_assert_uint_eq(pool_abandoned(pool, "t"), 1);
+	ck_assert_uint_eq(pool_abandoned(pool, "u"), 1);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	while (pool_abandoned(pool, "t"))
+		event_base_loop(base, EVLOOP_ONCE);
+	ck_assert_uint_eq(pool_abandoned(pool, "u"), 1);
+	ck_assert_int_eq(kill(other, SIGKILL), 0);
+	ck_assert(harness_wait(none_abandoned, NULL, HARNESS_MS));
+	ck_assert(!exists(other));
+	pool_free(steal_ptr(&pool));
+	/* The program's. */
+	ck_assert_int_eq(fds_count(getpid()), before - 1);
+}
+END_TEST
+
+/* That one process, which goes on; not one that this pool had started, nor any other. */
+START_TEST(test_forget_former)
+{
+	pid_t pid = start_former(true, "t"), other = start_former(true, "t");
+	struct worker *w = take();
+	int with;
+
+	worker_abandon(w, "t");
+	with = fds_count(getpid());
+	pool_forget_former(pool, w->pid);
+	pool_forget_former(pool, getpid());
+	ck_assert_uint_eq(pool_abandoned(pool, "t"), 3);
+	pool_forget_former(pool, pid);
+	pool_forget_former(pool, pid);
+	ck_assert_uint_eq(pool_abandoned(pool, "t"), 2);
+	ck_assert_int_eq(fds_count(getpid()), with - 1);
+	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(kill(other, SIGKILL), 0);
+	ck_assert(harness_wait(none_abandoned, NULL, HARNESS_MS));
+}
+END_TEST
+
+/* It goes on, and nothing of it is left here. */
+START_TEST(test_free_former)
+{
+	int before = fds_count(getpid());
+	pid_t pid = start_former(true, "t");
+
+	pool_free(steal_ptr(&pool));
+	ck_assert_int_eq(fds_count(getpid()), before - 1);
+	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *suite = suite_create("pool");
@@ -247,5 +368,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_abandoned_are_counted);
 	tcase_add_test(tc, test_free_abandoned);
 	tcase_add_test(tc, test_tidy);
+	tc = runner_case(suite, "former", begin_empty, end);
+	tcase_add_loop_test(tc, test_former_are_counted, 0, 2);
+	tcase_add_test(tc, test_forget_former);
+	tcase_add_test(tc, test_free_former);
 	return suite;
 }
