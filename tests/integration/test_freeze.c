@@ -150,6 +150,45 @@ START_TEST(test_files_cannot_be_opened)
 }
 END_TEST
 
+static bool is_taken(void *arg)
+{
+	struct harness_reply r;
+	bool taken;
+
+	harness_http(scene.d.socket, "PUT", "/v1/restores/next", arg, &r);
+	taken = r.status == 201;
+	ck_assert_msg(taken || r.status == 429, "%d: %s", r.status, r.body);
+	harness_reply_fini(&r);
+	return taken;
+}
+
+/* The budget counts a worker that waits there also after the daemon was killed. */
+START_TEST(test_budget_after_restart)
+{
+	cleanup_free char *body = scene_body(SCENE_SNAPSHOT, NULL);
+	int fd;
+
+	if (!mount_disk())
+		return;
+	scene = (struct scene){.config = "\"workers_per_tenant\":1"};
+	scene_open(&scene);
+	slowdisk_mute(&disk, false);
+	fd = ask_for_restore();
+	slowdisk_await(&disk);
+	scene_kill(&scene);
+	close(fd);
+	harness_daemon_start(&scene.d, NULL);
+	for (int i = 0; i < 2; i++)
+		scene_refused(&scene, "PUT", "/v1/restores/next", body, ERR_QUOTA,
+			      "all of its budget of 1 workers");
+	slowdisk_go(&disk);
+	ck_assert(harness_wait(is_taken, body, SCENE_MS));
+	scene_delete(&scene, "next", "");
+	scene_close(&scene);
+	unmount_disk();
+}
+END_TEST
+
 /* ---- strangers ---- */
 
 /* Of the restore that waits. */
@@ -367,6 +406,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(tc, test_files_cannot_be_closed);
 	tcase_add_test(tc, test_files_cannot_be_opened);
+	tcase_add_test(tc, test_budget_after_restart);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("strangers");
 	tcase_add_loop_test(tc, test_socket_that_lingers, 0, ARRAY_LEN(doors));
