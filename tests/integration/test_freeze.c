@@ -17,6 +17,7 @@
 #include "tests/support/lingerkit.h"
 #include "tests/support/lying.h"
 #include "tests/support/oldkernel.h"
+#include "tests/support/respawn.h"
 #include "tests/support/runner.h"
 
 #define ON_DEMAND "\"prefetch\":{\"mode\":\"none\"}"
@@ -186,6 +187,24 @@ START_TEST(test_budget_after_restart)
 	scene_delete(&scene, "next", "");
 	scene_close(&scene);
 	unmount_disk();
+}
+END_TEST
+
+/* A worker that comes back without a row is counted with its restore, and not twice. */
+START_TEST(test_budget_after_return)
+{
+	struct stage next;
+
+	scene = (struct scene){.config = "\"workers_per_tenant\":2"};
+	scene_open(&scene);
+	stage_begin(&honest, &scene, "honest", ON_DEMAND, "--hold-before");
+	respawn_lose_store(&scene);
+	harness_daemon_start(&scene.d, NULL);
+	respawn_await_event(&scene, "honest", "adopted", 1);
+	stage_begin(&next, &scene, "next", ON_DEMAND, "--hold-before");
+	stage_to_the_end(&next);
+	stage_fini(&next);
+	close_honest();
 }
 END_TEST
 
@@ -407,6 +426,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, test_files_cannot_be_closed);
 	tcase_add_test(tc, test_files_cannot_be_opened);
 	tcase_add_test(tc, test_budget_after_restart);
+	tcase_add_test(tc, test_budget_after_return);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("strangers");
 	tcase_add_loop_test(tc, test_socket_that_lingers, 0, ARRAY_LEN(doors));
