@@ -398,8 +398,11 @@ static const struct table_row tenant_rows[] = {
 	{"cgroup.pids", "cgroup.pids", cell_plain, false},
 };
 
+/* What is neither counted nor limited says nothing. */
 static void put_budget(FILE *out, const char *name, struct json_object *usage)
 {
+	if (!member_at(usage, "used") && !member_at(usage, "limit"))
+		return;
 	terminal_text(out, name);
 	fprintf(out, "%*s ", (int)(16 - min_u64(strlen(name), 16)), "");
 	put_member(out, usage, "used");

@@ -182,8 +182,8 @@ static int check_unique(const struct api_request *c, const struct restore *first
 
 	if (!next || strcmp(next->rec.id, c->id) != 0)
 		return 0;
-	return err_set(err, ERR_CONFLICT,
-		       "tenants %s and %s have a restore %s each: say which one by tenant=NAME",
+	return err_set(err, ERR_INVALID,
+		       "tenant: is missing: tenants %s and %s have a restore %s each",
 		       first->rec.tenant, next->rec.tenant, c->id);
 }
 

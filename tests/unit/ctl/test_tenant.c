@@ -65,11 +65,11 @@ static const struct ctlkit_case cases[] = {
 	{"tenant show acme",
 	 {{200, TENANT("acme", "file", DEFINITION("1,2,3,4,5", "", "3", "\"x\":1"),
 		       USED("a.b", "1", "2") "," USED("a_budget_of_the_future", "0", "1073741824")
-		       ",\"\\u0007\":{},\"n\":null")}}, 0,
+		       ",\"\\u0007\":{\"used\":1},\"n\":null")}}, 0,
 	 "name             acme\norigin           file\nuids             1 2 3 4 5\n"
 	 "gids             -\nprefetch_share   3\n"
 	 "a.b              1 of 2\na_budget_of_the_future 0 of 1073741824\n"
-	 "\\x07                - of -\nn                - of -\n", NULL, GET},
+	 "\\x07                1 of -\n", NULL, GET},
 	{"tenant show acme", {{200, "{\"name\":\"a\\u001b\",\"gids\":\"all\\u0007\",\"usage\":7,"
 			     "\"more\":1}"}}, 0,
 	 "name             a\\x1b\ngids             all\\x07\n", NULL, GET},

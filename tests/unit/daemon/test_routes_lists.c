@@ -154,15 +154,15 @@ START_TEST(test_one_id)
 	expect_refused(APIKIT_OWNER, MINE "?tenant=nobody", 404, "there is no restore mine");
 	expect_tenant(APIKIT_OTHER, "", "other");
 	/* Who sees both has to say which one. */
-	expect_refused(0, MINE, 409, "tenants other and " APIKIT_TENANT " have a restore mine");
-	expect_refused(APIKIT_OBSERVER, MINE, 409, "say which one by tenant=NAME");
+	expect_refused(0, MINE, 400, "tenants other and " APIKIT_TENANT " have a restore mine");
+	expect_refused(APIKIT_OBSERVER, MINE, 400, "tenant: is missing");
 	expect_tenant(0, "?tenant=other", "other");
 	expect_tenant(APIKIT_OBSERVER, "?tenant=" APIKIT_TENANT, APIKIT_TENANT);
 	expect_refused(0, MINE "?tenant=../x", 400, "tenant: is not a tenant's name");
 	/* Nobody takes an admin's own from it. */
 	take_id(&k, "k2", CALLER_DEFAULT_TENANT);
 	expect_tenant(0, "", CALLER_DEFAULT_TENANT);
-	expect_refused(APIKIT_OBSERVER, MINE, 409, "say which one");
+	expect_refused(APIKIT_OBSERVER, MINE, 400, "tenant: is missing");
 	apikit_stop(&k);
 }
 END_TEST
