@@ -40,7 +40,7 @@ static bool read_token(const char *token, struct filter *f)
 	if (len > PROTO_ID_MAX || !token[len] || strlen(token + len + 1) > PROTO_ID_MAX)
 		return false;
 	memcpy(f->after, token, len);
-	strcpy(f->after_tenant, token + len + 1);
+	snprintf(f->after_tenant, sizeof(f->after_tenant), "%s", token + len + 1);
 	return proto_id_valid(f->after) && proto_id_valid(f->after_tenant);
 }
 

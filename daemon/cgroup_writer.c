@@ -16,14 +16,14 @@ struct entry {
 	int fd; /* owned */
 	char text[CGROUP_WRITER_TEXT_MAX + 1];
 	char *path; /* owned */
-	STAILQ_ENTRY(entry) link;
+	TAILQ_ENTRY(entry) link;
 };
 
 static struct {
 	pthread_mutex_t lock;
-	STAILQ_HEAD(, entry) entries; /* owned; the thread has not taken them yet */
+	TAILQ_HEAD(, entry) entries; /* owned; the thread has not taken them yet */
 	bool running;
-} writer = {.lock = PTHREAD_MUTEX_INITIALIZER, .entries = STAILQ_HEAD_INITIALIZER(writer.entries)};
+} writer = {.lock = PTHREAD_MUTEX_INITIALIZER, .entries = TAILQ_HEAD_INITIALIZER(writer.entries)};
 
 static void write_entry(struct entry *e)
 {
@@ -41,8 +41,8 @@ static void *run(void *arg)
 
 	(void)arg;
 	pthread_mutex_lock(&writer.lock);
-	while ((e = STAILQ_FIRST(&writer.entries))) {
-		STAILQ_REMOVE_HEAD(&writer.entries, link);
+	while ((e = TAILQ_FIRST(&writer.entries))) {
+		TAILQ_REMOVE(&writer.entries, e, link);
 		pthread_mutex_unlock(&writer.lock);
 		write_entry(e);
 		pthread_mutex_lock(&writer.lock);
@@ -81,7 +81,7 @@ void cgroup_writer_write(int *fd, const char *text, const char *path)
 	if (!e->path)
 		abort();
 	pthread_mutex_lock(&writer.lock);
-	STAILQ_INSERT_TAIL(&writer.entries, e, link);
+	TAILQ_INSERT_TAIL(&writer.entries, e, link);
 	if (!writer.running && !(writer.running = start_thread()))
 		log_error("a limit of a cgroup waits: no thread can be started", "file=%s to=%s",
 			  path, text);

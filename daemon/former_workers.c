@@ -135,15 +135,15 @@ static void look_at(const struct host *host, const struct table *table, const ch
 
 void former_workers_find(const struct host *host, const struct table *table)
 {
-	char path[CONF_PATH_MAX + 1], maps[PATH_MAX + 1];
+	char path[CONF_PATH_MAX + 1], real[PATH_MAX], maps[PATH_MAX + 1];
 	struct dirent *e;
 	uint64_t pid;
 	DIR *dir;
 
 	host_path(host, "maps", "", path);
-	if (!realpath(path, maps))
+	if (!realpath(path, real))
 		return;
-	strcat(maps, "/");
+	snprintf(maps, sizeof(maps), "%s/", real);
 	dir = opendir("/proc");
 	while (dir && (e = readdir(dir)))
 		if (parse_u64(e->d_name, 1, INT32_MAX, &pid))

@@ -386,7 +386,8 @@ void tenant_cgroup_tidy(const struct tenant_cgroup *g)
 		return;
 	}
 	while ((e = readdir(dir)))
-		if (e->d_type == DT_DIR && proto_id_valid(e->d_name) && strcmp(e->d_name, g->own))
+		if (e->d_type == DT_DIR && proto_id_valid(e->d_name) &&
+		    strcmp(e->d_name, g->own) != 0)
 			tenant_cgroup_remove(g, e->d_name);
 	closedir(dir);
 }
