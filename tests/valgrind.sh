@@ -33,7 +33,7 @@ until "$build/ctl/uffdctl" status >/dev/null 2>&1; do
 done
 
 "$build/ctl/uffdctl" create --id one --snapshot "$snapshot" -o json >"$work/one"
-socket=$(sed -n 's/.*"backend_path": *"\([^"]*\)".*/\1/p' "$work/one" | tr -d '\\')
+socket=$(sed -n 's/.*"backend_path": *"\([^"]*\)".*/\1/p' "$work/one" | sed 's|\\/|/|g')
 "$build/tests/standin" --socket "$socket" --image "$snapshot/expected.img" --threads 4 --remove 20
 "$build/ctl/uffdctl" wait one --for ended --timeout 5m -q >/dev/null
 "$build/ctl/uffdctl" pages one >/dev/null 2>&1 || true

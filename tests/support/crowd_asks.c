@@ -27,19 +27,17 @@ static void stay_silent(struct crowd_self *self)
 		keep_saying(self, i % 2 ? "" : "GET /healthz HTT");
 }
 
-/*
- * Lists and streams are what takes the supervisor longest, and it has no bound on how much of its
- * time one user takes: so these are asked for now and then.
- */
+/* Lists and streams are what takes the supervisor longest. */
 #define READ_NOTHING_MS 100
+
+#define LIST "GET /v1/restores?limit=1000 HTTP/1.1\r\n\r\n"
 
 /* They ask for all that there is, several times, and read nothing of it. */
 static void read_nothing(struct crowd_self *self)
 {
 	static const char *const wishes[] = {
 		"GET /v1/events?after=0 HTTP/1.1\r\n\r\n",
-		"GET /v1/restores?limit=1000 HTTP/1.1\r\n\r\n"
-		"GET /v1/restores?limit=1000 HTTP/1.1\r\n\r\n",
+		LIST LIST,
 		"GET /v1/events?follow=1 HTTP/1.1\r\n\r\n",
 	};
 
