@@ -167,11 +167,13 @@ START_TEST(test_one_id)
 }
 END_TEST
 
+#define OWNERS "mine/" APIKIT_TENANT
+
 /* Page by page, also where a page ends between two of one id. */
 START_TEST(test_pages_of_one_id)
 {
-	static const char *const tokens[] = {"", "mine/default", "mine/other",
-					     "mine/" APIKIT_TENANT, "roots/default"};
+	static const char *const tokens[] = {"", "mine/default", "mine/other", OWNERS,
+					     "roots/default"};
 	struct apikit k;
 
 	apikit_start_tenants(&k, dir);
